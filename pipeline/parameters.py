@@ -1,0 +1,153 @@
+"""params.yaml, checked: every key known, every value in range, each problem told by its full name.
+
+`load()` yields a `Parameters`; the stages read nothing else. The section of a stage has the stage's name; `execution`
+holds what decides where and how fast a stage runs, never its bits, and no stage depends on it in dvc.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from alexnet.recipe import Recipe, recipe, switches
+from pipeline.errors import UserError
+
+FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _path(value: Any) -> Any:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+class SampleSection(Section):
+    seed: int = Field(ge=0, lt=2**32)
+    train_images: int = Field(ge=20, le=100_000)
+    val_images: int = Field(ge=10, le=100_000)
+
+
+class DatasetSection(Section):
+    source: Literal["sample", "imagenet2012", "folder"]
+    location: Annotated[Path | None, BeforeValidator(_path)]
+    sample: SampleSection
+
+
+class ResizeSection(Section):
+    order_seed: int = Field(ge=0, lt=2**32)
+    max_quarantined: int = Field(ge=0)
+
+
+class NetworkSection(Section):
+    architecture: Literal["two-column", "half", "undivided", "conv6"]
+    width: float = Field(gt=0, le=1)
+
+
+RecipeSection = create_model(
+    "RecipeSection", __base__=Section, name=(Literal["source", "paper"], ...),
+    **{switch.name: (Any, None) for switch in switches()})  # type: ignore[call-overload]
+
+
+class TrainSection(Section):
+    seed: int = Field(ge=0, lt=2**63)
+    epochs: float = Field(gt=0, le=10_000)
+    batch: int = Field(ge=1, le=65_536)
+    micro_batches: int = Field(ge=1, le=1024)
+    validate_every: float = Field(gt=0)
+    trace_every: int = Field(ge=1)
+
+
+class ExecutionSection(Section):
+    placement: Literal["auto", "one", "two"]
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=1, le=1024)
+    workers: int | Literal["auto"]
+    checkpoint_seconds: float = Field(ge=0)
+
+
+class Parameters(Section):
+    dataset: DatasetSection
+    resize: ResizeSection
+    network: NetworkSection
+    recipe: RecipeSection  # type: ignore[valid-type]
+    train: TrainSection
+    execution: ExecutionSection
+
+    def the_recipe(self) -> Recipe:
+        """The named recipe with the switches that the section sets."""
+        section = self.recipe.model_dump()
+        return recipe(section.pop("name"), **{name: value for name, value in section.items() if value is not None})
+
+
+def load(file: Path = FILE, overrides: Iterable[str] = ()) -> Parameters:
+    """Read and check the parameters; each override is `section.key=value`, its value read as YAML.
+
+    Raises:
+        UserError: no such file, broken YAML, an unknown or missing key, a value out of range; all of them named.
+    """
+    return check(_overridden(_read(file), overrides, file), file)
+
+
+def check(values: dict[str, Any], file: Path = FILE) -> Parameters:
+    """The parameters in these nested dictionaries, or a UserError that names every problem."""
+    try:
+        parameters = Parameters.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join([f"{file}: {_told(problem)}" for problem in error.errors()])) from None
+    try:
+        parameters.the_recipe()
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None
+    if parameters.train.batch % parameters.train.micro_batches:
+        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} does not divide "
+                        f"train.batch ({parameters.train.batch})")
+    if parameters.train.micro_batches & (parameters.train.micro_batches - 1):
+        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} is not a power of two")
+    if parameters.dataset.source != "sample" and parameters.dataset.location is None:
+        raise UserError(f"{file}: dataset.location: null, but dataset.source {parameters.dataset.source} needs the "
+                        "folder that holds its files")
+    return parameters
+
+
+def _told(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; remove it or mend its spelling"
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    return f"{key}: {problem['msg'].lower()}, not {problem['input']!r}"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file in {os.getcwd()}; run this in the project's top folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{file}: expected sections (dataset, resize, ...), found {type(values).__name__}")
+    return values
+
+
+def _overridden(values: dict[str, Any], overrides: Iterable[str], file: Path) -> dict[str, Any]:
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        *parents, last = key.split(".")
+        section: Any = values
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if not equals or not isinstance(section, dict) or last not in section:
+            raise UserError(f"--set {override}: expected section.key=value with a key that stands in {file}")
+        try:
+            section[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
+    return values
