@@ -1,0 +1,84 @@
+"""The `alexnet` command: one subcommand a stage, and a few that look at the whole.
+
+Everything heavy is imported inside the commands, so that `alexnet --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.errors import UserError
+
+STAGES = {
+    "download": "Fetch or make the data set, verify it, list it with checksums.",
+    "resize": "Decode, resize the shorter side to 256, crop the centre; write the image store.",
+    "mean": "The mean image of the training set.",
+    "pca": "The principal components of colour of the training set.",
+    "train": "Train the network.",
+    "evaluate": "Centre-crop and ten-crop errors on the validation set.",
+    "report": "One page with figures and the paper's numbers beside ours.",
+}
+# Options of single stages: shorthand for `--set execution.KEY=VALUE`, with help where it belongs.
+EXECUTION_OPTIONS = {
+    "resize": [click.option("--workers", help="Worker processes: a number or auto.")],
+    "train": [click.option("--placement", help="one process with both columns, two (one column each), or auto."),
+              click.option("--device", help="cpu, cuda or auto."),
+              click.option("--threads", help="Threads of each training process.")],
+    "evaluate": [click.option("--device", help="cpu, cuda or auto.")],
+}
+
+
+class Commands(click.Group):
+    """Prints a UserError as one plain message and exits 1; Ctrl-C exits 130."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.secho("interrupted; the same command goes on where it stopped", fg="yellow", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="alexnet-harness")
+def main() -> None:
+    """AlexNet as it was in 2012, and reruns that are identical to the bit.
+
+    `dvc repro` runs all stages that have something to do; each stage is also a command here. Run them in the
+    project's top folder, where params.yaml is.
+    """
+
+
+def parameter_options(command: Any) -> Any:
+    """`--set` and `--params`, for every command that reads params.yaml."""
+    for option in (click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"),
+                                show_default=True, help="The parameters to read."),
+                   click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
+                                help="Override a parameter, as in --set train.seed=2. May be repeated.")):
+        command = option(command)
+    return command
+
+
+def _add_stage(name: str, summary: str) -> None:
+    def command(file: Path, overrides: tuple[str, ...], **execution: str | None) -> None:
+        from pipeline import parameters, stage
+
+        more = [f"execution.{key}={value}" for key, value in execution.items() if value is not None]
+        stage.run(name, parameters.load(file, [*overrides, *more]))
+
+    command.__doc__ = summary
+    command = parameter_options(command)
+    for option in EXECUTION_OPTIONS.get(name, []):
+        command = option(command)
+    main.command(name)(command)
+
+
+for _name, _summary in STAGES.items():
+    _add_stage(_name, _summary)

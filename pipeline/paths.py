@@ -1,0 +1,22 @@
+"""Where the stages leave what they make, relative to the project's top folder. dvc.yaml names the same places."""
+
+from pathlib import Path
+
+DOWNLOAD = Path("data/download")
+LISTING = DOWNLOAD / "listing.json"
+STORE = Path("data/store")
+MEAN = Path("data/mean.npy")
+MEAN_PICTURE = Path("data/mean.png")
+PCA = Path("data/pca.json")
+WEIGHTS = Path("models/model.safetensors")
+TRACE = Path("models/trace.jsonl")
+PREDICTIONS = Path("models/predictions.npz")
+LEARNING = Path("plots/learning.csv")
+REPORT = Path("report/index.html")
+METRICS = Path("metrics")
+WORK = Path("work")  # half-finished work that survives a kill; no stage's output, so DVC leaves it alone
+CHECKPOINTS = WORK / "checkpoints"
+
+
+def metrics_of(stage: str) -> Path:
+    return METRICS / f"{stage}.json"
