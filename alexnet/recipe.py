@@ -80,8 +80,8 @@ class Recipe:
         "S layer-params-145.cfg: epsB stays while epsW falls", "P §5: divided by 10 for all layers",
         "late training with biases 20 to 2000 times faster than weights")
     schedule: Literal["hand", "dexp"] = _switch(
-        "hand", "hand", "the drops of the learning rate: by hand at the logged epochs 25, 51, 79 of 91, or the automatic "
-        "`dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps)",
+        "hand", "hand", "the drops of the learning rate: by hand at the logged epochs 25, 51, 79 of 91, or the "
+        "automatic `dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps)",
         "S layer-params-145.cfg comments; S #170 for dexp", "P §5: divided by 10 three times, epochs not given",
         "judged equal by the author: #170 has 40.53 / 18.05 against 40.66 / 18.21")
     conv1_freezing: Literal[True, False] = _switch(
@@ -103,8 +103,8 @@ class Recipe:
         True, False, "the image divided by 1 + 0.1 while there is noise", "S convdata_jpeg.py", "not mentioned",
         "keeps the scale of training near that of testing")
     noise_off_late: Literal[True, False] = _switch(
-        True, False, "colour noise switched off from epoch 67 of 91", "S layer-params-145.cfg comments", "not mentioned",
-        "the last quarter of training sees the colours of testing")
+        True, False, "colour noise switched off from epoch 67 of 91", "S layer-params-145.cfg comments",
+        "not mentioned", "the last quarter of training sees the colours of testing")
     crop_offsets: Literal[33, 32] = _switch(
         33, 32, "positions of the 224 crop per axis: 33 x 33 x 2 = 2178 variants, or 32 x 32 x 2 = 2048",
         "S convdata_jpeg.py: randint(0, 33)", "P §4.1: a factor of 2048", "none")

@@ -1,0 +1,119 @@
+"""From stored 256 x 256 images to the network's input: order, crops, flips, colour noise, mean (P §2, §4.1).
+
+A run consumes an endless stream of positions: update number s takes positions s * batch .. (s + 1) * batch - 1, and
+position p is image p mod n of epoch p div n. Everything drawn is a function of (seed, position), so any process can
+prepare any part of any batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alexnet import draws
+from alexnet.layers import CROP
+from alexnet.recipe import Recipe
+
+SIDE = 256  # P §2: the stored images
+NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
+GREY_LEVELS = 255.0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the training set: `mean` float32 [256, 256, 3], 0..255; `eigenvalues` [3], descending, and `eigenvectors`
+    [3, 3], in columns, float64, of the covariance of RGB on the 0..255 scale."""
+
+    mean: Tensor
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which image, crop and flip each position of a batch is; int64 [n] each, flips 0 or 1."""
+
+    images: Tensor
+    tops: Tensor
+    lefts: Tensor
+    flips: Tensor
+
+
+class Order:
+    """Which image stands at each position of the stream: the stored order every epoch, or a new one (P §5)."""
+
+    def __init__(self, recipe: Recipe, seed: int, count: int) -> None:
+        self.shuffled, self.seed, self.count = recipe.order == "epoch", seed, count
+        self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
+
+    def images(self, positions: Tensor) -> Tensor:
+        """int64 [n]: the image at each position."""
+        if not self.shuffled:
+            return positions % self.count
+        found = torch.empty_like(positions)
+        for epoch in (positions // self.count).unique().tolist():
+            if epoch != self._epoch:
+                self._epoch, self._permutation = epoch, draws.permutation(self.seed, "order", epoch, self.count)
+            here = positions // self.count == epoch
+            found[here] = self._permutation[positions[here] % self.count]
+        return found
+
+
+def views(recipe: Recipe, seed: int, order: Order, positions: Tensor) -> Views:
+    """The crop of each position: 33 or 32 offsets per axis, and a flip; 32 positions or one share them (S crop_chunk)."""
+    drawn = draws.words(seed, "crop", 0, positions // recipe.images_per_crop)
+    return Views(order.images(positions), draws.integers(drawn[:, 0], recipe.crop_offsets),
+                 draws.integers(drawn[:, 1], recipe.crop_offsets), draws.integers(drawn[:, 2], 2))
+
+
+def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions: Tensor) -> Tensor:
+    """float32 [n, 3]: what is added to R, G and B of every pixel (P §4.1, "PCA on the set of RGB pixel values")."""
+    size = {"stdev": statistics.eigenvalues.sqrt(),
+            "eigenvalue": statistics.eigenvalues,
+            "eigenvalue-unit": statistics.eigenvalues / GREY_LEVELS}[recipe.colour_noise]  # l / 255^2 * 255
+    alphas = draws.gaussians(draws.words(seed, "colour", 0, positions))[:, :3] * NOISE
+    amounts = alphas * size
+    # Written out, so that no library decides the order of the sums.
+    vectors = statistics.eigenvectors
+    return torch.stack([amounts[:, 0] * vectors[c, 0] + amounts[:, 1] * vectors[c, 1] + amounts[:, 2] * vectors[c, 2]
+                        for c in range(3)], dim=1).to(torch.float32)
+
+
+def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor, offsets: Tensor | None) -> Tensor:
+    """float32 [n, 3, 224, 224]: crops less mean, plus colour noise, divided by 1.1 while there is noise (S).
+
+    Args:
+        crops: uint8 [n, 224, 224, 3], cropped and flipped.
+        views: what they are, for the mean's window.
+        mean: float32 [256, 256, 3].
+        offsets: float32 [n, 3], or None without noise.
+    """
+    x = less_mean(crops, _mean_windows(recipe, views, mean))
+    if offsets is not None:
+        x += offsets[:, :, None, None]
+        if recipe.noise_division:
+            x /= 1.0 + NOISE
+    return x
+
+
+def less_mean(crops: Tensor, mean: Tensor) -> Tensor:
+    """uint8 [n, 224, 224, 3] less float32 [224, 224, 3] or [n, 224, 224, 3], as float32 [n, 3, 224, 224]."""
+    return torch.sub(crops.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format),
+                     mean.movedim(-1, -3).contiguous())
+
+
+def centre_window(mean: Tensor) -> Tensor:
+    """The central [224, 224, 3] of the mean image (S convdata_jpeg.py: data_mean_crop)."""
+    border = (SIDE - CROP) // 2
+    return mean[border: border + CROP, border: border + CROP]
+
+
+def _mean_windows(recipe: Recipe, views: Views, mean: Tensor) -> Tensor:
+    if recipe.mean_window == "centre":
+        return centre_window(mean)
+    windows = [mean[top: top + CROP, left: left + CROP]
+               for top, left in zip(views.tops.tolist(), views.lefts.tolist(), strict=True)]
+    return torch.stack([window.flip(1) if flip else window
+                        for window, flip in zip(windows, views.flips.tolist(), strict=True)])

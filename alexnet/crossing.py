@@ -1,0 +1,184 @@
+"""Where the two columns meet: both in this process, or one on each of two (P §3.2, Fig. 2).
+
+Every crossing has a one-process form and a two-process form with the same bits: gathering copies, and the sum of two
+gradients does not depend on their order. A `Placement` says what this process holds and whom it talks to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd import Function
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The columns and the replica that this process holds. Ranks count columns first, then replicas."""
+
+    columns: int = 2  # of the network
+    mine: tuple[int, ...] = (0, 1)
+    replica: int = 0
+    replicas: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def split(self) -> bool:
+        """Whether the columns are on different processes."""
+        return len(self.mine) < self.columns
+
+    @property
+    def processes(self) -> int:
+        """Processes that hold one replica together."""
+        return self.columns if self.split else 1
+
+    def rank_of(self, replica: int, column: int) -> int:
+        return replica * self.processes + (column if self.split else 0)
+
+    @property
+    def peer(self) -> int:
+        """Rank of the process that holds the other column of this replica."""
+        return self.rank_of(self.replica, 1 - self.mine[0])
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0, which writes files and talks."""
+        return self.replica == 0 and 0 in self.mine
+
+
+def placement_here(columns: int, split: bool, device: torch.device) -> Placement:
+    """This process's place among all that PyTorch's launcher started; without a launcher, it holds everything.
+
+    Raises:
+        ValueError: the number of processes is not a multiple of the columns.
+    """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    processes = columns if split else 1
+    if world % processes:
+        raise ValueError(f"{world} processes cannot hold replicas of {processes} columns each")
+    mine = (rank % processes,) if split else tuple(range(columns))
+    return Placement(columns, mine, rank // processes, world // processes, device)
+
+
+def swap(mine: Tensor, peer: int) -> Tensor:
+    """Send a tensor to the peer and receive one of the same shape and type."""
+    mine = mine.contiguous()
+    theirs = torch.empty_like(mine)
+    for request in dist.batch_isend_irecv([dist.P2POp(dist.isend, mine, peer), dist.P2POp(dist.irecv, theirs, peer)]):
+        request.wait()
+    return theirs
+
+
+def send(tensor: Tensor, peer: int) -> None:
+    for request in dist.batch_isend_irecv([dist.P2POp(dist.isend, tensor.contiguous(), peer)]):
+        request.wait()
+
+
+def receive(like: Tensor, peer: int) -> Tensor:
+    """A tensor of the shape, type and device of `like`, from the peer."""
+    theirs = torch.empty_like(like, memory_format=torch.contiguous_format)
+    for request in dist.batch_isend_irecv([dist.P2POp(dist.irecv, theirs, peer)]):
+        request.wait()
+    return theirs
+
+
+def gather(xs: list[Tensor], place: Placement) -> list[Tensor]:
+    """What each column held here sees of both, column 0's maps first: [n, c, ...] -> [n, 2c, ...]."""
+    if place.columns == 1:
+        return xs
+    if place.split:
+        return [_Gather.apply(xs[0], place.mine[0], place.peer)]
+    return [torch.cat(xs, dim=1)] * 2
+
+
+def gather_on_first(xs: list[Tensor], place: Placement) -> list[Tensor]:
+    """As `gather`, for a layer that column 0 alone has. Elsewhere the list holds a scalar that carries the gradient
+    back: its value means nothing, its `backward()` waits for column 0's."""
+    if place.columns == 1:
+        return xs
+    if place.split:
+        return [_GatherOnFirst.apply(xs[0], place.mine[0], place.peer)]
+    return [torch.cat(xs, dim=1)]
+
+
+def with_neighbours(xs: list[Tensor], count: int, place: Placement) -> list[Tensor]:
+    """Each column's maps with the `count` that touch them in the other: [n, c, ...] -> [n, c + count, ...]; behind the
+    maps of column 0, before those of column 1."""
+    if place.columns == 1:
+        return xs
+    if place.split:
+        return [_NeighboursApart.apply(xs[0], count, place.mine[0], place.peer)]
+    return list(_Neighbours.apply(xs[0], xs[1], count))
+
+
+class _Gather(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, column: int, peer: int) -> Tensor:
+        context.column, context.peer = column, peer
+        pair = [x, swap(x, peer)]
+        return torch.cat(pair if column == 0 else pair[::-1], dim=1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        halves = gradient.chunk(2, dim=1)
+        theirs = swap(halves[1 - context.column], context.peer)
+        return halves[context.column] + theirs, None, None
+
+
+class _GatherOnFirst(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, column: int, peer: int) -> Tensor:
+        context.column, context.peer = column, peer
+        if column == 0:
+            return torch.cat([x, receive(x, peer)], dim=1)
+        send(x, peer)
+        context.save_for_backward(x)
+        return x.new_zeros(())
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if context.column == 0:
+            mine, theirs = gradient.chunk(2, dim=1)
+            send(theirs, context.peer)
+            return mine.contiguous(), None, None
+        return receive(context.saved_tensors[0], context.peer), None, None
+
+
+class _Neighbours(Function):
+    @staticmethod
+    def forward(context: Any, x0: Tensor, x1: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        context.count = count
+        return torch.cat([x0, x1[:, :count]], dim=1), torch.cat([x0[:, -count:], x1], dim=1)
+
+    @staticmethod
+    def backward(context: Any, g0: Tensor, g1: Tensor) -> tuple[Tensor | None, ...]:
+        count = context.count
+        return (_returned(g0[:, :-count], g1[:, :count], 0, count),
+                _returned(g1[:, count:], g0[:, -count:], 1, count), None)
+
+
+class _NeighboursApart(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, count: int, column: int, peer: int) -> Tensor:
+        context.count, context.column, context.peer = count, column, peer
+        if column == 0:
+            return torch.cat([x, swap(x[:, -count:], peer)], dim=1)
+        return torch.cat([swap(x[:, :count], peer), x], dim=1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        count, column = context.count, context.column
+        lent = gradient[:, -count:] if column == 0 else gradient[:, :count]
+        own = gradient[:, :-count] if column == 0 else gradient[:, count:]
+        return _returned(own, swap(lent, context.peer), column, count), None, None, None
+
+
+def _returned(own: Tensor, lent: Tensor, column: int, count: int) -> Tensor:
+    """A column's gradient with that of the maps it lent to the other added at the edge where they touch."""
+    own = own.clone(memory_format=torch.contiguous_format)
+    edge = own[:, -count:] if column == 0 else own[:, :count]
+    edge += lent
+    return own

@@ -1,0 +1,106 @@
+"""What a row of the layer table in `network.py` says, and the shapes, parameters and multiply-adds that follow from it.
+
+A layer is written per column: the paper's "48 + 48 kernels" are 48 outputs with two columns. `sees` says whether a
+layer reads its own column's maps or those of both (a crossing between the two GPUs). `after` lists what follows it, in
+order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+CROP = 224  # P §3.5: 224 x 224 x 3 input; 227 is Caffe's
+After = Literal["relu", "lrn", "spatial", "pool", "dropout"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One learned layer of one column, and what follows it."""
+
+    name: str
+    outputs: int  # kernels or units in one column
+    sees: Literal["column", "both"]
+    init_std: float  # at full width; P §5, S layers-145.cfg initW
+    init_bias: float  # P §5, S layers-145.cfg initB
+    after: tuple[After, ...] = ()
+
+
+@dataclass(frozen=True)
+class Convolution(Layer):
+    size: int = 3
+    stride: int = 1
+    padding: tuple[int, int] = (1, 1)  # before (left, top) and behind (right, bottom)
+
+
+@dataclass(frozen=True)
+class FullyConnected(Layer):
+    only_first: bool = False  # held by column 0 alone: the output layer (S layers-145.cfg: fc8 on GPU 0)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one layer takes and gives, in one column: maps and side for convolutions, units and 1 otherwise."""
+
+    layer: Layer
+    inputs: int
+    input_side: int
+    side: int  # of the layer's own output
+    output_side: int  # after its pooling
+
+    @property
+    def weight(self) -> tuple[int, ...]:
+        """Of one column: [outputs, inputs, size, size] or [outputs, inputs]."""
+        if isinstance(self.layer, Convolution):
+            return (self.layer.outputs, self.inputs, self.layer.size, self.layer.size)
+        return (self.layer.outputs, self.inputs * self.input_side**2)
+
+    @property
+    def parameters(self) -> int:
+        return math.prod(self.weight) + self.layer.outputs
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image in one column."""
+        return math.prod(self.weight) * self.side**2
+
+
+@dataclass(frozen=True)
+class Architecture:
+    columns: int
+    layers: tuple[Layer, ...]
+    full_inputs: dict[str, int]  # inputs of each layer at full width: the initial spread is meant for these
+    pool: tuple[int, int] = (3, 2)  # size, stride: P §3.4, overlapping
+    input_maps: int = 3
+
+    def shapes(self) -> list[Shape]:
+        """Every layer's shapes, in order."""
+        found, maps, side = [], self.input_maps, CROP
+        for layer in self.layers:
+            inputs = maps if not found or layer.sees == "column" else maps * self.columns
+            here = side
+            own = (here + sum(layer.padding) - layer.size) // layer.stride + 1 if isinstance(layer, Convolution) else 1
+            side = own
+            if "pool" in layer.after:
+                side = -(-(side - self.pool[0]) // self.pool[1]) + 1
+            found.append(Shape(layer, inputs, here, own, side))
+            maps = layer.outputs
+        return found
+
+    def held_by(self, layer: Layer) -> int:
+        """How many columns have this layer."""
+        return 1 if isinstance(layer, FullyConnected) and layer.only_first else self.columns
+
+    @property
+    def parameters(self) -> int:
+        return sum(shape.parameters * self.held_by(shape.layer) for shape in self.shapes())
+
+    @property
+    def macs(self) -> int:
+        return sum(shape.macs * self.held_by(shape.layer) for shape in self.shapes())
+
+    def init_std(self, shape: Shape) -> float:
+        """The layer's initial spread: as published at full width, and growing by 1/sqrt(width) in a narrower net, so
+        that the sum over fewer inputs is as large as over all of them."""
+        return shape.layer.init_std * math.sqrt(self.full_inputs[shape.layer.name] / shape.inputs)

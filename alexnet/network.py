@@ -1,0 +1,191 @@
+"""AlexNet: the layer table of P §3.5 and Fig. 2, and the two columns that compute it.
+
+`architecture("two-column", recipe("source"), classes=1000)` is the net of the paper: 60,965,224 parameters and
+724,406,816 multiply-adds an image. A `Network` holds one of its columns or both, and gives the same bits either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet import draws
+from alexnet.crossing import Placement, gather, gather_on_first, with_neighbours
+from alexnet.layers import After, Architecture, Convolution, FullyConnected, Layer, Shape
+from alexnet.normalization import LRN_SIZE, lrn, spatial_norm
+from alexnet.recipe import Recipe
+
+KEEP = 0.5  # P §4.2: each hidden unit of fc6 and fc7 is kept with probability 0.5
+
+
+def architecture(name: Literal["two-column", "half", "undivided", "conv6"], recipe: Recipe, classes: int,
+                 width: float = 1.0) -> Architecture:
+    """The layer table of the named net under this recipe.
+
+    Args:
+        name: `two-column`, the paper's; `half`, its one-GPU net with half the kernels (§3.2); `undivided`, all kernels
+            in one column, as most ports have it; `conv6`, with the sixth convolution of "CNN*" (§6).
+        recipe: decides what follows conv1 and conv2, conv1's padding and the initial spread of conv3-5.
+        classes: units of the output layer, 1000 in the paper.
+        width: factor of every other layer's units, 1 in the paper.
+    """
+    full = _layers(name, recipe, classes)
+    columns = 2 if name in ("two-column", "conv6") else 1
+    if name == "undivided":
+        full = tuple(replace(layer, outputs=layer.outputs * 2) for layer in full[:-1]) + full[-1:]
+    elif name == "half":
+        full = tuple(replace(layer, outputs=outputs)
+                     for layer, outputs in zip(full, (48, 128, 192, 192, 256, 4096, 4096, classes), strict=True))
+    full_inputs = {shape.layer.name: shape.inputs for shape in Architecture(columns, full, {}).shapes()}
+    narrow = tuple(replace(layer, outputs=max(1, round(layer.outputs * width))) for layer in full[:-1])
+    built = Architecture(columns, narrow + full[-1:], full_inputs)
+    if (name, width, classes) == ("two-column", 1.0, 1000):
+        assert built.parameters == 60_965_224, built.parameters  # P §3.5: "60 million"
+        assert built.macs == 724_406_816, built.macs
+    return built
+
+
+def _layers(name: str, recipe: Recipe, classes: int) -> tuple[Layer, ...]:
+    """The table at full width, one column of two. Output shapes in the comments are per column."""
+    first: tuple[After, ...] = ("lrn", "pool", "relu") if recipe.layer1_order == "norm-pool-relu" \
+        else ("relu", "lrn", "pool")
+    second: tuple[After, ...] = ("relu", "lrn", "spatial", "pool") if recipe.spatial_norm else ("relu", "lrn", "pool")
+    conv1_padding = (0, 3) if recipe.conv1_padding == "right-bottom" else (2, 2)
+    std = recipe.conv345_init_std
+    conv6 = (Convolution("conv6", 128, "both", std, 1.0, ("relu",)),) if name == "conv6" else ()  # [n, 128, 6, 6]
+    return (
+        #            name  kernels  sees    std   bias  then
+        Convolution("conv1", 48, "column", 0.01, 0.0, first, size=11, stride=4,
+                    padding=conv1_padding),                                       # [n, 48, 55, 55] -> [n, 48, 27, 27]
+        Convolution("conv2", 128, "column", 0.01, 1.0, second, size=5,
+                    padding=(2, 2)),                                              # [n, 128, 27, 27] -> [n, 128, 13, 13]
+        Convolution("conv3", 192, "both", std, 0.0, ("relu",)),                   # [n, 192, 13, 13]
+        Convolution("conv4", 192, "column", std, 1.0, ("relu",)),                 # [n, 192, 13, 13]
+        Convolution("conv5", 128, "column", std, 1.0, ("pool", "relu")),          # [n, 128, 13, 13] -> [n, 128, 6, 6]
+        *conv6,
+        FullyConnected("fc6", 2048, "both", 0.01, 1.0, ("relu", "dropout")),      # [n, 2048]
+        FullyConnected("fc7", 2048, "both", 0.01, 1.0, ("relu", "dropout")),      # [n, 2048]
+        FullyConnected("fc8", classes, "both", 0.01, 0.0, only_first=True),       # [n, classes], on column 0
+    )
+
+
+class Column(nn.Module):
+    """The learned layers of one column: `layers[name]` is a convolution or a linear map."""
+
+    def __init__(self, table: Architecture, column: int, seed: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict()
+        for shape in table.shapes():
+            if column < table.held_by(shape.layer):
+                self.layers[shape.layer.name] = _learned(table, shape, column, seed)
+
+
+def _learned(table: Architecture, shape: Shape, column: int, seed: int) -> nn.Module:
+    """A layer with its initial weights: zero-mean Gaussians drawn per layer and column (P §5)."""
+    layer = shape.layer
+    if isinstance(layer, Convolution):
+        module: nn.Module = nn.utils.skip_init(nn.Conv2d, shape.inputs, layer.outputs, layer.size, layer.stride)
+    else:
+        module = nn.utils.skip_init(nn.Linear, shape.weight[1], layer.outputs)
+    weight = draws.gaussian_tensor(seed, f"initial {layer.name} column {column}", shape.weight, table.init_std(shape))
+    module.weight = nn.Parameter(weight)
+    module.bias = nn.Parameter(torch.full((layer.outputs,), layer.init_bias))
+    return module
+
+
+class Network(nn.Module):
+    """The columns that this process holds, and the forward pass through them.
+
+    Args:
+        table: the layers.
+        recipe: LRN's divisor and window, dropout's scaling.
+        seed: of the initial weights and of dropout.
+        place: which columns are here.
+    """
+
+    def __init__(self, table: Architecture, recipe: Recipe, seed: int, place: Placement | None = None) -> None:
+        super().__init__()
+        self.table, self.recipe, self.seed = table, recipe, seed
+        self.place = place or Placement(columns=table.columns, mine=tuple(range(table.columns)))
+        self.columns = nn.ModuleDict({str(c): Column(table, c, seed) for c in self.place.mine})
+        self.to(self.place.device)
+
+    def forward(self, images: Tensor, step: int = 0, first: int = 0) -> Tensor:
+        """Logits before the softmax (P §3.5).
+
+        Args:
+            images: float32 [n, 3, 224, 224], RGB, centred, on the 0..255 scale.
+            step: number of the update, for the dropout masks of training.
+            first: place of images[0] in the whole batch, likewise.
+
+        Returns:
+            float32 [n, classes] where column 0 is; elsewhere a scalar whose `backward()` takes part in column 0's.
+        """
+        xs = [images] * len(self.place.mine)  # both GPUs see the image
+        for position, layer in enumerate(self.table.layers):
+            if position and layer.sees == "both":
+                alone = isinstance(layer, FullyConnected) and layer.only_first
+                xs = gather_on_first(xs, self.place) if alone else gather(xs, self.place)
+            xs = self._learned_layer(layer, xs)
+            for what in layer.after:
+                xs = self._after(what, layer, xs, step, first)
+        return xs[0]
+
+    def _learned_layer(self, layer: Layer, xs: list[Tensor]) -> list[Tensor]:
+        found = []
+        for column, x in zip(self.place.mine, xs, strict=False):  # the output layer has one column
+            layers = self._layers(column)
+            found.append(_apply(layer, layers[layer.name], x) if layer.name in layers else x)
+        return found
+
+    def _layers(self, column: int) -> nn.ModuleDict:
+        return self.columns[str(column)].layers
+
+    def _after(self, what: After, layer: Layer, xs: list[Tensor], step: int, first: int) -> list[Tensor]:
+        if what == "relu":
+            return [F.relu(x, inplace=True) for x in xs]  # P §3.1
+        if what == "lrn":
+            return self._lrn(xs)
+        if what == "spatial":
+            return [spatial_norm(x) for x in xs]
+        if what == "pool":
+            size, stride = self.table.pool
+            return [F.max_pool2d(x, size, stride, ceil_mode=True) for x in xs]  # P §3.4: z = 3, s = 2
+        return [self._dropout(x, layer, column, step, first)
+                for column, x in zip(self.place.mine, xs, strict=True)]
+
+    def _lrn(self, xs: list[Tensor]) -> list[Tensor]:
+        divisor = self.recipe.lrn_divisor
+        if self.recipe.lrn_window == "column" or self.place.columns == 1:
+            return [lrn(x, divisor) for x in xs]
+        reach, maps = LRN_SIZE // 2, xs[0].shape[1]
+        wide = with_neighbours(xs, reach, self.place)
+        return [lrn(x, divisor).narrow(1, reach * column, maps)
+                for column, x in zip(self.place.mine, wide, strict=True)]
+
+    def _dropout(self, x: Tensor, layer: Layer, column: int, step: int, first: int) -> Tensor:
+        """P §4.2: half the units are silenced in training; in testing all speak, half as loud."""
+        if not self.training:
+            return x * KEEP if self.recipe.dropout_scaling == "test" else x
+        purpose = f"dropout {layer.name} column {column}"
+        kept = draws.coins(self.seed, purpose, step, first, len(x), x.shape[1], x.device)
+        return x * kept if self.recipe.dropout_scaling == "test" else x * kept / KEEP
+
+    def named_columns(self) -> list[tuple[str, int, nn.Parameter]]:
+        """Every parameter here as (canonical name, column, tensor), for instance ("conv1.weight", 1, ...), in order."""
+        return [(f"{layer.name}.{kind}", column, getattr(self._layers(column)[layer.name], kind))
+                for layer in self.table.layers for kind in ("weight", "bias")
+                for column in self.place.mine if layer.name in self._layers(column)]
+
+
+def _apply(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
+    if isinstance(layer, FullyConnected):
+        return F.linear(x.flatten(1), module.weight, module.bias)
+    before, behind = layer.padding
+    if before != behind:  # S layer.py: windows may hang over the right and lower edge, where zeros are read
+        x, before = F.pad(x, (before, behind, before, behind)), 0
+    return F.conv2d(x, module.weight, module.bias, layer.stride, before)

@@ -1,0 +1,33 @@
+"""Stochastic gradient descent as in 2012: v <- 0.9 v - 0.0005 lr w - lr g;  w <- w + v (P §5).
+
+The learning rate is inside the velocity. torch.optim.SGD multiplies it on the outside, which is the same while the
+rate is constant and differs for some ten updates after every drop.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from alexnet.schedule import MOMENTUM, Rate
+
+
+@torch.no_grad()
+def update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> None:
+    """One update in place; `gradient` is the mean over the batch. A rate of 0 leaves everything as it is.
+
+    Source: S src/weights.cu update(), in its order: momentum and gradient, then decay, then the weight.
+    """
+    if rate.lr == 0.0:
+        return
+    velocity.mul_(MOMENTUM).add_(gradient, alpha=-rate.lr)
+    if rate.decay:
+        velocity.add_(weight, alpha=-rate.decay * rate.lr)
+    weight.add_(velocity)
+
+
+@torch.no_grad()
+def rescale(velocity: Tensor, before: Rate, now: Rate) -> None:
+    """The switch momentum_at_drop=rescaled: the velocity changes with the rate, as torch.optim.SGD has it."""
+    if before.lr != now.lr and before.lr > 0.0:
+        velocity.mul_(now.lr / before.lr)

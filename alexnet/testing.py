@@ -1,0 +1,60 @@
+"""Centre-crop and ten-crop testing (P §4.1): five patches and their mirror images, the ten softmax outputs averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from alexnet.augmentation import SIDE, centre_window, less_mean
+from alexnet.layers import CROP
+
+END = SIDE - CROP
+# Top and left of the four corners and the centre; S convdata_jpeg.py: offsets 0, 16, 32.
+CROPS = ((0, 0), (0, END), (END, 0), (END, END), (END // 2, END // 2))
+CENTRE = len(CROPS) - 1
+
+
+def ten_crops(images: Tensor, mean: Tensor) -> Tensor:
+    """The network's ten inputs for each image.
+
+    Args:
+        images: uint8 [n, 256, 256, 3].
+        mean: float32 [256, 256, 3]; its central window is subtracted from every patch (S), after the flip.
+
+    Returns:
+        float32 [10, n, 3, 224, 224]: the five patches, then their mirror images, in the order of CROPS.
+    """
+    patches = [images[:, top: top + CROP, left: left + CROP] for top, left in CROPS]
+    window = centre_window(mean)
+    return torch.stack([less_mean(patch, window) for patch in [*patches, *(patch.flip(2) for patch in patches)]])
+
+
+def centre_crop(images: Tensor, mean: Tensor) -> Tensor:
+    """float32 [n, 3, 224, 224] of uint8 [n, 256, 256, 3]."""
+    top, left = CROPS[CENTRE]
+    return less_mean(images[:, top: top + CROP, left: left + CROP], centre_window(mean))
+
+
+@torch.no_grad()
+def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Tensor) -> Tensor:
+    """Softmax outputs float32 [10, n, classes] for uint8 images [n, 256, 256, 3], in the order of `ten_crops`."""
+    return torch.stack([torch.softmax(network(crop), dim=1) for crop in ten_crops(images, mean)])
+
+
+def errors(probabilities: Tensor, labels: Tensor, top: int) -> float:
+    """The fraction of images whose label is not among the `top` most probable classes.
+
+    Args:
+        probabilities: [n, classes].
+        labels: int64 [n].
+        top: 1 or 5; with fewer classes than that, nothing can be wrong.
+
+    A label that ties with others counts by the share of the tied places that fall within the top (S LogregCostLayer).
+    """
+    own = probabilities.gather(1, labels[:, None])
+    above = (probabilities > own).sum(1)
+    tied = (probabilities == own).sum(1)  # with itself: 1 or more
+    share = ((top - above).clamp(min=0) / tied).clamp(max=1.0)
+    return 1.0 - float(share.double().mean())
