@@ -1,0 +1,45 @@
+"""The `download` stage: puts the data set in place, verifies it, and leaves data/download/listing.json.
+
+The listing has the classes, in label order, and each file with its size and checksums; same data, same bytes, wherever
+the data lies. For the sample, data/download holds the archives too; other data sets stay in `dataset.location`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+from pipeline import sources
+from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.parameters import DatasetSection, Parameters
+from pipeline.paths import DOWNLOAD, LISTING
+
+
+def run(parameters: Parameters) -> dict[str, int | str]:
+    """Run the stage.
+
+    Returns:
+        files, bytes, classes: how many; listing_digest: the sha256 of the listing, in hex.
+
+    Raises:
+        UserError: something of the data set is missing or damaged.
+    """
+    _clear(parameters.dataset)
+    listing = sources.fetch(parameters.dataset)
+    write_json(LISTING, listing.as_json())
+    return {"files": len(listing.files), "bytes": sum(file.bytes for file in listing.files),
+            "classes": len(listing.classes), "listing_digest": hashlib.sha256(LISTING.read_bytes()).hexdigest()}
+
+
+def _clear(dataset: DatasetSection) -> None:
+    """Empty data/download, as `dvc repro` does: it must not depend on what was there before."""
+    location = dataset.location
+    if dataset.source != "sample" and location and location.resolve().is_relative_to(DOWNLOAD.resolve()):
+        raise UserError(f"dataset.location: {location} is within {DOWNLOAD}, which this stage empties; move the data set "
+                        "elsewhere")
+    for old in DOWNLOAD.iterdir() if DOWNLOAD.exists() else ():
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
