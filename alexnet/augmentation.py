@@ -62,7 +62,7 @@ class Order:
 
 
 def views(recipe: Recipe, seed: int, order: Order, positions: Tensor) -> Views:
-    """The crop of each position: 33 or 32 offsets per axis, and a flip; 32 positions or one share them (S crop_chunk)."""
+    """The crop of each position, 33 or 32 offsets per axis and a flip; 32 positions share one or not (S crop_chunk)."""
     drawn = draws.words(seed, "crop", 0, positions // recipe.images_per_crop)
     return Views(order.images(positions), draws.integers(drawn[:, 0], recipe.crop_offsets),
                  draws.integers(drawn[:, 1], recipe.crop_offsets), draws.integers(drawn[:, 2], 2))

@@ -63,10 +63,10 @@ def placement_here(columns: int, split: bool, device: torch.device) -> Placement
     return Placement(columns, mine, rank // processes, world // processes, device)
 
 
-def swap(mine: Tensor, peer: int) -> Tensor:
-    """Send a tensor to the peer and receive one of the same shape and type."""
+def swap(mine: Tensor, peer: int, like: Tensor | None = None) -> Tensor:
+    """Send a tensor to the peer and receive one: of the same shape and type, or of those of `like`."""
     mine = mine.contiguous()
-    theirs = torch.empty_like(mine)
+    theirs = torch.empty_like(mine if like is None else like, memory_format=torch.contiguous_format)
     for request in dist.batch_isend_irecv([dist.P2POp(dist.isend, mine, peer), dist.P2POp(dist.irecv, theirs, peer)]):
         request.wait()
     return theirs

@@ -88,6 +88,17 @@ class Architecture:
             maps = layer.outputs
         return found
 
+    def parameters_of(self, column: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each parameter that a column holds: {"conv1.weight": (48, 3, 11, 11), ...}."""
+        return {f"{shape.layer.name}.{kind}": shape.weight if kind == "weight" else (shape.layer.outputs,)
+                for shape in self.shapes() for kind in ("weight", "bias") if column < self.held_by(shape.layer)}
+
+    def canonical(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each parameter with the columns merged: {"conv1.weight": (96, 3, 11, 11), ...}."""
+        columns = [self.parameters_of(column) for column in range(self.columns)]
+        return {name: (sum(column[name][0] for column in columns if name in column), *shape[1:])
+                for name, shape in columns[0].items()}
+
     def held_by(self, layer: Layer) -> int:
         """How many columns have this layer."""
         return 1 if isinstance(layer, FullyConnected) and layer.only_first else self.columns

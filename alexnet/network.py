@@ -20,6 +20,7 @@ from alexnet.normalization import LRN_SIZE, lrn, spatial_norm
 from alexnet.recipe import Recipe
 
 KEEP = 0.5  # P §4.2: each hidden unit of fc6 and fc7 is kept with probability 0.5
+COLUMNS = {"two-column": 2, "half": 1, "undivided": 1, "conv6": 2}  # of each architecture
 
 
 def architecture(name: Literal["two-column", "half", "undivided", "conv6"], recipe: Recipe, classes: int,
@@ -34,7 +35,7 @@ def architecture(name: Literal["two-column", "half", "undivided", "conv6"], reci
         width: factor of every other layer's units, 1 in the paper.
     """
     full = _layers(name, recipe, classes)
-    columns = 2 if name in ("two-column", "conv6") else 1
+    columns = COLUMNS[name]
     if name == "undivided":
         full = tuple(replace(layer, outputs=layer.outputs * 2) for layer in full[:-1]) + full[-1:]
     elif name == "half":

@@ -57,4 +57,4 @@ def errors(probabilities: Tensor, labels: Tensor, top: int) -> float:
     above = (probabilities > own).sum(1)
     tied = (probabilities == own).sum(1)  # with itself: 1 or more
     share = ((top - above).clamp(min=0) / tied).clamp(max=1.0)
-    return 1.0 - float(share.double().mean())
+    return float((1.0 - share.double()).mean())

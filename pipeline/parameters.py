@@ -67,9 +67,10 @@ class TrainSection(Section):
 class ExecutionSection(Section):
     placement: Literal["auto", "one", "two"]
     device: Literal["auto", "cpu", "cuda"]
+    replicas: int = Field(ge=1, le=1024)
     threads: int = Field(ge=1, le=1024)
     workers: int | Literal["auto"]
-    checkpoint_seconds: float = Field(ge=0)
+    checkpoint_every: int = Field(ge=1)
 
 
 class Parameters(Section):

@@ -16,9 +16,12 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress(title: str, total: float, unit: str, done: float = 0) -> Iterator[Callable[..., None]]:
+def progress(title: str, total: float, unit: str, done: float = 0,
+             quiet: bool = False) -> Iterator[Callable[..., None]]:
     """Yields `advance(n, note="")`: n more units are done. `done` of the `total` were done before this call."""
-    if sys.stderr.isatty():
+    if quiet:
+        yield lambda n=1, note="": None
+    elif sys.stderr.isatty():
         yield from _bar(title, total, unit, done)
     else:
         yield from _lines(title, total, unit, done)

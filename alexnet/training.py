@@ -1,0 +1,237 @@
+"""Training (P §5): one update is a batch of crops, a forward and a backward pass, and the rule of 2012.
+
+A `Training` is the whole state of a run on this process: the number of the update, the weights, the velocities. Its
+bits depend on the recipe, the seed and the images, and not on the placement: a batch is cut into `micro_batches` parts
+whose gradients are added pairwise in a fixed tree, whichever process computed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet.augmentation import Order, Statistics, Views, colour_offsets, training_input, views
+from alexnet.crossing import Placement, receive, send, swap
+from alexnet.digest import combined, tensor_digest
+from alexnet.network import Network
+from alexnet.optimizer import rescale, update
+from alexnet.recipe import Recipe
+from alexnet.schedule import noise_is_on, rate
+from alexnet.testing import centre_crop, errors
+
+Crops = Callable[[Views], Tensor]  # uint8 [n, 224, 224, 3] of the stored training images
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides a run's course, besides the recipe and the network."""
+
+    seed: int
+    steps: int
+    batch: int
+    micro_batches: int  # a power of two that divides the batch
+
+
+class Training:
+    """The state of a run, and the updates that change it.
+
+    Args:
+        network: the columns held here.
+        recipe: how it learns and what it sees.
+        plan: seed, length and batch.
+        labels: int64 [images], of the training images.
+        statistics: mean image and colour components of the training set.
+        crops: reads crops of training images; called with a part of a batch that no other process reads.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe, plan: Plan, labels: Tensor, statistics: Statistics,
+                 crops: Crops) -> None:
+        self.network, self.recipe, self.plan, self.place = network, recipe, plan, network.place
+        if plan.micro_batches % self.place.replicas:
+            raise ValueError(f"{self.place.replicas} replicas cannot share {plan.micro_batches} micro-batches")
+        self.labels, self.statistics, self.crops = labels, statistics, crops
+        self.mean = statistics.mean.to(self.place.device)
+        self.order = Order(recipe, plan.seed, len(labels))
+        self.parameters = network.named_columns()
+        self.velocities = [torch.zeros_like(parameter) for _, _, parameter in self.parameters]
+        self.step = 0  # updates done
+        self.gradients: list[Tensor] = []  # of the last update, for the trace
+        self.loss: Tensor | None = None
+
+    @property
+    def progress(self) -> float:
+        return self.step / self.plan.steps
+
+    def advance(self) -> None:
+        """One update: v <- 0.9 v - 0.0005 lr w - lr <dL/dw>; w <- w + v (P §5)."""
+        self.network.train()
+        sums = self._over_replicas(self._over_micro_batches())
+        self.gradients = sums[: len(self.parameters)]
+        self.loss = sums[-1] if 0 in self.place.mine else None
+        for (name, _, parameter), velocity, gradient in zip(
+                self.parameters, self.velocities, self.gradients, strict=True):
+            now = rate(self.recipe, name, self.progress)
+            if self.recipe.momentum_at_drop == "rescaled" and self.step:
+                rescale(velocity, rate(self.recipe, name, (self.step - 1) / self.plan.steps), now)
+            update(parameter, velocity, gradient, now)
+        self.step += 1
+
+    def _over_micro_batches(self) -> list[Tensor]:
+        """Gradients, then the loss, of this replica's part of the batch: pairs are added, then pairs of pairs."""
+        share = self.plan.micro_batches // self.place.replicas
+        pending: list[tuple[int, list[Tensor]]] = []
+        for number in range(self.place.replica * share, (self.place.replica + 1) * share):
+            size, sums = 1, self._of_micro_batch(number)
+            while pending and pending[-1][0] == size:
+                sums = [a.add_(b) for a, b in zip(pending.pop()[1], sums, strict=True)]
+                size *= 2
+            pending.append((size, sums))
+        return pending[0][1]
+
+    def _over_replicas(self, sums: list[Tensor]) -> list[Tensor]:
+        """The same tree, its upper levels: neighbours swap what they have and both add it."""
+        distance = 1
+        while distance < self.place.replicas:
+            partner = self.place.rank_of(self.place.replica ^ distance, self.place.mine[0])
+            sums = [a.add_(swap(a, partner)) for a in sums]
+            distance *= 2
+        return sums
+
+    def _of_micro_batch(self, number: int) -> list[Tensor]:
+        size = self.plan.batch // self.plan.micro_batches
+        first = number * size
+        positions = self.step * self.plan.batch + first + torch.arange(size)
+        seen = views(self.recipe, self.plan.seed, self.order, positions)
+        logits = self.network(self._input(positions, seen), self.step, first)
+        if 0 in self.place.mine:
+            target = self.labels[seen.images].to(self.place.device)
+            # P §3.5: the mean over the batch of the log-probability of the right label
+            loss = F.cross_entropy(logits, target, reduction="sum") / self.plan.batch
+        else:
+            loss = logits
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        return [parameter.grad for _, _, parameter in self.parameters] + [loss.detach()]
+
+    def _input(self, positions: Tensor, seen: Views) -> Tensor:
+        crops = self.shared(len(positions), lambda part: self.crops(
+            Views(seen.images[part], seen.tops[part], seen.lefts[part], seen.flips[part])))
+        noisy = noise_is_on(self.recipe, self.progress)
+        offsets = colour_offsets(self.recipe, self.plan.seed, self.statistics, positions) if noisy else None
+        return training_input(self.recipe, crops, seen, self.mean,
+                              None if offsets is None else offsets.to(self.place.device))
+
+    def shared(self, count: int, read: Callable[[slice], Tensor]) -> Tensor:
+        """`read(slice(0, count))` on this device, each image read by one process of the pair only."""
+        place = self.place
+        if not place.split:
+            return read(slice(0, count)).to(place.device)
+        parts = (slice(0, count // 2), slice(count // 2, count))
+        column = place.mine[0]
+        mine = read(parts[column]).to(place.device)
+        other = parts[1 - column]
+        theirs = swap(mine, place.peer, like=mine.new_empty((other.stop - other.start, *mine.shape[1:])))
+        return torch.cat([mine, theirs] if column == 0 else [theirs, mine])
+
+    @torch.no_grad()
+    def validate(self, images: Callable[[slice], Tensor], labels: Tensor, batch: int = 128) -> dict[str, float]:
+        """Centre-crop errors and mean loss on validation images; every process of replica 0 takes part.
+
+        Args:
+            images: gives uint8 [n, 256, 256, 3] for a slice of the validation set.
+            labels: int64 [count].
+
+        Returns:
+            {"error": top-1, "loss": mean cross-entropy} where column 0 is, {} elsewhere.
+        """
+        self.network.eval()
+        found = []
+        for start in range(0, len(labels), batch):
+            stop = min(start + batch, len(labels))
+            pixels = self.shared(stop - start, lambda part, start=start: images(
+                slice(start + part.start, start + part.stop)))
+            found.append(self.network(centre_crop(pixels, self.mean)).cpu())
+        if 0 not in self.place.mine:
+            return {}
+        logits = torch.cat(found)
+        return {"error": errors(torch.softmax(logits, dim=1), labels, top=1),
+                "loss": float(F.cross_entropy(logits.double(), labels))}
+
+    def trace(self) -> dict[str, Any]:
+        """What identifies the run after this update: {"step", "loss": hexadecimal float, and for each of "weights",
+        "momentum", "gradients": {"digest": over all, "tensors": {"conv1.weight/0": first digits of its own, ...}}}.
+        All processes of a replica take part; the whole of it is returned where column 0 is."""
+        entry: dict[str, Any] = {"step": self.step, "loss": None if self.loss is None else float(self.loss).hex()}
+        weights = [parameter for _, _, parameter in self.parameters]
+        for kind, tensors in (("weights", weights), ("momentum", self.velocities), ("gradients", self.gradients)):
+            digests = self._with_peers({f"{name}/{column}": tensor_digest(tensor) for (name, column, _), tensor
+                                        in zip(self.parameters, tensors, strict=True)})
+            entry[kind] = {"digest": combined(digests), "tensors": {name: told[:16] for name, told in digests.items()}}
+        return entry
+
+    def _with_peers(self, digests: dict[str, str]) -> dict[str, str]:
+        if not self.place.split:
+            return digests
+        device = self.place.device
+        if 0 not in self.place.mine:
+            told = bytearray(b"".join(bytes.fromhex(digest) for digest in digests.values()))
+            send(torch.frombuffer(told, dtype=torch.uint8).to(device), self.place.peer)
+            return digests
+        names = [f"{name}/1" for name in self.network.table.parameters_of(1)]
+        told = receive(torch.empty(32 * len(names), dtype=torch.uint8, device=device), self.place.peer)
+        raw = bytes(told.cpu().tolist())
+        theirs = {name: raw[32 * i: 32 * i + 32].hex() for i, name in enumerate(names)}
+        return digests | theirs
+
+    def state(self) -> dict[str, Tensor] | None:
+        """Weights and velocities, both columns merged, on the CPU: {"weights/conv1.weight": [96, 3, 11, 11], ...,
+        "momentum/conv1.weight": ...}. All processes of a replica take part; None where column 0 is not."""
+        kinds = {"weights": [p.detach() for _, _, p in self.parameters], "momentum": self.velocities}
+        columns = [self.network.table.parameters_of(column) for column in range(self.place.columns)]
+        merged: dict[str, Tensor] = {}
+        for kind, tensors in kinds.items():
+            mine = {(name, column): tensor
+                    for (name, column, _), tensor in zip(self.parameters, tensors, strict=True)}
+            for name, shape in columns[0].items():
+                parts = [(name, column) for column in range(self.place.columns) if name in columns[column]]
+                if 0 not in self.place.mine:
+                    for part in parts[1:]:
+                        send(mine[part], self.place.peer)
+                    continue
+                found = [mine[part] if part in mine else
+                         receive(torch.empty(shape, device=self.place.device), self.place.peer) for part in parts]
+                merged[f"{kind}/{name}"] = torch.cat([part.to("cpu") for part in found])
+        return merged if 0 in self.place.mine else None
+
+    @torch.no_grad()
+    def load(self, step: int, state: dict[str, Tensor]) -> None:
+        """Go on from a merged state, whichever placement left it."""
+        for kind, tensors in (("weights", [p for _, _, p in self.parameters]), ("momentum", self.velocities)):
+            for (name, column, _), tensor in zip(self.parameters, tensors, strict=True):
+                rows = len(tensor)
+                tensor.copy_(state[f"{kind}/{name}"][column * rows: (column + 1) * rows])
+        self.step = step
+
+
+def weights_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The canonical weights in a merged state: {"conv1.weight": [96, 3, 11, 11], ...}."""
+    return {name.removeprefix("weights/"): tensor for name, tensor in state.items() if name.startswith("weights/")}
+
+
+@torch.no_grad()
+def load_weights(network: Network, weights: dict[str, Tensor]) -> None:
+    """Put canonical weights into the columns held here."""
+    for name, column, parameter in network.named_columns():
+        rows = len(parameter)
+        parameter.copy_(weights[name][column * rows: (column + 1) * rows])
+
+
+def describe_place(place: Placement) -> str:
+    """As the record names it: "one process", "two processes" or "2 x two processes"."""
+    words = "two processes" if place.split else "one process"
+    return words if place.replicas == 1 else f"{place.replicas} x {words}"

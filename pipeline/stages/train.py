@@ -1,0 +1,138 @@
+"""The `train` stage: choose the processes, have them train, publish what they leave.
+
+Yields the weights (`models/model.safetensors`), the trace (`models/trace.jsonl`) and the learning curve
+(`plots/learning.csv`). The run works in a folder under `work/` that is named by everything that decides its bits; given
+the same again, a run that was killed goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.files import write_json, written_whole
+from pipeline.parameters import ExecutionSection, Parameters
+from pipeline.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
+from pipeline.processes import run_to_the_end
+from pipeline.progress import say
+
+ARTIFACTS = (WEIGHTS, TRACE, LEARNING)
+
+
+def run(parameters: Parameters) -> dict[str, Any]:
+    """Train, or go on training, to the end.
+
+    Returns:
+        steps, training_loss, validation_loss, validation_error, trace_digest, weights_digest.
+
+    Raises:
+        UserError: missing inputs, a placement that this machine cannot give, a diverging run.
+    """
+    parameters = parameters.model_copy(update={"execution": decided(parameters)})
+    folder = CHECKPOINTS / _key(parameters)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "model.safetensors").exists():
+        _train(parameters, folder)
+    metrics = _publish(folder)
+    shutil.rmtree(folder)
+    return metrics
+
+
+def decided(parameters: Parameters) -> ExecutionSection:
+    """The execution section with no `auto` left: device, and one process or two.
+
+    Two processes, one column each, need a net of two columns, and two GPUs or two cores.
+    """
+    import torch
+
+    from alexnet.network import COLUMNS
+
+    execution = parameters.execution
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if execution.device == "cuda" and not gpus:
+        raise UserError("execution.device: cuda, but PyTorch finds no GPU here; set it to cpu or auto")
+    device = execution.device if execution.device != "auto" else "cuda" if gpus else "cpu"
+    two_columns = COLUMNS[parameters.network.architecture] == 2
+    if execution.placement == "two" and not two_columns:
+        raise UserError(f"execution.placement: two, but network.architecture {parameters.network.architecture} has one "
+                        "column; set it to one or auto")
+    room = gpus if device == "cuda" else len(os.sched_getaffinity(0))
+    placement = execution.placement
+    if placement == "auto":
+        placement = "two" if two_columns and room >= 2 * execution.replicas else "one"
+    processes = execution.replicas * (2 if placement == "two" else 1)
+    if device == "cuda" and processes > gpus:
+        raise UserError(f"execution: {processes} processes need as many GPUs, and there are {gpus}; lower "
+                        "execution.replicas, or set execution.placement to one")
+    if parameters.train.micro_batches % execution.replicas:
+        raise UserError(f"execution.replicas: {execution.replicas} does not divide train.micro_batches "
+                        f"({parameters.train.micro_batches})")
+    return execution.model_copy(update={"device": device, "placement": placement})
+
+
+def _key(parameters: Parameters) -> str:
+    """Names a run by all that decides its bits: code, data, parameters."""
+    code = sorted(Path("alexnet").glob("*.py")) + [Path("pipeline/training_process.py"), Path("pipeline/store.py")]
+    inputs = [_file_digest(path, stage) for path, stage in
+              ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
+    deciding = [[_file_digest(file, "train") for file in code], inputs, parameters.network.model_dump(), parameters.recipe.model_dump(),
+                parameters.train.model_dump()]
+    return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
+
+
+def _file_digest(path: Path, stage: str) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make it with `alexnet {stage}` or `dvc repro {stage}`") from None
+
+
+def _train(parameters: Parameters, folder: Path) -> None:
+    execution = parameters.execution
+    processes = execution.replicas * (2 if execution.placement == "two" else 1)
+    say(f"train: {processes} process{'es' * (processes > 1)}, "
+        f"{'one column each' if execution.placement == 'two' else 'all columns in each'}, {execution.device}, "
+        f"{execution.threads} thread{'s' * (execution.threads > 1)} each")
+    if processes == 1:
+        from pipeline.training_process import prepare, train
+
+        train(parameters, folder, prepare(parameters))
+        return
+    write_json(folder / "parameters.json", parameters.model_dump(mode="json"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
+               "-m", "pipeline.training_process", str(folder)]
+    status = run_to_the_end(command, os.environ | {"OMP_NUM_THREADS": str(execution.threads)})
+    if status:
+        raise UserError(f"a training process ended with status {status}; what it said stands above. The same command "
+                        "goes on from the last checkpoint")
+
+
+def _publish(folder: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    lines = [json.loads(line) for line in (folder / "learning.jsonl").read_text(encoding="utf-8").splitlines()]
+    trace = (folder / "trace.jsonl").read_bytes()
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    for target, content in ((LEARNING, table.getvalue().encode()), (TRACE, trace),
+                            (WEIGHTS, (folder / "model.safetensors").read_bytes())):
+        with written_whole(target) as stream:
+            stream.write(content)
+    with safe_open(WEIGHTS, framework="pt") as opened:
+        weights_digest = opened.metadata()["digest"]
+    last = lines[-1]
+    return {"steps": last["step"], "training_loss": last["training_loss"], "validation_loss": last["validation_loss"],
+            "validation_error": last["validation_error"], "trace_digest": hashlib.sha256(trace).hexdigest(),
+            "weights_digest": weights_digest}
+
+

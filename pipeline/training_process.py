@@ -1,0 +1,247 @@
+"""What each training process runs: load, resume, update, trace, validate, checkpoint.
+
+PyTorch's launcher starts it once a process, `python -m pipeline.training_process FOLDER`; with one process the `train`
+stage calls `train()` itself. FOLDER holds `parameters.json` and collects `trace.jsonl`, `learning.jsonl`, the
+checkpoints and at last `model.safetensors`. Rank 0 writes; the others compute.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from alexnet.augmentation import Statistics, Views
+from alexnet.crossing import placement_here
+from alexnet.digest import digest_of
+from alexnet.network import Network, architecture
+from alexnet.training import Plan, Training, weights_of
+from pipeline import checkpoints
+from pipeline.errors import UserError
+from pipeline.files import read_json, written_whole
+from pipeline.parameters import Parameters, check
+from pipeline.paths import MEAN, PCA, STORE
+from pipeline.processes import die_with_parent
+from pipeline.progress import progress, say
+from pipeline.store import Split, Store
+
+PLATEAU_EPOCHS = 3.0  # a healthy run has left log(classes) behind by then
+PLATEAU_SHARE = 0.97
+
+
+def main(folder: Path) -> None:
+    """Entry of a launched process."""
+    die_with_parent()
+    parameters = check(json.loads((folder / "parameters.json").read_text()), folder / "parameters.json")
+    device = prepare(parameters)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        train(parameters, folder, device)
+    except UserError as error:
+        if dist.get_rank() == 0:
+            say(f"error: {error}")
+        sys.exit(3)
+    finally:
+        dist.destroy_process_group()
+
+
+def train(parameters: Parameters, folder: Path, device: torch.device) -> None:
+    """Train from the newest checkpoint in `folder`, or from the start, to the end."""
+    run = _Run(parameters, folder, Store(STORE), device)
+    run.resume()
+    run.to_the_end()
+
+
+def prepare(parameters: Parameters) -> torch.device:
+    """Threads, determinism and the device of this process."""
+    torch.set_num_threads(parameters.execution.threads)
+    torch.use_deterministic_algorithms(True)
+    if parameters.execution.device != "cuda":
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device
+
+
+def network_of(parameters: Parameters, classes: int, split: bool, device: torch.device) -> Network:
+    """The configured network with its initial weights: one column of it when `split`, else the whole."""
+    recipe = parameters.the_recipe()
+    table = architecture(parameters.network.architecture, recipe, classes, parameters.network.width)
+    return Network(table, recipe, parameters.train.seed, placement_here(table.columns, split, device))
+
+
+def statistics() -> Statistics:
+    """Mean image and colour components, as the stages `mean` and `pca` left them."""
+    pca = read_json(PCA, made_by="pca")
+    return Statistics(mean_image(), torch.tensor(pca["eigenvalues"], dtype=torch.float64),
+                      torch.tensor(pca["eigenvectors"], dtype=torch.float64))
+
+
+def mean_image() -> Tensor:
+    """float32 [256, 256, 3], as the stage `mean` left it."""
+    try:
+        return torch.from_numpy(numpy.load(MEAN, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{MEAN}: {error}; make it with `alexnet mean`") from None
+
+
+def images_of(split: Split) -> Callable[[slice], Tensor]:
+    """Reads whole images, uint8 [n, 256, 256, 3], by slice."""
+    def read(part: slice) -> Tensor:
+        indices = numpy.arange(part.start, part.stop)
+        zeros = numpy.zeros(len(indices), dtype=numpy.int64)
+        return torch.from_numpy(split.gather_crops(indices, zeros, zeros, zeros, size=256))
+    return read
+
+
+def crops_of(split: Split) -> Callable[[Views], Tensor]:
+    """Reads crops, uint8 [n, 224, 224, 3]."""
+    return lambda seen: torch.from_numpy(split.gather_crops(
+        seen.images.numpy(), seen.tops.numpy(), seen.lefts.numpy(), seen.flips.numpy()))
+
+
+class _Run:
+    """A training run on this process, with its files."""
+
+    def __init__(self, parameters: Parameters, folder: Path, store: Store, device: torch.device) -> None:
+        self.settings, self.folder = parameters.train, folder
+        self.every = parameters.execution.checkpoint_every
+        self.classes = len(store.classes)
+        self.validation = store.split("val")
+        split = store.split("train")
+        self.count = len(split)
+        if self.count == 0 or len(self.validation) == 0:
+            raise UserError(f"{STORE}: no images to train on or to validate with")
+        plan = Plan(self.settings.seed, max(1, round(self.settings.epochs * self.count / self.settings.batch)),
+                    self.settings.batch, self.settings.micro_batches)
+        network = network_of(parameters, self.classes, parameters.execution.placement == "two", device)
+        self.place = network.place
+        self.training = Training(network, parameters.the_recipe(), plan, torch.from_numpy(split.labels), statistics(),
+                                 crops_of(split))
+        self.loss_sum, self.loss_count = 0.0, 0  # of the updates since the last line of the learning curve
+        self.warned = False
+
+    @property
+    def epoch(self) -> float:
+        return self.training.step * self.settings.batch / self.count
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint; lines written after it are forgotten."""
+        found = checkpoints.newest(self.folder)
+        if found:
+            step, state, memory = found
+            self.training.load(step, state)
+            self.loss_sum, self.loss_count = float.fromhex(memory["loss_sum"]), memory["loss_count"]
+            if self.place.first:
+                say(f"train: going on from the checkpoint of step {step} of {self.training.plan.steps}")
+        if dist.is_initialized():
+            dist.barrier()  # nobody writes before all have read
+        if self.place.first:
+            for name in ("trace.jsonl", "learning.jsonl"):
+                _forget_after(self.folder / name, self.training.step)
+
+    def to_the_end(self) -> None:
+        steps = self.training.plan.steps
+        batch = self.settings.batch
+        with progress("train", steps * batch, "images", self.training.step * batch, quiet=not self.place.first) as told:
+            note = ""
+            while self.training.step < steps:
+                self.training.advance()
+                self._count_loss()
+                step, last = self.training.step, self.training.step == steps
+                if self.place.replica == 0 and (last or step == 1 or step % self.settings.trace_every == 0):
+                    self._append("trace.jsonl", self.training.trace())
+                if last or self._validation_is_due():
+                    note = self._validate()
+                if step % self.every == 0 and not last:
+                    self._checkpoint()
+                told(batch, note)
+        state = self._state()
+        if state is not None:
+            self._publish(weights_of(state))
+
+    def _count_loss(self) -> None:
+        if self.training.loss is None:
+            return
+        loss = float(self.training.loss)
+        if not math.isfinite(loss):
+            raise UserError(f"the loss is {loss} at step {self.training.step}: the run has diverged. Lower "
+                            "recipe.weight_lr and recipe.bias_lr, or set recipe.colour_noise to stdev")
+        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+
+    def _validation_is_due(self) -> bool:
+        span = self.settings.validate_every * self.count
+        batch, step = self.settings.batch, self.training.step
+        return int(step * batch / span) > int((step - 1) * batch / span)
+
+    def _validate(self) -> str:
+        found = {} if self.place.replica else self.training.validate(
+            images_of(self.validation), torch.from_numpy(self.validation.labels))
+        if not self.place.first:
+            return ""
+        line = {"step": self.training.step, "epoch": round(self.epoch, 4),
+                "training_loss": self.loss_sum / self.loss_count,
+                "validation_loss": found["loss"], "validation_error": found["error"]}
+        self.loss_sum, self.loss_count = 0.0, 0
+        self._append("learning.jsonl", line)
+        self._warn_of_plateau(line["training_loss"])
+        return f"loss {line['training_loss']:.3f}, validation error {100 * line['validation_error']:.1f} %"
+
+    def _warn_of_plateau(self, loss: float) -> None:
+        if self.warned or self.epoch < PLATEAU_EPOCHS or loss < PLATEAU_SHARE * math.log(self.classes):
+            return
+        self.warned = True
+        say(f"warning: after {self.epoch:.1f} epochs the loss is {loss:.3f}, still that of guessing, "
+            f"log({self.classes}) = {math.log(self.classes):.3f}. Likely causes: too few updates so far (more "
+            "train.epochs, smaller train.batch); initial weights too small for a signal (recipe.conv345_init_std 0.03); "
+            "colour noise as printed in the paper (recipe.colour_noise stdev); a learning rate too small or too large "
+            "(recipe.weight_lr)")
+
+    def _checkpoint(self) -> None:
+        state = self._state()
+        if state is not None:
+            checkpoints.save(self.folder, self.training.step, state,
+                             {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count})
+
+    def _state(self) -> dict[str, Tensor] | None:
+        return self.training.state() if self.place.replica == 0 else None
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        if self.place.first:
+            with (self.folder / name).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+    def _publish(self, weights: dict[str, Tensor]) -> None:
+        with written_whole(self.folder / "model.safetensors") as stream:
+            stream.write(safetensors.torch.save(weights, {"digest": digest_of(weights)}))
+
+
+def _forget_after(file: Path, step: int) -> None:
+    """Drop lines of later steps, and a last line that was cut off."""
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except ValueError:
+            break
+        kept.append(line + "\n")
+    with written_whole(file) as stream:
+        stream.write("".join(kept).encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
