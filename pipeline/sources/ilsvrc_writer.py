@@ -38,7 +38,7 @@ def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val
         _write_tar(plain, [(META, _meta(classes, ancestors)), (TRUTH, truth)])
 
 
-def _write_tar(stream: IO[bytes], members: Pictures) -> None:
+def _write_tar(stream: IO[bytes] | gzip.GzipFile, members: Pictures) -> None:
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in members:
             header = tarfile.TarInfo(name)  # owner 0, time 0, mode 644

@@ -14,11 +14,12 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+Plane = NDArray[np.floating[Any]]  # float32; the stubs of NumPy take float32 by a Python number for float64
 Random = np.random.Generator
 
 
@@ -187,9 +188,9 @@ def _smoke(random: Random, u: Plane, v: Plane) -> Plane:
     height, width = u.shape
     short = min(height, width)
     y, x = np.arange(height, dtype=np.float32)[:, None] / short, np.arange(width, dtype=np.float32)[None, :] / short
-    cells = random.integers(4, 8)
-    field = sum(_clouds(random, x, y, cells << octave) / (1 << octave) for octave in range(3))
-    return np.clip(field * 0.8 + 0.5, 0, 1)
+    cells = int(random.integers(4, 8))
+    coarse, middle, fine = (_clouds(random, x, y, cells << octave) for octave in range(3))
+    return np.clip((coarse + middle / 2 + fine / 4) * 0.8 + 0.5, 0, 1)
 
 
 def _bricks(random: Random, u: Plane, v: Plane) -> Plane:

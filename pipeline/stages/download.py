@@ -36,7 +36,7 @@ def _clear(dataset: DatasetSection) -> None:
     """Empty data/download, as `dvc repro` does: it must not depend on what was there before."""
     location = dataset.location
     if dataset.source != "sample" and location and location.resolve().is_relative_to(DOWNLOAD.resolve()):
-        raise UserError(f"dataset.location: {location} is within {DOWNLOAD}, which this stage empties; move the data set "
+        raise UserError(f"dataset.location: {location} is within {DOWNLOAD}, which this stage empties; move it "
                         "elsewhere")
     for old in DOWNLOAD.iterdir() if DOWNLOAD.exists() else ():
         if old.is_dir() and not old.is_symlink():
