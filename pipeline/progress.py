@@ -59,7 +59,8 @@ def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Callabl
             last = now
             rate = gone / (now - start)
             left = (total - done - gone) / max(rate, 1e-9)
-            say(f"{title}: {done + gone:g} of {total:g} {unit}, {rate:.1f} a second, {left:.0f} s left  {note}".rstrip())
+            say(f"{title}: {done + gone:g} of {total:g} {unit}, {rate:.1f} a second, {left:.0f} s left"
+                f"{'; ' * bool(note)}{note}")
 
     yield advance
     say(f"{title}: {done + gone:g} {unit} in {time.monotonic() - start:.1f} s")

@@ -206,8 +206,8 @@ class _Run:
         self.warned = True
         say(f"warning: after {self.epoch:.1f} epochs the loss is {loss:.3f}, still that of guessing, "
             f"log({self.classes}) = {math.log(self.classes):.3f}. Likely causes: too few updates so far (more "
-            "train.epochs, smaller train.batch); initial weights too small for a signal (recipe.conv345_init_std 0.03); "
-            "colour noise as printed in the paper (recipe.colour_noise stdev); a learning rate too small or too large "
+            "train.epochs, smaller train.batch); initial weights too small for a signal (recipe.conv345_init_std "
+            "0.03); colour noise as printed in the paper (recipe.colour_noise stdev); a learning rate too small or too large "
             "(recipe.weight_lr)")
 
     def _checkpoint(self) -> None:

@@ -80,11 +80,12 @@ def decided(parameters: Parameters) -> ExecutionSection:
 
 def _key(parameters: Parameters) -> str:
     """Names a run by all that decides its bits: code, data, parameters."""
-    code = sorted(Path("alexnet").glob("*.py")) + [Path("pipeline/training_process.py"), Path("pipeline/store.py")]
+    here = Path(__file__).resolve().parents[1]
+    code = [*sorted((here.parent / "alexnet").glob("*.py")), here / "training_process.py", here / "store.py"]
     inputs = [_file_digest(path, stage) for path, stage in
               ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
-    deciding = [[_file_digest(file, "train") for file in code], inputs, parameters.network.model_dump(), parameters.recipe.model_dump(),
-                parameters.train.model_dump()]
+    deciding = [[_file_digest(file, "train") for file in code], inputs,
+                *(section.model_dump() for section in (parameters.network, parameters.recipe, parameters.train))]
     return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
 
 

@@ -1,0 +1,124 @@
+"""Small training runs on random pictures, under any placement: what the tests of bit-equality compare.
+
+Also the entry of their processes: `python -m tests.alexnet.runs FOLDER` under PyTorch's launcher.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alexnet.augmentation import SIDE, Statistics, Views
+from alexnet.crossing import placement_here
+from alexnet.layers import CROP
+from alexnet.network import COLUMNS, Network, architecture
+from alexnet.recipe import recipe
+from alexnet.training import Plan, Training
+
+IMAGES = 24
+CLASSES = 10
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a few updates."""
+
+    steps: int = 3
+    stop: int = 3  # updates to do before leaving the state
+    recipe: str = "source"
+    switches: dict[str, Any] = field(default_factory=dict)
+    architecture: str = "two-column"
+    width: float = 0.0625
+    classes: int = CLASSES
+    batch: int = 8
+    micro_batches: int = 2
+    split: bool = False
+    threads: int = 1
+
+
+def pictures() -> Tensor:
+    """uint8 [24, 256, 256, 3]: noise over smooth colours, the same every time."""
+    generator = torch.Generator().manual_seed(5)
+    coarse = torch.rand(IMAGES, 3, 8, 8, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, SIDE, mode="bilinear").movedim(1, -1)
+    noise = torch.rand(IMAGES, SIDE, SIDE, 3, generator=generator)
+    return ((0.8 * smooth + 0.2 * noise) * 255).to(torch.uint8)
+
+
+def statistics(images: Tensor) -> Statistics:
+    pixels = images.reshape(-1, 3).double()
+    values, vectors = torch.linalg.eigh(torch.cov(pixels[::97].T))
+    return Statistics(images.float().mean(0), values.flip(0), vectors.flip(1))
+
+
+def training(run: Run) -> Training:
+    """The run's state before its first update, on this process."""
+    torch.set_num_threads(run.threads)
+    torch.use_deterministic_algorithms(True)
+    images = pictures()
+    chosen = recipe(run.recipe, **run.switches)
+    table = architecture(run.architecture, chosen, run.classes, run.width)
+    network = Network(table, chosen, 7, placement_here(COLUMNS[run.architecture], run.split, torch.device("cpu")))
+
+    def crops(seen: Views) -> Tensor:
+        found = []
+        for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips, strict=True):
+            crop = images[image, top: top + CROP, left: left + CROP]
+            found.append(crop.flip(1) if flip else crop)
+        return torch.stack(found)
+
+    labels = torch.arange(IMAGES) % run.classes
+    plan = Plan(seed=7, steps=run.steps, batch=run.batch, micro_batches=run.micro_batches)
+    return Training(network, chosen, plan, labels, statistics(images), crops)
+
+
+def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
+    """Do the run and leave `state.safetensors` and `traces.json`."""
+    state_of = training(run)
+    if resume:
+        state_of.load(int(json.loads((resume / "traces.json").read_text())[-1]["step"]),
+                      load_file(resume / "state.safetensors"))
+    traces = []
+    while state_of.step < run.stop:
+        state_of.advance()
+        traces.append(state_of.trace() if state_of.place.replica == 0 else None)
+    state = state_of.state() if state_of.place.replica == 0 else None
+    if state is not None:
+        save_file(state, folder / "state.safetensors")
+        (folder / "traces.json").write_text(json.dumps(traces))
+
+
+def launch(run: Run, folder: Path, processes: int, resume: Path | None = None) -> tuple[dict[str, Tensor], list[Any]]:
+    """The run on this many processes: its final state, and a trace entry for each update."""
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"run": asdict(run), "resume": str(resume) if resume else None}))
+    start = [sys.executable] if processes == 1 else [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run([*start, "-m", "tests.alexnet.runs", str(folder)], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, timeout=570)
+    assert done.returncode == 0, done.stderr
+    return load_file(folder / "state.safetensors"), json.loads((folder / "traces.json").read_text())
+
+
+def main(folder: Path) -> None:
+    told = json.loads((folder / "run.json").read_text())
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("gloo")
+    perform(Run(**told["run"]), folder, Path(told["resume"]) if told["resume"] else None)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
