@@ -1,0 +1,52 @@
+"""The mean image: of every pixel of the stored 256x256 images, over the training set (P §2).
+
+Yields data/mean.npy, float32 [256, 256, 3], RGB, 0..255, and data/mean.png, a picture of it. No image is read: the sums
+were taken, exactly, when the images were stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.files import written_whole
+from pipeline.moments import PIXELS, Moments
+from pipeline.parameters import Parameters
+from pipeline.paths import MEAN, MEAN_PICTURE, STORE
+from pipeline.store import MOMENTS
+
+
+def run(parameters: Parameters) -> dict[str, Any]:
+    """Returns the mean of each channel, 0..255, and the sha256 of the mean image's values (float32, little-endian)."""
+    moments = Moments.load(STORE / MOMENTS)
+    mean = mean_image(moments)
+    with written_whole(MEAN) as stream:
+        np.save(stream, mean)
+    with written_whole(MEAN_PICTURE) as stream:
+        Image.fromarray(np.rint(mean).astype(np.uint8)).save(stream, "PNG")
+    channels = [int(channel) / (moments.count * PIXELS) for channel in moments.sums.sum(axis=(0, 1))]
+    return {**{f"mean_{name}": value for name, value in zip("rgb", channels, strict=True)}, "mean_digest": digest(mean)}
+
+
+def mean_image(moments: Moments) -> NDArray[np.float32]:
+    """float32 [256, 256, 3]: the exact quotients, rounded to nearest.
+
+    The quotient of two integers is rounded to float64 and then to float32. For fewer than 2**28 images that is the same
+    as rounding once: a quotient with such a divisor is either a float32's rounding boundary or further from it than
+    float64's error.
+
+    Raises:
+        UserError: there are no training images.
+    """
+    if moments.count == 0:
+        raise UserError(f"{STORE}: no training images, so there is no mean image; see {STORE}/quarantine.json")
+    return (moments.sums / np.float64(moments.count)).astype(np.float32)
+
+
+def digest(mean: NDArray[np.float32]) -> str:
+    return hashlib.sha256(mean.astype("<f4").tobytes()).hexdigest()

@@ -1,0 +1,284 @@
+"""Every picture decoded, its shorter side brought to 256, the central 256x256 kept; yields the image store, data/store.
+
+Each task of the executor makes one shard of up to 1,024 images: which images is settled before any is decoded, so
+nothing depends on the number of workers. Finished shards wait in work/resize/<key>, where the key is a digest of all
+that decides them; a run that was killed goes on with those it finds there. At the end the store is moved into place in
+one step. (DVC removes data/store before it runs the stage, so half-finished work cannot be kept there.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Executor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import sources
+from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.images import Undecodable, decode, decoder
+from pipeline.moments import Accumulator, Moments
+from pipeline.parameters import Parameters
+from pipeline.paths import LISTING, STORE, WORK
+from pipeline.progress import progress, say
+from pipeline.sources import Catalogue, Entry
+from pipeline.store import (
+    FORMAT,
+    IMAGE_BYTES,
+    SHARD_IMAGES,
+    SPLITS,
+    Quarantined,
+    Row,
+    ShardDigest,
+    StoredShard,
+    open_shard,
+    publish_description,
+    shard_file,
+    shard_written,
+)
+from pipeline.workers import process_pool
+
+
+def run(parameters: Parameters) -> dict[str, Any]:
+    """Returns the numbers of images and the digest of all pixels and labels.
+
+    Raises:
+        UserError: too many undecodable images, a full disk, a missing or changed source, a killed worker.
+    """
+    catalogue = sources.catalogue(parameters.dataset)
+    listing = hashlib.sha256(LISTING.read_bytes()).hexdigest()
+    with process_pool(parameters.execution.workers) as executor:
+        return resize(catalogue, listing, parameters.resize.order_seed, parameters.resize.max_quarantined, executor,
+                      WORK / "resize", STORE)
+
+
+def resize(catalogue: Catalogue, listing: str, order_seed: int, max_quarantined: int, executor: Executor,
+           work: Path, store: Path) -> dict[str, Any]:
+    """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns the metrics."""
+    made_by = decoder()
+    say("decoder: " + ", ".join(f"{name} {value}" for name, value in made_by.items()))
+    key = _key(catalogue, listing, order_seed, made_by)
+    with _locked(work):
+        folder = work / key
+        shards = [Shard(split, number, tuple(entries), str(folder), made_by["fingerprint"])
+                  for split, entries in _in_stored_order(catalogue, order_seed).items()
+                  for number, entries in enumerate(_chunks(entries))]
+        try:
+            quarantined = _make(shards, folder, max_quarantined, executor)
+            metrics = _publish(shards, folder / "store", catalogue, quarantined,
+                               {"decoder": made_by, "order_seed": order_seed}, store)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(f"{folder}: {error.strerror}; free some room and give the same command again") from None
+        for stale in (path for path in work.iterdir() if path.is_dir()):
+            shutil.rmtree(stale)
+    return metrics
+
+
+def stored_order(names: list[str], seed: int) -> list[int]:
+    """The one shuffle of the training set: positions in `names`, in the order in which they are stored.
+
+    It follows from the seed and the sorted names alone: the k-th of these gets the k-th 64-bit output of numpy's Philox
+    generator with the seed as its key, and the outputs are sorted. As in 2012, where images were shuffled once, when
+    they were written into batches.
+    """
+    by_name = sorted(range(len(names)), key=names.__getitem__)
+    drawn = np.random.Philox(key=seed).random_raw(len(names))
+    return [by_name[k] for k in np.argsort(drawn, kind="stable")]
+
+
+def _in_stored_order(catalogue: Catalogue, seed: int) -> dict[str, list[Entry]]:
+    order = stored_order([entry.name for entry in catalogue.train], seed)
+    return dict(zip(SPLITS, ([catalogue.train[k] for k in order], catalogue.val), strict=True))
+
+
+def _chunks(entries: list[Entry]) -> Iterator[list[Entry]]:
+    return (entries[k: k + SHARD_IMAGES] for k in range(0, len(entries), SHARD_IMAGES))
+
+
+def _key(catalogue: Catalogue, listing: str, order_seed: int, made_by: dict[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps([FORMAT, SHARD_IMAGES, listing, order_seed, made_by]).encode())
+    for split in SPLITS:
+        for entry in getattr(catalogue, split):
+            digest.update(f"{split} {entry.name!r} {entry.label} {entry.offset} {entry.size}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+# The making of one shard: what runs in the workers.
+
+@dataclass(frozen=True)
+class Shard:
+    """What a worker needs to make a shard. `fingerprint`: of the decoder that all workers must have."""
+
+    split: str
+    number: int
+    entries: tuple[Entry, ...]
+    folder: str
+    fingerprint: str
+
+    @property
+    def pixels(self) -> Path:
+        """Already in the folder that becomes the store."""
+        return Path(self.folder, "store", shard_file(self.split, self.number))
+
+    @property
+    def record(self) -> Path:
+        """What is known of the shard besides its pixels. Written last: with it the shard is finished."""
+        return Path(self.folder, "records", f"{self.split}-{self.number:05}.json")
+
+    @property
+    def moments(self) -> Path:
+        return self.record.with_suffix(".npz")
+
+
+def make_shard(shard: Shard) -> list[Quarantined]:
+    """Decode, store and measure one shard's images; returns those that could not be decoded.
+
+    Reading, hashing, adding up and writing follow each other image by image, while its 196,608 bytes are in the
+    processor's cache; a worker's memory does not grow with the shard.
+    """
+    if decoder()["fingerprint"] != shard.fingerprint:
+        raise UserError(f"a worker decodes with {decoder()}, whose pixels differ from those of the decoder "
+                        f"{shard.fingerprint} in the main process; install the same Pillow and libjpeg everywhere")
+    rows: list[Row] = []
+    quarantined: list[Quarantined] = []
+    accumulator = Accumulator()
+    with shard_written(shard.pixels) as writer:
+        for entry in shard.entries:
+            content = sources.read(entry)
+            sha256 = hashlib.sha256(content).hexdigest()
+            try:
+                image = decode(content)
+            except Undecodable as reason:
+                quarantined.append(Quarantined(shard.split, entry.name, str(reason), sha256))
+                continue
+            writer.add(image, entry.label)
+            rows.append(Row(entry.name, sha256, entry.label))
+            if shard.split == "train":
+                accumulator.add(image)
+    if not rows:
+        shard.pixels.unlink()  # the store has no empty shards
+    accumulator.moments().save(shard.moments)
+    write_json(shard.record, {"sha256": writer.digest.hexdigest(), "rows": [asdict(row) for row in rows],
+                              "quarantined": [asdict(one) for one in quarantined]})
+    return quarantined
+
+
+def finished_shard(shard: Shard) -> list[Quarantined] | None:
+    """What `make_shard` returned, if it has made this shard and its files are still as they were written; else None."""
+    try:
+        stored, quarantined = _read_record(shard)
+        images = open_shard(shard.pixels, len(stored.rows)) if stored.rows else ()
+        if Moments.load(shard.moments).count != (len(stored.rows) if shard.split == "train" else 0):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+    digest = ShardDigest()
+    for image, row in zip(images, stored.rows, strict=True):
+        digest.add(image, row.label)
+    return quarantined if digest.hexdigest() == stored.sha256 else None
+
+
+def _read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined]]:
+    record = json.loads(shard.record.read_text(encoding="utf-8"))
+    return (StoredShard(shard.split, shard.number, record["sha256"], [Row(**row) for row in record["rows"]]),
+            [Quarantined(**one) for one in record["quarantined"]])
+
+
+# The whole: what runs in the main process.
+
+def _make(shards: list[Shard], folder: Path, max_quarantined: int, executor: Executor) -> list[Quarantined]:
+    """Every shard finished; returns the quarantine list, in stored order."""
+    found: dict[int, list[Quarantined]] = {}  # by the position of the shard
+    recorded = [k for k, shard in enumerate(shards) if shard.record.exists()]
+    for k, quarantined in zip(recorded, executor.map(finished_shard, [shards[k] for k in recorded]), strict=True):
+        if quarantined is not None:
+            found[k] = quarantined
+    total, done = (sum(len(shards[k].entries) for k in some) for some in (range(len(shards)), found))
+    if done:
+        say(f"resize: {done} images of {len(found)} shards are done already, in {folder}")
+    _assert_room(folder, total - done)
+    _check_quarantine(found, max_quarantined)
+    futures = {executor.submit(make_shard, shard): k for k, shard in enumerate(shards) if k not in found}
+    with progress("resize", total, "images", done) as advance:
+        for future in as_completed(futures):
+            k = futures[future]
+            found[k] = future.result()
+            advance(len(shards[k].entries))
+            _check_quarantine(found, max_quarantined)
+    return [one for k in range(len(shards)) for one in found[k]]
+
+
+def _assert_room(folder: Path, images: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    needed, free = images * IMAGE_BYTES, shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"{folder}: {images} images take {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
+                        "free some room, or make it a link to a larger disk")
+
+
+def _check_quarantine(found: dict[int, list[Quarantined]], allowed: int) -> None:
+    quarantined = sorted((one for some in found.values() for one in some), key=lambda one: (one.split, one.name))
+    if len(quarantined) > allowed:
+        shown = "".join(f"\n  {one.split} {one.name}: {one.reason}" for one in quarantined[:5])
+        raise UserError(f"{len(quarantined)} images or more cannot be decoded, and resize.max_quarantined allows "
+                        f"{allowed}; mend or replace them, or raise resize.max_quarantined. The first:{shown}")
+
+
+def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue, quarantined: list[Quarantined],
+             made: dict[str, Any], store: Path) -> dict[str, Any]:
+    """Describe the shards in `folder`, which then becomes `store`; returns the metrics."""
+    for one in quarantined:
+        say(f"resize: quarantined {one.split} {one.name}: {one.reason}")
+    moments = Moments.zero()
+    for shard in shards:
+        moments += Moments.load(shard.moments)
+    written = (_read_record(shard)[0] for shard in shards)
+    for leftover in folder.glob(".*.part"):  # of a worker that was killed
+        leftover.unlink()
+    description = publish_description(folder, catalogue.classes, (shard for shard in written if shard.rows), moments,
+                                      quarantined, made)
+    _move(folder, store)
+    images = description["images"]
+    return {"images": sum(images.values()), "quarantined": len(quarantined),
+            "pixels_digest": description["pixels_digest"],
+            "train_images": images["train"], "val_images": images["val"]}
+
+
+def _move(folder: Path, destination: Path) -> None:
+    """In one step, so that a store is whole or not there; by way of a copy where it is on another disk."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if destination.exists():
+        shutil.rmtree(destination)
+    try:
+        os.rename(folder, destination)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = destination.with_name(f".{destination.name}.part")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        os.rename(copy, destination)
+
+
+@contextlib.contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Two runs at once would remove each other's work. The lock goes with the process, however it ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{work}: another `alexnet resize` is at work here; wait for it or stop it") from None
+        yield
