@@ -1,0 +1,96 @@
+"""The real commands on a tiny sample: what `dvc repro` leaves, what it does again, and what users do with it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+from tests.end_to_end.project import Project
+
+STAGES = ["download", "resize", "mean", "pca", "train", "evaluate", "report"]
+
+
+def ran(output: str) -> list[str]:
+    """The stages that `dvc repro` ran."""
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> None:
+    assert ran(reproduced.first_output) == STAGES  # type: ignore[attr-defined]
+    evaluate = reproduced.metrics("evaluate")
+    for name in ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"):
+        assert 0.0 <= evaluate[name] <= 1.0
+        assert evaluate[name] * 20 == pytest.approx(round(evaluate[name] * 20))  # of 20 images
+    assert reproduced.metrics("resize")["quarantined"] == 1
+    assert reproduced.metrics("resize")["images"] == 59
+    train = reproduced.metrics("train")
+    assert train["weights_digest"] == evaluate["weights_digest"]
+    assert train["steps"] == round(2 * 39 / 8)
+    assert len(train["trace_digest"]) == 64
+    for name in ("models/model.safetensors", "report/index.html", "mlflow.db", "data/mean.png"):
+        assert (reproduced.folder / name).stat().st_size > 0, name
+    trace = [json.loads(line) for line in (reproduced.folder / "models/trace.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in trace] == [1, 2, 4, 6, 8, 10]
+
+
+def test_a_second_time_there_is_nothing_to_do(reproduced: Project) -> None:
+    assert ran(reproduced.run("dvc", "repro")) == []
+
+
+def test_everything_is_in_mlflow_training_and_evaluation_in_one_run(reproduced: Project) -> None:
+    with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
+        runs = dict(store.execute("select name, run_uuid from runs where status = 'FINISHED'").fetchall())
+        assert {"download", "resize", "mean", "pca", "train"} <= runs.keys()
+        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (runs["train"],)))
+        tags = dict(store.execute("select key, value from tags where run_uuid = ?", (runs["train"],)))
+        params = dict(store.execute("select key, value from params where run_uuid = ?", (runs["train"],)))
+    assert metrics["top1_error_10crop"] == reproduced.metrics("evaluate")["top1_error_10crop"]
+    assert metrics["validation_error"] == reproduced.metrics("train")["validation_error"]
+    assert tags["weights_digest"] == reproduced.metrics("train")["weights_digest"]
+    assert params["train.seed"] == "1"
+
+
+def test_a_changed_parameter_reruns_what_depends_on_it(reproduced: Project) -> None:
+    before = reproduced.metrics("train")
+    try:
+        reproduced.set(**{"execution.placement": "one", "execution.workers": 2})
+        assert ran(reproduced.run("dvc", "repro")) == []
+        reproduced.set(**{"train.seed": 2})
+        assert "train.seed" in reproduced.run("dvc", "params", "diff")
+        assert ran(reproduced.run("dvc", "repro")) == ["train", "evaluate", "report"]
+        assert reproduced.metrics("train")["weights_digest"] != before["weights_digest"]
+        reproduced.set(**{"train.seed": 1})
+        again = reproduced.run("dvc", "repro", "--force", "train")  # now on one process instead of two
+        assert "Running stage 'train'" in again
+        assert reproduced.metrics("train") == before
+    finally:
+        reproduced.set(**{"train.seed": 1, "execution.placement": "auto", "execution.workers": 1})
+        reproduced.run("dvc", "repro")
+
+
+def test_metrics_plots_and_experiments_work_as_dvc_users_expect(reproduced: Project) -> None:
+    assert "top1_error_10crop" in reproduced.run("dvc", "metrics", "show")
+    reproduced.run("dvc", "plots", "show")
+    plot = (reproduced.folder / "dvc_plots" / "index.html").read_text()
+    assert "validation_error" in plot
+    output = reproduced.run("dvc", "exp", "run", "-S", "train.seed=2", "--name", "second", "train")
+    assert "second" in output
+    shown = reproduced.run("dvc", "exp", "show", "--csv")
+    assert "second" in shown
+    assert "train.seed" in shown
+    reproduced.run("git", "checkout", "-q", "params.yaml")
+    reproduced.run("dvc", "repro")
+
+
+def test_each_stage_is_a_command(reproduced: Project) -> None:
+    before = reproduced.metrics("mean")
+    reproduced.run("alexnet", "mean")
+    assert reproduced.metrics("mean") == before
+    for stage in STAGES:
+        assert "--set KEY=VALUE" in reproduced.run("alexnet", stage, "--help")
+    for command in (["alexnet", "train", "--set", "train.sede=2"], ["alexnet", "train", "--placement", "three"]):
+        refused = reproduced.run(*command, status=1)
+        assert "Traceback" not in refused
+        assert "train.sede" in refused or "execution.placement" in refused
