@@ -1,0 +1,30 @@
+# The front door: `make repro` and `make test` do all the set-up they need. `make` alone lists what there is.
+
+export PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+PORT ?= 5000
+
+.PHONY: help setup repro test ui
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## the virtual environment .venv with the pinned packages (PYTHON=python3.12 chooses another Python)
+	@./setup.sh
+
+repro: setup ## run the pipeline: whatever has changed, from the data to the report; then a table of the results
+	.venv/bin/dvc repro
+	@.venv/bin/alexnet summary
+
+test: setup ## run the tests
+	.venv/bin/python -m pytest
+
+ui: setup ## look at the runs in MLflow's pages (PORT=5000)
+	@case "$${MLFLOW_TRACKING_URI:=sqlite:///$(CURDIR)/mlflow.db}" in \
+	http*) echo "The runs are at $$MLFLOW_TRACKING_URI" ;; \
+	*) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	   exec .venv/bin/mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --workers 1 --port $(PORT) ;; \
+	esac
