@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CROP = 224  # P §3.5: 224 x 224 x 3 input; 227 is Caffe's
-After = Literal["relu", "lrn", "spatial", "pool", "dropout"]
+After = Literal["relu", "tanh", "lrn", "spatial", "pool", "dropout"]
 
 
 @dataclass(frozen=True)

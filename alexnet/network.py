@@ -20,11 +20,14 @@ from alexnet.normalization import LRN_SIZE, lrn, spatial_norm
 from alexnet.recipe import Recipe
 
 KEEP = 0.5  # P §4.2: each hidden unit of fc6 and fc7 is kept with probability 0.5
+Removable = Literal["conv3", "conv4", "conv5", "fc6", "fc7"]  # P §7: "removing any of the middle layers"
 COLUMNS = {"two-column": 2, "half": 1, "undivided": 1, "conv6": 2}  # of each architecture
 
 
 def architecture(name: Literal["two-column", "half", "undivided", "conv6"], recipe: Recipe, classes: int,
-                 width: float = 1.0) -> Architecture:
+                 width: float = 1.0, *, neuron: Literal["relu", "tanh"] = "relu", normalization: bool = True,
+                 pooling: Literal["overlapping", "separate"] = "overlapping", dropout: bool = True,
+                 without: Removable | None = None) -> Architecture:
     """The layer table of the named net under this recipe.
 
     Args:
@@ -33,21 +36,46 @@ def architecture(name: Literal["two-column", "half", "undivided", "conv6"], reci
         recipe: decides what follows conv1 and conv2, conv1's padding and the initial spread of conv3-5.
         classes: units of the output layer, 1000 in the paper.
         width: factor of every other layer's units, 1 in the paper.
+        neuron: `tanh` in place of ReLU (§3.1).
+        normalization: False leaves out every normalisation (§3.3; S #148).
+        pooling: `separate` has 2 x 2 windows that do not overlap, and the same dimensions (§3.4; S #147).
+        dropout: False leaves it out (§4.2).
+        without: one middle layer left out (§7).
     """
     full = _layers(name, recipe, classes)
     columns = COLUMNS[name]
     if name == "undivided":
         full = tuple(replace(layer, outputs=layer.outputs * 2) for layer in full[:-1]) + full[-1:]
-    elif name == "half":
+    elif name == "half":  # §3.2: conv5 and the fully connected layers keep their size
         full = tuple(replace(layer, outputs=outputs)
                      for layer, outputs in zip(full, (48, 128, 192, 192, 256, 4096, 4096, classes), strict=True))
+    if without:
+        full = _without(full, without)
+    silent = {"dropout": not dropout, "lrn": not normalization, "spatial": not normalization}
+    full = tuple(replace(layer, after=tuple(neuron if what == "relu" else what
+                                            for what in layer.after if not silent.get(what))) for layer in full)
+    if pooling == "separate":  # 55 -> 28 -> 26 -> 13 -> 11 -> 6; S layers-147.cfg: conv2 pad 1, conv5 pad 0
+        full = tuple(replace(layer, padding=(layer.padding[0] - 1, layer.padding[1] - 1))
+                     if isinstance(layer, Convolution) and layer.name in ("conv2", "conv5") else layer
+                     for layer in full)
     full_inputs = {shape.layer.name: shape.inputs for shape in Architecture(columns, full, {}).shapes()}
     narrow = tuple(replace(layer, outputs=max(1, round(layer.outputs * width))) for layer in full[:-1])
-    built = Architecture(columns, narrow + full[-1:], full_inputs)
-    if (name, width, classes) == ("two-column", 1.0, 1000):
+    built = Architecture(columns, narrow + full[-1:], full_inputs, (3, 2) if pooling == "overlapping" else (2, 2))
+    if (name, width, classes, without) == ("two-column", 1.0, 1000, None):
         assert built.parameters == 60_965_224, built.parameters  # P §3.5: "60 million"
-        assert built.macs == 724_406_816, built.macs
+        assert built.macs == 724_406_816 or pooling == "separate", built.macs
     return built
+
+
+def _without(layers: tuple[Layer, ...], name: Removable) -> tuple[Layer, ...]:
+    """The table less one layer: its pooling goes to the layer before it, its crossing to the one behind it."""
+    at = [layer.name for layer in layers].index(name)
+    before, gone, behind = layers[at - 1: at + 2]
+    if "pool" in gone.after:
+        before = replace(before, after=(*before.after, "pool"))
+    if gone.sees == "both":
+        behind = replace(behind, sees="both")
+    return (*layers[: at - 1], before, behind, *layers[at + 2:])
 
 
 def _layers(name: str, recipe: Recipe, classes: int) -> tuple[Layer, ...]:
@@ -149,6 +177,8 @@ class Network(nn.Module):
     def _after(self, what: After, layer: Layer, xs: list[Tensor], step: int, first: int) -> list[Tensor]:
         if what == "relu":
             return [F.relu(x, inplace=True) for x in xs]  # P §3.1
+        if what == "tanh":
+            return [torch.tanh(x) for x in xs]
         if what == "lrn":
             return self._lrn(xs)
         if what == "spatial":

@@ -82,3 +82,33 @@ def _add_stage(name: str, summary: str) -> None:
 
 for _name, _summary in STAGES.items():
     _add_stage(_name, _summary)
+
+
+@main.command()
+@parameter_options
+@click.option("--classes", type=click.IntRange(1, 1_000_000),
+              help="Units of the output layer.  [default: the data set's]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_json: bool) -> None:
+    """The layer table of the configured net: kernels, shapes, parameters, multiply-adds."""
+    import json
+
+    from pipeline import describe as describing
+    from pipeline import parameters
+
+    read = parameters.load(file, overrides)
+    told = describing.described(read, classes or _classes(read.dataset.source))
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    else:
+        describing.show(told)
+
+
+def _classes(source: str) -> int:
+    """How many classes the data set has: by the listing if it is there, else by its name."""
+    from pipeline.files import read_json
+    from pipeline.paths import LISTING
+
+    if LISTING.exists():
+        return len(read_json(LISTING, made_by="download")["classes"])
+    return {"sample": 10, "imagenet2012": 1000}.get(source) or 1000

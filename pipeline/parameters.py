@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from alexnet.recipe import Recipe, recipe, switches
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from alexnet.layers import Architecture
 
 FILE = Path("params.yaml")
 
@@ -48,6 +51,11 @@ class ResizeSection(Section):
 class NetworkSection(Section):
     architecture: Literal["two-column", "half", "undivided", "conv6"]
     width: float = Field(gt=0, le=1)
+    neuron: Literal["relu", "tanh"]
+    normalization: bool
+    pooling: Literal["overlapping", "separate"]
+    dropout: bool
+    without: Literal["conv3", "conv4", "conv5", "fc6", "fc7"] | None
 
 
 RecipeSection = create_model(
@@ -80,6 +88,13 @@ class Parameters(Section):
     recipe: RecipeSection  # type: ignore[valid-type]
     train: TrainSection
     execution: ExecutionSection
+
+    def the_table(self, classes: int) -> Architecture:
+        """The layers of the configured network."""
+        from alexnet.network import architecture  # imports torch, which most commands do without
+
+        section = self.network.model_dump()
+        return architecture(section.pop("architecture"), self.the_recipe(), classes, **section)
 
     def the_recipe(self) -> Recipe:
         """The named recipe with the switches that the section sets."""

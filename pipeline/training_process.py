@@ -24,7 +24,7 @@ from torch import Tensor
 from alexnet.augmentation import Statistics, Views
 from alexnet.crossing import placement_here
 from alexnet.digest import digest_of
-from alexnet.network import Network, architecture
+from alexnet.network import Network
 from alexnet.training import Plan, Training, weights_of
 from pipeline import checkpoints
 from pipeline.errors import UserError
@@ -78,9 +78,8 @@ def prepare(parameters: Parameters) -> torch.device:
 
 def network_of(parameters: Parameters, classes: int, split: bool, device: torch.device) -> Network:
     """The configured network with its initial weights: one column of it when `split`, else the whole."""
-    recipe = parameters.the_recipe()
-    table = architecture(parameters.network.architecture, recipe, classes, parameters.network.width)
-    return Network(table, recipe, parameters.train.seed, placement_here(table.columns, split, device))
+    table = parameters.the_table(classes)
+    return Network(table, parameters.the_recipe(), parameters.train.seed, placement_here(table.columns, split, device))
 
 
 def statistics() -> Statistics:
