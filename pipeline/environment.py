@@ -21,7 +21,7 @@ from pipeline.progress import say
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 CODE = ("alexnet", "pipeline")
-DECIDING = (*CODE, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")  # what a change of makes a run dirty
+DECIDING = (*CODE, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")  # changed: the run is dirty
 BIT_CHANGING_VARIABLES = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA", "MKL_CBWR",
                           "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA",
                           "OPENBLAS_CORETYPE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
@@ -124,10 +124,10 @@ def _version(distribution: str) -> str | None:
 def _pil() -> str | None:
     """The version that PIL's own files say they are, None if they do not work."""
     try:
-        from PIL import Image
+        import PIL.Image  # loads the compiled part, which refuses the files of another version
     except ImportError:
         return None
-    return Image.__version__
+    return PIL.__version__
 
 
 def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None) -> str | None:
@@ -138,7 +138,7 @@ def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None)
     if stock and simd:
         what = f"Pillow {stock} and pillow-simd {simd} are both installed and have overwritten each other's files"
     elif files != installed:
-        what = f"the files of PIL are not those of {'pillow-simd' if simd else 'Pillow'} {installed}, which is installed"
+        what = f"{'pillow-simd' if simd else 'Pillow'} {installed} is installed, but the files of PIL are not its own"
     else:
         return None
     wanted = f"pillow-simd=={simd}" if simd else f"pillow=={stock}"

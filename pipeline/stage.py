@@ -1,16 +1,19 @@
 """What every stage has in common: the guard on the environment, its metrics file, its record in MLflow.
 
-A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary.
+A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and perhaps `ARTIFACTS`,
+the files that its record holds.
 """
 
 from __future__ import annotations
 
+import csv
 import importlib
+from pathlib import Path
 
 from pipeline import environment, tracking
 from pipeline.files import write_json
 from pipeline.parameters import Parameters
-from pipeline.paths import metrics_of
+from pipeline.paths import LEARNING, metrics_of
 
 
 def run(name: str, parameters: Parameters) -> None:
@@ -20,8 +23,18 @@ def run(name: str, parameters: Parameters) -> None:
         UserError: whatever a user can mend.
     """
     environment.check()
-    module = importlib.import_module(f"pipeline.stages.{name}")
-    with tracking.recorded(name, parameters) as record:
+    with tracking.recorded(name, parameters) as record:  # takes the digest of the code before any of it is loaded
+        module = importlib.import_module(f"pipeline.stages.{name}")
         metrics = module.run(parameters)
         write_json(metrics_of(name), metrics)
         record.finish(metrics)
+        for path in getattr(module, "ARTIFACTS", ()):
+            record.artifact(path)
+        if name == "train":
+            record.log_curve(_points(LEARNING))
+
+
+def _points(table: Path) -> list[dict[str, float]]:
+    """The rows of a learning curve, without empty cells."""
+    with table.open(encoding="utf-8", newline="") as stream:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
