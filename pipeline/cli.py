@@ -112,3 +112,31 @@ def _classes(source: str) -> int:
     if LISTING.exists():
         return len(read_json(LISTING, made_by="download")["classes"])
     return {"sample": 10, "imagenet2012": 1000}.get(source) or 1000
+
+
+@main.command()
+def summary() -> None:
+    """The metrics of all stages in one table, and where the report and the MLflow store are."""
+    from pipeline import summary as summing
+
+    summing.show()
+
+
+@main.command()
+@click.argument("name")
+@click.option("--location", type=click.Path(path_type=Path), help="The folder with the data set's files.")
+@click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True,
+              help="The parameters to rewrite.")
+def configure(name: str, location: Path | None, file: Path) -> None:
+    """Rewrite params.yaml for another data set: sample, imagenette or imagenet2012.
+
+    Only the keys that the preset names change, and they are printed; comments stay. `alexnet configure sample` goes
+    back.
+    """
+    from pipeline import configure as configuring
+
+    changed = configuring.configure(name, location, file)
+    for key, (old, new) in changed.items():
+        click.echo(f"{key}: {'null' if old is None else old} -> {'null' if new is None else new}")
+    if not changed:
+        click.echo(f"{file} stands as {name} has it already")

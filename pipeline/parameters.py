@@ -108,7 +108,7 @@ def load(file: Path = FILE, overrides: Iterable[str] = ()) -> Parameters:
     Raises:
         UserError: no such file, broken YAML, an unknown or missing key, a value out of range; all of them named.
     """
-    return check(_overridden(_read(file), overrides, file), file)
+    return check(_overridden(read(file), overrides, file), file)
 
 
 def check(values: dict[str, Any], file: Path = FILE) -> Parameters:
@@ -141,7 +141,8 @@ def _told(problem: Any) -> str:
     return f"{key}: {problem['msg'].lower()}, not {problem['input']!r}"
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path = FILE) -> dict[str, Any]:
+    """The file's nested dictionaries, unchecked; UserError when there is no such file or it is no YAML of sections."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
