@@ -111,7 +111,7 @@ class Accumulator:
 
 def _shifted_products(image: NDArray[np.uint8]) -> NDArray[np.int64]:
     """int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
-    values = (np.ascontiguousarray(image) ^ np.uint8(_MIDDLE)).view(np.int8).astype(np.float32)
+    values = (image ^ np.uint8(_MIDDLE)).view(np.int8).astype(np.float32)
     rows = values.reshape(-1, _ROWS, 3 * _NEIGHBOURS)  # [16, 1024, 12]
     blocks = np.matmul(rows.transpose(0, 2, 1), rows)  # [16, 12, 12], integers of at most 2**24
     products = blocks.sum(axis=0, dtype=np.float64).reshape(_NEIGHBOURS, 3, _NEIGHBOURS, 3)

@@ -1,0 +1,222 @@
+"""Decoding: geometry against a slow reference and against a full resize, every odd kind of file, every broken one."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import images
+from pipeline.images import SIDE, Undecodable, decode, decoder, kept_box
+
+
+def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Ramps with some noise: uint8 [height, width, 3]."""
+    y, x = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(seed).integers(0, 32, (height, width, 3))
+    ramps = np.stack([200 * x / width, 200 * y / height, 100 + 100 * np.sin((x + y) / 9)], axis=-1)
+    return (ramps + noise).astype(np.uint8)
+
+
+def encoded(image: Image.Image | NDArray[np.uint8], kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def full_resize_and_crop(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What torchvision's Resize(256, BICUBIC) and CenterCrop(256) do, step by step."""
+    height, width = image.shape[:2]
+    size = (SIDE, int(SIDE * height / width)) if width <= height else (int(SIDE * width / height), SIDE)
+    resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    left, top = round((size[0] - SIDE) / 2.0), round((size[1] - SIDE) / 2.0)
+    return np.asarray(resized.crop((left, top, left + SIDE, top + SIDE)))
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    error = np.mean((a.astype(float) - b.astype(float)) ** 2)
+    return float("inf") if error == 0 else 10 * np.log10(255**2 / error)
+
+
+def bicubic_weights(length: int, start: float, stop: float) -> NDArray[np.float64]:
+    """[256, length]: Keys's cubic with a = -0.5, widened when it reduces, in float64."""
+    scale = (stop - start) / SIDE
+    widening = max(scale, 1.0)
+    centres = start + (np.arange(SIDE) + 0.5) * scale
+    x = np.abs((np.arange(length) + 0.5 - centres[:, None]) / widening)
+    weights = np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(1, 700), height=st.integers(1, 700), seed=st.integers(0, 99))
+def test_same_pixels_as_a_full_resize_and_crop(width: int, height: int, seed: int) -> None:
+    image = picture(width, height, seed)
+    assert psnr(decode(encoded(image)), full_resize_and_crop(image)) >= 55
+
+
+def test_a_crop_one_pixel_aside_is_told_from_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(500, 375)
+    monkeypatch.setattr(images, "kept_box", lambda width, height: tuple(x + 1 for x in kept_box(499, 374)))
+    assert psnr(decode(encoded(image)), full_resize_and_crop(image)) < 55
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 500), (500, 375), (90, 61), (33, 500)])
+def test_within_a_level_of_slow_float64_arithmetic(width: int, height: int) -> None:
+    image = picture(width, height)
+    left, top, right, bottom = kept_box(width, height)
+    across = np.einsum("xw,hwc->hxc", bicubic_weights(width, left, right), image.astype(np.float64))
+    across = np.rint(across).clip(0, 255)  # Pillow has 8 bits between its two passes
+    exact = np.einsum("yh,hxc->yxc", bicubic_weights(height, top, bottom), across).clip(0, 255)
+    error = np.abs(decode(encoded(image)) - exact)
+    assert error.mean() <= 0.26  # rounding alone has 0.25
+    assert error.max() <= 1.5
+
+
+@given(width=st.integers(1, 70_000), height=st.integers(1, 70_000))
+def test_the_kept_box_is_a_square_within_the_image(width: int, height: int) -> None:
+    left, top, right, bottom = (float(np.float32(x)) for x in kept_box(width, height))
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    side = min(width, height)
+    assert min(right - left, bottom - top) == pytest.approx(side, rel=0.005)  # the longer side's rounding: one in 256
+    assert max(right - left, bottom - top) == pytest.approx(side, rel=0.005)
+    assert abs(left + right - width) <= 1.02 * max(side / SIDE, 1)
+    assert abs(top + bottom - height) <= 1.02 * max(side / SIDE, 1)
+
+
+def test_a_shorter_side_of_256_is_only_cropped() -> None:
+    image = picture(301, SIDE)  # 45 / 2 columns to the left: halves go to even, as in torchvision
+    assert np.array_equal(decode(encoded(image)), image[:, 22:278])
+    lying = np.ascontiguousarray(image.transpose(1, 0, 2))
+    assert np.array_equal(decode(encoded(lying)), lying[22:278])
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (1, 4000), (4000, 1), (2000, 33), (255, 255)])
+def test_small_and_long_pictures_fill_the_square(width: int, height: int) -> None:
+    assert decode(encoded(np.full((height, width, 3), 77, np.uint8))).tolist() == [[[77] * 3] * SIDE] * SIDE
+
+
+GRAY = picture(300, 280)[..., 0]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "P", "RGB", "RGBA"])
+def test_every_kind_of_png_equals_its_rgb_version(mode: str) -> None:
+    image = Image.fromarray(GRAY).convert(mode)
+    assert np.array_equal(decode(encoded(image)), decode(encoded(image.convert("RGB"))))
+
+
+def test_transparency_is_dropped_not_painted() -> None:
+    rgb = picture(280, 300)
+    rgba = np.concatenate([rgb, np.zeros((300, 280, 1), np.uint8)], axis=-1)
+    assert np.array_equal(decode(encoded(rgba)), decode(encoded(rgb)))
+    palette = Image.fromarray(rgb).quantize(16)
+    assert np.array_equal(decode(encoded(palette, transparency=bytes(16))), decode(encoded(palette)))
+
+
+def test_sixteen_bits_keep_the_upper_eight() -> None:
+    deep = GRAY.astype(np.uint16) << 8 | 0xFF
+    assert np.array_equal(decode(encoded(Image.fromarray(deep))), decode(encoded(GRAY)))
+    pgm = b"P5 300 280 65535 " + deep.astype(">u2").tobytes()
+    assert np.array_equal(decode(pgm), decode(encoded(GRAY)))
+
+
+def test_cmyk_is_converted_and_the_name_does_not_count() -> None:
+    cmyk = Image.fromarray(picture(300, 280)).convert("CMYK")
+    content = encoded(cmyk, "JPEG", quality=95)
+    reference = Image.open(io.BytesIO(content)).convert("RGB")
+    assert Image.open(io.BytesIO(content)).mode == "CMYK"
+    assert np.array_equal(decode(content), decode(encoded(reference)))
+    assert psnr(decode(content), full_resize_and_crop(picture(300, 280))) > 25  # not the negative of the picture
+
+
+def test_exif_rotation_is_not_applied() -> None:
+    image = Image.fromarray(picture(300, 280))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate by 90 degrees to view"
+    assert np.array_equal(decode(encoded(image, "JPEG", exif=exif)), decode(encoded(image, "JPEG")))
+
+
+def test_corrupt_exif_and_other_oddities_say_nothing(capfd: pytest.CaptureFixture[str],
+                                                     recwarn: pytest.WarningsRecorder) -> None:
+    image = Image.fromarray(picture(300, 280))
+    corrupt = b"Exif\0\0II*\0\x08\0\0\0" + b"\xff" * 40
+    assert np.array_equal(decode(encoded(image, "JPEG", exif=corrupt)), decode(encoded(image, "JPEG")))
+    decode(encoded(image.quantize(8), transparency=bytes(8)))
+    wide = Image.new("1", (10_000, 9_000))  # beyond Pillow's warning, below its error
+    decode(encoded(wide))
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(bytes(1000))))
+
+
+JPEG = encoded(picture(320, 300), "JPEG")
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (b"", "empty"),
+    (b"<html>404</html>" * 50, "not a picture of a known format"),
+    (JPEG[:5000], "truncated"),
+    (JPEG[:-500], "truncated"),
+    (encoded(picture(320, 300))[:-5000], "truncated"),
+    (png_header(300, 300), "truncated"),
+    (png_header(13_000, 13_000), "more than 150000000 pixels"),
+    (png_header(100_000, 100_000), "more than 150000000 pixels"),
+    (b"Pf 2 2 -1.0\n" + bytes(16), "floating-point pixels"),
+])
+def test_what_cannot_be_decoded_has_its_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(Undecodable) as raised:
+        decode(content)
+    assert str(raised.value) == reason
+
+
+def test_running_out_of_memory_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(content: bytes) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(images, "_rgb", exhausted)
+    with pytest.raises(MemoryError):
+        decode(JPEG)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cut=st.integers(0, len(JPEG)), position=st.integers(0, len(JPEG) - 1), value=st.integers(0, 255))
+def test_damage_of_any_kind_is_decoded_or_undecodable(cut: int, position: int, value: int) -> None:
+    damaged = bytearray(JPEG)
+    damaged[position] = value
+    for content in (bytes(damaged), JPEG[:cut]):
+        try:
+            image = decode(content)
+        except Undecodable:
+            continue
+        assert (image.shape, image.dtype) == ((SIDE, SIDE, 3), np.uint8)
+
+
+def test_the_decoder_is_told_from_one_that_differs_in_one_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decoder() == decoder.__wrapped__()
+    assert set(decoder()) == {"pillow", "libjpeg", "fingerprint"}
+
+    def one_bit_off(content: bytes) -> NDArray[np.uint8]:
+        image = decode(content).copy()
+        image[100, 100, 1] ^= 1
+        return image
+
+    monkeypatch.setattr(images, "decode", one_bit_off)
+    assert decoder.__wrapped__()["fingerprint"] != decoder()["fingerprint"]
+
+
+def test_the_golden_pictures_are_what_they_say() -> None:
+    subsampled, cmyk = (Image.open(io.BytesIO(content)) for content in images._golden_jpegs())
+    assert (subsampled.size, subsampled.mode, cmyk.size, cmyk.mode) == ((26, 19), "RGB", (26, 19), "CMYK")

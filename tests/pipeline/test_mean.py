@@ -1,0 +1,64 @@
+"""The mean image is the nearest float32 to the exact quotient, and its digest tells one bit."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.images import SIDE
+from pipeline.moments import Accumulator, Moments
+from pipeline.parameters import Parameters
+from pipeline.paths import MEAN, MEAN_PICTURE, STORE
+from pipeline.stages import mean
+from pipeline.store import MOMENTS
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def moments() -> Moments:
+    accumulator = Accumulator()
+    for image in IMAGES:
+        accumulator.add(image)
+    return accumulator.moments()
+
+
+def mean_of(total: int, count: int) -> np.float32:
+    sums = np.full((SIDE, SIDE, 3), total, np.int64)
+    return np.float32(mean.mean_image(Moments(count, sums, np.zeros((3, 3), np.int64)))[5, 6, 1])
+
+
+@given(data=st.data(), count=st.integers(1, 2**28 - 1))
+def test_the_nearest_float32_to_the_exact_quotient(data: st.DataObject, count: int) -> None:
+    total = data.draw(st.integers(0, 255 * count))
+    found, exact = mean_of(total, count), Fraction(total, count)
+    error = abs(Fraction(float(found)) - exact)
+    for neighbour in (np.nextafter(found, np.float32(-1)), np.nextafter(found, np.float32(300))):
+        assert error <= abs(Fraction(float(neighbour)) - exact)
+
+
+def test_the_stage_leaves_the_mean_and_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    moments().save(STORE / MOMENTS)
+    metrics = mean.run(Parameters.model_construct())
+    found = np.load(MEAN)
+    assert (found.dtype, found.shape) == (np.float32, (SIDE, SIDE, 3))
+    reference = IMAGES.astype(np.float64).sum(axis=0) / 3
+    assert np.array_equal(found, reference.astype(np.float32))
+    with Image.open(MEAN_PICTURE) as picture:
+        assert np.array_equal(np.asarray(picture), np.rint(reference).astype(np.uint8))
+    assert [metrics[f"mean_{name}"] for name in "rgb"] == pytest.approx(reference.mean(axis=(0, 1)), rel=1e-14)
+    assert metrics["mean_digest"] == mean.digest(found)
+    assert set(metrics) == {"mean_r", "mean_g", "mean_b", "mean_digest"}
+    changed = found.copy()
+    changed.view(np.uint32)[3, 4, 2] ^= 1
+    assert mean.digest(changed) != metrics["mean_digest"]
+
+
+def test_no_training_images_is_told() -> None:
+    with pytest.raises(UserError, match="no training images"):
+        mean.mean_image(Moments.zero())

@@ -1,0 +1,227 @@
+"""The store gives back what was written, and says so when it cannot."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.images import SIDE
+from pipeline.moments import Moments
+from pipeline.sources import Class
+from pipeline.store import (
+    CLASSES,
+    DESCRIPTION,
+    INDEX,
+    QUARANTINE,
+    SPLITS,
+    Quarantined,
+    Row,
+    Store,
+    StoredShard,
+    digest_of_shards,
+    publish_description,
+    shard_file,
+    shard_written,
+)
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, SIDE, SIDE, 3), dtype=np.uint8)
+LABELS = [2, 0, 1, 1, 0, 2, 2, 1, 0]
+CLASSES_ = [Class("n1", "a cat, a feline"), Class("n2", "β"), Class("n3", "c")]
+# Shards of varied length; train-00001 had no decodable image, so there is none.
+PLAN = [("train", 0, slice(0, 3)), ("train", 2, slice(3, 4)), ("train", 3, slice(4, 6)), ("val", 0, slice(6, 9))]
+
+
+def write_store(folder: Path) -> Path:
+    shards = []
+    for split, number, part in PLAN:
+        with shard_written(folder / shard_file(split, number)) as writer:
+            for image, label in zip(IMAGES[part], LABELS[part], strict=True):
+                writer.add(image, label)
+        rows = [Row(f"{split}{k}", f"{k:064x}", LABELS[k]) for k in range(9)[part]]
+        shards.append(StoredShard(split, number, writer.digest.hexdigest(), rows))
+    publish_description(folder, CLASSES_, iter(shards), Moments.zero(), [Quarantined("train", "x", "empty", "00")],
+                        {"decoder": {"pillow": "1"}, "order_seed": 3})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("finished") / "store")
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "store"))
+
+
+def test_round_trip(finished: Path) -> None:
+    store = Store(finished)
+    assert store.classes == CLASSES_
+    assert store.decoder == {"pillow": "1"}
+    train, val = (store.split(split) for split in SPLITS)
+    assert (len(train), len(val)) == (6, 3)
+    assert train.labels.dtype == np.int64
+    assert [*train.labels, *val.labels] == LABELS
+    for k in range(6):
+        assert np.array_equal(train.image(k), IMAGES[k])
+    assert np.array_equal(val.image(2), IMAGES[8])
+    assert not train.image(0).flags.writeable
+    for outside in (-1, 6):
+        with pytest.raises(IndexError):
+            train.image(outside)
+    store.verify()
+
+
+def test_shards_are_plain_numpy_files_and_the_rest_is_readable(finished: Path) -> None:
+    assert np.array_equal(np.load(finished / "train-00003.npy", mmap_mode="r"), IMAGES[4:6])
+    assert json.loads((finished / CLASSES).read_text())[1] == {"wnid": "n2", "words": "β"}
+    assert json.loads((finished / QUARANTINE).read_text()) == [
+        {"split": "train", "name": "x", "reason": "empty", "sha256": "00"}]
+    description = json.loads((finished / DESCRIPTION).read_text())
+    assert (description["images"], description["order_seed"]) == ({"train": 6, "val": 3}, 3)
+    import pyarrow.parquet
+
+    assert pyarrow.parquet.read_table(finished / INDEX).to_pylist()[3] == {
+        "split": "train", "name": "train3", "sha256": f"{3:064x}", "label": 1, "shard": 2, "row": 0}
+
+
+def test_the_same_images_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    again = write_store(tmp_path / "again")
+    assert {file.name: file.read_bytes() for file in again.iterdir()} == {
+        file.name: file.read_bytes() for file in finished.iterdir()}
+
+
+def obvious_crops(images: NDArray[np.uint8], tops: list[int], lefts: list[int], flips: list[bool],
+                  size: int) -> NDArray[np.uint8]:
+    crops = [image[top: top + size, left: left + size] for image, top, left in zip(images, tops, lefts, strict=True)]
+    return np.stack([np.fliplr(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)])
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), size=st.sampled_from([1, 67, 224, 256]))
+def test_crops_are_those_of_plain_indexing(finished: Path, data: st.DataObject, size: int) -> None:
+    n = data.draw(st.integers(1, 8))
+    indices, tops, lefts, flips = (data.draw(st.lists(values, min_size=n, max_size=n)) for values in (
+        st.integers(0, 5), st.integers(0, SIDE - size), st.integers(0, SIDE - size), st.booleans()))
+    out = np.full((n, size, size, 3), 7, np.uint8)
+    crops = Store(finished).split("train").gather_crops(
+        np.array(indices), np.array(tops), np.array(lefts), np.array(flips), size, out)
+    assert crops is out
+    assert np.array_equal(crops, obvious_crops(IMAGES[indices], tops, lefts, flips, size))
+
+
+def test_crops_without_out_and_out_of_range(finished: Path) -> None:
+    val, zero, one = Store(finished).split("val"), np.array([0]), np.array([1])
+    assert np.array_equal(val.gather_crops(one, zero, zero, zero == 1), IMAGES[7:8, :224, :224])
+    for index, top, left in ((3, 0, 0), (-1, 0, 0), (0, 33, 0), (0, 0, 33), (0, -1, 0)):
+        with pytest.raises(IndexError):
+            val.gather_crops(np.array([index]), np.array([top]), np.array([left]), zero == 1)
+
+
+@pytest.mark.parametrize("shard", [shard_file(split, number) for split, number, _ in PLAN])
+@pytest.mark.parametrize("position", [128, 100_000, -1])
+def test_one_flipped_bit_of_a_pixel_is_noticed(copy: Path, shard: str, position: int) -> None:
+    content = bytearray((copy / shard).read_bytes())
+    content[position] ^= 1
+    (copy / shard).write_bytes(content)
+    with pytest.raises(UserError, match=f"{shard}: damaged: its pixels or labels"):
+        Store(copy).verify()
+
+
+def change_index(folder: Path, column: str, row: int, value: int) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(folder / INDEX).to_pylist()
+    rows[row][column] = value
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / INDEX)
+
+
+def test_one_changed_label_is_noticed(copy: Path) -> None:
+    change_index(copy, "label", 3, 0)
+    with pytest.raises(UserError, match=r"train-00002\.npy: damaged: its pixels or labels"):
+        Store(copy).verify()
+    change_index(copy, "label", 3, 3)
+    with pytest.raises(UserError, match=r"index\.parquet: damaged: a train label is outside 0\.\.2"):
+        Store(copy)
+
+
+@pytest.mark.parametrize(("column", "value"), [("row", 1), ("shard", 1), ("split", "val")])
+def test_an_index_of_other_images_is_noticed(copy: Path, column: str, value: int) -> None:
+    change_index(copy, column, 3, value)
+    with pytest.raises(UserError, match=r"index\.parquet: damaged: its (train|val) images"):
+        Store(copy)
+
+
+def change_description(folder: Path, **values: object) -> None:
+    description = json.loads((folder / DESCRIPTION).read_text()) | values
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+
+
+def test_other_digests_and_formats_are_noticed(copy: Path) -> None:
+    change_description(copy, pixels_digest="0" * 64)
+    with pytest.raises(UserError, match=r"store\.json: damaged: pixels_digest"):
+        Store(copy).verify()
+    change_description(copy, format=2)
+    with pytest.raises(UserError, match=r"store\.json: format 2, but this program reads format 1"):
+        Store(copy)
+    change_description(copy, format=1, shards={})
+    with pytest.raises(UserError, match=r"store\.json: damaged: KeyError"):
+        Store(copy)
+    (copy / DESCRIPTION).write_text("[]")
+    with pytest.raises(UserError, match="format None"):
+        Store(copy)
+    (copy / DESCRIPTION).unlink()
+    with pytest.raises(UserError, match=r"store\.json: no such file; make it with `alexnet resize`"):
+        Store(copy)
+
+
+def test_missing_truncated_and_foreign_shards_are_named(copy: Path) -> None:
+    shard = copy / "train-00003.npy"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1000])
+    with pytest.raises(UserError, match=r"train-00003\.npy: damaged: \d+ bytes are too few for 2 images"):
+        Store(copy)
+    shard.unlink()
+    with pytest.raises(UserError, match=r"train-00003\.npy: damaged: No such file"):
+        Store(copy)
+    for other in (np.zeros((3, SIDE, SIDE, 3), np.uint8), np.zeros((2, SIDE, SIDE, 3), np.int8)):
+        np.save(shard, other)
+        with pytest.raises(UserError, match=r"train-00003\.npy: damaged: u?int8 .* where uint8 \[2, 256, 256, 3\]"):
+            Store(copy).split("train").image(5)
+    shard.write_bytes(b"\0" * len(content))
+    with pytest.raises(UserError, match=r"train-00003\.npy: damaged"):
+        Store(copy).split("train").image(5)
+
+
+@pytest.mark.parametrize("file", [INDEX, CLASSES])
+def test_other_broken_files_are_named(copy: Path, file: str) -> None:
+    (copy / file).write_bytes((copy / file).read_bytes()[:-20])
+    with pytest.raises(UserError, match=file):
+        Store(copy)
+    (copy / file).unlink()
+    with pytest.raises(UserError, match=file):
+        Store(copy)
+
+
+def test_a_shard_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with shard_written(tmp_path / "train-00000.npy") as writer:
+            writer.add(IMAGES[0], 0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_digest_of_shards_depends_on_split_and_order() -> None:
+    digests = [digest_of_shards({"train": train, "val": val}) for train, val in (
+        (["a", "b"], ["c"]), (["b", "a"], ["c"]), (["a"], ["b", "c"]), (["a", "b", "c"], []), (["ab"], ["c"]))]
+    assert len(set(digests)) == len(digests)
