@@ -10,6 +10,7 @@ hierarchy (num_children == 0) are classes. Line i of the ground truth is the id 
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import tarfile
@@ -46,7 +47,8 @@ def devkit(file: Path) -> Devkit:
         UserError: the file is missing, damaged, or not a development kit.
     """
     try:
-        with tarfile.open(file, "r:gz") as archive:
+        content = gzip.decompress(file.read_bytes())  # all of it, and so its checksum too
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             meta, truth = (_content(archive, name) for name in (META, TRUTH))
         classes = _classes(meta)
         labels = [int(line) - 1 for line in truth.split()]

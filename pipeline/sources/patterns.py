@@ -1,8 +1,8 @@
 """The pictures of the built-in sample: ten kinds of pattern, drawn from a seed. `picture` yields one, uint8 RGB.
 
-What tells the classes apart is texture and shape, with a leaning in colour: two classes share each hue, and about one
-picture in three has any hue. Scale, place, angle, wobble, light, clutter, noise and the cast of the light vary within a
-class. Every angle is as likely as its mirror image, so a flipped picture is still one of its class.
+What tells the classes apart is texture and shape, with a leaning in colour: two classes share each hue, and one picture
+in five has any hue. Scale, place, angle, wobble, light, clutter, noise and the cast of the light vary within a class.
+Every angle is as likely as its mirror image, so a flipped picture is still one of its class.
 
 The arithmetic on pixels is float32 with + - * / and square roots alone, which every processor rounds alike: no sine or
 exponential of an array, no sum over one, no resampling by an image library. So the same seed gives the same pixels
@@ -33,8 +33,8 @@ def picture(seed: int, split: int, index: int, label: int) -> NDArray[np.uint8]:
     short = min(height, width)
     y = (np.arange(height, dtype=np.float32)[:, None] - height / 2) / short  # [height, 1]
     x = (np.arange(width, dtype=np.float32)[None, :] - width / 2) / short    # [1, width]
-    u, v = _rotated(x, y, random.uniform(0, 2 * math.pi))
-    wobble = random.uniform(0, 0.05)
+    u, v = _rotated(x, y, random.uniform(-0.3, 0.3) + random.integers(0, 2) * math.pi / 2)
+    wobble = random.uniform(0, 0.035)
     u = u + wobble * _clouds(random, x, y, 3)
     v = v + wobble * _clouds(random, x, y, 3)
     mask = PATTERNS[label](random, u, v)  # [height, width], 0..1
@@ -47,7 +47,7 @@ def picture(seed: int, split: int, index: int, label: int) -> NDArray[np.uint8]:
     pixels *= _cast(random)
     grain = np.frombuffer(random.bytes(height * width), np.uint8).reshape(height, width, 1).astype(np.float32)
     pixels *= 255
-    pixels += (grain - 127.5) * random.uniform(0, 0.12)
+    pixels += (grain - 127.5) * random.uniform(0, 0.1)
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
@@ -61,13 +61,13 @@ def _size(random: Random) -> tuple[int, int]:
 
 def _colours(random: Random, label: int) -> tuple[Plane, Plane]:
     """Front and back, float32 [3] in 0..1: hues apart, one of them light and the other dark."""
-    hue = label % 5 / 5 + random.uniform(-0.07, 0.07) if random.random() < 0.65 else random.random()
-    light, dark = random.uniform(0.75, 1), random.uniform(0.15, 0.45)
+    hue = label % 5 / 5 + random.uniform(-0.05, 0.05) if random.random() < 0.8 else random.random()
+    other = hue + random.uniform(0.3, 0.7)
+    light, dark = random.uniform(0.8, 1), random.uniform(0.1, 0.35)
     if random.random() < 0.5:
         light, dark = dark, light
-    other = hue + random.uniform(0.3, 0.7)
-    front = colorsys.hsv_to_rgb(hue % 1, random.uniform(0.4, 0.95), light)
-    back = colorsys.hsv_to_rgb(other % 1, random.uniform(0.1, 0.7), dark)
+    front = colorsys.hsv_to_rgb(hue % 1, random.uniform(0.3, 0.85), light)
+    back = colorsys.hsv_to_rgb(other % 1, random.uniform(0.1, 0.6), dark)
     return np.array(front, np.float32), np.array(back, np.float32)
 
 
@@ -135,24 +135,24 @@ def _cells(random: Random, u: Plane, v: Plane, period: float, jitter: float) -> 
 
 
 def _stripes(random: Random, u: Plane, v: Plane) -> Plane:
-    period = random.uniform(0.08, 0.2)
+    period = random.uniform(0.1, 0.2)
     return _soft(_wave(u / period) - random.uniform(0.35, 0.65), 0.02 / period)
 
 
 def _checks(random: Random, u: Plane, v: Plane) -> Plane:
-    period = random.uniform(0.18, 0.36)
+    period = random.uniform(0.24, 0.4)
     across, down = (_soft(_wave(t / period) - 0.5, 0.02 / period) for t in (u, v))
     return across + down - 2 * across * down
 
 
 def _dots(random: Random, u: Plane, v: Plane) -> Plane:
-    period = random.uniform(0.11, 0.24)
+    period = random.uniform(0.18, 0.27)
     p, q = _cells(random, u, v, period, 0)
     return _soft(random.uniform(0.24, 0.36) - np.sqrt(p * p + q * q), 0.012 / period)
 
 
 def _rings(random: Random, u: Plane, v: Plane) -> Plane:
-    period = random.uniform(0.08, 0.18)
+    period = random.uniform(0.1, 0.18)
     u, v = u - random.uniform(-0.2, 0.2), v - random.uniform(-0.2, 0.2)
     return _soft(_wave(np.sqrt(u * u + v * v) / period) - 0.5, 0.02 / period)
 
@@ -168,15 +168,15 @@ def _rays(random: Random, u: Plane, v: Plane) -> Plane:
 
 
 def _triangles(random: Random, u: Plane, v: Plane) -> Plane:
-    period = random.uniform(0.22, 0.36)
+    period = random.uniform(0.34, 0.46)
     p, q = _cells(random, u, v, period, 0.08)
     half = math.sqrt(3) / 2
-    inside = np.minimum(np.minimum(q, half * p - q / 2), -half * p - q / 2) + random.uniform(0.17, 0.22)
+    inside = np.minimum(np.minimum(q, half * p - q / 2), -half * p - q / 2) + random.uniform(0.18, 0.23)
     return _soft(inside, 0.012 / period)
 
 
 def _crosses(random: Random, u: Plane, v: Plane) -> Plane:
-    period = random.uniform(0.2, 0.34)
+    period = random.uniform(0.22, 0.32)
     p, q = (abs(t) for t in _cells(random, u, v, period, 0.06))
     thick, long = random.uniform(0.07, 0.11), random.uniform(0.34, 0.42)
     inside = np.maximum(np.minimum(thick - p, long - q), np.minimum(long - p, thick - q))
@@ -188,18 +188,18 @@ def _smoke(random: Random, u: Plane, v: Plane) -> Plane:
     height, width = u.shape
     short = min(height, width)
     y, x = np.arange(height, dtype=np.float32)[:, None] / short, np.arange(width, dtype=np.float32)[None, :] / short
-    cells = int(random.integers(4, 8))
+    cells = int(random.integers(5, 9))
     coarse, middle, fine = (_clouds(random, x, y, cells << octave) for octave in range(3))
     return np.clip((coarse + middle / 2 + fine / 4) * 0.8 + 0.5, 0, 1)
 
 
 def _bricks(random: Random, u: Plane, v: Plane) -> Plane:
-    course = random.uniform(0.09, 0.17)
+    course = random.uniform(0.13, 0.2)
     v = v / course
     row = np.floor(v)
     u = u / (course * random.uniform(2, 2.6)) + row / 2  # every second course is half a brick along
     joint = np.minimum(1 - _wave(v), (1 - _wave(u)) * 2.3)
-    return _soft(random.uniform(0.16, 0.28) - joint, 0.02 / course)
+    return _soft(random.uniform(0.16, 0.24) - joint, 0.02 / course)
 
 
 def _balls(random: Random, u: Plane, v: Plane) -> Plane:
@@ -213,4 +213,4 @@ def _balls(random: Random, u: Plane, v: Plane) -> Plane:
 
 
 PATTERNS: list[Callable[[Random, Plane, Plane], Plane]] = [
-    _stripes, _checks, _dots, _rings, _rays, _triangles, _crosses, _smoke, _bricks, _balls]
+    _stripes, _checks, _dots, _rings, _rays, _triangles, _smoke, _balls, _bricks, _crosses]

@@ -29,10 +29,10 @@ CLASSES = [
     Class("n90000001", "rings, target"),
     Class("n90000010", "rays, sunburst"),
     Class("n90000005", "triangles, bunting"),
-    Class("n90000002", "crosses"),
     Class("n90000008", "smoke, clouds"),
-    Class("n90000004", "bricks, brick wall"),
     Class("n90000006", "balls"),
+    Class("n90000004", "bricks, brick wall"),
+    Class("n90000002", "crosses"),
 ]
 PATTERN = Class("n90000000", "pattern")  # the root of the hierarchy: no class
 TRAIN, VAL, ORDER = range(3)  # what a draw is for
