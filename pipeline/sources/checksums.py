@@ -58,7 +58,7 @@ def checksums(root: Path, names: Iterable[str], algorithms: tuple[str, ...] = ("
                 entry |= {algorithm: one.hexdigest() for algorithm, one in zip(lacking, hashes, strict=True)}
                 known[key] = entry
             advance((stat.st_size - done) / 1e6, name)
-            listed.append(Listed(name, stat.st_size, **{algorithm: entry[algorithm] for algorithm in algorithms}))
+            listed.append(Listed(name, stat.st_size, **{algorithm: str(entry[algorithm]) for algorithm in algorithms}))
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 write_json(MEMORY, known)
                 saved = time.monotonic()

@@ -116,7 +116,8 @@ def _wave(t: Plane) -> Plane:
 
 def _soft(distance: Plane, width: float) -> Plane:
     """0 outside (below 0), 1 inside, with an edge of this width."""
-    return np.clip(distance / width + 0.5, 0, 1)
+    inside: Plane = np.clip(distance / width + 0.5, 0, 1)
+    return inside
 
 
 def _cells(random: Random, u: Plane, v: Plane, period: float, jitter: float) -> tuple[Plane, Plane]:
@@ -190,7 +191,7 @@ def _smoke(random: Random, u: Plane, v: Plane) -> Plane:
     y, x = np.arange(height, dtype=np.float32)[:, None] / short, np.arange(width, dtype=np.float32)[None, :] / short
     cells = int(random.integers(5, 9))
     coarse, middle, fine = (_clouds(random, x, y, cells << octave) for octave in range(3))
-    return np.clip((coarse + middle / 2 + fine / 4) * 0.8 + 0.5, 0, 1)
+    return _soft((coarse + middle / 2 + fine / 4) * 0.8, 1)
 
 
 def _bricks(random: Random, u: Plane, v: Plane) -> Plane:
