@@ -21,46 +21,48 @@ fi
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
-install() { .venv/bin/python -m pip install --quiet "$@" || fail "pip failed; once its complaint above is mended, run" \
+install() { .venv/bin/python -m pip install -qq "$@" || fail "pip failed; once its complaint above is mended, run" \
     "the same command again"; }
 
 # ---- what must be there before anything is made ---------------------------------------------------------------------
 
-version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) \
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) \
     || fail "no Python called '$python'. Install Python 3.11 or newer, or name yours: make PYTHON=/path/to/python3"
-$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
     || fail "'$python' is Python $version, and 3.11 or newer is needed. Name another: make PYTHON=python3.12"
 
 missing='' debian='' fedora='' macos=''
-need() {  # what, and its package on Debian, Fedora and macOS
-    missing="$missing${missing:+, }$1" debian="$debian $2" fedora="$fedora $3" macos="$macos $4"
+need() {  # what, and its package on Debian, on Fedora and, beyond Xcode's tools, on macOS
+    missing="$missing${missing:+, }$1" debian="$debian $2" fedora="$fedora $3" macos="$macos${4:+ $4}"
 }
 includes() {  # whether C source with this line compiles; $compiler and $flags are lists of words
     printf '#include <stdio.h>\n%s\n' "$1" | $compiler $flags -x c -fsyntax-only - 2>/dev/null
 }
 
-$python -c 'import ensurepip, venv' 2>/dev/null || need "Python's venv module" python3-venv python3 python
-case $($python -c 'import platform; print(platform.machine().lower())') in
+"$python" -c 'import ensurepip, venv' 2>/dev/null || need "Python's venv module" python3-venv python3 python
+case $("$python" -c 'import platform; print(platform.machine().lower())') in
     x86_64 | amd64) simd=yes ;;
     *) simd=no ;;  # pillow-simd is written for x86; Pillow of the same version comes built
 esac
 if [ $simd = yes ]; then
-    compiler=${CC:-$($python -c 'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}
-    flags="${CPPFLAGS:-} ${CFLAGS:-} -I$($python -c 'import sysconfig; print(sysconfig.get_paths()["include"])')"
+    compiler=${CC:-$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}
+    flags="${CPPFLAGS:-} ${CFLAGS:-} -I$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')"
     if command -v brew >/dev/null; then flags="$flags -I$(brew --prefix)/include"; fi
     if includes ''; then
         includes '#include <Python.h>' || need "Python's headers (Python.h)" python3-dev python3-devel python
         includes '#include <jpeglib.h>' || need 'the JPEG headers (jpeglib.h)' libjpeg-dev libjpeg-turbo-devel jpeg-turbo
-        includes '#include <zlib.h>' || need 'the zlib headers (zlib.h)' zlib1g-dev zlib-devel zlib
+        includes '#include <zlib.h>' || need 'the zlib headers (zlib.h)' zlib1g-dev zlib-devel
     else
-        need "a C compiler ('$compiler' cannot compile)" build-essential gcc gcc
+        need "a C compiler ('$compiler' does not work)" build-essential gcc
     fi
 fi
-[ -z "$missing" ] || fail "missing: $missing. pillow-simd is built from source and needs it. Install it, then run the
-same command again:
-    Debian, Ubuntu:  apt-get install$debian
-    Fedora:          dnf install$fedora
-    macOS:           brew install$macos"
+if [ -n "$missing" ]; then
+    say "missing: $missing. Install it, then run the same command again:"
+    say "    Debian, Ubuntu:  apt-get install$debian"
+    say "    Fedora:          dnf install$fedora"
+    say "    macOS:           xcode-select --install${macos:+ && brew install$macos}"
+    exit 1
+fi
 
 # ---- the environment ------------------------------------------------------------------------------------------------
 
@@ -68,10 +70,10 @@ begin=$(date +%s)
 if [ -e $finished ] && .venv/bin/python -m pip --version >/dev/null 2>&1 \
         && grep -qsxF "$here" .venv/made-in; then
     rm $finished
-    say "the pinned packages have changed; bringing .venv up to date"
+    say "requirements.lock, pyproject.toml or setup.sh has changed; bringing .venv up to date"
 else
     say "making .venv with Python $version: about 2 GB, some minutes, once"
-    $python -m venv --clear .venv
+    "$python" -m venv --clear .venv
     echo "$here" >.venv/made-in  # a moved environment is useless: its scripts name their interpreter
 fi
 if [ $simd = yes ]; then

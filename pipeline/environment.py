@@ -90,7 +90,7 @@ def git_state(root: Path = ROOT) -> GitState:
     """
     if not _git(root, "ls-files", "--", *CODE):  # no repository, or one in which the code only happens to lie
         return GitState("not a repository", "")
-    commit = _git(root, "rev-parse", "HEAD").strip()
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
         return GitState("no commit yet", "")
     changed = _git(root, *_DIFF, "HEAD", "--", *DECIDING)
@@ -106,9 +106,11 @@ _DIFF = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c", "
 
 def _git(root: Path, *arguments: str) -> str:
     """What git prints, or nothing where there is no git or no repository."""
+    kept = {name: value for name, value in os.environ.items()
+            if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}  # set where a git hook started us
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False,
-                              env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
+                              env=kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
     except OSError:
         return ""
     return done.stdout.decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, create_model
 
 from alexnet.recipe import Recipe, recipe, switches
 from pipeline.errors import UserError
@@ -29,6 +29,12 @@ class Section(BaseModel):
 
 def _path(value: Any) -> Any:
     return Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _workers(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("input should be a number from 1, or auto")
 
 
 class SampleSection(Section):
@@ -77,7 +83,7 @@ class ExecutionSection(Section):
     device: Literal["auto", "cpu", "cuda"]
     replicas: int = Field(ge=1, le=1024)
     threads: int = Field(ge=1, le=1024)
-    workers: int | Literal["auto"]
+    workers: Annotated[int | Literal["auto"], PlainValidator(_workers)]
     checkpoint_every: int = Field(ge=1)
 
 
@@ -138,7 +144,7 @@ def _told(problem: Any) -> str:
         return f"{key}: unknown key; remove it or mend its spelling"
     if problem["type"] == "missing":
         return f"{key}: missing"
-    return f"{key}: {problem['msg'].lower()}, not {problem['input']!r}"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ').lower()}, not {problem['input']!r}"
 
 
 def read(file: Path = FILE) -> dict[str, Any]:

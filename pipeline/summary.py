@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.paths import METRICS, REPORT, metrics_of
-from pipeline.tracking import tracking_uri
+from pipeline.tracking import tracking_uri, without_password
 
 STAGES = ("download", "resize", "mean", "pca", "train", "evaluate", "report")
 DIGITS = 16  # of a digest of 64: enough to tell two runs apart by eye
@@ -37,7 +37,7 @@ def show(console: Console | None = None) -> None:
     console.print(table)
     if REPORT.exists():
         console.print(f"report: {REPORT.resolve()}", soft_wrap=True, highlight=False)
-    console.print(f"MLflow: {tracking_uri()}", soft_wrap=True, highlight=False)
+    console.print(f"MLflow: {without_password(tracking_uri())}", soft_wrap=True, highlight=False)
 
 
 def _rows(metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -110,6 +110,11 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project() / 'mlflow.db'}"
 
 
+def without_password(text: str) -> str:
+    """The text, with no user and password left in the addresses it holds: fit for a log."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
 def flat(parameters: Parameters, sections: Iterable[str]) -> dict[str, str]:
     """`section.key` to value, as JSON writes it; the recipe's switches as they take effect, never null."""
     values = parameters.model_dump(mode="json", include=set(sections))
@@ -192,9 +197,8 @@ class _Tracker:
         except Exception as error:  # of the network, the database, the disk, MLflow: a record must not stop a run
             self.reached = False
             first_line = (str(error).splitlines() or [""])[0]
-            store = re.sub("//[^/@]*@", "//", tracking_uri())  # no password in a log
-            say(f"warning: MLflow's store {store} cannot be used ({type(error).__name__}: {first_line[:200]}); "
-                f"{self.record.stage} goes on without it")
+            say(without_password(f"warning: MLflow's store {tracking_uri()} cannot be used ({type(error).__name__}: "
+                                 f"{first_line[:200]}); {self.record.stage} goes on without it"))
 
     def _open(self) -> None:
         for name, value in SETTINGS.items():
@@ -202,6 +206,7 @@ class _Tracker:
         from mlflow.tracking import MlflowClient  # seconds: not before it is needed
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the tables it creates
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every try; the last is told below
         self.client = MlflowClient(tracking_uri())
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         found = self.client.get_experiment_by_name(name)
@@ -238,7 +243,7 @@ class _Tracker:
         self._log(tags={prefix + name: value for name, value in record.tags.items()})
         for artifact in record.artifacts:
             folder = Path(artifact["path"]).parent.as_posix()
-            self.client.log_artifact(record.run_id, artifact["path"], folder)
+            self.client.log_artifact(record.run_id, artifact["path"], folder if folder != "." else None)
         if not prefix:
             self.client.set_terminated(record.run_id, record.status, record.ended)
 

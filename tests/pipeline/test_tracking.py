@@ -1,0 +1,237 @@
+"""The record of a stage in a real MLflow store, in a store that is not there, and after every way of ending."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import environment, parameters, tracking
+from pipeline.files import write_json
+from pipeline.paths import metrics_of
+from pipeline.tracking import flat, project, recorded
+
+ROOT = Path(__file__).resolve().parents[2]
+READ = parameters.load(ROOT / "params.yaml")
+TRAINED = {"steps": 4, "validation_error": 0.5, "weights_digest": "w" * 64, "trace_digest": "t" * 64}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a new store: its making takes seconds, so the tests share it, each with its own experiment."""
+    return tmp_path_factory.mktemp("a project's")
+
+
+@pytest.fixture(autouse=True)
+def here(store: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    monkeypatch.chdir(store)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
+    # Of the fingerprint only its presence matters here; the whole is tested beside it, and takes a second or two.
+    monkeypatch.setattr(environment, "fingerprint", lambda with_torch=True: {"lock_digest": "l" * 64, "cpu": "x"})
+    yield store
+    for file in (store / "metrics").glob("*.json"):
+        file.unlink()
+
+
+def runs() -> list[Any]:
+    """Of this test's experiment, the oldest first."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking.tracking_uri())
+    experiment = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
+    return client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]) if experiment else []
+
+
+def artifacts(run: Any) -> dict[str, bytes]:
+    from mlflow.artifacts import download_artifacts
+
+    folder = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking.tracking_uri()))
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def finish(stage: str, metrics: dict[str, Any], **more: Any) -> None:
+    with recorded(stage, READ) as record:
+        write_json(metrics_of(stage), metrics)
+        record.finish(metrics)
+        if "curve" in more:
+            record.log_curve(more["curve"])
+        for path in more.get("artifacts", ()):
+            record.artifact(path)
+
+
+def test_a_preparation_stage_is_a_run(here: Path) -> None:
+    finish("resize", {"images": 7, "pixels_digest": "p" * 64, "note": True, "nothing": None})
+    [run] = runs()
+    assert (run.info.run_name, run.info.status) == ("resize", "FINISHED")
+    assert run.data.metrics == {"images": 7.0}
+    assert run.data.tags["pixels_digest"] == "p" * 64
+    assert run.data.tags["note"] == "True"
+    assert run.data.tags["code_digest"] == environment.code_digest()
+    assert run.data.tags["lock_digest"] == "l" * 64
+    assert "code_changed" not in run.data.tags
+    assert run.data.params == flat(READ, ("dataset", "resize"))
+    assert Path(here / "mlflow.db").exists()
+    held = artifacts(run)
+    assert json.loads(held["environment.json"])["cpu"] == "x"
+    assert parameters.Parameters.model_validate_json(held["parameters.json"]) == READ
+    assert list((here / "mlartifacts").rglob("environment.json"))
+
+
+def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(here: Path) -> None:
+    finish("resize", {"pixels_digest": "0" * 64})
+    finish("resize", {"pixels_digest": "p" * 64})
+    finish("mean", {"mean_digest": "m" * 64})
+    (here / "weights").write_bytes(b"weights")
+    curve = [{"step": step, "training_loss": 1.0 / step, "validation_error": 1.0 - step / 8} for step in (1, 2, 4)]
+    finish("train", TRAINED, curve=curve, artifacts=[Path("weights")])
+    finish("evaluate", {"top1_error": 0.25, "weights_digest": "w" * 64})
+    finish("report", {})
+    _, resize, mean, train = runs()
+    assert train.data.tags["prepared_by.resize"] == resize.info.run_id
+    assert train.data.tags["prepared_by.mean"] == mean.info.run_id
+    assert "prepared_by.pca" not in train.data.tags
+    assert train.data.tags["resize.pixels_digest"] == "p" * 64
+    assert train.data.metrics == {"steps": 4.0, "validation_error": 0.5, "training_loss": 0.25, "top1_error": 0.25}
+    assert train.data.params["recipe.lrn_divisor"] == "window"
+    assert train.data.params["train.seed"] == "1"
+    assert train.data.tags["evaluate.status"] == "FINISHED"
+    assert train.data.tags["report.status"] == "FINISHED"
+    held = artifacts(train)
+    assert held["weights"] == b"weights"
+    assert "evaluate/environment.json" in held
+
+
+def test_every_point_of_a_long_curve_arrives_once() -> None:
+    finish("train", TRAINED, curve=[{"step": step, "loss": float(step), "rate": 0.5} for step in range(1, 1502)])
+    from mlflow.tracking import MlflowClient
+
+    [run] = runs()
+    history = MlflowClient(tracking.tracking_uri()).get_metric_history(run.info.run_id, "loss")
+    assert sorted((point.step, point.value) for point in history) == [(step, float(step)) for step in range(1, 1502)]
+
+
+def test_an_evaluation_of_unknown_weights_is_a_run_of_its_own() -> None:
+    finish("train", TRAINED)
+    finish("evaluate", {"top1_error": 0.5, "weights_digest": "x" * 64})
+    assert [run.info.run_name for run in runs()] == ["train", "evaluate"]
+    assert runs()[1].data.tags["weights_digest"] == "x" * 64
+
+
+def test_the_newest_training_of_the_same_weights_is_joined() -> None:
+    finish("train", TRAINED)
+    time.sleep(0.01)
+    finish("train", TRAINED)
+    finish("evaluate", {"top1_error": 0.5, "weights_digest": "w" * 64})
+    assert ["top1_error" in run.data.metrics for run in runs()] == [False, True]
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "FAILED"),
+                                               (KeyboardInterrupt, "KILLED")])
+def test_a_run_that_does_not_end_well_says_so(error: type[BaseException], status: str) -> None:
+    with pytest.raises(error), recorded("mean", READ):
+        raise error
+    [run] = runs()
+    assert run.info.status == status
+
+
+def test_a_failed_evaluation_does_not_fail_the_training() -> None:
+    finish("train", TRAINED)
+    with pytest.raises(ValueError, match="bad"), recorded("evaluate", READ):
+        raise ValueError("bad")
+    [run] = runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["evaluate.status"] == "FAILED"
+
+
+def test_a_run_shows_while_it_runs_and_one_killed_outright_is_marked_by_the_next(here: Path) -> None:
+    script = ("import time; from pathlib import Path; from pipeline import parameters, tracking\n"
+              f"with tracking.recorded('mean', parameters.load(Path({str(ROOT / 'params.yaml')!r}))):\n"
+              "    print('running', flush=True); time.sleep(60)")
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=here, stdout=subprocess.PIPE, text=True,
+                             env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert child.stdout
+    assert child.stdout.readline() == "running\n"
+    assert [run.info.status for run in runs()] == ["RUNNING"]
+    finish("pca", {})
+    assert [run.info.status for run in runs()] == ["RUNNING", "FINISHED"]
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    finish("pca", {})
+    assert [run.info.status for run in runs()] == ["KILLED", "FINISHED", "FINISHED"]
+
+
+def test_source_files_changed_meanwhile_mark_the_run(monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    digests = iter(["before", "after"])
+    monkeypatch.setattr(environment, "code_digest", lambda: next(digests))
+    finish("pca", {})
+    [run] = runs()
+    assert run.data.tags["code_digest"] == "before"
+    assert run.data.tags["code_changed"] == "true"
+    assert "source files changed while pca ran" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_an_unreachable_server_loses_nothing(here: Path, monkeypatch: pytest.MonkeyPatch, stage: str,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
+    (here / "weights").write_bytes(b"weights")
+    finish(stage, TRAINED, curve=[{"step": 1, "training_loss": 2.0}], artifacts=[Path("weights")])
+    told = capsys.readouterr().err
+    assert told.count("warning: MLflow's store http://127.0.0.1:9 cannot be used") == 1
+    assert "secret" not in told
+    [file] = (here / "work/unsent").glob(f"*-{stage}-*.json")
+    kept = json.loads(file.read_text())
+    assert str(file) in told
+    assert kept["status"] == "FINISHED"
+    assert kept["metrics"] == {"steps": 4.0, "validation_error": 0.5}
+    assert kept["tags"]["weights_digest"] == kept["weights_digest"] == "w" * 64
+    assert kept["curve"] == [{"step": 1, "training_loss": 2.0}]
+    assert kept["artifacts"][0]["path"] == "weights"
+    assert len(kept["artifacts"][0]["sha256"]) == 64
+    assert kept["params"] == flat(READ, tuple(parameters.Parameters.model_fields))
+    assert kept["texts"].keys() >= {"environment.json", "parameters.json"}
+
+
+def test_a_store_that_breaks_meanwhile_does_not_stop_the_stage(here: Path, monkeypatch: pytest.MonkeyPatch,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    with recorded("mean", READ) as record:
+        monkeypatch.setattr("mlflow.tracking.MlflowClient.log_batch", None)
+        record.finish({"mean_r": 1.0})
+    assert "warning" in capsys.readouterr().err
+    [file] = (here / "work/unsent").glob("*-mean-*.json")
+    kept = json.loads(file.read_text())
+    assert kept["metrics"] == {"mean_r": 1.0}
+    assert kept["run_id"] == runs()[0].info.run_id
+
+
+def test_an_experiment_of_dvcs_goes_to_the_projects_own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project() == Path.cwd()
+    for copy in (".dvc/tmp/exps/tmp0a1b", ".dvc/tmp/exps/standalone/tmp0a1b/sub"):
+        (tmp_path / copy).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / copy)
+        assert project() == tmp_path
+
+
+@given(st.integers(0, 2**62), st.floats(0.001, 1), st.sampled_from(["source", "paper"]))
+def test_parameters_are_flat_and_whole(seed: int, width: float, name: str) -> None:
+    values = READ.model_dump()
+    values["train"]["seed"], values["network"]["width"], values["recipe"]["name"] = seed, width, name
+    told = flat(parameters.check(values), ("network", "recipe", "train"))
+    assert int(told["train.seed"]) == seed
+    assert float(told["network.width"]) == width
+    assert told["recipe.name"] == name
+    assert told["recipe.bias_lr"] == {"source": "0.02", "paper": "0.01"}[name]
+    assert {key.partition(".")[0] for key in told} == {"network", "recipe", "train"}
