@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import os
 from pathlib import Path
 
 from pipeline import environment, tracking
@@ -23,6 +24,8 @@ def run(name: str, parameters: Parameters) -> None:
         UserError: whatever a user can mend.
     """
     environment.check()
+    # Threads that wait in a loop for work would fight with other processes for the cores; read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with tracking.recorded(name, parameters) as record:  # takes the digest of the code before any of it is loaded
         module = importlib.import_module(f"pipeline.stages.{name}")
         metrics = module.run(parameters)

@@ -42,6 +42,18 @@ def test_a_resume_under_another_placement_gives_the_same_bits(tmp_path: Path) ->
     assert same(whole, (ended[0], whole[1][:2] + ended[1]))
 
 
+def test_ten_updates_of_the_full_width_net_are_the_same_everywhere(tmp_path: Path) -> None:
+    """The paper's net: one process, two, 2 x 2, and a resume in the middle of an epoch under another placement."""
+    run = Run(steps=10, stop=10, width=1.0, classes=1000, batch=4)
+    one = launch(run, tmp_path / "one", processes=1)
+    assert sum(tensor.numel() for name, tensor in one[0].items() if name.startswith("weights/")) == 60_965_224
+    assert same(one, launch(replace(run, split=True), tmp_path / "two", processes=2))
+    begun = launch(replace(run, split=True, stop=5), tmp_path / "four", processes=4)
+    assert begun[1] == one[1][:5]
+    ended = launch(replace(run, split=True), tmp_path / "ended", processes=2, resume=tmp_path / "four")
+    assert same(one, (ended[0], one[1][:5] + ended[1]))
+
+
 def test_one_flipped_bit_is_seen(tmp_path: Path) -> None:
     run = launch(Run(stop=1, batch=2), tmp_path / "run", processes=1)
     for name in run[0]:
