@@ -90,12 +90,13 @@ def decoder() -> dict[str, str]:
     """What decodes and resamples here.
 
     Returns:
-        `pillow` and `libjpeg`, their versions; `fingerprint`, the first 16 digits of the sha256 of the pixels of three
+        `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; `fingerprint`, the first 16 digits of the sha256 of the pixels of three
         small pictures: two JPEGs that are enlarged (one with subsampled colour, one CMYK), and a PNG that is reduced.
     """
     pixels = b"".join(decode(picture).tobytes() for picture in (*_golden_jpegs(), _golden_png()))
     libjpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
-    return {"pillow": PIL.__version__, "libjpeg": str(libjpeg), "fingerprint": hashlib.sha256(pixels).hexdigest()[:16]}
+    library = f"{'pillow-simd' if '.post' in PIL.__version__ else 'Pillow'} {PIL.__version__}"
+    return {"library": library, "libjpeg": str(libjpeg), "fingerprint": hashlib.sha256(pixels).hexdigest()[:16]}
 
 
 def _golden_jpegs() -> tuple[bytes, bytes]:

@@ -66,7 +66,7 @@ def resize(catalogue: Catalogue, listing: str, order_seed: int, max_quarantined:
            work: Path, store: Path) -> dict[str, Any]:
     """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns the metrics."""
     made_by = decoder()
-    say("decoder: " + ", ".join(f"{name} {value}" for name, value in made_by.items()))
+    say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint {made_by['fingerprint']}")
     key = _key(catalogue, listing, order_seed, made_by)
     with _locked(work):
         folder = work / key
