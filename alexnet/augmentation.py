@@ -53,7 +53,7 @@ class Order:
         if not self.shuffled:
             return positions % self.count
         found = torch.empty_like(positions)
-        for epoch in (positions // self.count).unique().tolist():
+        for epoch in sorted(set((positions // self.count).tolist())):
             if epoch != self._epoch:
                 self._epoch, self._permutation = epoch, draws.permutation(self.seed, "order", epoch, self.count)
             here = positions // self.count == epoch

@@ -13,7 +13,7 @@ def tensor_digest(tensor: Tensor) -> str:
     """SHA-256 of type, shape and bytes, in hexadecimal."""
     plain = tensor.detach().to("cpu").contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {list(plain.shape)}\n".encode())
-    digest.update(memoryview(plain.view(-1).view(torch.uint8).numpy()))
+    digest.update(plain.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -46,7 +46,7 @@ def words(seed: int, purpose: str, when: int, indices: Tensor) -> Tensor:
     key = (seed & _MASK, (seed >> 32) & _MASK)
     indices = indices.to(torch.int64)
     drawn = philox(key, (indices & _MASK, indices >> 32, when & _MASK, zlib.crc32(purpose.encode())))
-    return torch.stack(torch.broadcast_tensors(*drawn), dim=-1)
+    return torch.stack([word.expand(indices.shape) for word in drawn], dim=-1)
 
 
 def integers(words_: Tensor, below: int) -> Tensor:

@@ -76,7 +76,8 @@ class Architecture:
 
     def shapes(self) -> list[Shape]:
         """Every layer's shapes, in order."""
-        found, maps, side = [], self.input_maps, CROP
+        found: list[Shape] = []
+        maps, side = self.input_maps, CROP
         for layer in self.layers:
             inputs = maps if not found or layer.sees == "column" else maps * self.columns
             here = side

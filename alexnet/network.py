@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -172,7 +172,7 @@ class Network(nn.Module):
         return found
 
     def _layers(self, column: int) -> nn.ModuleDict:
-        return self.columns[str(column)].layers
+        return cast(Column, self.columns[str(column)]).layers
 
     def _after(self, what: After, layer: Layer, xs: list[Tensor], step: int, first: int) -> list[Tensor]:
         if what == "relu":
@@ -214,9 +214,10 @@ class Network(nn.Module):
 
 
 def _apply(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
-    if isinstance(layer, FullyConnected):
-        return F.linear(x.flatten(1), module.weight, module.bias)
+    weight, bias = cast(Tensor, module.weight), cast(Tensor, module.bias)
+    if not isinstance(layer, Convolution):
+        return F.linear(x.flatten(1), weight, bias)
     before, behind = layer.padding
     if before != behind:  # S layer.py: windows may hang over the right and lower edge, where zeros are read
         x, before = F.pad(x, (before, behind, before, behind)), 0
-    return F.conv2d(x, module.weight, module.bias, layer.stride, before)
+    return F.conv2d(x, weight, bias, layer.stride, before)

@@ -8,7 +8,7 @@ a few images at a time, which then stay in the processor's cache.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -35,7 +35,8 @@ def lrn(x: Tensor, divisor: str = "window") -> Tensor:
         x: float32 or float64 [n, channels, height, width]; windows are cut off at the first and the last channel.
         divisor: `window` divides alpha by 5, as the source does (and torch.nn.LocalResponseNorm); `none` does not.
     """
-    return _Normalize.apply(x, channel_sums, LRN_K, LRN_ALPHA / LRN_SIZE if divisor == "window" else LRN_ALPHA)
+    scale = LRN_ALPHA / LRN_SIZE if divisor == "window" else LRN_ALPHA
+    return cast(Tensor, _Normalize.apply(x, channel_sums, LRN_K, scale))
 
 
 def spatial_norm(x: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ def spatial_norm(x: Tensor) -> Tensor:
     Args:
         x: float32 or float64 [n, channels, height, width]; outside a map there is nothing to sum.
     """
-    return _Normalize.apply(x, pixel_sums, SPATIAL_K, SPATIAL_SCALE)
+    return cast(Tensor, _Normalize.apply(x, pixel_sums, SPATIAL_K, SPATIAL_SCALE))
 
 
 def channel_sums(values: Tensor, sums: Tensor) -> None:

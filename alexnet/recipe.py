@@ -130,7 +130,7 @@ class Recipe:
     def problem_with(switch: Switch, value: Any) -> str | None:
         """What is wrong with this value for this switch, or None."""
         if switch.choices is not None:
-            if value not in switch.choices or isinstance(value, bool) != isinstance(switch.choices[0], bool):
+            if value not in switch.choices or type(value) is not type(switch.choices[0]):  # 1 == True, 33 == 33.0
                 return f"{value!r} is not one of {', '.join(map(str, switch.choices))}"
         elif isinstance(value, bool) or not isinstance(value, int | float):
             return f"{value!r} is not a number"

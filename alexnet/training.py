@@ -116,7 +116,7 @@ class Training:
             loss = logits
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        return [parameter.grad for _, _, parameter in self.parameters] + [loss.detach()]
+        return [*(parameter.grad for _, _, parameter in self.parameters if parameter.grad is not None), loss.detach()]
 
     def _input(self, positions: Tensor, seen: Views) -> Tensor:
         crops = self.shared(len(positions), lambda part: self.crops(
@@ -153,9 +153,11 @@ class Training:
         found = []
         for start in range(0, len(labels), batch):
             stop = min(start + batch, len(labels))
-            pixels = self.shared(stop - start, lambda part, start=start: images(
-                slice(start + part.start, start + part.stop)))
-            found.append(self.network(centre_crop(pixels, self.mean)).cpu())
+
+            def read(part: slice, start: int = start) -> Tensor:
+                return images(slice(start + part.start, start + part.stop))
+
+            found.append(self.network(centre_crop(self.shared(stop - start, read), self.mean)).cpu())
         if 0 not in self.place.mine:
             return {}
         logits = torch.cat(found)
@@ -183,8 +185,8 @@ class Training:
             send(torch.frombuffer(told, dtype=torch.uint8).to(device), self.place.peer)
             return digests
         names = [f"{name}/1" for name in self.network.table.parameters_of(1)]
-        told = receive(torch.empty(32 * len(names), dtype=torch.uint8, device=device), self.place.peer)
-        raw = bytes(told.cpu().tolist())
+        heard = receive(torch.empty(32 * len(names), dtype=torch.uint8, device=device), self.place.peer)
+        raw = bytes(heard.cpu().tolist())
         theirs = {name: raw[32 * i: 32 * i + 32].hex() for i, name in enumerate(names)}
         return digests | theirs
 

@@ -90,8 +90,9 @@ def decoder() -> dict[str, str]:
     """What decodes and resamples here.
 
     Returns:
-        `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; `fingerprint`, the first 16 digits of the sha256 of the pixels of three
-        small pictures: two JPEGs that are enlarged (one with subsampled colour, one CMYK), and a PNG that is reduced.
+        `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; `fingerprint`, the first 16 digits of the
+        sha256 of the pixels of three small pictures: two JPEGs that are enlarged (one with subsampled colour, one
+        CMYK), and a PNG that is reduced.
     """
     pixels = b"".join(decode(picture).tobytes() for picture in (*_golden_jpegs(), _golden_png()))
     libjpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")

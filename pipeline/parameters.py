@@ -104,7 +104,7 @@ class Parameters(Section):
 
     def the_recipe(self) -> Recipe:
         """The named recipe with the switches that the section sets."""
-        section = self.recipe.model_dump()
+        section = self.recipe.model_dump()  # type: ignore[attr-defined]
         return recipe(section.pop("name"), **{name: value for name, value in section.items() if value is not None})
 
 

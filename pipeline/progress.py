@@ -36,7 +36,8 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
                TextColumn("{task.fields[rate]:.1f} " + unit + "/s"), TimeRemainingColumn(),
                TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, completed=done, rate=0.0, note="")
+        task = bar.add_task(title, total=total, rate=0.0, note="")
+        bar.update(task, completed=done)
         gone = 0.0
 
         def advance(n: float = 1, note: str = "") -> None:

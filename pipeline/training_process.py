@@ -102,14 +102,14 @@ def images_of(split: Split) -> Callable[[slice], Tensor]:
     def read(part: slice) -> Tensor:
         indices = numpy.arange(part.start, part.stop)
         zeros = numpy.zeros(len(indices), dtype=numpy.int64)
-        return torch.from_numpy(split.gather_crops(indices, zeros, zeros, zeros, size=256))
+        return torch.from_numpy(split.gather_crops(indices, zeros, zeros, zeros.astype(bool), size=256))
     return read
 
 
 def crops_of(split: Split) -> Callable[[Views], Tensor]:
     """Reads crops, uint8 [n, 224, 224, 3]."""
     return lambda seen: torch.from_numpy(split.gather_crops(
-        seen.images.numpy(), seen.tops.numpy(), seen.lefts.numpy(), seen.flips.numpy()))
+        seen.images.numpy(), seen.tops.numpy(), seen.lefts.numpy(), seen.flips.numpy().astype(bool)))
 
 
 class _Run:
@@ -206,8 +206,8 @@ class _Run:
         say(f"warning: after {self.epoch:.1f} epochs the loss is {loss:.3f}, still that of guessing, "
             f"log({self.classes}) = {math.log(self.classes):.3f}. Likely causes: too few updates so far (more "
             "train.epochs, smaller train.batch); initial weights too small for a signal (recipe.conv345_init_std "
-            "0.03); colour noise as printed in the paper (recipe.colour_noise stdev); a learning rate too small or too large "
-            "(recipe.weight_lr)")
+            "0.03); colour noise as printed in the paper (recipe.colour_noise stdev); a learning rate too small or "
+            "too large (recipe.weight_lr)")
 
     def _checkpoint(self) -> None:
         state = self._state()
