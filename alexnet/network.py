@@ -193,7 +193,8 @@ class Network(nn.Module):
         divisor = self.recipe.lrn_divisor
         if self.recipe.lrn_window == "column" or self.place.columns == 1:
             return [lrn(x, divisor) for x in xs]
-        reach, maps = LRN_SIZE // 2, xs[0].shape[1]
+        maps = xs[0].shape[1]
+        reach = min(LRN_SIZE // 2, maps)  # the columns of a very narrow net have one map
         wide = with_neighbours(xs, reach, self.place)
         return [lrn(x, divisor).narrow(1, reach * column, maps)
                 for column, x in zip(self.place.mine, wide, strict=True)]

@@ -31,7 +31,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, written_whole
 from pipeline.parameters import Parameters, check
 from pipeline.paths import MEAN, PCA, STORE
-from pipeline.processes import die_with_parent
+from pipeline.processes import die_with_parent, keep_freed_memory
 from pipeline.progress import progress, say
 from pipeline.store import Split, Store
 
@@ -63,7 +63,8 @@ def train(parameters: Parameters, folder: Path, device: torch.device) -> None:
 
 
 def prepare(parameters: Parameters) -> torch.device:
-    """Threads, determinism and the device of this process."""
+    """Memory, threads, determinism and the device of this process."""
+    keep_freed_memory()
     torch.set_num_threads(parameters.execution.threads)
     torch.use_deterministic_algorithms(True)
     if parameters.execution.device != "cuda":
