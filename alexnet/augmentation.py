@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from alexnet import draws
-from alexnet.layers import CROP
+from alexnet.layers import CROP, STORED
 from alexnet.recipe import Recipe
 
-SIDE = 256  # P §2: the stored images
+MARGIN = STORED - CROP  # P §4.1: crops may begin 0 to 32 pixels from the edge
 NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
 GREY_LEVELS = 255.0
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the training set: `mean` float32 [256, 256, 3], 0..255; `eigenvalues` [3], descending, and `eigenvectors`
+    """Of the training set: `mean` float32 [side, side, 3], 0..255; `eigenvalues` [3], descending, and `eigenvectors`
     [3, 3], in columns, float64, of the covariance of RGB on the 0..255 scale."""
 
     mean: Tensor
@@ -61,11 +61,15 @@ class Order:
         return found
 
 
-def views(recipe: Recipe, seed: int, order: Order, positions: Tensor) -> Views:
-    """The crop of each position, 33 or 32 offsets per axis and a flip; 32 positions share one or not (S crop_chunk)."""
+def views(recipe: Recipe, seed: int, order: Order, positions: Tensor, margin: int = MARGIN) -> Views:
+    """The crop of each position, 33 or 32 offsets per axis and a flip; 32 positions share one or not (S crop_chunk).
+
+    With another margin than 32 (stored side less crop), the offsets are margin + 1 or margin.
+    """
     drawn = draws.words(seed, "crop", 0, positions // recipe.images_per_crop)
-    return Views(order.images(positions), draws.integers(drawn[:, 0], recipe.crop_offsets),
-                 draws.integers(drawn[:, 1], recipe.crop_offsets), draws.integers(drawn[:, 2], 2))
+    offsets = margin + recipe.crop_offsets - MARGIN
+    return Views(order.images(positions), draws.integers(drawn[:, 0], offsets),
+                 draws.integers(drawn[:, 1], offsets), draws.integers(drawn[:, 2], 2))
 
 
 def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions: Tensor) -> Tensor:
@@ -87,10 +91,10 @@ def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor, of
     Args:
         crops: uint8 [n, 224, 224, 3], cropped and flipped.
         views: what they are, for the mean's window.
-        mean: float32 [256, 256, 3].
+        mean: float32 [256, 256, 3]; or other sides, of another net.
         offsets: float32 [n, 3], or None without noise.
     """
-    x = less_mean(crops, _mean_windows(recipe, views, mean))
+    x = less_mean(crops, _mean_windows(recipe, views, mean, crops.shape[1]))
     if offsets is not None:
         x += offsets[:, :, None, None]
         if recipe.noise_division:
@@ -104,16 +108,16 @@ def less_mean(crops: Tensor, mean: Tensor) -> Tensor:
                      mean.movedim(-1, -3).contiguous())
 
 
-def centre_window(mean: Tensor) -> Tensor:
-    """The central [224, 224, 3] of the mean image (S convdata_jpeg.py: data_mean_crop)."""
-    border = (SIDE - CROP) // 2
-    return mean[border: border + CROP, border: border + CROP]
+def centre_window(mean: Tensor, crop: int = CROP) -> Tensor:
+    """The central [crop, crop, 3] of the mean image (S convdata_jpeg.py: data_mean_crop)."""
+    border = (len(mean) - crop) // 2
+    return mean[border: border + crop, border: border + crop]
 
 
-def _mean_windows(recipe: Recipe, views: Views, mean: Tensor) -> Tensor:
+def _mean_windows(recipe: Recipe, views: Views, mean: Tensor, crop: int) -> Tensor:
     if recipe.mean_window == "centre":
-        return centre_window(mean)
-    windows = [mean[top: top + CROP, left: left + CROP]
+        return centre_window(mean, crop)
+    windows = [mean[top: top + crop, left: left + crop]
                for top, left in zip(views.tops.tolist(), views.lefts.tolist(), strict=True)]
     return torch.stack([window.flip(1) if flip else window
                         for window, flip in zip(windows, views.flips.tolist(), strict=True)])

@@ -8,9 +8,10 @@ order.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+STORED = 256  # P §2: the side of the stored images
 CROP = 224  # P §3.5: 224 x 224 x 3 input; 227 is Caffe's
 After = Literal["relu", "tanh", "lrn", "spatial", "pool", "dropout"]
 
@@ -25,6 +26,7 @@ class Layer:
     init_std: float  # at full width; P §5, S layers-145.cfg initW
     init_bias: float  # P §5, S layers-145.cfg initB
     after: tuple[After, ...] = ()
+    decay: float = 1.0  # times the recipe's weight decay
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Convolution(Layer):
     size: int = 3
     stride: int = 1
     padding: tuple[int, int] = (1, 1)  # before (left, top) and behind (right, bottom)
+
+
+@dataclass(frozen=True)
+class Local(Convolution):
+    """Like a convolution, with weights and biases of its own at every position (S layers-conv-local-13pct.cfg)."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +58,35 @@ class Shape:
 
     @property
     def weight(self) -> tuple[int, ...]:
-        """Of one column: [outputs, inputs, size, size] or [outputs, inputs]."""
+        """Of one column: [outputs, inputs, size, size], the same for each position (first) of a local layer, or
+        [outputs, inputs]."""
         if isinstance(self.layer, Convolution):
-            return (self.layer.outputs, self.inputs, self.layer.size, self.layer.size)
+            kernel = (self.layer.outputs, self.inputs, self.layer.size, self.layer.size)
+            return (self.side**2, *kernel) if isinstance(self.layer, Local) else kernel
         return (self.layer.outputs, self.inputs * self.input_side**2)
 
     @property
+    def bias(self) -> tuple[int, ...]:
+        """Of one column: [outputs], or [positions, outputs] of a local layer."""
+        return (self.side**2, self.layer.outputs) if isinstance(self.layer, Local) else (self.layer.outputs,)
+
+    @property
     def parameters(self) -> int:
-        return math.prod(self.weight) + self.layer.outputs
+        return math.prod(self.weight) + math.prod(self.bias)
 
     @property
     def macs(self) -> int:
         """Multiply-adds of one image in one column."""
-        return math.prod(self.weight) * self.side**2
+        return math.prod(self.weight) * (1 if isinstance(self.layer, Local) else self.side**2)
+
+
+@dataclass(frozen=True)
+class Lrn:
+    """Constants of the normalisation across channels: P §3.3, n = 5, k = 2, alpha = 1e-4."""
+
+    size: int = 5
+    k: float = 2.0
+    alpha: float = 1e-4
 
 
 @dataclass(frozen=True)
@@ -72,12 +95,15 @@ class Architecture:
     layers: tuple[Layer, ...]
     full_inputs: dict[str, int]  # inputs of each layer at full width: the initial spread is meant for these
     pool: tuple[int, int] = (3, 2)  # size, stride: P §3.4, overlapping
+    lrn: Lrn = field(default_factory=Lrn)
     input_maps: int = 3
+    stored: int = STORED  # side of the images that crops are cut from
+    crop: int = CROP  # side of the input
 
     def shapes(self) -> list[Shape]:
         """Every layer's shapes, in order."""
         found: list[Shape] = []
-        maps, side = self.input_maps, CROP
+        maps, side = self.input_maps, self.crop
         for layer in self.layers:
             inputs = maps if not found or layer.sees == "column" else maps * self.columns
             here = side
@@ -91,7 +117,7 @@ class Architecture:
 
     def parameters_of(self, column: int) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter that a column holds: {"conv1.weight": (48, 3, 11, 11), ...}."""
-        return {f"{shape.layer.name}.{kind}": shape.weight if kind == "weight" else (shape.layer.outputs,)
+        return {f"{shape.layer.name}.{kind}": shape.weight if kind == "weight" else shape.bias
                 for shape in self.shapes() for kind in ("weight", "bias") if column < self.held_by(shape.layer)}
 
     def canonical(self) -> dict[str, tuple[int, ...]]:

@@ -8,15 +8,16 @@ a few images at a time, which then stay in the processor's cache.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-LRN_SIZE = 5  # P §3.3: n = 5, k = 2, alpha = 1e-4, beta = 0.75
-LRN_K = 2.0
-LRN_ALPHA = 1e-4
+from alexnet.layers import Lrn
+
+LRN = Lrn()  # P §3.3: n = 5, k = 2, alpha = 1e-4; beta = 0.75
 SPATIAL_SIZE = 5  # S layers-145.cfg cnorm2a: size=5, scale=0.001, pow=0.75; k = 1
 SPATIAL_K = 1.0
 SPATIAL_SCALE = 0.001 / SPATIAL_SIZE**2  # S layer.py NormLayerParser: scale /= size ** 2
@@ -28,15 +29,17 @@ CACHE_VALUES = 1 << 17  # float32 values handled at a time on the CPU: half a me
 Window = Callable[[Tensor, Tensor], None]
 
 
-def lrn(x: Tensor, divisor: str = "window") -> Tensor:
+def lrn(x: Tensor, divisor: str = "window", constants: Lrn = LRN) -> Tensor:
     """Local response normalisation, b_i = a_i / (k + alpha sum_j a_j^2) ^ beta, j within 2 channels of i (P §3.3).
 
     Args:
         x: float32 or float64 [n, channels, height, width]; windows are cut off at the first and the last channel.
         divisor: `window` divides alpha by 5, as the source does (and torch.nn.LocalResponseNorm); `none` does not.
+        constants: those of the paper, or another net's.
     """
-    scale = LRN_ALPHA / LRN_SIZE if divisor == "window" else LRN_ALPHA
-    return cast(Tensor, _Normalize.apply(x, channel_sums, LRN_K, scale))
+    scale = constants.alpha / constants.size if divisor == "window" else constants.alpha
+    window = partial(channel_sums, size=constants.size)
+    return cast(Tensor, _Normalize.apply(x, window, constants.k, scale))
 
 
 def spatial_norm(x: Tensor) -> Tensor:
@@ -48,23 +51,23 @@ def spatial_norm(x: Tensor) -> Tensor:
     return cast(Tensor, _Normalize.apply(x, pixel_sums, SPATIAL_K, SPATIAL_SCALE))
 
 
-def channel_sums(values: Tensor, sums: Tensor) -> None:
-    """sums[:, c] = sum of values[:, c - 2 : c + 3], both [n, channels, height, width]."""
-    _sliding_sums(values, sums, 1)
+def channel_sums(values: Tensor, sums: Tensor, size: int) -> None:
+    """sums[:, c] = sum of values[:, c - size // 2 : c + size // 2 + 1], both [n, channels, height, width]."""
+    _sliding_sums(values, sums, 1, size)
 
 
 def pixel_sums(values: Tensor, sums: Tensor) -> None:
     """sums[..., y, x] = sum of values[..., y - 2 : y + 3, x - 2 : x + 3], all [n, channels, height, width]."""
     rows = torch.empty_like(values)
-    _sliding_sums(values, rows, 3)
-    _sliding_sums(rows, sums, 2)
+    _sliding_sums(values, rows, 3, SPATIAL_SIZE)
+    _sliding_sums(rows, sums, 2, SPATIAL_SIZE)
 
 
-def _sliding_sums(values: Tensor, sums: Tensor, dim: int) -> None:
-    """Windows of five along one dimension, cut off at its ends; always added in the same order."""
+def _sliding_sums(values: Tensor, sums: Tensor, dim: int, size: int) -> None:
+    """Windows of odd size along one dimension, cut off at its ends; always added in the same order."""
     length = values.shape[dim]
     sums.copy_(values)
-    for shift in (1, 2):
+    for shift in range(1, size // 2 + 1):
         if shift < length:
             before, behind = values.narrow(dim, 0, length - shift), values.narrow(dim, shift, length - shift)
             sums.narrow(dim, shift, length - shift).add_(before)

@@ -7,16 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from alexnet.augmentation import SIDE, centre_window, less_mean
+from alexnet.augmentation import centre_window, less_mean
 from alexnet.layers import CROP
 
-END = SIDE - CROP
-# Top and left of the four corners and the centre; S convdata_jpeg.py: offsets 0, 16, 32.
-CROPS = ((0, 0), (0, END), (END, 0), (END, END), (END // 2, END // 2))
-CENTRE = len(CROPS) - 1
+CENTRE = 4  # the place of the centre among the crops
 
 
-def ten_crops(images: Tensor, mean: Tensor) -> Tensor:
+def corners(margin: int) -> tuple[tuple[int, int], ...]:
+    """Top and left of the four corners and the centre; S convdata_jpeg.py: offsets 0, 16, 32."""
+    return ((0, 0), (0, margin), (margin, 0), (margin, margin), (margin // 2, margin // 2))
+
+
+def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
     """The network's ten inputs for each image.
 
     Args:
@@ -24,23 +26,23 @@ def ten_crops(images: Tensor, mean: Tensor) -> Tensor:
         mean: float32 [256, 256, 3]; its central window is subtracted from every patch (S), after the flip.
 
     Returns:
-        float32 [10, n, 3, 224, 224]: the five patches, then their mirror images, in the order of CROPS.
+        float32 [10, n, 3, 224, 224]: the five patches, then their mirror images, in the order of `corners`.
     """
-    patches = [images[:, top: top + CROP, left: left + CROP] for top, left in CROPS]
-    window = centre_window(mean)
+    patches = [images[:, top: top + crop, left: left + crop] for top, left in corners(images.shape[1] - crop)]
+    window = centre_window(mean, crop)
     return torch.stack([less_mean(patch, window) for patch in [*patches, *(patch.flip(2) for patch in patches)]])
 
 
-def centre_crop(images: Tensor, mean: Tensor) -> Tensor:
+def centre_crop(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
     """float32 [n, 3, 224, 224] of uint8 [n, 256, 256, 3]."""
-    top, left = CROPS[CENTRE]
-    return less_mean(images[:, top: top + CROP, left: left + CROP], centre_window(mean))
+    top, left = corners(images.shape[1] - crop)[CENTRE]
+    return less_mean(images[:, top: top + crop, left: left + crop], centre_window(mean, crop))
 
 
 @torch.no_grad()
-def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Tensor) -> Tensor:
+def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
     """Softmax outputs float32 [10, n, classes] for uint8 images [n, 256, 256, 3], in the order of `ten_crops`."""
-    return torch.stack([torch.softmax(network(crop), dim=1) for crop in ten_crops(images, mean)])
+    return torch.stack([torch.softmax(network(view), dim=1) for view in ten_crops(images, mean, crop)])
 
 
 def errors(probabilities: Tensor, labels: Tensor, top: int) -> float:

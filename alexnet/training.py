@@ -21,7 +21,7 @@ from alexnet.digest import combined, tensor_digest
 from alexnet.network import Network
 from alexnet.optimizer import rescale, update
 from alexnet.recipe import Recipe
-from alexnet.schedule import noise_is_on, rate
+from alexnet.schedule import Rate, noise_is_on, rate
 from alexnet.testing import centre_crop, errors
 
 Crops = Callable[[Views], Tensor]  # uint8 [n, 224, 224, 3] of the stored training images
@@ -58,6 +58,7 @@ class Training:
         self.mean = statistics.mean.to(self.place.device)
         self.order = Order(recipe, plan.seed, len(labels))
         self.parameters = network.named_columns()
+        self.decays = {layer.name: layer.decay for layer in network.table.layers}
         self.velocities = [torch.zeros_like(parameter) for _, _, parameter in self.parameters]
         self.step = 0  # updates done
         self.gradients: list[Tensor] = []  # of the last update, for the trace
@@ -76,6 +77,7 @@ class Training:
         for (name, _, parameter), velocity, gradient in zip(
                 self.parameters, self.velocities, self.gradients, strict=True):
             now = rate(self.recipe, name, self.progress)
+            now = Rate(now.lr, now.decay * self.decays[name.split(".")[0]])
             if self.recipe.momentum_at_drop == "rescaled" and self.step:
                 rescale(velocity, rate(self.recipe, name, (self.step - 1) / self.plan.steps), now)
             update(parameter, velocity, gradient, now)
@@ -106,7 +108,8 @@ class Training:
         size = self.plan.batch // self.plan.micro_batches
         first = number * size
         positions = self.step * self.plan.batch + first + torch.arange(size)
-        seen = views(self.recipe, self.plan.seed, self.order, positions)
+        table = self.network.table
+        seen = views(self.recipe, self.plan.seed, self.order, positions, table.stored - table.crop)
         logits = self.network(self._input(positions, seen), self.step, first)
         if 0 in self.place.mine:
             target = self.labels[seen.images].to(self.place.device)
@@ -157,7 +160,8 @@ class Training:
             def read(part: slice, start: int = start) -> Tensor:
                 return images(slice(start + part.start, start + part.stop))
 
-            found.append(self.network(centre_crop(self.shared(stop - start, read), self.mean)).cpu())
+            pixels = self.shared(stop - start, read)
+            found.append(self.network(centre_crop(pixels, self.mean, self.network.table.crop)).cpu())
         if 0 not in self.place.mine:
             return {}
         logits = torch.cat(found)

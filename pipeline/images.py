@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to the 256x256 pixels that the network's crops are cut from.
+"""From the bytes of a picture file to the 256x256 pixels that the network's crops are cut from (32x32 for CIFAR-10).
 
 `decode` yields uint8 [256, 256, 3], RGB: "we first rescaled the image such that the shorter side was of length 256, and
 then cropped out the central 256×256 patch" (P §2). The filter is bicubic, and only what the crop keeps is resampled.
@@ -30,16 +30,16 @@ class Undecodable(Exception):
     """These bytes are no usable picture. The message is the reason, from a fixed set of short texts."""
 
 
-def decode(content: bytes) -> NDArray[np.uint8]:
-    """The central square of a picture, resampled to 256x256.
+def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
+    """The central square of a picture, resampled to side x side, 256x256 in the paper.
 
     The kept square is the one that torchvision's `Resize(256, BICUBIC)` and `CenterCrop(256)` keep; see `kept_box`.
     Colours are as Pillow's `convert("RGB")` makes them, as in 2012: grayscale is repeated, a palette looked up, CMYK
     converted without a profile, an alpha channel dropped. Of 16 bits the upper 8 are kept. EXIF rotation is not
-    applied, as in 2012. A side under 256 is enlarged. Of several frames the first is taken.
+    applied, as in 2012. A shorter one is enlarged. Of several frames the first is taken.
 
     Returns:
-        uint8 [256, 256, 3], RGB, 0..255.
+        uint8 [side, side, 3], RGB, 0..255.
 
     Raises:
         Undecodable: not a picture of a known format, truncated, broken, or of more than 150 million pixels.
@@ -56,7 +56,7 @@ def decode(content: bytes) -> NDArray[np.uint8]:
             raise Undecodable(f"more than {PIXEL_LIMIT} pixels") from None
         except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             raise Undecodable("truncated" if "truncated" in str(error).lower() else "broken data") from None
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=kept_box(*image.size)))
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=kept_box(*image.size, side)))
 
 
 def _rgb(content: bytes) -> Image.Image:
@@ -70,18 +70,18 @@ def _rgb(content: bytes) -> Image.Image:
     return image.convert("RGB")
 
 
-def kept_box(width: int, height: int) -> tuple[float, float, float, float]:
+def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of what the central crop keeps, in pixels of the original.
 
-    The shorter side goes to 256 and the longer to the integer below 256 * longer / shorter, of which the crop begins
-    at round((longer - 256) / 2), halves to even. Those two roundings are torchvision's. The box is that crop brought
-    back to the original, so that resampling the box alone gives the same pixels, save that Pillow keeps a box in
-    float32, which moves some values by one level.
+    The shorter side goes to 256 (`side`) and the longer to the integer below 256 * longer / shorter, of which the crop
+    begins at round((longer - 256) / 2), halves to even. Those two roundings are torchvision's. The box is that crop
+    brought back to the original, so that resampling the box alone gives the same pixels, save that Pillow keeps a box
+    in float32, which moves some values by one level.
     """
     shorter, longer = min(width, height), max(width, height)
-    resized = int(SIDE * longer / shorter)
-    first = round((resized - SIDE) / 2)
-    start, stop = first * longer / resized, (first + SIDE) * longer / resized
+    resized = int(side * longer / shorter)
+    first = round((resized - side) / 2)
+    start, stop = first * longer / resized, (first + side) * longer / resized
     return (0.0, start, width, stop) if height > width else (start, 0.0, stop, height)
 
 

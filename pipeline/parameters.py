@@ -50,12 +50,13 @@ class DatasetSection(Section):
 
 
 class ResizeSection(Section):
+    side: Literal[256, 32]
     order_seed: int = Field(ge=0, lt=2**32)
     max_quarantined: int = Field(ge=0)
 
 
 class NetworkSection(Section):
-    architecture: Literal["two-column", "half", "undivided", "conv6"]
+    architecture: Literal["two-column", "half", "undivided", "conv6", "cifar"]
     width: float = Field(gt=0, le=1)
     neuron: Literal["relu", "tanh"]
     normalization: bool

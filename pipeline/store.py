@@ -1,4 +1,4 @@
-"""The image store: shards of 256x256 images that training maps into memory, and all that says what they are.
+"""The image store: shards of 256x256 images (32x32 for CIFAR-10), mapped into memory, and all that says what they are.
 
     train-00000.npy ...  uint8 [n, 256, 256, 3], RGB, n at most 1,024; val-00000.npy ...
     index.parquet        one row an image, in stored order: split, name, sha256 (of the source file), label, shard, row
@@ -33,7 +33,6 @@ from pipeline.sources import Class
 
 FORMAT = 1
 SHARD_IMAGES = 1024  # as many as a batch file of 2012 had
-IMAGE_BYTES = SIDE * SIDE * 3
 SPLITS = ("train", "val")
 DESCRIPTION = "store.json"
 INDEX = "index.parquet"
@@ -69,15 +68,15 @@ def digest_of_shards(digests: Mapping[str, Sequence[str]]) -> str:
 class ShardWriter:
     """Writes images one after another, so that no shard is ever held in memory."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.count = 0
+    def __init__(self, stream: IO[bytes], side: int = SIDE) -> None:
+        self.count, self._side = 0, side
         self.digest = ShardDigest()
         self._stream = stream
         self._header()
 
     def add(self, image: NDArray[np.uint8], label: int) -> None:
-        """Takes a uint8 [256, 256, 3]."""
-        assert image.shape == (SIDE, SIDE, 3), image.shape
+        """Takes a uint8 [side, side, 3]."""
+        assert image.shape == (self._side, self._side, 3), image.shape
         assert image.dtype == np.uint8, image.dtype
         self._stream.write(np.ascontiguousarray(image).data)
         self.digest.add(image, label)
@@ -90,14 +89,14 @@ class ShardWriter:
 
     def _header(self) -> None:
         np.lib.format.write_array_header_1_0(
-            self._stream, {"descr": "|u1", "fortran_order": False, "shape": (self.count, SIDE, SIDE, 3)})
+            self._stream, {"descr": "|u1", "fortran_order": False, "shape": (self.count, self._side, self._side, 3)})
 
 
 @contextmanager
-def shard_written(file: Path) -> Iterator[ShardWriter]:
+def shard_written(file: Path, side: int = SIDE) -> Iterator[ShardWriter]:
     """A writer to a file that appears, whole, when the block ends well."""
     with written_whole(file) as stream:
-        writer = ShardWriter(stream)
+        writer = ShardWriter(stream, side)
         yield writer
         writer.finish()
 
@@ -142,9 +141,9 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
     write_json(folder / QUARANTINE, [asdict(one) for one in quarantined])
     moments.save(folder / MOMENTS)
     digests = {split: [shard["sha256"] for shard in splits[split]] for split in SPLITS}
-    description = {"format": FORMAT, **made, "images": {split: sum(shard["images"] for shard in splits[split])
-                                                        for split in SPLITS},
-                   "shard_images": SHARD_IMAGES, "pixels_digest": digest_of_shards(digests), "shards": splits}
+    images = {split: sum(shard["images"] for shard in splits[split]) for split in SPLITS}
+    description = {"format": FORMAT, **made, "side": len(moments.sums), "images": images, "shard_images": SHARD_IMAGES,
+                   "pixels_digest": digest_of_shards(digests), "shards": splits}
     write_json(folder / DESCRIPTION, description)
     return description
 
@@ -174,6 +173,7 @@ class Store:
         classes: in the order of their labels.
         pixels_digest: sha256 over every label and pixel, in stored order.
         decoder: what decoded it, as `pipeline.images.decoder` tells.
+        side: of the stored images, 256 in the paper.
 
     Raises:
         UserError: the folder holds no store, one of another format, or one whose files do not fit together.
@@ -189,8 +189,9 @@ class Store:
         try:
             self.decoder: dict[str, str] = description["decoder"]
             self.pixels_digest: str = description["pixels_digest"]
+            self.side = int(description["side"])
             self.classes = [Class(**one) for one in read_json(path / CLASSES, "resize")]
-            self._splits = {split: Split(path, split, description["shards"][split], len(self.classes))
+            self._splits = {split: Split(path, split, description["shards"][split], len(self.classes), self.side)
                             for split in SPLITS}
         except (KeyError, TypeError, AttributeError) as error:
             raise _damaged(path / DESCRIPTION, f"{type(error).__name__}: {error}") from None
@@ -211,9 +212,11 @@ class Split:
 
     Attributes:
         labels: int64 [n].
+        side: of the stored images.
     """
 
-    def __init__(self, path: Path, name: str, shards: list[dict[str, Any]], classes: int) -> None:
+    def __init__(self, path: Path, name: str, shards: list[dict[str, Any]], classes: int, side: int) -> None:
+        self.side = side
         self._files = [path / shard_file(name, shard["number"]) for shard in shards]
         self._lengths = [int(shard["images"]) for shard in shards]
         self._digests = [str(shard["sha256"]) for shard in shards]
@@ -223,13 +226,13 @@ class Split:
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < classes:
             raise _damaged(path / INDEX, f"a {name} label is outside 0..{classes - 1}")
         for file, length in zip(self._files, self._lengths, strict=True):
-            _check_size(file, length)
+            _check_size(file, length, side)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """uint8 [256, 256, 3], RGB, read-only: a view into the mapped shard."""
+        """uint8 [side, side, 3], RGB, read-only: a view into the mapped shard."""
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         shard = bisect.bisect_right(self._starts, index) - 1
@@ -243,7 +246,7 @@ class Split:
 
         Args:
             indices: integers [n], positions in this split.
-            tops, lefts: integers [n], 0 .. 256 - size: the crops' upper left corners.
+            tops, lefts: integers [n], 0 .. side - size: the crops' upper left corners.
             flips: bool [n]: mirror left and right after cropping.
             size: of the square crops.
             out: where to put them, uint8 [n, size, size, 3], C-contiguous; a new array if None.
@@ -255,7 +258,7 @@ class Split:
             IndexError: an index or a corner is out of range.
         """
         corners = np.stack([tops, lefts])
-        if corners.size and not 0 <= corners.min() <= corners.max() <= SIDE - size:
+        if corners.size and not 0 <= corners.min() <= corners.max() <= self.side - size:
             raise IndexError(f"a crop of {size} pixels reaches out of the image")
         if out is None:
             out = np.empty((len(indices), size, size, 3), np.uint8)
@@ -283,28 +286,28 @@ class Split:
     def _shard(self, number: int) -> NDArray[np.uint8]:
         mapped = self._opened[number]
         if mapped is None:
-            mapped = self._opened[number] = open_shard(self._files[number], self._lengths[number])
+            mapped = self._opened[number] = open_shard(self._files[number], self._lengths[number], self.side)
         return mapped
 
 
-def open_shard(file: Path, length: int) -> NDArray[np.uint8]:
-    """A shard, mapped: uint8 [length, 256, 256, 3], read-only. Raises UserError when the file is something else."""
+def open_shard(file: Path, length: int, side: int) -> NDArray[np.uint8]:
+    """A shard, mapped: uint8 [length, side, side, 3], read-only. Raises UserError when the file is something else."""
     try:
         mapped = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(file, str(error)) from None
-    if mapped.shape != (length, SIDE, SIDE, 3) or mapped.dtype != np.uint8:
-        raise _damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, SIDE, SIDE, 3]} belongs")
+    if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
+        raise _damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, side, side, 3]} belongs")
     return np.asarray(mapped)  # without memmap's own indexing, which is slow
 
 
-def _check_size(file: Path, length: int) -> None:
+def _check_size(file: Path, length: int, side: int) -> None:
     """Enough to notice a missing or truncated shard at once, even among thousands."""
     try:
         size = file.stat().st_size
     except OSError as error:
         raise _damaged(file, str(error.strerror)) from None
-    if size < length * IMAGE_BYTES:
+    if size < length * side * side * 3:
         raise _damaged(file, f"{size} bytes are too few for {length} images")
 
 

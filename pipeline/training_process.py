@@ -1,8 +1,9 @@
 """What each training process runs: load, resume, update, trace, validate, checkpoint.
 
-PyTorch's launcher starts it once a process, `python -m pipeline.training_process FOLDER`; with one process the `train`
-stage calls `train()` itself. FOLDER holds `parameters.json` and collects `trace.jsonl`, `learning.jsonl`, the
-checkpoints and at last `model.safetensors`. Rank 0 writes; the others compute.
+`python -m pipeline.training_process FOLDER [STEPS]`, started once a process by PyTorch's launcher, or once without it;
+the `train` stage calls `train()` itself where one process is enough. FOLDER holds `parameters.json` and collects
+`trace.jsonl`, `learning.jsonl`, the checkpoints and at last `model.safetensors`, unless it was to stop after STEPS
+updates, before the end. Rank 0 writes; the others compute.
 """
 
 from __future__ import annotations
@@ -39,27 +40,33 @@ PLATEAU_EPOCHS = 3.0  # a healthy run has left log(classes) behind by then
 PLATEAU_SHARE = 0.97
 
 
-def main(folder: Path) -> None:
-    """Entry of a launched process."""
+def main(folder: Path, stop: int | None = None) -> None:
+    """Entry of a started process."""
     die_with_parent()
     parameters = check(json.loads((folder / "parameters.json").read_text()), folder / "parameters.json")
     device = prepare(parameters)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    launched = "WORLD_SIZE" in os.environ
+    if launched:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        train(parameters, folder, device)
+        train(parameters, folder, device, stop)
     except UserError as error:
-        if dist.get_rank() == 0:
+        if not launched or dist.get_rank() == 0:
             say(f"error: {error}")
         sys.exit(3)
     finally:
-        dist.destroy_process_group()
+        if launched:
+            dist.destroy_process_group()
 
 
-def train(parameters: Parameters, folder: Path, device: torch.device) -> None:
-    """Train from the newest checkpoint in `folder`, or from the start, to the end."""
+def train(parameters: Parameters, folder: Path, device: torch.device, stop: int | None = None) -> None:
+    """Train from the newest checkpoint in `folder`, or from the start, to the end.
+
+    With `stop` only until so many updates are done; if that is before the end, no model is left.
+    """
     run = _Run(parameters, folder, Store(STORE), device)
     run.resume()
-    run.to_the_end()
+    run.go_on(stop)
 
 
 def prepare(parameters: Parameters) -> torch.device:
@@ -77,9 +84,17 @@ def prepare(parameters: Parameters) -> torch.device:
     return device
 
 
-def network_of(parameters: Parameters, classes: int, split: bool, device: torch.device) -> Network:
-    """The configured network with its initial weights: one column of it when `split`, else the whole."""
-    table = parameters.the_table(classes)
+def network_of(parameters: Parameters, store: Store, split: bool, device: torch.device) -> Network:
+    """The configured network with its initial weights: one column of it when `split`, else the whole.
+
+    Raises:
+        UserError: the store's images are not of the size that the network takes.
+    """
+    table = parameters.the_table(len(store.classes))
+    if store.side != table.stored:
+        raise UserError(f"network.architecture: {parameters.network.architecture} takes images of {table.stored} x "
+                        f"{table.stored} pixels, and {STORE} has {store.side} x {store.side}; set resize.side to "
+                        f"{table.stored}")
     return Network(table, parameters.the_recipe(), parameters.train.seed, placement_here(table.columns, split, device))
 
 
@@ -103,14 +118,14 @@ def images_of(split: Split) -> Callable[[slice], Tensor]:
     def read(part: slice) -> Tensor:
         indices = numpy.arange(part.start, part.stop)
         zeros = numpy.zeros(len(indices), dtype=numpy.int64)
-        return torch.from_numpy(split.gather_crops(indices, zeros, zeros, zeros.astype(bool), size=256))
+        return torch.from_numpy(split.gather_crops(indices, zeros, zeros, zeros.astype(bool), size=split.side))
     return read
 
 
-def crops_of(split: Split) -> Callable[[Views], Tensor]:
-    """Reads crops, uint8 [n, 224, 224, 3]."""
+def crops_of(split: Split, size: int) -> Callable[[Views], Tensor]:
+    """Reads crops, uint8 [n, size, size, 3]."""
     return lambda seen: torch.from_numpy(split.gather_crops(
-        seen.images.numpy(), seen.tops.numpy(), seen.lefts.numpy(), seen.flips.numpy().astype(bool)))
+        seen.images.numpy(), seen.tops.numpy(), seen.lefts.numpy(), seen.flips.numpy().astype(bool), size))
 
 
 class _Run:
@@ -127,10 +142,10 @@ class _Run:
             raise UserError(f"{STORE}: no images to train on or to validate with")
         plan = Plan(self.settings.seed, max(1, round(self.settings.epochs * self.count / self.settings.batch)),
                     self.settings.batch, self.settings.micro_batches)
-        network = network_of(parameters, self.classes, parameters.execution.placement == "two", device)
+        network = network_of(parameters, store, parameters.execution.placement == "two", device)
         self.place = network.place
         self.training = Training(network, parameters.the_recipe(), plan, torch.from_numpy(split.labels), statistics(),
-                                 crops_of(split))
+                                 crops_of(split, network.table.crop))
         self.loss_sum, self.loss_count = 0.0, 0  # of the updates since the last line of the learning curve
         self.warned = False
 
@@ -153,12 +168,13 @@ class _Run:
             for name in ("trace.jsonl", "learning.jsonl"):
                 _forget_after(self.folder / name, self.training.step)
 
-    def to_the_end(self) -> None:
+    def go_on(self, stop: int | None) -> None:
         steps = self.training.plan.steps
+        until = min(steps, stop or steps)
         batch = self.settings.batch
-        with progress("train", steps * batch, "images", self.training.step * batch, quiet=not self.place.first) as told:
+        with progress("train", until * batch, "images", self.training.step * batch, quiet=not self.place.first) as told:
             note = ""
-            while self.training.step < steps:
+            while self.training.step < until:
                 self.training.advance()
                 self._count_loss()
                 step, last = self.training.step, self.training.step == steps
@@ -169,6 +185,8 @@ class _Run:
                 if step % self.every == 0 and not last:
                     self._checkpoint()
                 told(batch, note)
+        if until < steps:
+            return
         state = self._state()
         if state is not None:
             self._publish(weights_of(state))
@@ -244,4 +262,4 @@ def _forget_after(file: Path, step: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)

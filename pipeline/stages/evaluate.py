@@ -45,7 +45,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     store = Store(STORE)
     split = store.split("val")
     weights = _weights()
-    network = network_of(parameters, len(store.classes), False, device)
+    network = network_of(parameters, store, False, device)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != network.table.canonical():
         raise UserError(f"{WEIGHTS}: weights of another network than params.yaml describes; train again")
     load_weights(network, weights)
@@ -55,7 +55,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     with progress("evaluate", len(split), "images") as advance:
         for start in range(0, len(split), BATCH):
             stop = min(start + BATCH, len(split))
-            found = probabilities(network, read(slice(start, stop)).to(device), mean).cpu()
+            found = probabilities(network, read(slice(start, stop)).to(device), mean, network.table.crop).cpu()
             centre.append(found[CENTRE])
             ten.append(found.mean(0))
             advance(stop - start)

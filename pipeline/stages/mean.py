@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.files import written_whole
-from pipeline.moments import PIXELS, Moments
+from pipeline.moments import Moments
 from pipeline.parameters import Parameters
 from pipeline.paths import MEAN, MEAN_PICTURE, STORE
 from pipeline.store import MOMENTS
@@ -29,7 +29,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
         np.save(stream, mean)
     with written_whole(MEAN_PICTURE) as stream:
         Image.fromarray(np.rint(mean).astype(np.uint8)).save(stream, "PNG")
-    channels = [int(channel) / (moments.count * PIXELS) for channel in moments.sums.sum(axis=(0, 1))]
+    channels = [int(channel) / (moments.count * moments.pixels) for channel in moments.sums.sum(axis=(0, 1))]
     return {**{f"mean_{name}": value for name, value in zip("rgb", channels, strict=True)}, "mean_digest": digest(mean)}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.files import write_json
-from pipeline.moments import PIXELS, Moments
+from pipeline.moments import Moments
 from pipeline.parameters import Parameters
 from pipeline.paths import PCA, STORE
 from pipeline.store import MOMENTS
@@ -35,7 +35,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
         The three standard deviations, and the sha256 of pca.json's values.
     """
     moments = Moments.load(STORE / MOMENTS)
-    result = components(covariance(moments)) | {"pixels": moments.count * PIXELS}
+    result = components(covariance(moments)) | {"pixels": moments.count * moments.pixels}
     write_json(PCA, result)
     return {**{f"stdev_{k}": stdev for k, stdev in enumerate(result["stdevs"], start=1)}, "pca_digest": digest(result)}
 
@@ -46,7 +46,7 @@ def covariance(moments: Moments) -> Matrix:
     Raises:
         UserError: there are no training images.
     """
-    n = moments.count * PIXELS
+    n = moments.count * moments.pixels
     if n == 0:
         raise UserError(f"{STORE}: no training images, so there are no colours; see {STORE}/quarantine.json")
     sums = [int(channel) for channel in moments.sums.sum(axis=(0, 1))]

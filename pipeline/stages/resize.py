@@ -26,15 +26,14 @@ import numpy as np
 from pipeline import sources
 from pipeline.errors import UserError
 from pipeline.files import write_json
-from pipeline.images import Undecodable, decode, decoder
+from pipeline.images import SIDE, Undecodable, decode, decoder
 from pipeline.moments import Accumulator, Moments
-from pipeline.parameters import Parameters
+from pipeline.parameters import Parameters, ResizeSection
 from pipeline.paths import LISTING, STORE, WORK
 from pipeline.progress import progress, say
 from pipeline.sources import Catalogue, Entry
 from pipeline.store import (
     FORMAT,
-    IMAGE_BYTES,
     SHARD_IMAGES,
     SPLITS,
     Quarantined,
@@ -58,25 +57,24 @@ def run(parameters: Parameters) -> dict[str, Any]:
     catalogue = sources.catalogue(parameters.dataset)
     listing = hashlib.sha256(LISTING.read_bytes()).hexdigest()
     with process_pool(parameters.execution.workers) as executor:
-        return resize(catalogue, listing, parameters.resize.order_seed, parameters.resize.max_quarantined, executor,
-                      WORK / "resize", STORE)
+        return resize(catalogue, listing, parameters.resize, executor, WORK / "resize", STORE)
 
 
-def resize(catalogue: Catalogue, listing: str, order_seed: int, max_quarantined: int, executor: Executor,
-           work: Path, store: Path) -> dict[str, Any]:
+def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor: Executor, work: Path,
+           store: Path) -> dict[str, Any]:
     """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns the metrics."""
     made_by = decoder()
     say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint {made_by['fingerprint']}")
-    key = _key(catalogue, listing, order_seed, made_by)
+    key = _key(catalogue, listing, settings, made_by)
     with _locked(work):
         folder = work / key
-        shards = [Shard(split, number, tuple(entries), str(folder), made_by["fingerprint"])
-                  for split, entries in _in_stored_order(catalogue, order_seed).items()
+        shards = [Shard(split, number, tuple(entries), str(folder), made_by["fingerprint"], settings.side)
+                  for split, entries in _in_stored_order(catalogue, settings.order_seed).items()
                   for number, entries in enumerate(_chunks(entries))]
         try:
-            quarantined = _make(shards, folder, max_quarantined, executor)
+            quarantined = _make(shards, folder, settings.max_quarantined, executor)
             metrics = _publish(shards, folder / "store", catalogue, quarantined,
-                               {"decoder": made_by, "order_seed": order_seed}, store)
+                               {"decoder": made_by, "order_seed": settings.order_seed}, store)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -107,8 +105,9 @@ def _chunks(entries: list[Entry]) -> Iterator[list[Entry]]:
     return (entries[k: k + SHARD_IMAGES] for k in range(0, len(entries), SHARD_IMAGES))
 
 
-def _key(catalogue: Catalogue, listing: str, order_seed: int, made_by: dict[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, SHARD_IMAGES, listing, order_seed, made_by]).encode())
+def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, made_by: dict[str, str]) -> str:
+    deciding = [FORMAT, SHARD_IMAGES, listing, settings.order_seed, settings.side, made_by]
+    digest = hashlib.sha256(json.dumps(deciding).encode())
     for split in SPLITS:
         for entry in getattr(catalogue, split):
             digest.update(f"{split} {entry.name!r} {entry.label} {entry.offset} {entry.size}\n".encode())
@@ -126,6 +125,7 @@ class Shard:
     entries: tuple[Entry, ...]
     folder: str
     fingerprint: str
+    side: int = SIDE
 
     @property
     def pixels(self) -> Path:
@@ -153,13 +153,13 @@ def make_shard(shard: Shard) -> list[Quarantined]:
                         f"{shard.fingerprint} in the main process; install the same Pillow and libjpeg everywhere")
     rows: list[Row] = []
     quarantined: list[Quarantined] = []
-    accumulator = Accumulator()
-    with shard_written(shard.pixels) as writer:
+    accumulator = Accumulator(shard.side)
+    with shard_written(shard.pixels, shard.side) as writer:
         for entry in shard.entries:
             content = sources.read(entry)
             sha256 = hashlib.sha256(content).hexdigest()
             try:
-                image = decode(content)
+                image = decode(content, shard.side)
             except Undecodable as reason:
                 quarantined.append(Quarantined(shard.split, entry.name, str(reason), sha256))
                 continue
@@ -179,7 +179,7 @@ def finished_shard(shard: Shard) -> list[Quarantined] | None:
     """What `make_shard` returned, if it has made this shard and its files are still as they were written; else None."""
     try:
         stored, quarantined = _read_record(shard)
-        images = open_shard(shard.pixels, len(stored.rows)) if stored.rows else ()
+        images = open_shard(shard.pixels, len(stored.rows), shard.side) if stored.rows else ()
         if Moments.load(shard.moments).count != (len(stored.rows) if shard.split == "train" else 0):
             return None
     except (OSError, ValueError, KeyError, TypeError, UserError):
@@ -208,7 +208,7 @@ def _make(shards: list[Shard], folder: Path, max_quarantined: int, executor: Exe
     total, done = (sum(len(shards[k].entries) for k in some) for some in (range(len(shards)), found))
     if done:
         say(f"resize: {done} images of {len(found)} shards are done already, in {folder}")
-    _assert_room(folder, total - done)
+    _assert_room(folder, total - done, shards[0].side if shards else SIDE)
     _check_quarantine(found, max_quarantined)
     futures = {executor.submit(make_shard, shard): k for k, shard in enumerate(shards) if k not in found}
     with progress("resize", total, "images", done) as advance:
@@ -220,9 +220,9 @@ def _make(shards: list[Shard], folder: Path, max_quarantined: int, executor: Exe
     return [one for k in range(len(shards)) for one in found[k]]
 
 
-def _assert_room(folder: Path, images: int) -> None:
+def _assert_room(folder: Path, images: int, side: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    needed, free = images * IMAGE_BYTES, shutil.disk_usage(folder).free
+    needed, free = images * side * side * 3, shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(f"{folder}: {images} images take {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
                         "free some room, or make it a link to a larger disk")
@@ -241,7 +241,7 @@ def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue, quarantine
     """Describe the shards in `folder`, which then becomes `store`; returns the metrics."""
     for one in quarantined:
         say(f"resize: quarantined {one.split} {one.name}: {one.reason}")
-    moments = Moments.zero()
+    moments = Moments.zero(shards[0].side if shards else SIDE)
     for shard in shards:
         moments += Moments.load(shard.moments)
     written = (_read_record(shard)[0] for shard in shards)

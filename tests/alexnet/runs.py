@@ -18,9 +18,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from alexnet.augmentation import SIDE, Statistics, Views
+from alexnet.augmentation import Statistics, Views
 from alexnet.crossing import placement_here
-from alexnet.layers import CROP
+from alexnet.layers import CROP, STORED
 from alexnet.network import COLUMNS, Network, architecture
 from alexnet.recipe import recipe
 from alexnet.training import Plan, Training
@@ -51,8 +51,8 @@ def pictures() -> Tensor:
     """uint8 [24, 256, 256, 3]: noise over smooth colours, the same every time."""
     generator = torch.Generator().manual_seed(5)
     coarse = torch.rand(IMAGES, 3, 8, 8, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, SIDE, mode="bilinear").movedim(1, -1)
-    noise = torch.rand(IMAGES, SIDE, SIDE, 3, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, STORED, mode="bilinear").movedim(1, -1)
+    noise = torch.rand(IMAGES, STORED, STORED, 3, generator=generator)
     return ((0.8 * smooth + 0.2 * noise) * 255).to(torch.uint8)
 
 

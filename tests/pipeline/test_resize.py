@@ -23,7 +23,8 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.images import decode
-from pipeline.moments import Moments
+from pipeline.moments import Accumulator, Moments
+from pipeline.parameters import ResizeSection
 from pipeline.sources import Catalogue, Class, Entry
 from pipeline.stages import resize as stage
 from pipeline.store import MOMENTS, QUARANTINE, Store
@@ -32,6 +33,10 @@ from pipeline.workers import process_pool
 SHARD = 4  # images a shard here
 TRAIN, VAL = 22, 5
 UNDECODABLE = {"n1_3.JPEG": "truncated", "n0_8.JPEG": "not a picture of a known format"}
+
+
+def settings(order_seed: int, max_quarantined: int, side: int = 256) -> ResizeSection:
+    return ResizeSection(side=side, order_seed=order_seed, max_quarantined=max_quarantined)
 
 
 def write_pictures(folder: Path) -> Catalogue:
@@ -70,7 +75,24 @@ def thread() -> Iterator[Executor]:
 
 def make(catalogue: Catalogue, folder: Path, executor: Executor, listing: str = "a", seed: int = 7,
          allowed: int = 2) -> dict[str, Any]:
-    return stage.resize(catalogue, listing, seed, allowed, executor, folder / "work", folder / "data/store")
+    return stage.resize(catalogue, listing, settings(seed, allowed), executor, folder / "work", folder / "data/store")
+
+
+def test_small_images_for_cifar(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
+    stage.resize(catalogue, "a", settings(7, 2, side=32), thread, tmp_path / "work", tmp_path / "store")
+    store = Store(tmp_path / "store")
+    assert store.side == 32
+    accumulator = Accumulator(32)
+    for split in ("train", "val"):
+        images = store.split(split)
+        for k in range(len(images)):
+            assert images.image(k).shape == (32, 32, 3)
+            if split == "train":
+                accumulator.add(images.image(k))
+    found = accumulator.moments()
+    assert Moments.load(tmp_path / "store" / MOMENTS) == found
+    pixels = np.concatenate([store.split("train").image(k).reshape(-1, 3) for k in range(20)]).astype(object)
+    assert (found.products == pixels.T @ pixels).all()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -284,13 +306,14 @@ PROGRAM = textwrap.dedent("""
     from pathlib import Path
     from pipeline.stages import resize as stage
     from pipeline.workers import process_pool
-    from tests.pipeline.test_resize import SHARD, many, write_pictures
+    from tests.pipeline.test_resize import SHARD, many, settings, write_pictures
 
     if __name__ == "__main__":
         stage.SHARD_IMAGES = SHARD
         folder = Path(sys.argv[1])
         with process_pool(2) as executor:
-            stage.resize(many(write_pictures(folder)), "a", 7, 10_000, executor, folder / "work", folder / "data/store")
+            pictures = many(write_pictures(folder))
+            stage.resize(pictures, "a", settings(7, 10_000), executor, folder / "work", folder / "data/store")
     """)
 PROJECT = Path(__file__).parents[2]
 
