@@ -234,7 +234,8 @@ def _apply(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
         return F.linear(x.flatten(1), weight, bias)
     if isinstance(layer, Local):
         patches = F.unfold(x, layer.size, padding=layer.padding[0])  # [n, inputs x size x size, positions]
-        found: Tensor = torch.einsum("nip,poi->nop", patches, weight.flatten(2)) + bias.T  # each position has its own weights
+        # each position has its own weights
+        found: Tensor = torch.einsum("nip,poi->nop", patches, weight.flatten(2)) + bias.T
         return torch.unflatten(found, 2, (x.shape[2], x.shape[3]))
     before, behind = layer.padding
     if before != behind:  # S layer.py: windows may hang over the right and lower edge, where zeros are read

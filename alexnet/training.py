@@ -231,10 +231,23 @@ def weights_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_weights(network: Network, weights: dict[str, Tensor]) -> None:
-    """Put canonical weights into the columns held here."""
+    """Put canonical weights, those that are there, into the columns held here."""
     for name, column, parameter in network.named_columns():
-        rows = len(parameter)
-        parameter.copy_(weights[name][column * rows: (column + 1) * rows])
+        if name in weights:
+            rows = len(parameter)
+            parameter.copy_(weights[name][column * rows: (column + 1) * rows])
+
+
+def fitting(network: Network, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of another network's canonical weights, those of layers that this one has in the same shape.
+
+    For fine-tuning (P §6: a net pre-trained on 22,000 classes goes on with 1000): layers of another width, as the
+    output layer then is, keep their initial weights. A layer is taken whole, weights and biases, or not at all.
+    """
+    shapes = network.table.canonical()
+    unlike = {name.split(".")[0] for name, shape in shapes.items()
+              if name not in weights or tuple(weights[name].shape) != shape}
+    return {name: weights[name] for name in shapes if name.split(".")[0] not in unlike}
 
 
 def describe_place(place: Placement) -> str:

@@ -77,6 +77,7 @@ class TrainSection(Section):
     micro_batches: int = Field(ge=1, le=1024)
     validate_every: float = Field(gt=0)
     trace_every: int = Field(ge=1)
+    start_from: str | None
 
 
 class ExecutionSection(Section):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import safetensors
 import safetensors.torch
 import torch
 import torch.distributed as dist
@@ -26,7 +27,7 @@ from alexnet.augmentation import Statistics, Views
 from alexnet.crossing import placement_here
 from alexnet.digest import digest_of
 from alexnet.network import Network
-from alexnet.training import Plan, Training, weights_of
+from alexnet.training import Plan, Training, fitting, load_weights, weights_of
 from pipeline import checkpoints
 from pipeline.errors import UserError
 from pipeline.files import read_json, written_whole
@@ -113,6 +114,16 @@ def mean_image() -> Tensor:
         raise UserError(f"{MEAN}: {error}; make it with `alexnet mean`") from None
 
 
+def weights_in(file: Path, mend: str) -> dict[str, Tensor]:
+    """The canonical weights in a safetensors file."""
+    try:
+        return safetensors.torch.load_file(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; {mend}") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{file}: damaged ({error}); {mend}") from None
+
+
 def images_of(split: Split) -> Callable[[slice], Tensor]:
     """Reads whole images, uint8 [n, 256, 256, 3], by slice."""
     def read(part: slice) -> Tensor:
@@ -144,10 +155,22 @@ class _Run:
                     self.settings.batch, self.settings.micro_batches)
         network = network_of(parameters, store, parameters.execution.placement == "two", device)
         self.place = network.place
+        if self.settings.start_from:
+            self._start_from(network, Path(self.settings.start_from))
         self.training = Training(network, parameters.the_recipe(), plan, torch.from_numpy(split.labels), statistics(),
                                  crops_of(split, network.table.crop))
         self.loss_sum, self.loss_count = 0.0, 0  # of the updates since the last line of the learning curve
         self.warned = False
+
+    def _start_from(self, network: Network, file: Path) -> None:
+        taken = fitting(network, weights_in(file, "mend train.start_from"))
+        if not taken:
+            raise UserError(f"train.start_from: no layer of {file} has the shape of one of this network's")
+        load_weights(network, taken)
+        if self.place.first:
+            anew = sorted({name.split(".")[0] for name in network.table.canonical()} - {
+                name.split(".")[0] for name in taken})
+            say(f"train: starting from {file}; anew: {', '.join(anew) or 'nothing'}")
 
     @property
     def epoch(self) -> float:

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from alexnet.digest import digest_of
@@ -24,7 +22,7 @@ from pipeline.paths import PREDICTIONS, STORE, WEIGHTS
 from pipeline.progress import progress
 from pipeline.stages.train import decided
 from pipeline.store import Store
-from pipeline.training_process import images_of, mean_image, network_of, prepare
+from pipeline.training_process import images_of, mean_image, network_of, prepare, weights_in
 
 ARTIFACTS = (PREDICTIONS,)
 BATCH = 64
@@ -44,7 +42,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     device = prepare(parameters.model_copy(update={"execution": execution}))
     store = Store(STORE)
     split = store.split("val")
-    weights = _weights()
+    weights = weights_in(WEIGHTS, "train again")
     network = network_of(parameters, store, False, device)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != network.table.canonical():
         raise UserError(f"{WEIGHTS}: weights of another network than params.yaml describes; train again")
@@ -62,15 +60,6 @@ def run(parameters: Parameters) -> dict[str, Any]:
     labels = torch.from_numpy(split.labels)
     return _finish(torch.cat(centre), torch.cat(ten), labels) | {"images": len(split),
                                                                  "weights_digest": digest_of(weights)}
-
-
-def _weights() -> dict[str, Tensor]:
-    try:
-        return load_file(WEIGHTS)
-    except FileNotFoundError:
-        raise UserError(f"{WEIGHTS}: no such file; make it with `alexnet train` or `dvc repro train`") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{WEIGHTS}: damaged ({error}); train again") from None
 
 
 def _finish(centre: Tensor, ten: Tensor, labels: Tensor) -> dict[str, Any]:
