@@ -54,9 +54,10 @@ def errors(probabilities: Tensor, labels: Tensor, top: int) -> float:
         top: 1 or 5; with fewer classes than that, nothing can be wrong.
 
     A label that ties with others counts by the share of the tied places that fall within the top (S LogregCostLayer).
+    One whose probability is not a number, after training diverged, stands behind all others.
     """
     own = probabilities.gather(1, labels[:, None])
-    above = (probabilities > own).sum(1)
-    tied = (probabilities == own).sum(1)  # with itself: 1 or more
+    above = (~(probabilities <= own)).sum(1)  # not ">": nothing compares with what is not a number
+    tied = (probabilities == own).sum(1).clamp(min=1)  # with itself
     share = ((top - above).clamp(min=0) / tied).clamp(max=1.0)
     return float((1.0 - share.double()).mean())

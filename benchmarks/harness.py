@@ -1,0 +1,57 @@
+"""What the benchmarks share: interleaved timing, the machine's description, output as a table or JSON.
+
+Machines are noisy and drift. So all contenders take turns, round after round, and a ratio is the median of the rounds'
+own ratios: what slows one round slows both its sides.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender in each round, after one round that does not count."""
+    for contender in contenders.values():
+        contender()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio(slower: list[float], faster: list[float]) -> float:
+    """How many times as long the first took: the median over rounds."""
+    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+
+
+def machine(threads: int) -> dict[str, str]:
+    """What it ran on."""
+    from pipeline.environment import fingerprint
+
+    return fingerprint() | {"benchmark_threads": str(threads)}
+
+
+def report(rows: list[dict[str, Any]], ratios: dict[str, float], threads: int, as_json: bool) -> None:
+    """Print `{"machine", "rows", "ratios"}` as JSON, or tables."""
+    told = machine(threads)
+    if as_json:
+        print(json.dumps({"machine": told, "rows": rows, "ratios": ratios}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(", ".join(told[name] for name in ("cpu", "gpu", "torch") if name in told), f"threads {threads}")
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console.print(table)
+    for name, value in ratios.items():
+        console.print(f"{name}: {value:.2f}")

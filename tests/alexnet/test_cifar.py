@@ -1,0 +1,70 @@
+"""The four-layer net of Fig. 1: shapes, local layers against loops, decay per layer, its own crops."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from alexnet.augmentation import Order, Statistics, Views, views
+from alexnet.layers import Local
+from alexnet.network import Network, architecture
+from alexnet.recipe import recipe
+from alexnet.schedule import WEIGHT_DECAY
+from alexnet.training import Plan, Training
+
+RECIPE = recipe("source", colour_noise="none", weight_lr=0.001, bias_lr=0.002, images_per_crop=1)
+
+
+def test_shapes_and_parameters() -> None:
+    table = architecture("cifar", RECIPE, classes=10)
+    assert [(s.layer.name, s.input_side, s.side, s.output_side) for s in table.shapes()] == [
+        ("conv1", 24, 24, 12), ("conv2", 12, 12, 6), ("local3", 6, 6, 6), ("local4", 6, 6, 6), ("fc10", 6, 1, 1)]
+    assert table.parameters == (64 * 75 + 64) + (64 * 1600 + 64) + 36 * (32 * 576 + 32) + 36 * (32 * 288 + 32) + 11530
+    assert table.macs == 24**2 * 64 * 75 + 12**2 * 64 * 1600 + 36 * 32 * 576 + 36 * 32 * 288 + 11520
+    assert "lrn" in table.layers[0].after
+    bare = architecture("cifar", RECIPE, classes=10, normalization=False, neuron="tanh")
+    assert [layer.after for layer in bare.layers] == [("tanh", "pool"), ("tanh", "pool"), ("tanh",), ("tanh",), ()]
+
+
+def test_a_local_layer_is_what_loops_say() -> None:
+    table = architecture("cifar", RECIPE, classes=10)
+    network = Network(table, RECIPE, seed=3).double()
+    parameters = {name: p for name, _, p in network.named_columns()}
+    weight, bias = (parameters[f"local3.{kind}"].detach().numpy() for kind in ("weight", "bias"))
+    bias += np.arange(bias.size).reshape(bias.shape) / bias.size  # zeros would hide a transposition
+    x = np.random.default_rng(2).normal(size=(2, 64, 6, 6))
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    expected = np.empty((2, 32, 6, 6))
+    for n in range(2):
+        for top in range(6):
+            for left in range(6):
+                window = padded[n, :, top: top + 3, left: left + 3]
+                for kernel in range(32):
+                    place = 6 * top + left
+                    expected[n, kernel, top, left] = (window * weight[place, kernel]).sum() + bias[place, kernel]
+    layer = table.layers[2]
+    assert isinstance(layer, Local)
+    found = network._learned_layer(layer, [torch.from_numpy(x)])[0].detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_crops_of_24_from_32_and_decay_of_the_local_layers() -> None:
+    order = Order(RECIPE, 1, 50)
+    seen = views(RECIPE, 1, order, torch.arange(4000), margin=8)
+    assert {int(top) for top in seen.tops} == set(range(9))
+    table = architecture("cifar", RECIPE, classes=10)
+    pictures = torch.randint(0, 256, (50, 32, 32, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+    def crops(part: Views) -> torch.Tensor:
+        return torch.stack([pictures[i, t: t + 24, left: left + 24] for i, t, left
+                            in zip(part.images, part.tops, part.lefts, strict=True)])
+
+    training = Training(Network(table, RECIPE, seed=1), RECIPE, Plan(1, 2, 8, 1), torch.arange(50) % 10,
+                        Statistics(pictures.float().mean(0), torch.ones(3).double(), torch.eye(3).double()), crops)
+    before = {name: p.detach().clone() for name, _, p in training.parameters}
+    training.advance()
+    for (name, _, parameter), gradient in zip(training.parameters, training.gradients, strict=True):
+        decay = {"conv1": 0.0, "conv2": 0.0}.get(name.split(".")[0], 8 * WEIGHT_DECAY) if "weight" in name else 0.0
+        lr = 0.001 if "weight" in name else 0.002
+        expected = before[name].double() - lr * gradient.double() - lr * decay * before[name].double()
+        torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-6, atol=1e-9)
