@@ -177,7 +177,7 @@ class Training:
         for kind, tensors in (("weights", weights), ("momentum", self.velocities), ("gradients", self.gradients)):
             digests = self._with_peers({f"{name}/{column}": tensor_digest(tensor) for (name, column, _), tensor
                                         in zip(self.parameters, tensors, strict=True)})
-            entry[kind] = {"digest": combined(digests), "tensors": {name: told[:16] for name, told in digests.items()}}
+            entry[kind] = {"digest": combined(digests), "tensors": {name: digests[name][:16] for name in sorted(digests)}}
         return entry
 
     def _with_peers(self, digests: dict[str, str]) -> dict[str, str]:
