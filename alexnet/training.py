@@ -177,7 +177,8 @@ class Training:
         for kind, tensors in (("weights", weights), ("momentum", self.velocities), ("gradients", self.gradients)):
             digests = self._with_peers({f"{name}/{column}": tensor_digest(tensor) for (name, column, _), tensor
                                         in zip(self.parameters, tensors, strict=True)})
-            entry[kind] = {"digest": combined(digests), "tensors": {name: digests[name][:16] for name in sorted(digests)}}
+            first_digits = {name: digests[name][:16] for name in sorted(digests)}
+            entry[kind] = {"digest": combined(digests), "tensors": first_digits}
         return entry
 
     def _with_peers(self, digests: dict[str, str]) -> dict[str, str]:
