@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pipeline import run_commands
 from pipeline.errors import UserError
 
 STAGES = {
@@ -27,7 +28,8 @@ EXECUTION_OPTIONS = {
     "resize": [click.option("--workers", help="Worker processes: a number or auto.")],
     "train": [click.option("--placement", help="one process with both columns, two (one column each), or auto."),
               click.option("--device", help="cpu, cuda or auto."),
-              click.option("--threads", help="Threads of each training process.")],
+              click.option("--threads", help="Threads of each training process."),
+              click.option("--deterministic", help="true; or false: faster algorithms, other bits each time.")],
     "evaluate": [click.option("--device", help="cpu, cuda or auto.")],
 }
 
@@ -82,6 +84,8 @@ def _add_stage(name: str, summary: str) -> None:
 
 for _name, _summary in STAGES.items():
     _add_stage(_name, _summary)
+for _command in run_commands.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()
@@ -140,3 +144,30 @@ def configure(name: str, location: Path | None, file: Path) -> None:
         click.echo(f"{key}: {'null' if old is None else old} -> {'null' if new is None else new}")
     if not changed:
         click.echo(f"{file} stands as {name} has it already")
+
+
+@main.command()
+@parameter_options
+@click.option("--axes", metavar="AXES", help="Only these axes, separated by commas.  [default: all]")
+@click.option("--require", metavar="AXES",
+              help="The axes that must be identical, separated by commas; none for none.  [default: all but threads, "
+                   "cores, device and mode-off]")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: str | None, html: Path | None,
+           as_json: bool) -> None:
+    """Does this machine reproduce? A small workload, run again along every axis of change, compared bit by bit.
+
+    \b
+    For each stage (resize, mean, pca, train, evaluate) and each axis, the result is identical to that of the
+    reference run, or differs, and then the first difference is told. Exit code 1: a required axis differs.
+    The workload is the configured network and recipe, 1/16 as wide, on 60 generated pictures; --set changes it
+    (--set execution.device=cuda for a reference run on the GPU). It takes some minutes.
+    """
+    from pipeline import matrix as matrices
+
+    sys.exit(matrices.command(file, overrides, axes, require, html, as_json))
+
+
+if __name__ == "__main__":
+    main()

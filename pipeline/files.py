@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -31,6 +32,12 @@ def write_json(file: Path, value: Any) -> None:
     """Keys in the order given, two spaces: the same value gives the same bytes."""
     with written_whole(file) as stream:
         stream.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def sha256_of(file: Path) -> str:
+    """Of its bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_json(file: Path, made_by: str) -> Any:

@@ -1,7 +1,7 @@
 """What every stage has in common: the guard on the environment, its metrics file, its record in MLflow.
 
 A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and perhaps `ARTIFACTS`,
-the files that its record holds.
+the files that its record holds, and `facts(parameters)`, tags of its record that are known when it starts.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def run(name: str, parameters: Parameters) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with tracking.recorded(name, parameters) as record:  # takes the digest of the code before any of it is loaded
         module = importlib.import_module(f"pipeline.stages.{name}")
+        if hasattr(module, "facts"):
+            record.tags |= module.facts(parameters)
         metrics = module.run(parameters)
         write_json(metrics_of(name), metrics)
         record.finish(metrics)

@@ -3,7 +3,8 @@
 `recorded(stage, parameters)` surrounds a stage and yields its `Record`. Each preparation stage and each training is a
 run of its own; `evaluate` and `report` log into the run of the training whose weights they saw, found by their digest.
 The store is mlflow.db in the project's folder, or any server that MLFLOW_TRACKING_URI names. When it cannot be reached
-the stage goes on, and its record is left as JSON in work/unsent. Only the stage's main process comes here.
+the stage goes on, and its record is left in work/unsent: a folder with record.json and copies of the files it names,
+which `send_unsent` sends later. Only the stage's main process comes here.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ import logging
 import os
 import platform
 import re
+import shutil
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import environment
+from pipeline import environment, snapshot
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json, sha256_of, write_json, written_whole
 from pipeline.parameters import Parameters
-from pipeline.paths import WORK, metrics_of
+from pipeline.paths import LISTING, MEAN, PCA, STORE, WORK, metrics_of
 from pipeline.progress import say
 
 EXPERIMENT = "alexnet"
@@ -37,9 +41,10 @@ PREPARATION = tuple(SECTIONS)
 JOINING = ("evaluate", "report")
 WITH_TORCH = ("train", "evaluate")
 LONGEST_TAG = 5000
+IMPORTED = "imported_from"  # the tag of a run that was made elsewhere: its run id there
 # One try more at a server that does not answer, not MLflow's seven, which take minutes.
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
 
 @dataclass
@@ -53,7 +58,7 @@ class Record:
     texts: dict[str, str]
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
-    artifacts: list[dict[str, str]] = field(default_factory=list)  # path and sha256 of each
+    artifacts: list[dict[str, str]] = field(default_factory=list)  # name in the store, path and sha256 of each
     weights_digest: str | None = None  # of the training that this stage belongs to
     run_id: str | None = None
     status: str = "RUNNING"
@@ -72,11 +77,9 @@ class Record:
         """Take points of a learning curve, each with its `step` and any number of named values."""
         self.curve.extend(dict(point) for point in points)
 
-    def artifact(self, path: Path) -> None:
-        """Take a file that the stage made; it is sent when the stage has ended."""
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self.artifacts.append({"path": path.as_posix(), "sha256": digest})
+    def artifact(self, path: Path, name: str | None = None) -> None:
+        """Take a file that the stage made; it is sent when the stage has ended, as `name` if not under its path."""
+        self.artifacts.append({"name": name or path.as_posix(), "path": path.as_posix(), "sha256": sha256_of(path)})
 
 
 @contextmanager
@@ -86,15 +89,45 @@ def recorded(stage: str, parameters: Parameters) -> Iterator[Record]:
     Nothing that MLflow does or fails to do stops the stage. A run whose process was killed outright still stands as
     RUNNING; the next stage run in the same folder marks it KILLED.
     """
-    record = _begun(stage, parameters)
-    tracker = _Tracker(record)
+    with tracked(_begun(stage, parameters)) as record:
+        yield record
+
+
+@contextmanager
+def tracked(record: Record, code: Path = environment.ROOT) -> Iterator[Record]:
+    """As `recorded`, for a record made by the caller and the code under `code`."""
+    tracker = Tracker(record)
     tracker.begin()
     try:
         yield record
     except BaseException as error:
-        tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", code)
         raise
-    tracker.end("FINISHED")
+    tracker.end("FINISHED", code)
+
+
+def send_unsent() -> tuple[list[Path], list[Path]]:
+    """Send the records in work/unsent, the oldest first, and delete each that has arrived.
+
+    A record that was sent in part before is completed, never sent twice. Returns the folders sent, and those kept.
+    """
+    sent: list[Path] = []
+    folders = [folder for folder in sorted((project() / UNSENT).glob("*/")) if not folder.name.startswith(".")]
+    for folder in folders:
+        try:
+            record = Record(**read_json(folder / "record.json", "sync"))
+            for artifact in record.artifacts:
+                artifact["path"] = (folder / artifact["name"]).as_posix()
+                if sha256_of(Path(artifact["path"])) != artifact["sha256"]:
+                    raise UserError(f"{artifact['name']} has changed")
+        except (UserError, TypeError, KeyError, OSError) as error:
+            say(f"{folder}: damaged, left as it is ({error})")
+            continue
+        if not Tracker(record).send():
+            break  # the others would wait for the same store
+        shutil.rmtree(folder)
+        sent.append(folder)
+    return sent, [folder for folder in folders if folder not in sent]
 
 
 def project() -> Path:
@@ -108,6 +141,22 @@ def project() -> Path:
 
 def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project() / 'mlflow.db'}"
+
+
+def connected() -> Tracker:
+    """A tracker without a record, to look for runs with. Raises UserError when the store cannot be reached."""
+    tracker = Tracker(Record("none", 0, {}, {}, {}))
+    try:
+        tracker.open()
+    except Exception as error:  # of the network, the database, the disk, MLflow
+        raise UserError(f"{_unusable(error)}; see to MLFLOW_TRACKING_URI") from None
+    return tracker
+
+
+def _unusable(error: Exception) -> str:
+    first_line = (str(error).splitlines() or [""])[0]
+    return without_password(f"MLflow's store {tracking_uri()} cannot be used ({type(error).__name__}: "
+                            f"{first_line[:200]})")
 
 
 def without_password(text: str) -> str:
@@ -131,27 +180,66 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
+def process_tags() -> dict[str, str]:
+    """Who makes a record. By its `record` an unsent one is found again in the store."""
+    return {"process.host": platform.node(), "process.folder": str(Path.cwd()), "process.id": str(os.getpid()),
+            "record": uuid.uuid4().hex}
+
+
+def environment_tags(found: Mapping[str, str]) -> dict[str, str]:
+    """What of the fingerprint is to be seen and searched at once; the whole is in environment.json."""
+    told = json.dumps(found, indent=2)
+    return {"environment_digest": hashlib.sha256(told.encode()).hexdigest(), "lock_digest": found["lock_digest"],
+            **{f"environment.{name}": found[name] for name in ("torch", "pillow", "cpu", "gpu") if name in found}}
+
+
 def _begun(stage: str, parameters: Parameters) -> Record:
     found = environment.fingerprint(with_torch=stage in WITH_TORCH)
     if stage == "train":
         found["threads"] = str(parameters.execution.threads)
-    told = json.dumps(found, indent=2)
     git = environment.git_state()
     tags = {"stage": stage, "code_digest": environment.code_digest(), "git_commit": git.commit,
-            "git_dirty": json.dumps(git.dirty), "lock_digest": found["lock_digest"],
-            "environment_digest": hashlib.sha256(told.encode()).hexdigest(),
-            "process.host": platform.node(), "process.folder": str(Path.cwd()), "process.id": str(os.getpid())}
-    tags |= {f"environment.{name}": found[name] for name in ("torch", "pillow", "cpu", "gpu") if name in found}
+            "git_dirty": json.dumps(git.dirty)} | environment_tags(found) | process_tags()
     if os.environ.get("DVC_EXP_NAME"):
         tags["dvc_experiment"] = os.environ["DVC_EXP_NAME"]
-    if stage == "train":
-        tags |= {f"{made_by}.{name}": value for made_by in PREPARATION for name, value in _digests(made_by).items()}
-    texts = {"environment.json": told, "parameters.json": parameters.model_dump_json(indent=2)}
+    texts = {"environment.json": json.dumps(found, indent=2), "parameters.json": parameters.model_dump_json(indent=2)}
     if git.dirty:
         texts["code.diff"] = git.diff
     sections = SECTIONS.get(stage, tuple(Parameters.model_fields))
-    return Record(stage, _now(), flat(parameters, sections), tags, texts,
-                  weights_digest=_digests("train").get("weights_digest") if stage in JOINING else None)
+    record = Record(stage, now(), flat(parameters, sections), tags, texts,
+                    weights_digest=_digests("train").get("weights_digest") if stage in JOINING else None)
+    if stage == "train":
+        record.tags |= {f"{made_by}.{name}": value
+                        for made_by in PREPARATION for name, value in data_digests(made_by).items()}
+        file = WORK / "code" / f"{tags['code_digest'][:16]}.tar.gz"
+        with written_whole(file) as stream:
+            stream.write(snapshot.taken())
+        record.artifact(file, snapshot.ARCHIVE)
+    return record
+
+
+def data_digests(stage: str, folder: Path = Path()) -> dict[str, str]:
+    """Of what a preparation stage left, as its metrics name it; none where it is not there.
+
+    They are taken from the data that lie in `folder`, not from metrics/, which need not belong to them: DVC may have
+    brought the data from its cache. Of the store's digest the stored value is taken; `Store.verify` proves it.
+    """
+    try:
+        if stage == "download":
+            return {"listing_digest": sha256_of(folder / LISTING)}
+        if stage == "resize":
+            return {"pixels_digest": str(read_json(folder / STORE / "store.json", stage)["pixels_digest"])}
+        if stage == "mean":
+            import numpy
+
+            from pipeline.stages import mean
+
+            return {"mean_digest": mean.digest(numpy.load(folder / MEAN, allow_pickle=False))}
+        from pipeline.stages import pca
+
+        return {"pca_digest": pca.digest(read_json(folder / PCA, stage))}
+    except (UserError, OSError, EOFError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _digests(stage: str) -> dict[str, str]:
@@ -163,8 +251,8 @@ def _digests(stage: str) -> dict[str, str]:
     return {name: value for name, value in metrics.items() if name.endswith("_digest") and isinstance(value, str)}
 
 
-class _Tracker:
-    """Sends a record to MLflow: at its beginning, so that others see it run, and at its end."""
+class Tracker:
+    """Sends a record to MLflow: at its beginning, so that others see it run, and at its end; or all at once."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -174,33 +262,55 @@ class _Tracker:
 
     def begin(self) -> None:
         if self.record.stage not in JOINING:
-            self._attempt(self._open, self._bury_the_dead, lambda: self._create(self.record.stage))
+            self.attempt(self.open, self._bury_the_dead, self._link_preparation, self._create)
 
-    def end(self, status: str) -> None:
+    def end(self, status: str, code: Path = environment.ROOT) -> None:
         record = self.record
-        record.status, record.ended = status, _now()
-        if environment.code_digest() != record.tags["code_digest"]:
+        record.status, record.ended = status, now()
+        if environment.code_digest(code) != record.tags["code_digest"]:
             record.tags["code_changed"] = "true"
             say(f"warning: source files changed while {record.stage} ran; its record is marked code_changed")
-        self._attempt(self._join if record.stage in JOINING else lambda: self._complete(prefix=""))
+        self.attempt(self._join if record.stage in JOINING else lambda: self._complete(prefix=""))
         if not self.reached:
-            moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime(record.started / 1000))
-            file = project() / UNSENT / f"{moment}-{record.stage}-{os.getpid()}.json"
-            write_json(file, asdict(record))
-            say(f"the record of {record.stage} is kept in {file}")
+            try:
+                self._keep()
+            except OSError as error:
+                say(f"warning: the record of {record.stage} is lost: {error}")
 
-    def _attempt(self, *actions: Callable[[], None]) -> None:
+    def send(self) -> bool:
+        """The whole of a record that has ended, into the run that has a part of it if there is one."""
+        record = self.record
+        if record.stage in JOINING:
+            self.attempt(self._join)
+        else:
+            self.attempt(self.open, self._find_or_create, lambda: self._complete(prefix=""))
+        return self.reached
+
+    def _keep(self) -> None:
+        """In work/unsent, whole or not at all: the record and copies of its files, which the next run replaces."""
+        record = self.record
+        moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime(record.started / 1000))
+        folder = project() / UNSENT / f"{moment}.{record.started % 1000:03}-{record.stage}-{record.tags['record'][:8]}"
+        part = project() / UNSENT / f".{folder.name}.part"
+        for artifact in record.artifacts:
+            target = part / artifact["name"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact["path"], target)
+        write_json(part / "record.json", asdict(record))
+        os.rename(part, folder)
+        say(f"the record of {record.stage} is kept in {folder}; `alexnet sync` sends it")
+
+    def attempt(self, *actions: Callable[[], None]) -> None:
         """Do these, or warn, once, that MLflow cannot be had; after that nothing more is tried."""
         try:
             for action in actions if self.reached else ():
                 action()
         except Exception as error:  # of the network, the database, the disk, MLflow: a record must not stop a run
             self.reached = False
-            first_line = (str(error).splitlines() or [""])[0]
-            say(without_password(f"warning: MLflow's store {tracking_uri()} cannot be used ({type(error).__name__}: "
-                                 f"{first_line[:200]}); {self.record.stage} goes on without it"))
+            say(f"warning: {_unusable(error)}; {self.record.stage} goes on without it")
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Reach the store and its experiment, and make them if they are not there."""
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         from mlflow.tracking import MlflowClient  # seconds: not before it is needed
@@ -213,19 +323,32 @@ class _Tracker:
         ours = None if os.environ.get("MLFLOW_TRACKING_URI") else (project() / "mlartifacts").as_uri()
         self.experiment = found.experiment_id if found else self.client.create_experiment(name, ours)
 
-    def _create(self, name: str) -> None:
+    def _link_preparation(self) -> None:
+        """Name the runs that made a training's data, in this folder or where DVC's cache has it from."""
+        tags = self.record.tags
+        for stage in PREPARATION if self.record.stage == "train" else ():
+            for name in [name for name in tags if name.startswith(f"{stage}.")]:
+                digest = name.removeprefix(f"{stage}.")
+                runs = self.find(f"tags.stage = '{stage}' and tags.`{digest}` = '{tags[name]}'")
+                tags |= {f"prepared_by.{stage}": runs[0].info.run_id} if runs else {}
+
+    def _find_or_create(self) -> None:
+        runs = self.find(f"tags.record = '{self.record.tags['record']}'")
+        if runs:
+            self.record.run_id = runs[0].info.run_id
+        else:
+            self._link_preparation()
+            self._create()
+
+    def _create(self) -> None:
         """A new run, with what is known at a stage's beginning."""
         record = self.record
-        if record.stage == "train":
-            for stage in PREPARATION:
-                for digest, value in _digests(stage).items():
-                    runs = self._find(f"tags.stage = '{stage}' and tags.`{digest}` = '{value}'")
-                    record.tags |= {f"prepared_by.{stage}": runs[0].info.run_id} if runs else {}
-        standard = {"mlflow.user": _user(), "mlflow.source.name": f"alexnet {name}", "mlflow.source.type": "LOCAL",
-                    "mlflow.source.git.commit": record.tags["git_commit"]}
-        run = self.client.create_run(self.experiment, record.started, tags=standard, run_name=name)
+        standard = {"mlflow.user": _user(), "mlflow.source.name": f"alexnet {record.stage}",
+                    "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": record.tags["git_commit"],
+                    "record": record.tags["record"]}
+        run = self.client.create_run(self.experiment, record.started, tags=standard, run_name=record.stage)
         record.run_id = run.info.run_id
-        self._log(tags=record.tags, params=record.params)
+        self.log(tags=record.tags, params=record.params)
         self._write(record.texts, "")
 
     def _complete(self, prefix: str) -> None:
@@ -233,27 +356,38 @@ class _Tracker:
         from mlflow.entities import Metric
 
         record = self.record
-        now = record.ended
-        points = [Metric(name, value, now, int(point["step"]))
+        points = [Metric(name, value, record.ended, int(point["step"]))
                   for point in record.curve for name, value in point.items() if name != "step"]
         drawn = {point.key for point in points}
-        points += [Metric(name, value, now, 0) for name, value in record.metrics.items() if name not in drawn]
+        points += [Metric(name, value, record.ended, 0) for name, value in record.metrics.items() if name not in drawn]
         for some in _portions(points, 1000):
             self.client.log_batch(record.run_id, metrics=some)
-        self._log(tags={prefix + name: value for name, value in record.tags.items()})
+        self.log(tags={prefix + name: value for name, value in record.tags.items()})
         for artifact in record.artifacts:
-            folder = Path(artifact["path"]).parent.as_posix()
-            self.client.log_artifact(record.run_id, artifact["path"], folder if folder != "." else None)
+            self._upload(Path(artifact["path"]), artifact["name"])
         if not prefix:
             self.client.set_terminated(record.run_id, record.status, record.ended)
 
+    def _upload(self, path: Path, name: str) -> None:
+        """A file, under this name: MLflow keeps a file's own last name, so another one takes a link of that name."""
+        folder, _, last = name.rpartition("/")
+        if path.name == last:
+            self.client.log_artifact(self.record.run_id, str(path), folder or None)
+            return
+        with tempfile.TemporaryDirectory() as place:
+            named = Path(place) / last
+            named.symlink_to(path.resolve())
+            self.client.log_artifact(self.record.run_id, str(named), folder or None)
+
     def _join(self) -> None:
-        """Into the newest run with these weights; into a new one where the store has none."""
+        """Into the newest training with these weights; into a new run where the store has none."""
         record = self.record
-        self._open()
-        runs = self._find(f"tags.weights_digest = '{record.weights_digest}'") if record.weights_digest else []
+        self.open()
+        digest = record.weights_digest
+        runs = self.find(f"tags.stage = 'train' and tags.weights_digest = '{digest}'", limit=100) if digest else []
+        runs = [run for run in runs if IMPORTED not in run.data.tags]
         if not runs:
-            self._create(record.stage)
+            self._find_or_create()
             self._complete(prefix="")
             return
         record.run_id = runs[0].info.run_id
@@ -264,16 +398,17 @@ class _Tracker:
     def _bury_the_dead(self) -> None:
         """Mark as killed what was begun here by processes that are no more."""
         here = self.record.tags
-        for run in self._find("attributes.status = 'RUNNING'", limit=100):
+        for run in self.find("attributes.status = 'RUNNING'", limit=100):
             there = run.data.tags
             if all(there.get(name) == here[name] for name in ("process.host", "process.folder")) \
                     and not _alive(int(there["process.id"])):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
-    def _find(self, condition: str, limit: int = 1) -> Any:
+    def find(self, condition: str, limit: int = 1) -> Any:
+        """The newest runs of the experiment for which this holds."""
         return self.client.search_runs([self.experiment], condition, max_results=limit, order_by=["start_time DESC"])
 
-    def _log(self, tags: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
+    def log(self, tags: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
         from mlflow.entities import Param, RunTag
 
         for some in _portions([*(params or {}).items()], 100):
@@ -302,7 +437,8 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _now() -> int:
+def now() -> int:
+    """Milliseconds since 1970."""
     return int(time.time() * 1000)
 
 

@@ -74,11 +74,13 @@ def prepare(parameters: Parameters) -> torch.device:
     """Memory, threads, determinism and the device of this process."""
     keep_freed_memory()
     torch.set_num_threads(parameters.execution.threads)
-    torch.use_deterministic_algorithms(True)
+    deterministic = parameters.execution.deterministic
+    torch.use_deterministic_algorithms(deterministic)
     if parameters.execution.device != "cuda":
         return torch.device("cpu")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    torch.backends.cudnn.benchmark = False
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     torch.cuda.set_device(device)
@@ -110,7 +112,7 @@ def mean_image() -> Tensor:
     """float32 [256, 256, 3], as the stage `mean` left it."""
     try:
         return torch.from_numpy(numpy.load(MEAN, allow_pickle=False))
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{MEAN}: {error}; make it with `alexnet mean`") from None
 
 

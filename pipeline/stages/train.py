@@ -14,11 +14,12 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import write_json, written_whole
+from pipeline.files import sha256_of, write_json, written_whole
 from pipeline.parameters import ExecutionSection, Parameters
 from pipeline.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
 from pipeline.processes import run_to_the_end
@@ -36,7 +37,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     Raises:
         UserError: missing inputs, a placement that this machine cannot give, a diverging run.
     """
-    parameters = parameters.model_copy(update={"execution": decided(parameters)})
+    parameters = settled(parameters)
     folder = CHECKPOINTS / _key(parameters)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "model.safetensors").exists():
@@ -44,6 +45,29 @@ def run(parameters: Parameters) -> dict[str, Any]:
     metrics = _publish(folder)
     shutil.rmtree(folder)
     return metrics
+
+
+def facts(parameters: Parameters) -> dict[str, str]:
+    """What the record says of where and how the run is executed, with nothing left to `auto`; and of its start."""
+    execution = settled(parameters).execution
+    start = _start_digest(parameters)
+    return {"placement": execution.placement, "replicas": str(execution.replicas),
+            "processes": str(processes_of(execution)), "device": execution.device, "threads": str(execution.threads),
+            "deterministic": json.dumps(execution.deterministic), **({"start_from_digest": start} if start else {})}
+
+
+def settled(parameters: Parameters) -> Parameters:
+    return parameters.model_copy(update={"execution": decided(parameters)})
+
+
+def processes_of(execution: ExecutionSection) -> int:
+    return execution.replicas * (2 if execution.placement == "two" else 1)
+
+
+def training_command(folder: Path, processes: int) -> list[str]:
+    """Starts the training processes; FOLDER holds their parameters.json."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [sys.executable, *(launcher if processes > 1 else []), "-m", "pipeline.training_process", str(folder)]
 
 
 def decided(parameters: Parameters) -> ExecutionSection:
@@ -68,7 +92,7 @@ def decided(parameters: Parameters) -> ExecutionSection:
     placement = execution.placement
     if placement == "auto":
         placement = "two" if two_columns and room >= 2 * execution.replicas else "one"
-    processes = execution.replicas * (2 if placement == "two" else 1)
+    processes = processes_of(execution.model_copy(update={"placement": placement}))
     if device == "cuda" and processes > gpus:
         raise UserError(f"execution: {processes} processes need as many GPUs, and there are {gpus}; lower "
                         "execution.replicas, or set execution.placement to one")
@@ -79,14 +103,27 @@ def decided(parameters: Parameters) -> ExecutionSection:
 
 
 def _key(parameters: Parameters) -> str:
-    """Names a run by all that decides its bits: code, data, parameters."""
+    """Names a run by all that decides its bits: code, data, parameters, and what of `execution` may."""
+    import torch
+
     here = Path(__file__).resolve().parents[1]
     code = [*sorted((here.parent / "alexnet").glob("*.py")), here / "training_process.py", here / "store.py"]
     inputs = [_file_digest(path, stage) for path, stage in
               ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
-    deciding = [[_file_digest(file, "train") for file in code], inputs,
+    deciding = [[_file_digest(file, "train") for file in code], inputs, _start_digest(parameters), torch.__version__,
+                parameters.execution.device, parameters.execution.threads,
+                parameters.execution.deterministic,
                 *(section.model_dump() for section in (parameters.network, parameters.recipe, parameters.train))]
     return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
+
+
+def _start_digest(parameters: Parameters) -> str | None:
+    """The SHA-256 of the file whose weights are fine-tuned, if they are."""
+    file = parameters.train.start_from
+    try:
+        return sha256_of(Path(file)) if file else None
+    except OSError as error:
+        raise UserError(f"train.start_from: {file}: {error.strerror}") from None
 
 
 def _file_digest(path: Path, stage: str) -> str:
@@ -97,8 +134,7 @@ def _file_digest(path: Path, stage: str) -> str:
 
 
 def _train(parameters: Parameters, folder: Path) -> None:
-    execution = parameters.execution
-    processes = execution.replicas * (2 if execution.placement == "two" else 1)
+    execution, processes = parameters.execution, processes_of(parameters.execution)
     say(f"train: {processes} process{'es' * (processes > 1)}, "
         f"{'one column each' if execution.placement == 'two' else 'all columns in each'}, {execution.device}, "
         f"{execution.threads} thread{'s' * (execution.threads > 1)} each")
@@ -108,9 +144,8 @@ def _train(parameters: Parameters, folder: Path) -> None:
         train(parameters, folder, prepare(parameters))
         return
     write_json(folder / "parameters.json", parameters.model_dump(mode="json"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
-               "-m", "pipeline.training_process", str(folder)]
-    status = run_to_the_end(command, os.environ | {"OMP_NUM_THREADS": str(execution.threads)})
+    status = run_to_the_end(training_command(folder, processes),
+                            os.environ | {"OMP_NUM_THREADS": str(execution.threads)})
     if status:
         raise UserError(f"a training process ended with status {status}; what it said stands above. The same command "
                         "goes on from the last checkpoint")
@@ -121,11 +156,7 @@ def _publish(folder: Path) -> dict[str, Any]:
 
     lines = [json.loads(line) for line in (folder / "learning.jsonl").read_text(encoding="utf-8").splitlines()]
     trace = (folder / "trace.jsonl").read_bytes()
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    for target, content in ((LEARNING, table.getvalue().encode()), (TRACE, trace),
+    for target, content in ((LEARNING, learning_table(lines)), (TRACE, trace),
                             (WEIGHTS, (folder / "model.safetensors").read_bytes())):
         with written_whole(target) as stream:
             stream.write(content)
@@ -137,3 +168,10 @@ def _publish(folder: Path) -> dict[str, Any]:
             "weights_digest": weights_digest}
 
 
+def learning_table(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """The learning curve as CSV; every number reads back as it was."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return table.getvalue().encode()

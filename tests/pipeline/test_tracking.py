@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import environment, parameters, tracking
 from pipeline.files import write_json
-from pipeline.paths import metrics_of
-from pipeline.tracking import flat, project, recorded
+from pipeline.paths import LISTING, MEAN, PCA, STORE, metrics_of
+from pipeline.stages import mean as mean_stage
+from pipeline.tracking import data_digests, flat, project, recorded, send_unsent
 
 ROOT = Path(__file__).resolve().parents[2]
 READ = parameters.load(ROOT / "params.yaml")
@@ -41,8 +44,8 @@ def here(store: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
     # Of the fingerprint only its presence matters here; the whole is tested beside it, and takes a second or two.
     monkeypatch.setattr(environment, "fingerprint", lambda with_torch=True: {"lock_digest": "l" * 64, "cpu": "x"})
     yield store
-    for file in (store / "metrics").glob("*.json"):
-        file.unlink()
+    for folder in ("metrics", "data", "work"):
+        shutil.rmtree(store / folder, ignore_errors=True)
 
 
 def runs() -> list[Any]:
@@ -71,6 +74,17 @@ def finish(stage: str, metrics: dict[str, Any], **more: Any) -> None:
             record.artifact(path)
 
 
+def data_of(folder: Path, pixels_digest: str) -> np.ndarray[Any, Any]:
+    """As the preparation leaves them, as far as a record looks; returns the mean image."""
+    image = np.zeros((2, 2, 3), np.float32)
+    (folder / STORE).mkdir(parents=True)
+    (folder / STORE / "store.json").write_text(json.dumps({"pixels_digest": pixels_digest}))
+    np.save(folder / MEAN, image)
+    write_json(folder / PCA, {"eigenvalues": [3.0, 2.0, 1.0]})
+    write_json(folder / LISTING, {"files": []})
+    return image
+
+
 def test_a_preparation_stage_is_a_run(here: Path) -> None:
     finish("resize", {"images": 7, "pixels_digest": "p" * 64, "note": True, "nothing": None})
     [run] = runs()
@@ -90,15 +104,16 @@ def test_a_preparation_stage_is_a_run(here: Path) -> None:
 
 
 def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(here: Path) -> None:
-    finish("resize", {"pixels_digest": "0" * 64})
     finish("resize", {"pixels_digest": "p" * 64})
-    finish("mean", {"mean_digest": "m" * 64})
+    finish("resize", {"pixels_digest": "0" * 64})  # then DVC brought the first one back from its cache
+    image = data_of(here, pixels_digest="p" * 64)
+    finish("mean", {"mean_digest": mean_stage.digest(image)})
     (here / "weights").write_bytes(b"weights")
     curve = [{"step": step, "training_loss": 1.0 / step, "validation_error": 1.0 - step / 8} for step in (1, 2, 4)]
     finish("train", TRAINED, curve=curve, artifacts=[Path("weights")])
     finish("evaluate", {"top1_error": 0.25, "weights_digest": "w" * 64})
     finish("report", {})
-    _, resize, mean, train = runs()
+    resize, _, mean, train = runs()
     assert train.data.tags["prepared_by.resize"] == resize.info.run_id
     assert train.data.tags["prepared_by.mean"] == mean.info.run_id
     assert "prepared_by.pca" not in train.data.tags
@@ -175,7 +190,7 @@ def test_a_run_shows_while_it_runs_and_one_killed_outright_is_marked_by_the_next
 def test_source_files_changed_meanwhile_mark_the_run(monkeypatch: pytest.MonkeyPatch,
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     digests = iter(["before", "after"])
-    monkeypatch.setattr(environment, "code_digest", lambda: next(digests))
+    monkeypatch.setattr(environment, "code_digest", lambda *root: next(digests))
     finish("pca", {})
     [run] = runs()
     assert run.data.tags["code_digest"] == "before"
@@ -192,15 +207,16 @@ def test_an_unreachable_server_loses_nothing(here: Path, monkeypatch: pytest.Mon
     told = capsys.readouterr().err
     assert told.count("warning: MLflow's store http://127.0.0.1:9 cannot be used") == 1
     assert "secret" not in told
-    [file] = (here / "work/unsent").glob(f"*-{stage}-*.json")
-    kept = json.loads(file.read_text())
-    assert str(file) in told
+    [folder] = (here / "work/unsent").glob(f"*-{stage}-*")
+    kept = json.loads((folder / "record.json").read_text())
+    assert str(folder) in told
+    assert (folder / "weights").read_bytes() == b"weights"
     assert kept["status"] == "FINISHED"
     assert kept["metrics"] == {"steps": 4.0, "validation_error": 0.5}
     assert kept["tags"]["weights_digest"] == kept["weights_digest"] == "w" * 64
     assert kept["curve"] == [{"step": 1, "training_loss": 2.0}]
-    assert kept["artifacts"][0]["path"] == "weights"
-    assert len(kept["artifacts"][0]["sha256"]) == 64
+    assert kept["artifacts"][-1]["path"] == "weights"
+    assert len(kept["artifacts"][-1]["sha256"]) == 64
     assert kept["params"] == flat(READ, tuple(parameters.Parameters.model_fields))
     assert kept["texts"].keys() >= {"environment.json", "parameters.json"}
 
@@ -211,11 +227,69 @@ def test_a_store_that_breaks_meanwhile_does_not_stop_the_stage(here: Path, monke
         monkeypatch.setattr("mlflow.tracking.MlflowClient.log_batch", None)
         record.finish({"mean_r": 1.0})
     assert "warning" in capsys.readouterr().err
-    [file] = (here / "work/unsent").glob("*-mean-*.json")
-    kept = json.loads(file.read_text())
+    [folder] = (here / "work/unsent").glob("*-mean-*")
+    kept = json.loads((folder / "record.json").read_text())
     assert kept["metrics"] == {"mean_r": 1.0}
     assert kept["run_id"] == runs()[0].info.run_id
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "test_a_store_that_breaks_meanwhile_does_not_stop_the_stage")
+    assert send_unsent() == ([folder], [])
+    [run] = runs()  # completed, not sent twice
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"mean_r": 1.0})
 
+
+def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "weights").write_bytes(b"the first")
+    with monkeypatch.context() as unreachable:
+        unreachable.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        finish("train", TRAINED, curve=[{"step": 1, "training_loss": 2.0}], artifacts=[Path("weights")])
+        time.sleep(0.002)  # they are sent in the order in which they were begun
+        finish("evaluate", {"top1_error": 0.5, "weights_digest": "w" * 64})
+        (here / "weights").write_bytes(b"the next run's")
+        assert len(send_unsent()[1]) == 2
+    with monkeypatch.context() as broken:  # in the midst of the first
+        broken.setattr("mlflow.tracking.MlflowClient.set_terminated", None)
+        sent, kept = send_unsent()
+        assert (len(sent), len(kept)) == (0, 2)
+    assert len(send_unsent()[0]) == 2
+    assert send_unsent() == ([], [])
+    [run] = runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"steps": 4.0, "validation_error": 0.5, "training_loss": 2.0, "top1_error": 0.5}
+    assert artifacts(run)["weights"] == b"the first"
+    assert "code.tar.gz" in artifacts(run)
+
+
+def test_a_damaged_unsent_record_is_kept_and_the_others_are_sent(here: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "weights").write_bytes(b"weights")
+    with monkeypatch.context() as unreachable:
+        unreachable.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        finish("mean", {"mean_r": 1.0}, artifacts=[Path("weights")])
+        finish("pca", {"stdev_1": 1.0})
+    [damaged] = (here / "work/unsent").glob("*-mean-*")
+    (damaged / "weights").write_bytes(b"Weights")
+    sent, kept = send_unsent()
+    assert kept == [damaged]
+    assert len(sent) == 1
+    assert "weights has changed" in capsys.readouterr().err
+    assert [run.info.run_name for run in runs()] == ["pca"]
+
+
+def test_digests_are_of_the_data_that_lie_here(here: Path) -> None:
+    assert not any(data_digests(name) for name in ("download", "resize", "mean", "pca"))
+    image = data_of(here, pixels_digest="p" * 64)
+    before = {name: data_digests(name) for name in ("download", "resize", "mean", "pca")}
+    assert before["resize"] == {"pixels_digest": "p" * 64}
+    image[1, 1, 1] = np.nextafter(np.float32(0), np.float32(1))
+    np.save(here / MEAN, image)
+    write_json(here / PCA, {"eigenvalues": [3.0, 2.0, np.nextafter(1.0, 2.0)]})
+    write_json(here / LISTING, {"files": [1]})
+    after = {name: data_digests(name) for name in ("download", "resize", "mean", "pca")}
+    assert [name for name in before if before[name] != after[name]] == ["download", "mean", "pca"]
+    (here / MEAN).write_bytes(b"")
+    assert data_digests("mean") == {}
 
 def test_an_experiment_of_dvcs_goes_to_the_projects_own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project() == Path.cwd()

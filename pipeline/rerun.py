@@ -1,0 +1,254 @@
+"""A recorded training, run again, and the proof that it is the same: `rerun()` yields an `Outcome`.
+
+Code, parameters and data are restored in work/reruns, never in the user's own files; the training runs there, in
+processes of its own, with the recorded threads and variables. Its trace is then compared with the recorded one, bit for
+bit. It is tracked as a run of the stage `rerun`. A rerun that was killed goes on when it is asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import environment, recorded_data, records, snapshot, tracking
+from pipeline.differences import Comparison, Difference, Pairs, compared, deciding, of_curves
+from pipeline.errors import UserError
+from pipeline.files import sha256_of, write_json, written_whole
+from pipeline.paths import LEARNING, STORE, TRACE, WORK
+from pipeline.processes import run_to_the_end
+from pipeline.progress import say
+from pipeline.records import Kept
+from pipeline.stages import train
+from pipeline.store import Store
+from pipeline.tracking import Record, project
+
+RERUNS = WORK / "reruns"
+IDENTICAL, DIFFERS, NOT_COMPARABLE = "identical", "differs", "not comparable"
+FINGERPRINT = "import json; from pipeline import environment as e; print(json.dumps([str(e.ROOT), e.fingerprint()]))"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict and what it rests on."""
+
+    verdict: str  # one of the three
+    run: str  # the id of the recorded run
+    traced: int  # steps in its trace
+    comparison: Comparison = field(default_factory=lambda: Comparison(0, 0, None))
+    rerun: str | None = None  # the id of the new run
+    environment: Pairs = field(default_factory=dict)  # what can change bits and differs: recorded, here
+    reasons: tuple[str, ...] = ()  # why they are not comparable
+
+    def as_json(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, **self.comparison.as_json(), "traced_steps": self.traced, "run": self.run,
+                "rerun": self.rerun, "environment": self.environment, "reasons": list(self.reasons)}
+
+
+def rerun(name: str, steps: int | None = None, anyway: bool = False) -> Outcome:
+    """Run it again and compare.
+
+    Args:
+        name: of the run, as `records.find` takes it.
+        steps: only the beginning: up to the last traced step among so many.
+        anyway: even where the environment differs in what can change bits.
+
+    Raises:
+        UserError: there is no such run, its record lacks what a rerun needs, or the training failed.
+    """
+    kept = records.find(name)
+    trace = kept.trace()
+    until = max((entry["step"] for entry in trace if steps is None or entry["step"] <= steps), default=0)
+    digests = recorded_data.wanted(kept.facts.tags)
+    with _locked():
+        code = (project() / RERUNS / kept.name / "code").resolve()
+        snapshot.restored(kept.file(snapshot.ARCHIVE), code, kept.facts.tags["code_digest"])
+        recorded = kept.json("environment.json")
+        variables = _variables(code, recorded)
+        here = _fingerprint(code, variables)
+        device = kept.facts.tags.get("device", "cpu")
+        differing = deciding(recorded, here, device)
+        reasons = [f"{field}: {was} when it was recorded, {now} here" for field, (was, now) in differing.items()]
+        if "code_changed" in kept.facts.tags:
+            reasons.append("its source files changed while it ran, so its record does not say which code it was")
+        refused = Outcome(NOT_COMPARABLE, kept.facts.run_id, len(trace), environment=differing, reasons=tuple(reasons))
+        if reasons and not anyway:
+            return refused
+        data = (project() / RERUNS / f"data-{_short(digests)}").resolve()
+        try:
+            parameters = _parameters(kept, here)
+            linked = recorded_data.restored(digests, data, code, parameters, variables)
+        except UserError as error:
+            return Outcome(NOT_COMPARABLE, kept.facts.run_id, len(trace), reasons=(str(error),))
+        with tracking.tracked(_record(kept, code, here, parameters), code) as record:
+            training = code.parent / f"training-{_short(here)}"
+            _train(parameters, training, until, data, variables)
+            outcome = _compared(kept, trace, until, training, data, record, differing)
+            record.finish({"verdict": outcome.verdict, "steps_compared": outcome.comparison.steps,
+                           "trace_digest": sha256_of(training / "trace.jsonl")})
+        if kept.in_store:
+            records.link(kept, {"rerun_verdict": outcome.verdict} | ({"rerun_by": outcome.rerun} if outcome.rerun
+                                                                     else {}))
+        shutil.rmtree(code.parent)
+        if linked:
+            shutil.rmtree(data)
+        else:
+            say(f"rerun: the data are left in {data}, for the next rerun; delete them as you like")
+        return outcome
+
+
+def _compared(kept: Kept, trace: list[dict[str, Any]], until: int, training: Path, data: Path, record: Record,
+              differing: Pairs) -> Outcome:
+    """Compare what the training left with the record, and take it into the rerun's own."""
+    lines = _lines(training / "learning.jsonl")
+    record.artifact(training / "trace.jsonl", TRACE.as_posix())
+    if lines:
+        with written_whole(training / "learning.csv") as stream:
+            stream.write(train.learning_table(lines))
+        record.artifact(training / "learning.csv", LEARNING.as_posix())
+        record.log_curve(lines)
+    comparison = compared(trace, _lines(training / "trace.jsonl"), until)
+    first = comparison.first
+    curves = [[row for row in rows if int(row["step"]) <= until] for rows in (_rows(kept), _text(lines))]
+    other = of_curves(*curves) or _of_weights(kept, training, until, record)
+    if other and (first is None or other.step < first.step):
+        comparison = Comparison(comparison.steps, comparison.last, other)
+    verdict, reasons = (DIFFERS if comparison.first else IDENTICAL), []
+    if comparison.first:
+        try:
+            Store(data / STORE).verify()  # equal traces prove that the pixels were the same; other ones do not
+        except UserError as error:
+            verdict, reasons = NOT_COMPARABLE, [str(error)]
+    return Outcome(verdict, kept.facts.run_id, len(trace), comparison, record.run_id, differing, tuple(reasons))
+
+
+def _of_weights(kept: Kept, training: Path, until: int, record: Record) -> Difference | None:
+    """Of the published weights, if the rerun came so far as to have some."""
+    from safetensors import safe_open
+
+    if not (training / "model.safetensors").exists():
+        return None
+    with safe_open(training / "model.safetensors", framework="numpy") as opened:
+        found = opened.metadata()["digest"]
+    record.finish({"weights_digest": found})
+    was = kept.facts.tags.get("weights_digest", found)
+    return None if was == found else Difference(until, "metrics", "weights_digest", values=(was, found))
+
+
+def _parameters(kept: Kept, here: Mapping[str, str]) -> dict[str, Any]:
+    """The recorded ones, to be executed as they were where this machine can; the bits do not depend on that.
+
+    Raises:
+        UserError: the weights that were fine-tuned are not where they were.
+    """
+    parameters: dict[str, Any] = kept.json("parameters.json")
+    tags = kept.facts.tags
+    execution = parameters["execution"]
+    execution |= {"placement": tags.get("placement", "one"), "device": tags.get("device", "cpu"),
+                  "threads": int(tags.get("threads", execution["threads"])),
+                  "replicas": int(tags.get("replicas", "1"))}
+    if execution["device"] == "cuda" and _processes(execution) > len(here.get("gpu", "none").split(", ")):
+        execution |= {"placement": "one", "replicas": 1}
+    if parameters["train"].get("start_from"):
+        file = project() / Path(parameters["train"]["start_from"])
+        wanted = tags.get("start_from_digest")
+        if not file.exists() or sha256_of(file) != wanted:
+            raise UserError(f"{file}: not the weights that the run started from, which have the SHA-256 {wanted}; put "
+                            "them there")
+        parameters["train"]["start_from"] = str(file)
+    return parameters
+
+
+def _processes(execution: Mapping[str, Any]) -> int:
+    return int(execution["replicas"]) * (2 if execution["placement"] == "two" else 1)
+
+
+def _variables(code: Path, recorded: Mapping[str, str]) -> dict[str, str]:
+    """Of the rerun's processes: the restored code first, and as recorded what can change bits."""
+    kept = {name: value for name, value in os.environ.items() if name not in environment.BIT_CHANGING_VARIABLES}
+    kept |= {name.removeprefix("variable "): value for name, value in recorded.items() if name.startswith("variable ")}
+    path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"OMP_WAIT_POLICY": "PASSIVE"} | kept | {"PYTHONPATH": path}
+
+
+def _fingerprint(code: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """As the rerun's processes will find it, in the terms of the recorded code."""
+    done = subprocess.run([sys.executable, "-c", FINGERPRINT], cwd=code.parent, env=dict(variables),
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"the recorded code does not run here: {done.stderr.strip().splitlines()[-1:]}")
+    root, found = json.loads(done.stdout.splitlines()[-1])
+    if Path(root).resolve() != code:
+        raise UserError(f"Python takes the code from {root}, not from the restored {code}; is PYTHONSAFEPATH or a "
+                        "sitecustomize in the way?")
+    return dict(found)
+
+
+def _record(kept: Kept, code: Path, here: Mapping[str, str], parameters: Mapping[str, Any]) -> Record:
+    execution = parameters["execution"]
+    found = dict(here) | {"threads": str(execution["threads"])}
+    same = {name: value for name, value in kept.facts.tags.items()
+            if name in ("code_digest", "git_commit", "git_dirty") or (name.endswith("_digest") and "." in name)}
+    tags = same | {"stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(_processes(execution)),
+                   **{name: str(execution[name]) for name in ("placement", "replicas", "device", "threads")},
+                   **tracking.environment_tags(found), **tracking.process_tags()}
+    record = Record("rerun", tracking.now(), kept.facts.params, tags,
+                    {"environment.json": json.dumps(found, indent=2),
+                     "parameters.json": json.dumps(parameters, indent=2)})
+    record.artifact(kept.file(snapshot.ARCHIVE), snapshot.ARCHIVE)
+    return record
+
+
+def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path,
+           variables: Mapping[str, str]) -> None:
+    execution = parameters["execution"]
+    processes = _processes(execution)
+    write_json(training / "parameters.json", parameters)
+    say(f"rerun: to step {until}, on {execution['device']}, {processes} process{'es' * (processes > 1)}")
+    more = {"OMP_NUM_THREADS": str(execution["threads"])} if processes > 1 else {}
+    status = run_to_the_end([*train.training_command(training, processes), str(until)], {**variables, **more}, data,
+                            output=2)
+    if status:
+        raise UserError(f"a training process of the rerun ended with status {status}; what it said stands above. The "
+                        "same command goes on from the last checkpoint")
+
+
+def _rows(kept: Kept) -> list[dict[str, str]]:
+    """The recorded learning curve, its numbers as they are written."""
+    file = kept.fetch("learning.csv")
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file else []
+
+
+def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return list(csv.DictReader(train.learning_table(lines).decode().splitlines())) if lines else []
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _short(facts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """One rerun at a time in a project: two would tread on each other's folders. The lock goes with the process."""
+    (project() / RERUNS).mkdir(parents=True, exist_ok=True)
+    with (project() / RERUNS / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{project() / RERUNS}: another `alexnet rerun` is at work; wait for it or stop it") \
+                from None
+        yield

@@ -1,0 +1,132 @@
+"""The commands about recorded runs: rerun, diff, export, import, sync.
+
+RUN is the id of a run in MLflow, or the beginning of one, or `latest`, or a folder made by `alexnet export`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.errors import UserError
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@click.argument("run")
+@click.option("--steps", type=click.IntRange(min=1), help="Rerun only so many of the first updates.")
+@click.option("--anyway", is_flag=True, help="Run and compare even where the environment is another.")
+@JSON
+def rerun(run: str, steps: int | None, anyway: bool, as_json: bool) -> None:
+    """Train a recorded RUN again and compare, bit for bit.
+
+    RUN is the id of a run, its beginning, `latest`, or a folder made by `alexnet export`. Its code, parameters and data
+    are restored in work/reruns, and that code is run: rerun records of people you trust.
+
+    Exit code: 0 identical, 1 differs, 2 not comparable (the environment is another, or the data cannot be had).
+    """
+    from pipeline import rerun as rerunning
+
+    outcome = rerunning.rerun(run, steps, anyway)
+    if as_json:
+        click.echo(json.dumps(outcome.as_json(), indent=2))
+    else:
+        comparison = outcome.comparison
+        told = {rerunning.IDENTICAL: f"{comparison.steps} of {comparison.steps} traced steps, to step "
+                                     f"{comparison.last}",
+                rerunning.DIFFERS: f"from {comparison.first}",
+                rerunning.NOT_COMPARABLE: "; ".join(outcome.reasons)}[outcome.verdict]
+        click.echo(f"{outcome.verdict}: {told}")
+        for name, (was, here) in outcome.environment.items() if outcome.rerun else ():
+            click.echo(f"  environment, {name}: {was} -> {here}")
+        if outcome.environment and not outcome.rerun:
+            click.echo("`--anyway` runs it here all the same")
+    sys.exit({rerunning.IDENTICAL: 0, rerunning.DIFFERS: 1, rerunning.NOT_COMPARABLE: 2}[outcome.verdict])
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@JSON
+def diff(a: str, b: str, as_json: bool) -> None:
+    """Where two recorded runs A and B part: the first step and tensor, and what their records say of why.
+
+    Exit code, as of diff(1): 0 when their traces are equal, 1 when they part, 2 when they have no step in common.
+    """
+    from pipeline import differences, records
+
+    runs = [records.find(name) for name in (a, b)]
+    traces = differences.common_steps(*(run.trace() for run in runs))
+    comparison = differences.compared(*traces)
+    apart = differences.of_records(*runs)
+    ends = [run.trace()[-1]["step"] for run in runs]
+    if as_json:
+        click.echo(json.dumps({"a": runs[0].facts.run_id, "b": runs[1].facts.run_id,
+                               "identical": bool(traces[0]) and comparison.first is None, "last_steps": ends,
+                               **comparison.as_json(), "records": apart}, indent=2))
+    else:
+        _tell(comparison, ends, apart)
+    sys.exit(1 if comparison.first else 0 if comparison.steps else 2)
+
+
+def _tell(comparison: Any, ends: list[int], apart: dict[str, Any]) -> None:
+    if not comparison.steps:
+        click.echo("their traces have no step in common")
+    elif comparison.first:
+        before = comparison.steps - 1
+        click.echo(f"they part at {comparison.first}; {before} traced step{'s' * (before != 1)} before it "
+                   f"{'are' if before != 1 else 'is'} equal")
+    else:
+        click.echo(f"equal in all {comparison.steps} traced steps that both have, to step {comparison.last}"
+                   + (f"; they end at {ends[0]} and {ends[1]}" if ends[0] != ends[1] else ""))
+    for topic, pairs in apart.items():
+        click.echo(f"{topic}:{'' if pairs else ' the same'}")
+        for name, (left, right) in pairs.items():
+            click.echo(f"  {name}: {_short(left)} -> {_short(right)}")
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return f"{text[:12]}..." if len(text) == 64 and text.isalnum() else text
+
+
+@click.command()
+@click.argument("run")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--weights", is_flag=True, help="With the weights, which can be large.")
+def export(run: str, folder: Path | None, weights: bool) -> None:
+    """Write the record of a RUN into a new FOLDER that travels: all that a rerun elsewhere needs.  [record-ID]"""
+    from pipeline import records
+
+    kept = records.find(run)
+    click.echo(records.export(kept, folder or Path(f"record-{kept.name}"), weights))
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+def import_(folder: Path) -> None:
+    """Check the record in FOLDER and put it into MLflow's store as a run tagged imported_from."""
+    from pipeline import records
+
+    run_id, new = records.bring(folder)
+    click.echo(run_id)
+    click.echo(f"{folder}: imported" if new else f"{folder}: is there already", err=True)
+
+
+@click.command()
+def sync() -> None:
+    """Send the records in work/unsent, left when MLflow's store could not be reached."""
+    from pipeline import tracking
+
+    sent, kept = tracking.send_unsent()
+    click.echo(f"{len(sent)} record{'s' * (len(sent) != 1)} sent, {len(kept)} kept")
+    if kept:
+        raise UserError(f"{kept[0].parent}: {len(kept)} could not be sent: {', '.join(each.name for each in kept[:3])}")
+
+
+COMMANDS = (rerun, diff, export, import_, sync)

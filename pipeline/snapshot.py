@@ -1,0 +1,72 @@
+"""The code of a run as one small file, code.tar.gz: what a rerun needs that git may not have.
+
+`taken()` packs all that `environment.code_digest` covers, and the files beside it that say how it is run; the same
+files give the same bytes. `restored()` unpacks it and proves that it is the code of the record; no commit has to be
+reachable for that, so runs from a dirty tree, another clone and another machine are all alike.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import shutil
+import tarfile
+import zlib
+from pathlib import Path
+
+from pipeline import environment
+from pipeline.errors import UserError
+
+ARCHIVE = "code.tar.gz"
+BESIDE = ("params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml", "requirements.lock")  # each where there is one
+
+
+def taken(root: Path = environment.ROOT) -> bytes:
+    """The archive of the code under `root`: no times, no owners, names in order."""
+    packed = io.BytesIO()
+    with (gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as compressed,
+          tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive):
+        for name, file in sorted(_files(root).items()):
+            content = file.read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def restored(archive: Path, folder: Path, code_digest: str) -> None:
+    """Unpack into `folder`, which is emptied before.
+
+    Raises:
+        UserError: the archive is damaged, or its code is not the one with this digest.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, content in _contents(archive).items():
+        file = folder / name
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{archive}: {name} would be unpacked outside {folder}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    if environment.code_digest(folder) != code_digest:
+        raise UserError(f"{archive}: its code has not the code_digest {code_digest[:16]}... that the record names")
+
+
+def digests(archive: Path) -> dict[str, str]:
+    """The SHA-256 of each file in it."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in _contents(archive).items()}
+
+
+def _files(root: Path) -> dict[str, Path]:
+    found = [file for package in environment.CODE for file in (root / package).rglob("*.py")]
+    found += [root / name for name in BESIDE if (root / name).is_file()]
+    return {file.relative_to(root).as_posix(): file for file in found}
+
+
+def _contents(archive: Path) -> dict[str, bytes]:
+    try:
+        with tarfile.open(archive, mode="r:gz") as opened:
+            return {member.name: stream.read() for member in opened
+                    if member.isfile() and (stream := opened.extractfile(member))}
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise UserError(f"{archive}: damaged ({error})") from None

@@ -1,0 +1,85 @@
+"""The code of a run as a file: the same bytes for the same code, and never restored as anything else."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pipeline import environment, snapshot
+from pipeline.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    for name in ("alexnet/net.py", "pipeline/stages/train.py", "pipeline/notes.txt", "params.yaml", "dvc.lock"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"# {name}\n")
+    return root
+
+
+def packed(folder: Path, content: bytes) -> Path:
+    file = folder / "code.tar.gz"
+    file.write_bytes(content)
+    return file
+
+
+def test_the_same_code_gives_the_same_bytes_whenever_and_wherever(project: Path, tmp_path: Path) -> None:
+    first = snapshot.taken(project)
+    os.utime(project / "params.yaml", (1, 1))
+    (project / "alexnet/net.py").chmod(0o600)
+    assert snapshot.taken(project) == first
+    project.rename(tmp_path / "elsewhere")
+    assert snapshot.taken(tmp_path / "elsewhere") == first
+    assert sorted(snapshot.digests(packed(tmp_path, first))) == [
+        "alexnet/net.py", "dvc.lock", "params.yaml", "pipeline/stages/train.py"]
+
+
+def test_what_is_restored_is_the_code_of_the_record(project: Path, tmp_path: Path) -> None:
+    (project / "alexnet/net.py").write_bytes(b"text = '\xc3\xa4'\r\n")
+    archive = packed(tmp_path, snapshot.taken(project))
+    target = tmp_path / "restored"
+    (target / "alexnet").mkdir(parents=True)
+    (target / "alexnet/leftover.py").touch()
+    snapshot.restored(archive, target, environment.code_digest(project))
+    assert environment.code_digest(target) == environment.code_digest(project)
+    assert (target / "params.yaml").read_text() == "# params.yaml\n"
+    with pytest.raises(UserError, match="code_digest 0000"):
+        snapshot.restored(archive, target, "0" * 64)
+
+
+def test_one_changed_byte_is_noticed(project: Path, tmp_path: Path) -> None:
+    digest = environment.code_digest(project)
+    (project / "pipeline/stages/train.py").write_text("# pipeline/stages/train_py\n")
+    with pytest.raises(UserError, match="code_digest"):
+        snapshot.restored(packed(tmp_path, snapshot.taken(project)), tmp_path / "restored", digest)
+
+
+def test_damaged_archives_are_told_of(project: Path, tmp_path: Path) -> None:
+    whole = snapshot.taken(project)
+    for content in (b"", b"no archive", whole[: len(whole) // 2], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
+        with pytest.raises(UserError, match=r"code\.tar\.gz"):
+            snapshot.restored(packed(tmp_path, content), tmp_path / "restored", environment.code_digest(project))
+
+
+@pytest.mark.parametrize("name", ["../outside.py", "/outside.py", "alexnet/../../outside.py"])
+def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(UserError, match="outside"):
+        snapshot.restored(packed(tmp_path, gzip.compress(buffer.getvalue())), tmp_path / "a/b", "0" * 64)
+    assert not list(tmp_path.rglob("outside.py"))
+
+
+def test_the_projects_own_is_small() -> None:
+    assert len(snapshot.taken(ROOT)) < 500_000
