@@ -87,6 +87,7 @@ class ExecutionSection(Section):
     threads: int = Field(ge=1, le=1024)
     workers: Annotated[int | Literal["auto"], PlainValidator(_workers)]
     checkpoint_every: int = Field(ge=1)
+    deterministic: bool
 
 
 class Parameters(Section):

@@ -1,0 +1,156 @@
+"""Kills `dvc repro` at random instants, lets it go on, and compares all that it leaves with an uninterrupted run.
+
+    python -m tests.end_to_end.kill_and_resume --kills 50 --seed 1
+
+Each time, in a fresh copy of the project with a tiny sample, `dvc repro` is started, SIGKILL goes to every process of
+it, and `dvc repro` is given again, with nothing cleaned up in between. The instants are spread over the whole run: one
+at random in each of as many equal parts of it as there are kills. Prints a line for each kill, and exits 1 if anything
+differs or any process outlived its kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from pipeline.processes import kill_with_children
+from pipeline.progress import progress, say
+from tests.end_to_end.project import Project
+
+WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1, "execution.checkpoint_every": 2}
+LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
+LOCK = "dvc.lock"
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill and what became of it."""
+
+    instant: float  # seconds after the start
+    stage: str
+    found: str  # of the training: the newest checkpoint; and files that were half written
+    verdict: str
+
+    @property
+    def good(self) -> bool:
+        return self.verdict == "identical"
+
+
+def outcome(project: Project) -> dict[str, str]:
+    """The SHA-256 of every file that the stages left, and of DVC's own record of them."""
+    files = [file for name in LEFT for file in (project.folder / name).rglob("*") if file.is_file()]
+    return {file.relative_to(project.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted([*files, project.folder / LOCK])}
+
+
+def difference(reference: dict[str, str], outcome: dict[str, str]) -> str:
+    """"identical", or the files that are not."""
+    names = sorted(name for name in reference.keys() | outcome.keys() if reference.get(name) != outcome.get(name))
+    return f"differs: {', '.join(names)}" if names else "identical"
+
+
+def killed(project: Project, seconds: float) -> tuple[str, str] | None:
+    """Start `dvc repro` and kill it then; the stage and the state it was in. None: it had finished."""
+    child = project.start("dvc", "repro")
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        alive = kill_with_children(child)
+    assert child.stdout is not None
+    printed = child.stdout.read()  # ends when no process of the run holds it any more
+    if not alive:
+        assert child.returncode == 0, printed
+        return None
+    running = [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")]
+    return running[-1] if running else "before the first stage", _found(project.folder)
+
+
+def _found(folder: Path) -> str:
+    checkpoints = sorted(folder.glob("work/checkpoints/*/step-*.safetensors"))
+    halves = sorted(file.name for file in folder.rglob(".*.part") if ".dvc" not in file.parts)
+    return ", ".join([*(file.stem for file in checkpoints[-1:]), *halves])
+
+
+def copy(project: Project, folder: Path) -> Project:
+    """The same project in another folder."""
+    shutil.copytree(project.folder, folder, symlinks=True)
+    twin = Project.__new__(Project)
+    twin.folder = folder
+    return twin
+
+
+def one(base: Project, folder: Path, instant: float, reference: dict[str, str], draw: random.Random) -> Kill:
+    """Kill at the instant, or, if the run has finished by then, at a random one before it; go on; compare."""
+    for _ in range(5):
+        shutil.rmtree(folder, ignore_errors=True)
+        project = copy(base, folder)
+        hit = killed(project, instant)
+        if hit:
+            break
+        instant = draw.uniform(0.0, instant)
+    else:
+        return Kill(instant, "none", "", "never killed")
+    child = project.start("dvc", "repro")
+    printed = child.communicate()[0]
+    verdict = f"exit status {child.returncode}: {printed}" if child.returncode else \
+        difference(reference, outcome(project))
+    if verdict == "identical":
+        shutil.rmtree(folder)
+    return Kill(instant, *hit, verdict)
+
+
+@click.command()
+@click.option("--kills", default=50, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=1, show_default=True, help="Of the instants.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at the same time.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False),
+              help="Where the copies go; those that differ stay.  [default: a temporary folder]")
+def main(kills: int, seed: int, jobs: int, folder: Path | None) -> None:
+    """Kill `dvc repro` at random instants; exit 1 if any resumed run differs from the uninterrupted one."""
+    folder = (folder or Path(tempfile.mkdtemp(prefix="alexnet-kills-"))).resolve()
+    base = Project(folder / "base")
+    base.set(**WORKLOAD)
+    draw = random.Random(seed)
+    with ThreadPoolExecutor(jobs) as pool:
+        references = list(pool.map(lambda k: _uninterrupted(base, folder / f"reference-{k}"), range(jobs)))
+        seconds, reference = max(taken for taken, _ in references), references[0][1]
+        assert all(found == reference for _, found in references), "two uninterrupted runs differ"
+        say(f"uninterrupted: {seconds:.1f} s, {len(reference)} files")
+        instants = [seconds * (k + draw.random()) / kills for k in range(kills)]
+        draw.shuffle(instants)
+        done: list[Kill] = []
+        with progress("kills", kills, "kills") as told:
+            for kill in pool.map(lambda k: one(base, folder / f"kill-{k}", instants[k], reference,
+                                               random.Random(seed * kills + k)), range(kills)):
+                done.append(kill)
+                print(f"{len(done):3} {kill.instant:6.2f} s  {kill.stage:22}  {kill.verdict}  {kill.found}", flush=True)
+                told(1)
+    good = sum(kill.good for kill in done)
+    print(f"{good} of {kills} killed runs ended with the uninterrupted run's bits")
+    if good == kills:
+        shutil.rmtree(folder)
+    else:
+        say(f"the others are in {folder}")
+    sys.exit(int(good != kills))
+
+
+def _uninterrupted(base: Project, folder: Path) -> tuple[float, dict[str, str]]:
+    project, started = copy(base, folder), time.monotonic()
+    project.run("dvc", "repro")
+    return time.monotonic() - started, outcome(project)
+
+
+if __name__ == "__main__":
+    main()

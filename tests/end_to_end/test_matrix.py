@@ -1,0 +1,57 @@
+"""`alexnet matrix` on cheap axes: of this code, and of code in which the number of workers decides pixels."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from tests.end_to_end.project import Project
+
+
+def rows(project: Project, *options: str, status: int = 0) -> list[dict[str, Any]]:
+    output = project.run("alexnet", "matrix", "--json", *options, status=status)
+    found: list[dict[str, Any]] = json.loads(output[output.index("[\n"):])
+    return found
+
+
+def verdicts(found: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+    return {(row["axis"], row["stage"]): row["verdict"] for row in found if not row["detail"].startswith("not run")}
+
+
+def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    found = rows(project, "--axes", "workers,placement,threads", "--html", "matrix.html")
+    assert [(row["axis"], row["stage"]) for row in found] == [
+        (axis, stage) for axis in ("workers", "placement", "threads")
+        for stage in ("resize", "mean", "pca", "train", "evaluate")]
+    told = verdicts(found)
+    assert told.pop(("threads", "train")) in ("identical", "differs")
+    assert told == {("workers", "resize"): "identical", ("placement", "train"): "identical"}
+    assert {row["axis"] for row in found if row["required"]} == {"workers", "placement"}
+    page = (project.folder / "matrix.html").read_text()
+    assert "pillow" in page
+    assert "http" not in page.replace("http-equiv", "")
+    with sqlite3.connect(project.folder / "mlflow.db") as store:
+        [(run,)] = store.execute("select run_uuid from runs where name = 'matrix' and status = 'FINISHED'").fetchall()
+        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (run,)))
+    assert metrics["required_differs"] == 0
+    assert metrics["identical"] + metrics["differs"] == 3
+
+
+def test_a_stage_whose_bits_depend_on_the_workers_is_found_out(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    stage = project.folder / "pipeline" / "stages" / "resize.py"
+    source = stage.read_text()
+    sound = "return resize(catalogue, listing, parameters.resize.order_seed,"
+    assert sound in source
+    stage.write_text(source.replace(sound, sound.rstrip(",") + " + (parameters.execution.workers == 2),"))
+    found = rows(project, "--axes", "workers,order", status=1)
+    assert verdicts(found) == {("workers", "resize"): "differs", ("order", "resize"): "identical"}
+    [row] = [row for row in found if row["verdict"] == "differs"]
+    assert "data/store/" in row["detail"]
+    assert (project.folder / "work" / "matrix" / "workers" / "resize" / "data" / "store").is_dir()
+    assert not (project.folder / "work" / "matrix" / "order").exists()
+    found = rows(project, "--axes", "workers", "--require", "order")
+    assert not any(row["required"] for row in found)

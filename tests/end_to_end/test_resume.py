@@ -1,0 +1,50 @@
+"""A real training, every process of it killed in the middle, and the same command given again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pipeline.processes import kill_with_children
+from tests.end_to_end.kill_and_resume import copy, difference, outcome
+from tests.end_to_end.project import Project
+
+TRAIN = ("alexnet", "train", "--set", "train.epochs=5", "--set", "train.trace_every=1")
+SECONDS = 120.0
+
+
+def test_a_training_killed_twice_ends_with_the_bits_of_one_that_was_not(reproduced: Project, tmp_path: Path) -> None:
+    project = copy(reproduced, tmp_path / "copy")
+    project.run(*TRAIN)
+    uninterrupted = outcome(project)
+    last = ""
+    for step in (4, 12):
+        for name in ("models/model.safetensors", "models/trace.jsonl", "plots/learning.csv", "metrics/train.json"):
+            (project.folder / name).unlink(missing_ok=True)
+        child = project.start(*TRAIN)
+        latest = time.monotonic() + SECONDS
+        while not list(project.folder.glob(f"work/checkpoints/*/step-{step:08d}.safetensors")):
+            assert child.poll() is None, f"it ended before the checkpoint of step {step}"
+            assert time.monotonic() < latest
+            time.sleep(0.002)
+        assert kill_with_children(child)
+        assert child.stdout is not None
+        said = child.stdout.read()  # ends when no process of the run holds it any more
+        assert ("going on from the checkpoint" in said) == bool(last), said
+        assert difference(uninterrupted, outcome(project)) != "identical"
+        last = said
+    assert "going on from the checkpoint of step 1" in project.run(*TRAIN)  # 10 or later
+    assert difference(uninterrupted, outcome(project)) == "identical"
+    assert not list((project.folder / "work" / "checkpoints").iterdir())
+
+
+def test_one_changed_byte_is_a_difference(reproduced: Project, tmp_path: Path) -> None:
+    before = outcome(reproduced)
+    project = copy(reproduced, tmp_path / "copy")
+    assert difference(before, outcome(project)) == "identical"
+    file = project.folder / "models" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.unlink()  # another name for DVC's cached file
+    file.write_bytes(bytes(content))
+    assert difference(before, outcome(project)) == "differs: models/model.safetensors"
