@@ -40,7 +40,8 @@ def main(as_json: bool, threads: int, batch: int, rounds: int) -> None:
         generator = torch.Generator().manual_seed(1)
         x = (torch.randn(batch, *shape, generator=generator) * 30).requires_grad_()
         gradient = torch.randn(batch, *shape, generator=generator)
-        norms = {"torch.nn.LocalResponseNorm": stock, "lrn": lrn, "spatial_norm": spatial_norm}
+        norms: dict[str, Callable[[Tensor], Tensor]] = {"torch.nn.LocalResponseNorm": stock, "lrn": lrn,
+                                                        "spatial_norm": spatial_norm}
         contenders = {name: forward_and_backward(norm, x, gradient) for name, norm in norms.items()}
         seconds = interleaved(contenders, rounds)
         for name, times in seconds.items():

@@ -21,7 +21,7 @@ from typing import Any
 from pipeline import snapshot, tracking
 from pipeline.errors import UserError
 from pipeline.files import sha256_of, write_json
-from pipeline.paths import LEARNING, TRACE, WEIGHTS
+from pipeline.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
 from pipeline.tracking import IMPORTED, Record, Tracker
 
 FORMAT = 1
@@ -29,7 +29,8 @@ RECORD = "record.json"
 # A file's name in the folder, and in the store.
 FILES = {"environment.json": "environment.json", "parameters.json": "parameters.json", "code.diff": "code.diff",
          snapshot.ARCHIVE: snapshot.ARCHIVE, "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
-         "model.safetensors": WEIGHTS.as_posix()}
+         "model.safetensors": WEIGHTS.as_posix(), "predictions.npz": PREDICTIONS.as_posix()}
+LARGE = ("model.safetensors", "predictions.npz")  # not exported unless asked for
 TEXTS = ("environment.json", "parameters.json", "code.diff")
 
 
@@ -120,7 +121,7 @@ def export(kept: Kept, folder: Path, weights: bool = False) -> Path:
     part.mkdir(parents=True)
     try:
         for name in FILES:
-            if (name != "model.safetensors" or weights) and (file := kept.fetch(name)):
+            if (name not in LARGE or weights) and (file := kept.fetch(name)):
                 shutil.copyfile(file, part / name)
         write(part, kept.facts)
         if folder.exists():

@@ -98,7 +98,7 @@ def _short(value: Any) -> str:
 @click.command()
 @click.argument("run")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--weights", is_flag=True, help="With the weights, which can be large.")
+@click.option("--weights", is_flag=True, help="With weights and predictions, which can be large.")
 def export(run: str, folder: Path | None, weights: bool) -> None:
     """Write the record of a RUN into a new FOLDER that travels: all that a rerun elsewhere needs.  [record-ID]"""
     from pipeline import records
@@ -129,4 +129,23 @@ def sync() -> None:
         raise UserError(f"{kept[0].parent}: {len(kept)} could not be sent: {', '.join(each.name for each in kept[:3])}")
 
 
-COMMANDS = (rerun, diff, export, import_, sync)
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@JSON
+def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
+    """Errors of several evaluated RUNS together, their softmax outputs averaged (section 6, Table 2).
+
+    A run is its id, the beginning of one, a folder made by `alexnet export --weights`, or a predictions.npz.
+    """
+    from pipeline import ensemble as together
+
+    told = together.ensemble(list(runs))
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    for name, errors in (*((member["run"], member) for member in told["members"]), ("together", told)):
+        click.echo(f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; ten crops "
+                   f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}")
+
+
+COMMANDS = (rerun, diff, export, import_, sync, ensemble)

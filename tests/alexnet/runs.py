@@ -27,6 +27,7 @@ from alexnet.training import Plan, Training
 
 IMAGES = 24
 CLASSES = 10
+READ: list[int] = []  # the images that this process read
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -72,6 +73,7 @@ def training(run: Run) -> Training:
     network = Network(table, chosen, 7, placement_here(COLUMNS[run.architecture], run.split, torch.device("cpu")))
 
     def crops(seen: Views) -> Tensor:
+        READ.extend(seen.images.tolist())
         found = []
         for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips, strict=True):
             crop = images[image, top: top + CROP, left: left + CROP]
@@ -93,6 +95,8 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
     while state_of.step < run.stop:
         state_of.advance()
         traces.append(state_of.trace() if state_of.place.replica == 0 else None)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    (folder / f"read-{rank}.json").write_text(json.dumps(READ))
     state = state_of.state() if state_of.place.replica == 0 else None
     if state is not None:
         save_file(state, folder / "state.safetensors")

@@ -35,6 +35,14 @@ def test_one_two_and_four_processes_give_the_same_bits(tmp_path: Path, recipe: s
     assert same(one, replicas)
 
 
+def test_each_image_is_read_by_one_process(tmp_path: Path) -> None:
+    run = Run(steps=3, stop=3, batch=8, micro_batches=2)  # three batches of 8: each of the 24 images once
+    launch(replace(run, split=True), tmp_path / "four", processes=4)
+    read = [json.loads((tmp_path / "four" / f"read-{rank}.json").read_text()) for rank in range(4)]
+    assert [len(images) for images in read] == [6, 6, 6, 6]
+    assert sorted(image for images in read for image in images) == list(range(24))
+
+
 def test_a_resume_under_another_placement_gives_the_same_bits(tmp_path: Path) -> None:
     run = Run(steps=4, stop=4)
     whole = launch(run, tmp_path / "whole", processes=1)

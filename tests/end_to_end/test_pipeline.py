@@ -65,9 +65,31 @@ def test_a_changed_parameter_reruns_what_depends_on_it(reproduced: Project) -> N
         again = reproduced.run("dvc", "repro", "--force", "train")  # now on one process instead of two
         assert "Running stage 'train'" in again
         assert reproduced.metrics("train") == before
+        assert_ensemble_of_recorded_runs(reproduced)
     finally:
         reproduced.set(**{"train.seed": 1, "execution.placement": "auto", "execution.workers": 1})
         reproduced.run("dvc", "repro")
+
+
+def test_a_run_that_does_not_learn_says_so_with_the_likely_causes(reproduced: Project) -> None:
+    still = ["--set", "recipe.weight_lr=0", "--set", "recipe.bias_lr=0", "--set", "train.epochs=4"]
+    said = reproduced.run("alexnet", "train", "--placement", "one", *still)
+    assert "still that of guessing, log(10) = 2.303" in said
+    assert "recipe.conv345_init_std" in said
+    wild = reproduced.run("alexnet", "train", "--placement", "one", "--set", "recipe.weight_lr=10", status=1)
+    assert "the run has diverged" in wild
+    assert "Traceback" not in wild
+    reproduced.run("dvc", "repro")
+
+
+def assert_ensemble_of_recorded_runs(project: Project) -> None:
+    with sqlite3.connect(project.folder / "mlflow.db") as store:
+        query = "select run_uuid, value from latest_metrics where key = 'top1_error_10crop'"
+        runs = dict(store.execute(query).fetchall())
+    assert len(runs) == 2, runs  # both seeds
+    told = json.loads(project.run("alexnet", "ensemble", *runs, "--json"))
+    assert {member["run"]: member["top1_error_10crop"] for member in told["members"]} == runs
+    assert 0.0 <= told["top1_error_10crop"] <= 1.0
 
 
 def test_metrics_plots_and_experiments_work_as_dvc_users_expect(reproduced: Project) -> None:

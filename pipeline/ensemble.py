@@ -1,0 +1,57 @@
+"""Several runs as one classifier: their softmax outputs averaged, as the paper's five and seven nets (P §6, Table 2).
+
+`alexnet ensemble RUN RUN ...` where a RUN is the id of an evaluated run in MLflow, the beginning of one, or a file
+`predictions.npz` as `alexnet evaluate` leaves it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import records
+from pipeline.errors import UserError
+
+SETS = {"centre": "", "ten_crop": "_10crop"}  # in the file, and at the end of the metrics' names
+
+
+def ensemble(runs: list[str]) -> dict[str, Any]:
+    """Errors of the average, and of each member: {"members": [{"run", "top1_error", ...}], "top1_error", ...}.
+
+    Raises:
+        UserError: fewer than two runs, one that cannot be found or was not evaluated, or runs of other images.
+    """
+    if len(runs) < 2:
+        raise UserError("an ensemble needs two runs or more")
+    found = [_predictions(run) for run in runs]
+    for run, one in zip(runs[1:], found[1:], strict=True):
+        if any(one[name].shape != found[0][name].shape for name in SETS) or (one["labels"] != found[0]["labels"]).any():
+            raise UserError(f"{run}: its predictions are for other images or classes than those of {runs[0]}")
+    labels = found[0]["labels"]
+    average = {name: np.mean([one[name] for one in found], axis=0, dtype=np.float64) for name in SETS}
+    return {"members": [{"run": run} | _errors(one, labels) for run, one in zip(runs, found, strict=True)],
+            **_errors(average, labels)}
+
+
+def _errors(probabilities: dict[str, Any], labels: NDArray[np.int64]) -> dict[str, float]:
+    import torch
+
+    from alexnet.testing import errors
+
+    return {f"top{top}_error{suffix}": errors(torch.from_numpy(probabilities[name]), torch.from_numpy(labels), top)
+            for name, suffix in SETS.items() for top in (1, 5)}
+
+
+def _predictions(run: str) -> dict[str, NDArray[Any]]:
+    file = Path(run) if run.endswith(".npz") else records.find(run).file("predictions.npz")
+    try:
+        with np.load(file) as arrays:
+            return {name: arrays[name] for name in (*SETS, "labels")}
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; make it with `alexnet evaluate`") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file}: not the predictions of a run ({error})") from None
