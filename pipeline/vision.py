@@ -1,6 +1,6 @@
 """torchvision, from the one place that imports it, also beside a build of PyTorch that its C++ library does not fit.
 
-Yields `transforms` (the second version) and `make_grid`. The published torchvision is linked against the CUDA build of
+Yields `models`, `transforms` (the second version) and `make_grid`. The published torchvision is linked against the CUDA build of
 PyTorch. Beside the CPU build its C++ library cannot load, and its import fails where it describes an operator that the
 library would have brought. Only then are the two operators declared, empty: what is pure Python works, torchvision.ops
 and torchvision.io do not. Declaring them first would abort the process wherever the library does load.
@@ -36,7 +36,8 @@ def _import_torchvision() -> None:
 
 _import_torchvision()
 
+from torchvision import models  # noqa: E402
 from torchvision.transforms import v2 as transforms  # noqa: E402
 from torchvision.utils import make_grid  # noqa: E402
 
-__all__ = ["make_grid", "transforms"]
+__all__ = ["make_grid", "models", "transforms"]
