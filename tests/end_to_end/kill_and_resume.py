@@ -11,6 +11,7 @@ differs or any process outlived its kill.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.processes import kill_with_children
+from pipeline.processes import kill_children, kill_with_children
 from pipeline.progress import progress, say
 from tests.end_to_end.project import Project
 
@@ -119,11 +120,28 @@ def one(base: Project, folder: Path, instant: float, reference: dict[str, str], 
               help="Where the copies go; those that differ stay.  [default: a temporary folder]")
 def main(kills: int, seed: int, jobs: int, folder: Path | None) -> None:
     """Kill `dvc repro` at random instants; exit 1 if any resumed run differs from the uninterrupted one."""
+    os.environ["PYTHONUNBUFFERED"] = "1"  # what was printed before the kill is not lost
     folder = (folder or Path(tempfile.mkdtemp(prefix="alexnet-kills-"))).resolve()
+    try:
+        done = _all(folder, kills, seed, jobs)
+    except BaseException:  # Ctrl-C does not reach the runs, each in a session of its own
+        kill_children(os.getpid(), itself=False)
+        raise
+    good = sum(kill.good for kill in done)
+    print(f"{good} of {kills} killed runs ended with the uninterrupted run's bits")
+    if good == kills:
+        shutil.rmtree(folder)
+    else:
+        say(f"the others are in {folder}")
+    sys.exit(int(good != kills))
+
+
+def _all(folder: Path, kills: int, seed: int, jobs: int) -> list[Kill]:
     base = Project(folder / "base")
     base.set(**WORKLOAD)
     draw = random.Random(seed)
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         references = list(pool.map(lambda k: _uninterrupted(base, folder / f"reference-{k}"), range(jobs)))
         seconds, reference = max(taken for taken, _ in references), references[0][1]
         assert all(found == reference for _, found in references), "two uninterrupted runs differ"
@@ -137,13 +155,9 @@ def main(kills: int, seed: int, jobs: int, folder: Path | None) -> None:
                 done.append(kill)
                 print(f"{len(done):3} {kill.instant:6.2f} s  {kill.stage:22}  {kill.verdict}  {kill.found}", flush=True)
                 told(1)
-    good = sum(kill.good for kill in done)
-    print(f"{good} of {kills} killed runs ended with the uninterrupted run's bits")
-    if good == kills:
-        shutil.rmtree(folder)
-    else:
-        say(f"the others are in {folder}")
-    sys.exit(int(good != kills))
+        return done
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _uninterrupted(base: Project, folder: Path) -> tuple[float, dict[str, str]]:

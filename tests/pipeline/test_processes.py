@@ -1,4 +1,4 @@
-"""Children end with their parent, however it ends."""
+"""Children end with their parent, however it ends; and all of them can be killed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 import time
 
 import pytest
+
+from pipeline.processes import kill_children, kill_with_children
 
 PARENT = """
 import os, sys
@@ -41,3 +43,35 @@ def test_a_child_ends_with_its_parent(blow: signal.Signals) -> None:
     parent.send_signal(blow)
     assert gone(child)
     parent.wait()
+
+
+GRANDPARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def grandparent() -> tuple[subprocess.Popen[str], int]:
+    """A process, and the id of one that it has started in a session of its own."""
+    process = subprocess.Popen([sys.executable, "-c", GRANDPARENT], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_a_kill_reaches_children_in_other_sessions() -> None:
+    process, child = grandparent()
+    assert not gone(child, 0.2)
+    assert kill_with_children(process)
+    assert process.returncode == -signal.SIGKILL
+    assert gone(child, 0.5)
+    assert not kill_with_children(process)  # nothing was left to kill
+
+
+def test_the_children_alone() -> None:
+    process, child = grandparent()
+    kill_children(process.pid, itself=False)
+    assert gone(child, 0.5)
+    assert process.poll() is None
+    assert kill_with_children(process)
