@@ -16,6 +16,7 @@ setup: ## the virtual environment .venv with the pinned packages (PYTHON=python3
 	@./setup.sh
 
 repro: setup ## run the pipeline: whatever has changed, from the data to the report; then a table of the results
+	@.venv/bin/alexnet mend
 	.venv/bin/dvc repro
 	@.venv/bin/alexnet summary
 

@@ -127,6 +127,15 @@ def summary() -> None:
 
 
 @main.command()
+def mend() -> None:
+    """Remove files of DVC's own that a killed `dvc repro` left half written; `make repro` does this first."""
+    from pipeline import mend as mending
+
+    for file in mending.mend():
+        click.echo(f"{file}: was cut off by a kill; removed")
+
+
+@main.command()
 @click.argument("name")
 @click.option("--location", type=click.Path(path_type=Path), help="The folder with the data set's files.")
 @click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True,

@@ -48,3 +48,13 @@ def test_one_changed_byte_is_a_difference(reproduced: Project, tmp_path: Path) -
     file.unlink()  # another name for DVC's cached file
     file.write_bytes(bytes(content))
     assert difference(before, outcome(project)) == "differs: models/model.safetensors"
+
+
+def test_what_a_kill_leaves_of_dvcs_own_files_is_mended(reproduced: Project, tmp_path: Path) -> None:
+    project = copy(reproduced, tmp_path / "copy")
+    before = outcome(project)
+    (project.folder / "dvc.lock").write_text("")
+    assert "dvc.lock" in project.run("dvc", "repro", status=255)
+    assert project.run("alexnet", "mend") == "dvc.lock: was cut off by a kill; removed\n"
+    project.run("dvc", "repro")
+    assert difference(before, outcome(project)) == "identical"
