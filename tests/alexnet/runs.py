@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Run:
     threads: int = 1
 
 
+@cache
 def pictures() -> Tensor:
     """uint8 [24, 256, 256, 3]: noise over smooth colours, the same every time."""
     generator = torch.Generator().manual_seed(5)

@@ -1,0 +1,94 @@
+"""Ten crops against torchvision's, pixel for pixel; errors against counting by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from alexnet.testing import centre_crop, corners, errors, probabilities, ten_crops
+from pipeline.vision import transforms
+from tests.alexnet import reference
+
+
+def images(count: int, side: int = 256) -> Tensor:
+    return torch.randint(0, 256, (count, side, side, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+def mean(side: int = 256) -> Tensor:
+    return torch.rand(side, side, 3, generator=torch.Generator().manual_seed(2)) * 255
+
+
+def torchvisions(pixels: Tensor, crop: int) -> Tensor:
+    """float32 [10, n, 3, crop, crop], in our order: it crops the mirror image, whose left is the right of ours."""
+    ten = transforms.functional.ten_crop(pixels.permute(0, 3, 1, 2), [crop, crop])
+    return torch.stack([ten[place] for place in (0, 1, 2, 3, 4, 6, 5, 8, 7, 9)]).float()
+
+
+@pytest.mark.parametrize(("side", "crop"), [(256, 224), (32, 24)])
+def test_ten_crops_are_torchvisions(side: int, crop: int) -> None:
+    pixels, of_all = images(3, side), mean(side)
+    border = (side - crop) // 2
+    window = of_all[border: border + crop, border: border + crop].permute(2, 0, 1)
+    found = ten_crops(pixels, of_all, crop)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, torchvisions(pixels, crop) - window)
+    assert torch.equal(ten_crops(pixels, torch.zeros(side, side, 3), crop), torchvisions(pixels, crop))
+    assert torch.equal(centre_crop(pixels, of_all, crop), found[4])
+    expected = transforms.functional.center_crop(pixels.permute(0, 3, 1, 2), [crop, crop]).float() - window
+    assert torch.equal(centre_crop(pixels, of_all, crop), expected)
+
+
+def test_one_other_pixel_is_seen() -> None:
+    pixels = images(1)
+    changed = pixels.clone()
+    changed[0, 100, 100, 2] ^= 1
+    assert [bool((a != b).any()) for a, b in zip(ten_crops(pixels, mean()), ten_crops(changed, mean()), strict=True)] \
+        == [True] * 10
+
+
+def test_offsets_are_the_sources() -> None:
+    assert corners(32) == ((0, 0), (0, 32), (32, 0), (32, 32), (16, 16))
+
+
+def test_probabilities_are_softmax_outputs_of_each_crop() -> None:
+    pixels = images(2)
+    weights = torch.randn(3 * 224 * 224, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64) / 2e4
+    found = probabilities(lambda x: x.double().flatten(1) @ weights, pixels, mean())
+    assert found.shape == (10, 2, 5)
+    for crop, x in enumerate(ten_crops(pixels, mean())):
+        e = np.exp(x.double().flatten(1).numpy() @ weights.numpy())
+        np.testing.assert_allclose(found[crop].numpy(), e / e.sum(1, keepdims=True), rtol=1e-10)
+    assert found.std(0).min() > 1e-4
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.integers(1, 12), st.integers(1, 6), st.sampled_from([1, 2, 5]))
+def test_errors_with_many_ties(data: st.DataObject, classes: int, count: int, top: int) -> None:
+    rows = data.draw(st.lists(st.lists(st.integers(0, 3), min_size=classes, max_size=classes), min_size=count,
+                              max_size=count))
+    labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)))
+    p = np.array(rows, dtype=np.float64) / 8
+    expected = reference.error(p, labels, top)
+    assert errors(torch.tensor(p), torch.tensor(labels), top) == pytest.approx(expected, abs=1e-6)
+
+
+def test_errors_by_hand() -> None:
+    p = torch.tensor([[.5, .3, .2], [.3, .5, .2], [.4, .4, .2], [.25, .25, .5]])
+    labels = torch.zeros(4, dtype=torch.int64)
+    assert errors(p, labels, 1) == pytest.approx((0 + 1 + 0.5 + 1) / 4)
+    assert errors(p, labels, 2) == pytest.approx((0 + 0 + 0 + 0.5) / 4)
+    assert errors(p, labels, 5) == 0.0
+    assert errors(torch.full((1, 1000), 1e-3), torch.tensor([7]), 5) == pytest.approx(0.995)  # a net that knows nothing
+
+
+@pytest.mark.parametrize("top", [1, 5])
+def test_what_is_not_a_number_is_wrong(top: int) -> None:
+    """A diverged net has no right answers."""
+    p = torch.full((4, 10), float("nan"))
+    assert errors(p, torch.arange(4), top) == 1.0
+    p[0] = torch.arange(10) / 45
+    assert errors(p, torch.tensor([9, 1, 2, 3]), top) == 0.75

@@ -1,0 +1,336 @@
+"""An update against one in float64, the tree of micro-batches, states, validation and fine-tuning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from alexnet.augmentation import views
+from alexnet.digest import digest_of, tensor_digest
+from alexnet.network import Network, architecture
+from alexnet.recipe import recipe
+from alexnet.training import Training, fitting, load_weights, weights_of
+from tests.alexnet import reference
+from tests.alexnet.reference import Weights
+from tests.alexnet.runs import IMAGES, Run, pictures, statistics, training
+
+SMALL = Run(steps=91, batch=4, micro_batches=2)
+PAPER = replace(SMALL, recipe="paper", switches={"colour_noise": "eigenvalue-unit"})  # as printed, its loss overflows
+SEED = 7  # of runs.training
+
+
+def as_float64(state: Training, tensors: list[Tensor]) -> Weights:
+    found: dict[tuple[str, int], list[Any]] = {}
+    for (name, column, _), tensor in zip(state.parameters, tensors, strict=True):
+        found.setdefault((name.split(".")[0], column), []).append(tensor.detach().double().numpy().copy())
+    return {key: (weight, bias) for key, (weight, bias) in found.items()}
+
+
+def weights(state: Training) -> Weights:
+    return as_float64(state, [parameter for _, _, parameter in state.parameters])
+
+
+def close(found: Weights, expected: Weights, within: float) -> None:
+    for key, pair in expected.items():
+        for ours, slow in zip(found[key], pair, strict=True):
+            assert np.linalg.norm(ours - slow) <= within * np.linalg.norm(slow), key
+
+
+class SlowTraining:
+    """The same run in float64: order, crops, noise, mean, network, loss, update."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.images, self.statistics = run, pictures().numpy(), statistics(pictures())
+        self.recipe = asdict(recipe(run.recipe, **run.switches))  # type: ignore[arg-type]
+
+    def image_at(self, position: int) -> int:
+        epoch, place = divmod(position, IMAGES)
+        if self.recipe["order"] == "file":
+            return place
+        keys = [(w[0] << 31) ^ w[1] for w in (reference.words(SEED, "order", epoch, i) for i in range(IMAGES))]
+        return sorted(range(IMAGES), key=keys.__getitem__)[place]
+
+    def gradients(self, step: int, weights: Weights) -> tuple[float, Weights]:
+        positions = range(step * self.run.batch, (step + 1) * self.run.batch)
+        images = [self.image_at(position) for position in positions]
+        values, vectors = self.statistics.eigenvalues.numpy(), self.statistics.eigenvectors.numpy()
+        x = np.stack([reference.training_input(
+            self.recipe, self.images[image], reference.crop_of(self.recipe, SEED, position),
+            self.statistics.mean.double().numpy(),
+            reference.colour_offset(self.recipe, SEED, position, values, vectors))
+            for image, position in zip(images, positions, strict=True)])
+        masks = {(layer, column): reference.coins(SEED, f"dropout {layer} column {column}", step, 0, self.run.batch,
+                                                  round(2048 * self.run.width))
+                 for layer in ("fc6", "fc7") for column in (0, 1)}
+        net = reference.Net(self.recipe, masks=masks)
+        loss, by_logits = reference.cross_entropy(net.forward(x, weights), np.array(images) % self.run.classes)
+        return loss, net.backward(by_logits)
+
+
+@pytest.mark.parametrize("run", [SMALL, PAPER], ids=["source", "paper"])
+def test_two_updates_are_those_of_float64(run: Run) -> None:
+    """Loss, gradient, velocity and weights; the second update begins inside the first epoch's second batch."""
+    state, slow = training(run), SlowTraining(run)
+    expected = weights(state)
+    velocity: Weights = {key: (np.zeros_like(w), np.zeros_like(b)) for key, (w, b) in expected.items()}
+    for step in range(2):
+        loss, gradients = slow.gradients(step, expected)
+        state.advance()
+        assert state.loss is not None
+        assert float(state.loss) == pytest.approx(loss, rel=1e-5)
+        close(as_float64(state, state.gradients), gradients, 1e-4)
+        bias_lr, bias_decay = (0.02, 0.0) if run.recipe == "source" else (0.01, 0.0005)
+        for key, parts in gradients.items():
+            moved = [np.vectorize(reference.update)(w, v, g, lr, decay) for w, v, g, (lr, decay) in zip(
+                expected[key], velocity[key], parts, ((0.01, 0.0005), (bias_lr, bias_decay)), strict=True)]
+            expected[key], velocity[key] = tuple(w for w, _ in moved), tuple(v for _, v in moved)
+        close(as_float64(state, state.velocities), velocity, 1e-4)
+        close(weights(state), expected, 1e-5)
+    assert state.step == 2
+
+
+def test_the_second_epoch_of_the_paper_has_an_order_of_its_own() -> None:
+    run = replace(PAPER, batch=8)
+    state, slow = training(run), SlowTraining(run)
+    state.step = 3  # 24 images: the fourth update is the second epoch's first
+    loss, _ = slow.gradients(3, weights(state))
+    state.plan = replace(state.plan, steps=10)
+    state.advance()
+    assert state.loss is not None
+    assert float(state.loss) == pytest.approx(loss, rel=1e-5)
+
+
+RATES = {  # epoch of 91: conv1's weights, other weights; facts, section 2
+    0: (1e-2, 1e-2), 24: (1e-2, 1e-2), 25: (1e-3, 1e-3), 51: (1e-4, 1e-4), 67: (1e-5, 1e-4), 72: (0.0, 1e-4),
+    79: (0.0, 1e-5), 90: (0.0, 1e-5)}
+
+
+@pytest.mark.parametrize("epoch", RATES)
+@pytest.mark.parametrize("name", ["source", "paper", "rescaled"])
+def test_each_parameter_is_updated_with_its_own_rate_and_decay(name: str, epoch: int) -> None:
+    switches = {"source": {}, "rescaled": {"momentum_at_drop": "rescaled"}, "paper": PAPER.switches}[name]
+    run = Run(steps=91, recipe="paper" if name == "paper" else "source", switches=switches, width=0.02, batch=1,
+              micro_batches=1)
+    state = training(run)
+    state.step = epoch
+    generator = torch.Generator().manual_seed(epoch)
+    for velocity in state.velocities:
+        velocity.copy_(torch.randn(velocity.shape, generator=generator) * 1e-3)
+    before, velocities = weights(state), as_float64(state, state.velocities)
+    state.advance()
+    gradients = as_float64(state, state.gradients)
+    for key, parts in gradients.items():
+        lr = RATES[epoch][1 if name == "paper" or key[0] != "conv1" else 0]
+        rates = ((lr, 0.0005), (lr, 0.0005) if name == "paper" else (0.02, 0.0))
+        for kind in (0, 1):
+            start = velocities[key][kind]
+            if name == "rescaled" and kind == 0 and epoch in (25, 51, 67, 72, 79):
+                last = RATES[{25: 24, 51: 25, 67: 51, 72: 67, 79: 72}[epoch]][0 if key[0] == "conv1" else 1]
+                start = start * (lr / last if last else 1.0)
+            expected = np.vectorize(reference.update)(before[key][kind], start, parts[kind], *rates[kind])
+            np.testing.assert_allclose(weights(state)[key][kind], expected[0], rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(as_float64(state, state.velocities)[key][kind], expected[1], rtol=1e-5,
+                                       atol=1e-9)
+    frozen = name != "paper" and epoch >= 72
+    assert np.array_equal(weights(state)["conv1", 0][0], before["conv1", 0][0]) == frozen
+
+
+# The tree of micro-batches
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 8, 16])
+def test_micro_batches_are_added_pairwise(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 the order matters: numbers of very different size, whose sums in other orders differ."""
+    state = training(Run(width=0.02, batch=16, micro_batches=parts))
+    values = [float(np.float32((-1) ** i * 10.0 ** (i % 5 * 2) / 3)) for i in range(parts)]
+    monkeypatch.setattr(state, "_of_micro_batch", lambda number: [torch.tensor([values[number]])])
+
+    def tree(part: list[np.float32]) -> np.float32:
+        half = len(part) // 2
+        return part[0] if len(part) == 1 else tree(part[:half]) + tree(part[half:])
+
+    expected = tree([np.float32(value) for value in values])
+    assert state._over_micro_batches()[0].item() == expected
+    if parts == 16:  # so the check can fail
+        assert np.add.accumulate(np.array(values, dtype=np.float32))[-1] != expected
+
+
+def test_each_replica_takes_its_part_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = training(Run(width=0.02, batch=8, micro_batches=8))
+    taken: list[int] = []
+
+    def recorded(number: int) -> list[Tensor]:
+        taken.append(number)
+        return [torch.tensor([float(number)])]
+
+    monkeypatch.setattr(state, "_of_micro_batch", recorded)
+    for replica, part in ((0, [0, 1]), (1, [2, 3]), (3, [6, 7])):
+        state.place = replace(state.place, replicas=4, replica=replica)
+        assert state._over_micro_batches()[0].item() == sum(part)
+        assert taken[-2:] == part
+
+
+@pytest.mark.parametrize("run", [SMALL, PAPER], ids=["source", "paper"])
+def test_the_number_of_micro_batches_changes_only_the_rounding(run: Run) -> None:
+    """Each image has the same crop, noise and dropout, and the loss is the mean over the batch."""
+    results = []
+    for parts in (1, 2, 4):
+        state = training(replace(run, micro_batches=parts))
+        state.advance()
+        assert state.loss is not None
+        results.append((float(state.loss), as_float64(state, state.gradients)))
+    for loss, gradients in results[1:]:
+        assert loss == pytest.approx(results[0][0], rel=1e-6)
+        close(gradients, results[0][1], 1e-4)
+
+
+def test_replicas_that_cannot_share_the_micro_batches_are_refused() -> None:
+    state = training(SMALL)
+    state.network.place = replace(state.place, replicas=4)
+    with pytest.raises(ValueError, match="4 replicas cannot share 2 micro-batches"):
+        Training(state.network, state.recipe, state.plan, state.labels, state.statistics, state.crops)
+
+
+# Noise, states, traces
+
+
+def test_colour_noise_ends_where_the_schedule_says() -> None:
+    state = training(replace(SMALL, steps=91))
+    positions = torch.arange(4)
+
+    def inputs(step: int) -> Tensor:
+        state.step = step
+        return state._input(positions, views(state.recipe, SEED, state.order, positions))
+
+    assert torch.equal(inputs(0), inputs(66))
+    assert torch.equal(inputs(67), inputs(90))
+    plain = inputs(67)
+    with_noise = inputs(66) * 1.1 - plain
+    assert with_noise.std((2, 3)).max() < 1e-3  # one colour for the whole image
+    assert with_noise.mean((2, 3)).std(0).min() > 0.1  # another for each
+
+
+def test_the_same_run_has_the_same_bits_and_any_difference_shows() -> None:
+    def end(run: Run) -> tuple[str, str]:
+        state = training(run)
+        state.advance()
+        state.advance()
+        held = state.state()
+        assert held is not None
+        return digest_of(held), json.dumps(state.trace())
+
+    assert end(SMALL) == end(SMALL)
+    assert end(replace(SMALL, switches={"noise_division": False})) != end(SMALL)
+
+
+def test_a_state_is_merged_and_goes_on_where_it_was_left() -> None:
+    state = training(SMALL)
+    state.advance()
+    held = state.state()
+    assert held is not None
+    canonical = state.network.table.canonical()
+    assert {name: tuple(tensor.shape) for name, tensor in held.items()} == {
+        f"{kind}/{name}": shape for kind in ("weights", "momentum") for name, shape in canonical.items()}
+    for (name, column, parameter), velocity in zip(state.parameters, state.velocities, strict=True):
+        rows = slice(column * len(parameter), (column + 1) * len(parameter))
+        assert torch.equal(held[f"weights/{name}"][rows], parameter)
+        assert torch.equal(held[f"momentum/{name}"][rows], velocity)
+    held = {name: tensor.clone() for name, tensor in held.items()}
+    state.advance()
+    resumed = training(SMALL)
+    resumed.load(1, held)
+    resumed.advance()
+    assert resumed.trace() == state.trace()
+    name = "momentum/conv4.bias"
+    held[name][-1:].view(torch.int32).bitwise_xor_(1 << 22)
+    resumed.load(1, held)
+    resumed.advance()
+    assert resumed.trace() != state.trace()
+
+
+def test_a_trace_names_the_tensor_that_differs() -> None:
+    state = training(SMALL)
+    state.advance()
+    before = state.trace()
+    assert state.loss is not None
+    assert float.fromhex(before["loss"]) == float(state.loss)
+    names = [f"{name}/{column}" for name, column, _ in state.parameters]
+    for kind, tensors in (("weights", [p for _, _, p in state.parameters]), ("momentum", state.velocities),
+                          ("gradients", state.gradients)):
+        assert before[kind]["tensors"] == {
+            name: tensor_digest(tensor)[:16] for name, tensor in zip(names, tensors, strict=True)}
+        place = names.index("fc7.bias/1")
+        tensors[place].data[:1].view(torch.int32).bitwise_xor_(1)
+        after = state.trace()
+        assert after[kind]["digest"] != before[kind]["digest"]
+        assert [n for n in names if after[kind]["tensors"][n] != before[kind]["tensors"][n]] == ["fc7.bias/1"]
+
+
+def test_validation_is_the_centre_crops_error_and_loss() -> None:
+    state = training(SMALL)
+    images, labels = pictures()[:5], torch.tensor([1, 3, 5, 7, 9])
+    mean = statistics(pictures()).mean.double().numpy()
+    x = np.stack([(image.double().numpy() - mean)[16:240, 16:240].transpose(2, 0, 1) for image in images])
+    logits = reference.Net(asdict(recipe())).forward(x, weights(state))
+    loss, _ = reference.cross_entropy(logits, labels.numpy())
+    wrong = float(np.mean(logits.argmax(1) != labels.numpy()))
+    read: list[Callable[..., Any] | slice] = []
+
+    def part(where: slice) -> Tensor:
+        read.append(where)
+        return images[where]
+
+    for batch in (2, 5, 128):
+        found = state.validate(part, labels, batch)
+        assert found == {"error": pytest.approx(wrong), "loss": pytest.approx(loss, rel=1e-5)}
+    assert read[:3] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+
+
+# Weights of another run
+
+
+def network(classes: int, name: str = "two-column", seed: int = 1) -> Network:
+    return Network(architecture(name, recipe(), classes, 0.02), recipe(), seed)  # type: ignore[arg-type]
+
+
+def canonical(of: Network) -> dict[str, Tensor]:
+    parts: dict[str, list[Tensor]] = {}
+    for name, _, parameter in of.named_columns():
+        parts.setdefault(name, []).append(parameter.detach().clone())
+    return {name: torch.cat(columns) for name, columns in parts.items()}
+
+
+def test_weights_of_a_state_can_be_loaded() -> None:
+    state = training(replace(SMALL, width=0.02))
+    state.advance()
+    held = state.state()
+    assert held is not None
+    other = network(10)
+    load_weights(other, weights_of(held))
+    assert digest_of(canonical(other)) == digest_of(weights_of(held)) != digest_of(canonical(network(10)))
+
+
+def test_fine_tuning_takes_every_layer_but_the_output_layer() -> None:
+    """P §6: a net of 22,000 classes goes on with 1000."""
+    before, after = canonical(network(22)), network(10, seed=2)
+    start = canonical(after)
+    taken = fitting(after, before)
+    load_weights(after, taken)
+    assert {name.split(".")[0] for name in taken} == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"}
+    for name, tensor in canonical(after).items():
+        assert torch.equal(tensor, start[name] if name.startswith("fc8") else before[name])
+
+
+def test_fine_tuning_takes_a_layer_whole_or_not_at_all() -> None:
+    before = canonical(network(10))
+    del before["fc7.bias"]
+    assert "fc7.weight" not in fitting(network(10), before)
+    assert "conv6.weight" not in fitting(network(10, "conv6"), canonical(network(10)))
+    assert {"conv5.weight", "fc6.weight"} <= fitting(network(10, "conv6"), canonical(network(10))).keys()
