@@ -32,7 +32,7 @@ def command(file: Path, overrides: Iterable[str], axes: str | None, require: str
     from pipeline.matrix.axes import ALL, AXES, REQUIRED, WORKLOAD
     from pipeline.matrix.running import run
 
-    chosen, required = _names(axes, ALL, "--axes"), _names(require, REQUIRED, "--require")
+    chosen, required = names(axes, ALL, "--axes"), names(require, REQUIRED, "--require")
     parameters = load(file, [*WORKLOAD, *overrides])
     folder = WORK / "matrix"
     stack = environment.fingerprint()
@@ -57,15 +57,16 @@ def command(file: Path, overrides: Iterable[str], axes: str | None, require: str
     return int(any(row.fails for row in rows))
 
 
-def _names(told: str | None, default: tuple[str, ...], option: str) -> tuple[str, ...]:
+def names(told: str | None, default: tuple[str, ...], option: str) -> tuple[str, ...]:
+    """The axes in "a,b"; () for "none"; a UserError that lists what there is for any other."""
     from pipeline.matrix.axes import ALL
 
     if told is None:
         return default
-    names = tuple(name.strip() for name in told.split(",") if name.strip())
-    if names == ("none",):
+    found = tuple(name.strip() for name in told.split(",") if name.strip())
+    if found == ("none",):
         return ()
-    for name in names:
+    for name in found:
         if name not in ALL:
             raise UserError(f"{option}: no axis is called {name}; there are {', '.join(ALL)}")
-    return names
+    return found

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from rich.console import Console
 
+from pipeline import matrix as matrices
 from pipeline.cli import main
 from pipeline.errors import UserError
 from pipeline.matrix import page
@@ -196,6 +197,12 @@ def test_only_a_required_difference_fails() -> None:
     assert failing.fails
     assert "0 of 1 required results" in shown([failing])
     assert 'class="required differs"' in page.html([failing], {})
+
+
+def test_what_is_required_can_be_chosen() -> None:
+    assert matrices.names(None, REQUIRED, "--require") == REQUIRED
+    assert matrices.names("threads, device", REQUIRED, "--require") == ("threads", "device")
+    assert matrices.names("none", REQUIRED, "--require") == ()
 
 
 @pytest.mark.parametrize("option", ["--axes", "--require"])
