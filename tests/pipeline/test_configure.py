@@ -15,6 +15,7 @@ from pipeline.configure import _leaves, configure, names, values_of
 from pipeline.errors import UserError
 
 COMMITTED = Path(__file__).resolve().parents[2] / "params.yaml"
+PRESETS = ["cifar10", "imagenet2012", "imagenette", "sample"]
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def comments(file: Path) -> list[str]:
     return [line.partition("#")[2] for line in file.read_text().splitlines()]
 
 
-def test_there_are_the_three() -> None:
-    assert names() == ["imagenet2012", "imagenette", "sample"]
+def test_there_are_these() -> None:
+    assert names() == PRESETS
 
 
 def test_the_sample_is_what_is_committed_and_names_all_that_others_change() -> None:
@@ -38,7 +39,7 @@ def test_the_sample_is_what_is_committed_and_names_all_that_others_change() -> N
         assert values_of(name).keys() == sample.keys(), name
 
 
-@pytest.mark.parametrize("name", ["imagenet2012", "imagenette", "sample"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_only_the_presets_keys_change_and_comments_stay(file: Path, name: str) -> None:
     before = dict(_leaves(parameters.read(file)))
     changed = configure(name, file=file)
@@ -57,7 +58,7 @@ def test_imagenet_is_the_run_of_the_paper(file: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
-@given(st.lists(st.sampled_from(["imagenet2012", "imagenette", "sample"]), max_size=4))
+@given(st.lists(st.sampled_from(PRESETS), max_size=4))
 def test_whatever_came_between_the_sample_leads_back_to_the_same_bytes(file: Path, path: list[str]) -> None:
     for name in path:
         configure(name, file=file)
@@ -80,7 +81,7 @@ def test_the_data_sets_folder_can_be_named(file: Path) -> None:
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are(file: Path) -> None:
-    with pytest.raises(UserError, match=r"'cifar'.*imagenet2012, imagenette, sample"):
+    with pytest.raises(UserError, match=r"'cifar'.*cifar10, imagenet2012, imagenette, sample"):
         configure("cifar", file=file)
     assert file.read_bytes() == COMMITTED.read_bytes()
 
@@ -95,8 +96,8 @@ def test_a_file_that_would_not_be_valid_stays_as_it_was(file: Path) -> None:
 
 def test_a_key_that_was_lost_comes_back(file: Path) -> None:
     file.write_text("".join(line for line in file.read_text().splitlines(True) if "epochs:" not in line))
-    assert configure("imagenette", file=file)["train.epochs"] == (None, 24)
-    assert parameters.load(file).train.epochs == 24
+    assert configure("imagenette", file=file)["train.epochs"] == (None, 32)
+    assert parameters.load(file).train.epochs == 32
 
 
 def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
