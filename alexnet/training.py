@@ -54,6 +54,8 @@ class Training:
         self.network, self.recipe, self.plan, self.place = network, recipe, plan, network.place
         if plan.micro_batches % self.place.replicas:
             raise ValueError(f"{self.place.replicas} replicas cannot share {plan.micro_batches} micro-batches")
+        if plan.micro_batches & (plan.micro_batches - 1) or plan.batch % plan.micro_batches:
+            raise ValueError(f"{plan.micro_batches} micro-batches: not a power of two that divides {plan.batch}")
         self.labels, self.statistics, self.crops = labels, statistics, crops
         self.mean = statistics.mean.to(self.place.device)
         self.order = Order(recipe, plan.seed, len(labels))

@@ -135,6 +135,10 @@ def check(values: dict[str, Any], file: Path = FILE) -> Parameters:
                         f"train.batch ({parameters.train.batch})")
     if parameters.train.micro_batches & (parameters.train.micro_batches - 1):
         raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} is not a power of two")
+    net = parameters.network
+    if net.architecture == "cifar" and (net.without or net.pooling == "separate"):
+        raise UserError(f"{file}: network.architecture: cifar has neither variants of pooling nor a middle layer to "
+                        "leave out; set network.without to null and network.pooling to overlapping")
     if parameters.dataset.source != "sample" and parameters.dataset.location is None:
         raise UserError(f"{file}: dataset.location: null, but dataset.source {parameters.dataset.source} needs the "
                         "folder that holds its files")

@@ -334,3 +334,9 @@ def test_fine_tuning_takes_a_layer_whole_or_not_at_all() -> None:
     assert "fc7.weight" not in fitting(network(10), before)
     assert "conv6.weight" not in fitting(network(10, "conv6"), canonical(network(10)))
     assert {"conv5.weight", "fc6.weight"} <= fitting(network(10, "conv6"), canonical(network(10))).keys()
+
+
+@pytest.mark.parametrize(("batch", "micro_batches"), [(6, 3), (6, 4), (8, 6)])
+def test_micro_batches_that_make_no_whole_tree_are_refused(batch: int, micro_batches: int) -> None:
+    with pytest.raises(ValueError, match="not a power of two that divides"):
+        training(Run(batch=batch, micro_batches=micro_batches))

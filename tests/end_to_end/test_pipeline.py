@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 
 import pytest
@@ -79,6 +80,7 @@ def test_a_run_that_does_not_learn_says_so_with_the_likely_causes(reproduced: Pr
     wild = reproduced.run("alexnet", "train", "--placement", "one", "--set", "recipe.weight_lr=10", status=1)
     assert "the run has diverged" in wild
     assert "Traceback" not in wild
+    shutil.rmtree(reproduced.folder / "work" / "checkpoints")  # of the run that did not end
     reproduced.run("dvc", "repro")
 
 

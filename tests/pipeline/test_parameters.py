@@ -117,6 +117,15 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(str(told.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize("change", [{"without": "conv3"}, {"pooling": "separate"}])
+def test_variants_that_the_cifar_net_does_not_have_are_refused(change: dict[str, str]) -> None:
+    values = changed("network.architecture", "cifar")
+    check(values)
+    values["network"] |= change
+    with pytest.raises(UserError, match=r"network\.architecture: cifar .* set network\.without to null"):
+        check(values)
+
+
 def test_a_data_set_of_files_needs_a_location() -> None:
     with pytest.raises(UserError, match=r"dataset\.location: null, but dataset\.source folder needs"):
         check(changed("dataset.source", "folder"))
