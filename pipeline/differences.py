@@ -115,13 +115,18 @@ def of_curves(a: Sequence[Mapping[str, str]], b: Sequence[Mapping[str, str]]) ->
 
 
 def deciding(recorded: Mapping[str, str], here: Mapping[str, str], device: str) -> Pairs:
-    """The fields of two fingerprints that differ and can change bits on this device.
+    """The fields of two fingerprints that differ and can change bits on this device."""
+    a, b = decisive(recorded, device), decisive(here, device)
+    return {name: (recorded.get(name), here.get(name)) for name in a if a[name] != b[name]}
+
+
+def decisive(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]]:
+    """What of a fingerprint can change bits on this device.
 
     Names of GPUs count once each: how many there are does not matter. Variables do not count: a rerun sets them.
     """
     fields = DECIDING + (DECIDING_ON_GPU if device == "cuda" else ())
-    return {name: (recorded.get(name), here.get(name)) for name in fields
-            if set((recorded.get(name) or "").split(", ")) != set((here.get(name) or "").split(", "))}
+    return {name: sorted(set(fingerprint.get(name, "").split(", "))) for name in fields}
 
 
 def of_records(a: Kept, b: Kept) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What every stage has in common: the guard on the environment, its metrics file, its record in MLflow.
 
 A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and perhaps `ARTIFACTS`,
-the files that its record holds, and `facts(parameters)`, tags of its record that are known when it starts.
+the files that its record holds, `facts(parameters)`, tags of its record that are known when it starts, and
+`join(parameters)`, what a process does that torchrun started beside the first: it takes part and leaves nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from pathlib import Path
 
 from pipeline import environment, tracking
+from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.parameters import Parameters
 from pipeline.paths import LEARNING, metrics_of
@@ -26,6 +28,9 @@ def run(name: str, parameters: Parameters) -> None:
     environment.check()
     # Threads that wait in a loop for work would fight with other processes for the cores; read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("RANK", "0") != "0":
+        _join(name, parameters)
+        return
     with tracking.recorded(name, parameters) as record:  # takes the digest of the code before any of it is loaded
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "facts"):
@@ -37,6 +42,13 @@ def run(name: str, parameters: Parameters) -> None:
             record.artifact(path)
         if name == "train":
             record.log_curve(_points(LEARNING))
+
+
+def _join(name: str, parameters: Parameters) -> None:
+    module = importlib.import_module(f"pipeline.stages.{name}")
+    if not hasattr(module, "join"):
+        raise UserError(f"{name} is not started with torchrun: it needs one process, `alexnet {name}`")
+    module.join(parameters)
 
 
 def _points(table: Path) -> list[dict[str, float]]:

@@ -1,13 +1,15 @@
 """What each training process runs: load, resume, update, trace, validate, checkpoint.
 
 `python -m pipeline.training_process FOLDER [STEPS]`, started once a process by PyTorch's launcher, or once without it;
-the `train` stage calls `train()` itself where one process is enough. FOLDER holds `parameters.json` and collects
+the `train` stage calls `train()` itself where one process is enough, and `together()` where the launcher started the
+stage. FOLDER holds `parameters.json` and collects
 `trace.jsonl`, `learning.jsonl`, the checkpoints and at last `model.safetensors`, unless it was to stop after STEPS
 updates, before the end. Rank 0 writes; the others compute.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -28,7 +30,8 @@ from alexnet.crossing import placement_here
 from alexnet.digest import digest_of
 from alexnet.network import Network
 from alexnet.training import Plan, Training, fitting, load_weights, weights_of
-from pipeline import checkpoints
+from pipeline import checkpoints, environment
+from pipeline.differences import decisive
 from pipeline.errors import UserError
 from pipeline.files import read_json, written_whole
 from pipeline.parameters import Parameters, check
@@ -45,19 +48,46 @@ def main(folder: Path, stop: int | None = None) -> None:
     """Entry of a started process."""
     die_with_parent()
     parameters = check(json.loads((folder / "parameters.json").read_text()), folder / "parameters.json")
-    device = prepare(parameters)
-    launched = "WORLD_SIZE" in os.environ
-    if launched:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        train(parameters, folder, device, stop)
+        if "WORLD_SIZE" in os.environ:
+            together(parameters, folder, stop)
+        else:
+            train(parameters, folder, prepare(parameters), stop)
     except UserError as error:
-        if not launched or dist.get_rank() == 0:
+        if os.environ.get("RANK", "0") == "0":
             say(f"error: {error}")
         sys.exit(3)
+
+
+def together(parameters: Parameters, folder: Path, stop: int | None = None) -> None:
+    """Train as one of the processes that PyTorch's launcher started; nothing is left to do where a model is there.
+
+    Raises:
+        UserError: as `train`; or the processes do not all find the same run.
+    """
+    device = prepare(parameters)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        finished = (folder / "model.safetensors").exists()
+        if not _same_everywhere(f"{folder.name} {finished}", device):
+            raise UserError(f"the training processes do not all find the same code, parameters, data and {folder}: "
+                            "machines that train together need one project folder, on a file system that they share")
+        several_machines = os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]
+        if several_machines and not _same_everywhere(
+                json.dumps(decisive(environment.fingerprint(), device.type)), device) and dist.get_rank() == 0:
+            say("warning: the machines that train together are not alike; the record names the first one only")
+        if not finished:
+            train(parameters, folder, device, stop)
     finally:
-        if launched:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+
+
+def _same_everywhere(told: str, device: torch.device) -> bool:
+    """Whether every process says the same; all take part."""
+    mine = torch.frombuffer(bytearray(hashlib.sha256(told.encode()).digest()), dtype=torch.uint8).to(device)
+    everybodys = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(everybodys, mine)
+    return all(torch.equal(mine, other) for other in everybodys)
 
 
 def train(parameters: Parameters, folder: Path, device: torch.device, stop: int | None = None) -> None:
@@ -187,8 +217,9 @@ class _Run:
             self.loss_sum, self.loss_count = float.fromhex(memory["loss_sum"]), memory["loss_count"]
             if self.place.first:
                 say(f"train: going on from the checkpoint of step {step} of {self.training.plan.steps}")
-        if dist.is_initialized():
-            dist.barrier()  # nobody writes before all have read
+        if dist.is_initialized() and not _same_everywhere(str(self.training.step), self.place.device):
+            raise UserError(f"{self.folder}: the training processes found different checkpoints there; it must be on a "
+                            "file system that they share")  # and nobody writes before all have read
         if self.place.first:
             for name in ("trace.jsonl", "learning.jsonl"):
                 _forget_after(self.folder / name, self.training.step)

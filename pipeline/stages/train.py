@@ -3,6 +3,9 @@
 Yields the weights (`models/model.safetensors`), the trace (`models/trace.jsonl`) and the learning curve
 (`plots/learning.csv`). The run works in a folder under `work/` that is named by everything that decides its bits; given
 the same again, a run that was killed goes on from its last checkpoint.
+
+Started once, it starts the training processes of this machine. Started by torchrun, on one machine or several, each
+process is one of them: the first of all runs the stage, the others `join`.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from pipeline.processes import run_to_the_end
 from pipeline.progress import say
 
 ARTIFACTS = (WEIGHTS, TRACE, LEARNING)
+FINISHED = "model.safetensors"  # in a run's folder: nothing is left to train
 
 
 def run(parameters: Parameters) -> dict[str, Any]:
@@ -38,13 +42,33 @@ def run(parameters: Parameters) -> dict[str, Any]:
         UserError: missing inputs, a placement that this machine cannot give, a diverging run.
     """
     parameters = settled(parameters)
-    folder = CHECKPOINTS / _key(parameters)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "model.safetensors").exists():
+    folder = _folder(parameters)
+    execution, processes = parameters.execution, processes_of(parameters.execution)
+    say(f"train: {processes} process{'es' * (processes > 1)}, "
+        f"{'one column each' if execution.placement == 'two' else 'all columns in each'}, {execution.device}, "
+        f"{execution.threads} thread{'s' * (execution.threads > 1)} each")
+    if launched():
+        from pipeline.training_process import together
+
+        together(parameters, folder)
+    elif not (folder / FINISHED).exists():
         _train(parameters, folder)
     metrics = _publish(folder)
     shutil.rmtree(folder)
     return metrics
+
+
+def join(parameters: Parameters) -> None:
+    """What each process that torchrun started does, but the first of all: its part of the training, nothing else."""
+    from pipeline.training_process import together
+
+    parameters = settled(parameters)
+    together(parameters, _folder(parameters))
+
+
+def launched() -> bool:
+    """Whether torchrun started this process, as one of several."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def facts(parameters: Parameters) -> dict[str, str]:
@@ -64,6 +88,12 @@ def processes_of(execution: ExecutionSection) -> int:
     return execution.replicas * (2 if execution.placement == "two" else 1)
 
 
+def _folder(parameters: Parameters) -> Path:
+    folder = CHECKPOINTS / _key(parameters)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def training_command(folder: Path, processes: int) -> list[str]:
     """Starts the training processes; FOLDER holds their parameters.json."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -73,7 +103,8 @@ def training_command(folder: Path, processes: int) -> list[str]:
 def decided(parameters: Parameters) -> ExecutionSection:
     """The execution section with no `auto` left: device, and one process or two.
 
-    Two processes, one column each, need a net of two columns, and two GPUs or two cores.
+    Two processes, one column each, need a net of two columns, and two GPUs or two cores. Under torchrun the number of
+    processes is given, and that of replicas follows from it.
     """
     import torch
 
@@ -88,18 +119,27 @@ def decided(parameters: Parameters) -> ExecutionSection:
     if execution.placement == "two" and not two_columns:
         raise UserError(f"execution.placement: two, but network.architecture {parameters.network.architecture} has one "
                         "column; set it to one or auto")
-    room = gpus if device == "cuda" else len(os.sched_getaffinity(0))
-    placement = execution.placement
+    given = int(os.environ["WORLD_SIZE"]) if launched() else 0
+    room = given or (gpus if device == "cuda" else len(os.sched_getaffinity(0)))
+    placement, replicas = execution.placement, execution.replicas
     if placement == "auto":
-        placement = "two" if two_columns and room >= 2 * execution.replicas else "one"
-    processes = processes_of(execution.model_copy(update={"placement": placement}))
-    if device == "cuda" and processes > gpus:
-        raise UserError(f"execution: {processes} processes need as many GPUs, and there are {gpus}; lower "
+        placement = "two" if two_columns and room >= 2 * (1 if given else replicas) and given % 2 == 0 else "one"
+    if given:
+        if given % (2 if placement == "two" else 1):
+            raise UserError(f"execution.placement: two, but torchrun started {given} processes, which is odd; set it "
+                            "to one, or start an even number")
+        replicas = given // (2 if placement == "two" else 1)
+    execution = execution.model_copy(update={"device": device, "placement": placement, "replicas": replicas})
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if given else processes_of(execution)
+    if device == "cuda" and here > gpus:
+        raise UserError(f"execution: {here} processes need as many GPUs, and there are {gpus}; start fewer (torchrun's "
+                        "--nproc-per-node)" if given else
+                        f"execution: {here} processes need as many GPUs, and there are {gpus}; lower "
                         "execution.replicas, or set execution.placement to one")
-    if parameters.train.micro_batches % execution.replicas:
-        raise UserError(f"execution.replicas: {execution.replicas} does not divide train.micro_batches "
-                        f"({parameters.train.micro_batches})")
-    return execution.model_copy(update={"device": device, "placement": placement})
+    if parameters.train.micro_batches % replicas:
+        raise UserError(f"execution.replicas: {replicas}{' (as torchrun started them)' if given else ''} does not "
+                        f"divide train.micro_batches ({parameters.train.micro_batches})")
+    return execution
 
 
 def _key(parameters: Parameters) -> str:
@@ -134,10 +174,7 @@ def _file_digest(path: Path, stage: str) -> str:
 
 
 def _train(parameters: Parameters, folder: Path) -> None:
-    execution, processes = parameters.execution, processes_of(parameters.execution)
-    say(f"train: {processes} process{'es' * (processes > 1)}, "
-        f"{'one column each' if execution.placement == 'two' else 'all columns in each'}, {execution.device}, "
-        f"{execution.threads} thread{'s' * (execution.threads > 1)} each")
+    processes = processes_of(parameters.execution)
     if processes == 1:
         from pipeline.training_process import prepare, train
 
@@ -145,7 +182,7 @@ def _train(parameters: Parameters, folder: Path) -> None:
         return
     write_json(folder / "parameters.json", parameters.model_dump(mode="json"))
     status = run_to_the_end(training_command(folder, processes),
-                            os.environ | {"OMP_NUM_THREADS": str(execution.threads)})
+                            os.environ | {"OMP_NUM_THREADS": str(parameters.execution.threads)})
     if status:
         raise UserError(f"a training process ended with status {status}; what it said stands above. The same command "
                         "goes on from the last checkpoint")
@@ -157,7 +194,7 @@ def _publish(folder: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in (folder / "learning.jsonl").read_text(encoding="utf-8").splitlines()]
     trace = (folder / "trace.jsonl").read_bytes()
     for target, content in ((LEARNING, learning_table(lines)), (TRACE, trace),
-                            (WEIGHTS, (folder / "model.safetensors").read_bytes())):
+                            (WEIGHTS, (folder / FINISHED).read_bytes())):
         with written_whole(target) as stream:
             stream.write(content)
     with safe_open(WEIGHTS, framework="pt") as opened:
