@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +16,12 @@ from torch import Tensor
 
 from alexnet.augmentation import Order, Statistics, Views, colour_offsets, training_input, views
 from alexnet.crossing import Placement, receive, send, swap
-from alexnet.digest import combined, tensor_digest
 from alexnet.network import Network
 from alexnet.optimizer import rescale, update
 from alexnet.recipe import Recipe
 from alexnet.schedule import Rate, noise_is_on, rate
 from alexnet.testing import centre_crop, errors
+from alexnet.trace import PendingEntry
 
 Crops = Callable[[Views], Tensor]  # uint8 [n, 224, 224, 3] of the stored training images
 
@@ -170,18 +169,13 @@ class Training:
         return {"error": errors(torch.softmax(logits, dim=1), labels, top=1),
                 "loss": float(F.cross_entropy(logits.double(), labels))}
 
-    def trace(self) -> dict[str, Any]:
-        """What identifies the run after this update: {"step", "loss": hexadecimal float, and for each of "weights",
-        "momentum", "gradients": {"digest": over all, "tensors": {"conv1.weight/0": first digits of its own, ...}}}.
-        All processes of a replica take part; the whole of it is returned where column 0 is."""
-        entry: dict[str, Any] = {"step": self.step, "loss": None if self.loss is None else float(self.loss).hex()}
-        weights = [parameter for _, _, parameter in self.parameters]
-        for kind, tensors in (("weights", weights), ("momentum", self.velocities), ("gradients", self.gradients)):
-            digests = self._with_peers({f"{name}/{column}": tensor_digest(tensor) for (name, column, _), tensor
-                                        in zip(self.parameters, tensors, strict=True)})
-            first_digits = {name: digests[name][:16] for name in sorted(digests)}
-            entry[kind] = {"digest": combined(digests), "tensors": first_digits}
-        return entry
+    def trace(self) -> PendingEntry:
+        """Begin the entry of the trace that identifies the run after this update; it is not changed by later ones."""
+        kinds: dict[str, list[Tensor]] = {"weights": [parameter for _, _, parameter in self.parameters],
+                                          "momentum": self.velocities, "gradients": self.gradients}
+        names = [f"{name}/{column}" for name, column, _ in self.parameters]
+        return PendingEntry(self.step, self.loss, {kind: dict(zip(names, tensors, strict=True))
+                                                   for kind, tensors in kinds.items()}, self._with_peers)
 
     def _with_peers(self, digests: dict[str, str]) -> dict[str, str]:
         if not self.place.split:

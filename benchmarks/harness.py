@@ -54,4 +54,4 @@ def report(rows: list[dict[str, Any]], ratios: dict[str, float], threads: int, a
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     console.print(table)
     for name, value in ratios.items():
-        console.print(f"{name}: {value:.2f}")
+        console.print(f"{name}: {value:.4g}")

@@ -29,6 +29,7 @@ from alexnet.augmentation import Statistics, Views
 from alexnet.crossing import placement_here
 from alexnet.digest import digest_of
 from alexnet.network import Network
+from alexnet.trace import PendingEntry
 from alexnet.training import Plan, Training, fitting, load_weights, weights_of
 from pipeline import checkpoints, environment
 from pipeline.differences import decisive
@@ -193,6 +194,7 @@ class _Run:
                                  crops_of(split, network.table.crop))
         self.loss_sum, self.loss_count = 0.0, 0  # of the updates since the last line of the learning curve
         self.warned = False
+        self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
 
     def _start_from(self, network: Network, file: Path) -> None:
         taken = fitting(network, weights_in(file, "mend train.start_from"))
@@ -235,12 +237,14 @@ class _Run:
                 self._count_loss()
                 step, last = self.training.step, self.training.step == steps
                 if self.place.replica == 0 and (last or step == 1 or step % self.settings.trace_every == 0):
-                    self._append("trace.jsonl", self.training.trace())
+                    self._write_trace()
+                    self.traced = self.training.trace()
                 if last or self._validation_is_due():
                     note = self._validate()
                 if step % self.every == 0 and not last:
                     self._checkpoint()
                 told(batch, note)
+            self._write_trace()
         if until < steps:
             return
         state = self._state()
@@ -284,7 +288,13 @@ class _Run:
             "0.03); colour noise as printed in the paper (recipe.colour_noise stdev); a learning rate too small or "
             "too large (recipe.weight_lr)")
 
+    def _write_trace(self) -> None:
+        if self.traced is not None:
+            self._append("trace.jsonl", self.traced.entry())
+            self.traced = None
+
     def _checkpoint(self) -> None:
+        self._write_trace()  # a run that goes on from here does not trace earlier steps again
         state = self._state()
         if state is not None:
             checkpoints.save(self.folder, self.training.step, state,

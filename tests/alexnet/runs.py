@@ -96,7 +96,7 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
     traces = []
     while state_of.step < run.stop:
         state_of.advance()
-        traces.append(state_of.trace() if state_of.place.replica == 0 else None)
+        traces.append(state_of.trace().entry() if state_of.place.replica == 0 else None)
     rank = dist.get_rank() if dist.is_initialized() else 0
     (folder / f"read-{rank}.json").write_text(json.dumps(READ))
     state = state_of.state() if state_of.place.replica == 0 else None

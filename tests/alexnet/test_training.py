@@ -224,7 +224,7 @@ def test_the_same_run_has_the_same_bits_and_any_difference_shows() -> None:
         state.advance()
         held = state.state()
         assert held is not None
-        return digest_of(held), json.dumps(state.trace())
+        return digest_of(held), json.dumps(state.trace().entry())
 
     assert end(SMALL) == end(SMALL)
     assert end(replace(SMALL, switches={"noise_division": False})) != end(SMALL)
@@ -247,18 +247,18 @@ def test_a_state_is_merged_and_goes_on_where_it_was_left() -> None:
     resumed = training(SMALL)
     resumed.load(1, held)
     resumed.advance()
-    assert resumed.trace() == state.trace()
+    assert resumed.trace().entry() == state.trace().entry()
     name = "momentum/conv4.bias"
     held[name][-1:].view(torch.int32).bitwise_xor_(1 << 22)
     resumed.load(1, held)
     resumed.advance()
-    assert resumed.trace() != state.trace()
+    assert resumed.trace().entry() != state.trace().entry()
 
 
 def test_a_trace_names_the_tensor_that_differs() -> None:
     state = training(SMALL)
     state.advance()
-    before = state.trace()
+    before = state.trace().entry()
     assert state.loss is not None
     assert float.fromhex(before["loss"]) == float(state.loss)
     names = [f"{name}/{column}" for name, column, _ in state.parameters]
@@ -268,9 +268,19 @@ def test_a_trace_names_the_tensor_that_differs() -> None:
             name: tensor_digest(tensor)[:16] for name, tensor in zip(names, tensors, strict=True)}
         place = names.index("fc7.bias/1")
         tensors[place].data[:1].view(torch.int32).bitwise_xor_(1)
-        after = state.trace()
+        after = state.trace().entry()
         assert after[kind]["digest"] != before[kind]["digest"]
         assert [n for n in names if after[kind]["tensors"][n] != before[kind]["tensors"][n]] == ["fc7.bias/1"]
+
+
+def test_a_trace_is_of_its_own_update_whatever_comes_after() -> None:
+    state = training(SMALL)
+    state.advance()
+    told = state.trace().entry()
+    begun = state.trace()
+    state.advance()
+    assert begun.entry() == told
+    assert state.trace().entry() != told
 
 
 def test_validation_is_the_centre_crops_error_and_loss() -> None:
