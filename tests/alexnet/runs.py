@@ -38,6 +38,7 @@ class Run:
 
     steps: int = 3
     stop: int = 3  # updates to do before leaving the state
+    checkpoint: int | None = None  # leave it at this step, too, in a folder `checkpoint`
     recipe: str = "source"
     switches: dict[str, Any] = field(default_factory=dict)
     architecture: str = "two-column"
@@ -97,10 +98,17 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
     while state_of.step < run.stop:
         state_of.advance()
         traces.append(state_of.trace().entry() if state_of.place.replica == 0 else None)
+        if state_of.step == run.checkpoint:
+            _leave(state_of, traces, folder / "checkpoint")
     rank = dist.get_rank() if dist.is_initialized() else 0
     (folder / f"read-{rank}.json").write_text(json.dumps(READ))
+    _leave(state_of, traces, folder)
+
+
+def _leave(state_of: Training, traces: list[Any], folder: Path) -> None:
     state = state_of.state() if state_of.place.replica == 0 else None
     if state is not None:
+        folder.mkdir(exist_ok=True)
         save_file(state, folder / "state.safetensors")
         (folder / "traces.json").write_text(json.dumps(traces))
 
