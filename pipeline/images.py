@@ -7,7 +7,6 @@ then cropped out the central 256×256 patch" (P §2). The filter is bicubic, and
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import io
@@ -18,6 +17,8 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
+
+from pipeline import golden_pictures
 
 SIDE = 256
 PIXEL_LIMIT = 150_000_000  # pixels of one picture; ImageNet's largest has some 60 million
@@ -85,48 +86,38 @@ def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, f
     return (0.0, start, width, stop) if height > width else (start, 0.0, stop, height)
 
 
+def encode_stored(image: NDArray[np.uint8]) -> bytes:
+    """An image as a store of JPEGs keeps it: quality 95, colour at half the resolution, as the 2012 batches."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=95, subsampling="4:2:0")
+    return stream.getvalue()
+
+
+def decode_stored(content: bytes) -> NDArray[np.uint8]:
+    """uint8 [height, width, 3], RGB, read-only: the pixels of a JPEG as they are. Raises Undecodable."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=("JPEG",))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except Exception as error:  # as in `decode`
+        raise Undecodable("truncated" if "truncated" in str(error).lower() else "broken data") from None
+
+
 @functools.cache
 def decoder() -> dict[str, str]:
     """What decodes and resamples here.
 
     Returns:
-        `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; `fingerprint`, the first 16 digits of the
-        sha256 of the pixels of three small pictures: two JPEGs that are enlarged (one with subsampled colour, one
-        CMYK), and a PNG that is reduced.
+        `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; and two fingerprints, each the first 16
+        digits of a sha256 over the pixels of golden pictures: `fingerprint`, of all of them, as `decode` leaves them;
+        `jpeg`, of that one which is like the images of a store of JPEGs, just decoded.
     """
-    pixels = b"".join(decode(picture).tobytes() for picture in (*_golden_jpegs(), _golden_png()))
+    golden = golden_pictures.jpegs()
+    resampled = b"".join(decode(picture).tobytes() for picture in (*golden.values(), golden_pictures.png()))
     libjpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
     library = f"{'pillow-simd' if '.post' in PIL.__version__ else 'Pillow'} {PIL.__version__}"
-    return {"library": library, "libjpeg": str(libjpeg), "fingerprint": hashlib.sha256(pixels).hexdigest()[:16]}
+    return {"library": library, "libjpeg": str(libjpeg), "fingerprint": _short(resampled),
+            "jpeg": _short(decode_stored(golden["4:2:0"]).tobytes())}
 
 
-def _golden_jpegs() -> tuple[bytes, bytes]:
-    return base64.b85decode(_SUBSAMPLED), base64.b85decode(_CMYK)
-
-
-def _golden_png() -> bytes:
-    """Coloured ramps with an odd period. Its encoder does not matter, for PNG is lossless."""
-    y, x = np.mgrid[0:311, 0:463]
-    stream = io.BytesIO()
-    Image.fromarray(np.stack([x * 7, y * 11, x * y], axis=-1).astype(np.uint8)).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
-
-
-# 26x19 pixels, the same ramps: quality 60 with 4:2:0, and CMYK of quality 50.
-_SUBSAMPLED = (
-    b"|JeWF01!$>Nk#wx0RR9200961|JwjV01XKW3knDg3knMk4h;_zAQcl55)&sJ9v2`kDKRiEDJ?8BI!Zn>HbyrrEkIX6ModmpQ&KWMT47pHU`kO^"
-    b"PygEhLjevB4iga*CKVMXPc<zyPft%zPft%zPft%zPft%zPft%zPft%zPft%zPft%zPft%zPft%zPft%zPft%zPf!2A01*fP695_m0U`hb5di}c"
-    b"0sq7R7ytkR0RaF20000000000000041p@~E!~i7_009C80|WyA00000000000RRF61Q8M;1r#C^F_Dr&Qi1=(02u)Q0s{d6000000000000004"
-    b"1_A>G2mizXA`t)q1ONpE0000000000000310s{mQ5;1|nA~Hd-(f`^23<CiG0ucid06zfYW%T;filqlk09C*MtV&3L+latV!I7^wij&wWM)<^G"
-    b"&KQ!1t9;|CjR#I=#f9IAje`aY8|<&ck<TGqb{GLMvL9CZl}wYc9|K{})X84|08XiR3~x!e86v8LCN}pQM;7D45QAwsTeqUQ%|e`j#@yE0Eh4mA"
-    b"gMoqJ2wAg8_F<HfuL+*NYX8{"
-)
-_CMYK = (
-    b"|JeWT01iQ9Z(?NtWB>pF0095n07C!}3k(hn3J?wr4iXU%6BsBO7#0>7F(V}%C^|DeJUKHsH$X^SPC!IgMK?H5ZBbWWVrOV)K233XaAbH~WoKjm"
-    b"zyK5o022Tj1Va%3O%VWD5dcdO0RO}Q8vp?T00IL60000000000000061O)*C2Lu1a05A{$0RjXB0|o{I000000000100IL95g`Q<F+md*Vg?i<"
-    b"BT``{LQ!#nkupPa|Jnc!1VaE#09gP_002J#kC53*a=w)#hhhEdmaSKyDoG8KmGr78eVLVmFWx6#4h$jlKGig>2h`ZuT@@sT$;$dyX5n~S^EOUK"
-    b"Jln-GyDmmMO5EIU^6mLWxEciIeJh8`;ZWY_aU>+z_L@1apJ*VBK^aka{D#WYmGrJVD#$QoT{$smP??$9RQn3<bROjuB!<b#`c_mpdHyGg`O^`6"
-    b"Fkm*-rj2OXqPIT#lX9ex**RZI`bTTbLdnqRj^VY>m4f~p2yGNKeMzS7y-kLKh_?ekoUf&H?^4kG4sISxY)fThIDQB;KX8l3<Th0tHhMzAk$aih"
-    b"sb(~cv8EWvf|`mKQ})sNMM)vDaM|e#Zd_Z5;xPbjc}Y(s<sKSC&OZJkP0><FY@9ZFLdBD7MEs^48U&-@GArSMOwP>VbE(i<OCsD20&v;s3l0W7"
-    b"i0~o#u>Syv{)m51@{9l3"
-)
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

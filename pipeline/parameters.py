@@ -55,6 +55,10 @@ class ResizeSection(Section):
     max_quarantined: int = Field(ge=0)
 
 
+class StoreSection(Section):
+    encoding: Literal["raw", "jpeg"]
+
+
 class NetworkSection(Section):
     architecture: Literal["two-column", "half", "undivided", "conv6", "cifar"]
     width: float = Field(gt=0, le=1)
@@ -93,6 +97,7 @@ class ExecutionSection(Section):
 class Parameters(Section):
     dataset: DatasetSection
     resize: ResizeSection
+    store: StoreSection
     network: NetworkSection
     recipe: RecipeSection  # type: ignore[valid-type]
     train: TrainSection

@@ -36,7 +36,7 @@ from pipeline.progress import say
 EXPERIMENT = "alexnet"
 UNSENT = WORK / "unsent"
 # The sections of params.yaml that are a stage's parameters; train has all, mean and pca have none.
-SECTIONS = {"download": ("dataset",), "resize": ("dataset", "resize"), "mean": (), "pca": ()}
+SECTIONS = {"download": ("dataset",), "resize": ("dataset", "resize", "store"), "mean": (), "pca": ()}
 PREPARATION = tuple(SECTIONS)
 JOINING = ("evaluate", "report")
 WITH_TORCH = ("train", "evaluate")

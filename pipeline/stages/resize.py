@@ -31,19 +31,17 @@ from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import Parameters, ResizeSection
 from pipeline.paths import LISTING, STORE, WORK
 from pipeline.progress import progress, say
+from pipeline.shards import Encoding, digest_of_images, open_shard, shard_file, shard_written
 from pipeline.sources import Catalogue, Entry
 from pipeline.store import (
-    FORMAT,
+    FORMATS,
     SHARD_IMAGES,
     SPLITS,
     Quarantined,
     Row,
-    ShardDigest,
     StoredShard,
-    open_shard,
+    places_of,
     publish_description,
-    shard_file,
-    shard_written,
 )
 from pipeline.workers import process_pool
 
@@ -57,24 +55,26 @@ def run(parameters: Parameters) -> dict[str, Any]:
     catalogue = sources.catalogue(parameters.dataset)
     listing = hashlib.sha256(LISTING.read_bytes()).hexdigest()
     with process_pool(parameters.execution.workers) as executor:
-        return resize(catalogue, listing, parameters.resize, executor, WORK / "resize", STORE)
+        return resize(catalogue, listing, parameters.resize, executor, WORK / "resize", STORE,
+                      parameters.store.encoding)
 
 
 def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor: Executor, work: Path,
-           store: Path) -> dict[str, Any]:
+           store: Path, encoding: Encoding = "raw") -> dict[str, Any]:
     """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns the metrics."""
     made_by = decoder()
     say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint {made_by['fingerprint']}")
-    key = _key(catalogue, listing, settings, made_by)
+    key = _key(catalogue, listing, settings, encoding, made_by)
     with _locked(work):
         folder = work / key
-        shards = [Shard(split, number, tuple(entries), str(folder), made_by["fingerprint"], settings.side)
+        shards = [Shard(split, number, tuple(entries), str(folder), made_by["fingerprint"], settings.side,
+                        encoding)
                   for split, entries in _in_stored_order(catalogue, settings.order_seed).items()
                   for number, entries in enumerate(_chunks(entries))]
         try:
             quarantined = _make(shards, folder, settings.max_quarantined, executor)
             metrics = _publish(shards, folder / "store", catalogue, quarantined,
-                               {"decoder": made_by, "order_seed": settings.order_seed}, store)
+                               {"decoder": made_by, "order_seed": settings.order_seed}, encoding, store)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -105,8 +105,9 @@ def _chunks(entries: list[Entry]) -> Iterator[list[Entry]]:
     return (entries[k: k + SHARD_IMAGES] for k in range(0, len(entries), SHARD_IMAGES))
 
 
-def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, made_by: dict[str, str]) -> str:
-    deciding = [FORMAT, SHARD_IMAGES, listing, settings.order_seed, settings.side, made_by]
+def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: Encoding,
+         made_by: dict[str, str]) -> str:
+    deciding = [FORMATS[encoding], SHARD_IMAGES, listing, settings.order_seed, settings.side, made_by]
     digest = hashlib.sha256(json.dumps(deciding).encode())
     for split in SPLITS:
         for entry in getattr(catalogue, split):
@@ -126,11 +127,12 @@ class Shard:
     folder: str
     fingerprint: str
     side: int = SIDE
+    encoding: Encoding = "raw"
 
     @property
     def pixels(self) -> Path:
         """Already in the folder that becomes the store."""
-        return Path(self.folder, "store", shard_file(self.split, self.number))
+        return Path(self.folder, "store", shard_file(self.split, self.number, self.encoding))
 
     @property
     def record(self) -> Path:
@@ -154,7 +156,7 @@ def make_shard(shard: Shard) -> list[Quarantined]:
     rows: list[Row] = []
     quarantined: list[Quarantined] = []
     accumulator = Accumulator(shard.side)
-    with shard_written(shard.pixels, shard.side) as writer:
+    with shard_written(shard.pixels, shard.side, shard.encoding) as writer:
         for entry in shard.entries:
             content = sources.read(entry)
             sha256 = hashlib.sha256(content).hexdigest()
@@ -163,8 +165,8 @@ def make_shard(shard: Shard) -> list[Quarantined]:
             except Undecodable as reason:
                 quarantined.append(Quarantined(shard.split, entry.name, str(reason), sha256))
                 continue
-            writer.add(image, entry.label)
-            rows.append(Row(entry.name, sha256, entry.label))
+            image = writer.add(image, entry.label)  # as training will see it
+            rows.append(Row(entry.name, sha256, entry.label, writer.place))
             if shard.split == "train":
                 accumulator.add(image)
     if not rows:
@@ -179,20 +181,22 @@ def finished_shard(shard: Shard) -> list[Quarantined] | None:
     """What `make_shard` returned, if it has made this shard and its files are still as they were written; else None."""
     try:
         stored, quarantined = _read_record(shard)
-        images = open_shard(shard.pixels, len(stored.rows), shard.side) if stored.rows else ()
         if Moments.load(shard.moments).count != (len(stored.rows) if shard.split == "train" else 0):
             return None
+        if not stored.rows:
+            return quarantined
+        images = open_shard(shard.pixels, len(stored.rows), shard.side, places_of(stored.rows))
+        found = digest_of_images(images, [row.label for row in stored.rows])
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
-    digest = ShardDigest()
-    for image, row in zip(images, stored.rows, strict=True):
-        digest.add(image, row.label)
-    return quarantined if digest.hexdigest() == stored.sha256 else None
+    return quarantined if found == stored.sha256 else None
 
 
 def _read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined]]:
     record = json.loads(shard.record.read_text(encoding="utf-8"))
-    return (StoredShard(shard.split, shard.number, record["sha256"], [Row(**row) for row in record["rows"]]),
+    rows = [Row(row["name"], row["sha256"], row["label"], row["place"] and tuple(row["place"]))
+            for row in record["rows"]]
+    return (StoredShard(shard.split, shard.number, record["sha256"], rows),
             [Quarantined(**one) for one in record["quarantined"]])
 
 
@@ -237,7 +241,7 @@ def _check_quarantine(found: dict[int, list[Quarantined]], allowed: int) -> None
 
 
 def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue, quarantined: list[Quarantined],
-             made: dict[str, Any], store: Path) -> dict[str, Any]:
+             made: dict[str, Any], encoding: Encoding, store: Path) -> dict[str, Any]:
     """Describe the shards in `folder`, which then becomes `store`; returns the metrics."""
     for one in quarantined:
         say(f"resize: quarantined {one.split} {one.name}: {one.reason}")
@@ -248,7 +252,7 @@ def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue, quarantine
     for leftover in folder.glob(".*.part"):  # of a worker that was killed
         leftover.unlink()
     description = publish_description(folder, catalogue.classes, (shard for shard in written if shard.rows), moments,
-                                      quarantined, made)
+                                      quarantined, made, encoding)
     _move(folder, store)
     images = description["images"]
     return {"images": sum(images.values()), "quarantined": len(quarantined),

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
-from pipeline import images
-from pipeline.images import SIDE, Undecodable, decode, decoder, kept_box
+from pipeline import golden_pictures, images
+from pipeline.images import SIDE, Undecodable, decode, decode_stored, decoder, encode_stored, kept_box
 
 
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -204,19 +204,59 @@ def test_damage_of_any_kind_is_decoded_or_undecodable(cut: int, position: int, v
         assert (image.shape, image.dtype) == ((SIDE, SIDE, 3), np.uint8)
 
 
-def test_the_decoder_is_told_from_one_that_differs_in_one_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert decoder() == decoder.__wrapped__()
-    assert set(decoder()) == {"library", "libjpeg", "fingerprint"}
+@pytest.mark.parametrize(("function", "changed"), [("decode", {"fingerprint"}), ("decode_stored", {"jpeg"})])
+def test_the_decoder_is_told_from_one_that_differs_in_one_bit(monkeypatch: pytest.MonkeyPatch, function: str,
+                                                              changed: set[str]) -> None:
+    here = decoder()
+    assert here == decoder.__wrapped__()
+    assert set(here) == {"library", "libjpeg", "fingerprint", "jpeg"}
 
     def one_bit_off(content: bytes) -> NDArray[np.uint8]:
-        image = decode(content).copy()
-        image[100, 100, 1] ^= 1
+        image = original(content).copy()
+        image[20, 20, 1] ^= 1
         return image
 
-    monkeypatch.setattr(images, "decode", one_bit_off)
-    assert decoder.__wrapped__()["fingerprint"] != decoder()["fingerprint"]
+    original = getattr(images, function)
+    monkeypatch.setattr(images, function, one_bit_off)
+    assert {name for name, value in decoder.__wrapped__().items() if value != here[name]} == changed
+
+
+def test_another_filter_or_decoder_has_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every golden picture counts: each alone, decoded at half its resolution, changes it."""
+    here = decoder()["fingerprint"]
+    resize = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda image, size, _, box: resize(
+        image, size, Image.Resampling.LANCZOS, box))
+    assert decoder.__wrapped__()["fingerprint"] != here
+    monkeypatch.undo()
+    original = images._rgb
+    for picture in [*golden_pictures.jpegs().values(), golden_pictures.png()]:
+        monkeypatch.setattr(images, "_rgb", lambda content, own=picture: original(content).reduce(
+            2 if content == own else 1))
+        assert decoder.__wrapped__()["fingerprint"] != here
+    monkeypatch.setattr(images, "_rgb", original)
+    assert decoder.__wrapped__()["fingerprint"] == here
 
 
 def test_the_golden_pictures_are_what_they_say() -> None:
-    subsampled, cmyk = (Image.open(io.BytesIO(content)) for content in images._golden_jpegs())
-    assert (subsampled.size, subsampled.mode, cmyk.size, cmyk.mode) == ((26, 19), "RGB", (26, 19), "CMYK")
+    found = {}
+    for kind, content in golden_pictures.jpegs().items():
+        image = Image.open(io.BytesIO(content))
+        assert (image.format, image.size) == ("JPEG", (37, 29))
+        sampling = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0", -1: None}[JpegImagePlugin.get_sampling(image)]
+        found[kind] = (image.mode, sampling, "progressive" in image.info)
+    assert found == {"4:2:0": ("RGB", "4:2:0", False), "4:2:2": ("RGB", "4:2:2", False),
+                     "4:4:4": ("RGB", "4:4:4", False), "progressive": ("RGB", "4:2:0", True),
+                     "gray": ("L", None, False), "CMYK": ("CMYK", found["CMYK"][1], False)}
+    assert sum(len(content) for content in golden_pictures.jpegs().values()) < 6000
+
+
+def test_a_stored_jpeg_is_of_quality_95_with_halved_colour() -> None:
+    image = picture(256, 256)
+    content = encode_stored(image)
+    assert content == encoded(image, "JPEG", quality=95, subsampling=2)
+    assert np.array_equal(decode_stored(content), np.asarray(Image.open(io.BytesIO(content))))
+    assert psnr(decode_stored(content), image) > 30
+    for broken, reason in ((content[:3000], "truncated"), (b"no", "broken data"), (encoded(image), "broken data")):
+        with pytest.raises(Undecodable, match=reason):
+            decode_stored(broken)

@@ -24,9 +24,10 @@ from pipeline.files import write_json
 from pipeline.moments import Accumulator
 from pipeline.parameters import Parameters
 from pipeline.paths import LEARNING, MEAN, PCA, PREDICTIONS, REPORT, STORE, WEIGHTS, metrics_of
+from pipeline.shards import shard_file, shard_written
 from pipeline.sources import Class
 from pipeline.stages import report
-from pipeline.store import Quarantined, Row, StoredShard, publish_description, shard_file, shard_written
+from pipeline.store import Quarantined, Row, StoredShard, publish_description
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = [Class("n1", "cat, house cat"), Class("n2", "<b>dog</b> & \"friends\""), *(

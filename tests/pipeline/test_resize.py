@@ -25,6 +25,7 @@ from pipeline.errors import UserError
 from pipeline.images import decode
 from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import ResizeSection
+from pipeline.shards import Encoding
 from pipeline.sources import Catalogue, Class, Entry
 from pipeline.stages import resize as stage
 from pipeline.store import MOMENTS, QUARANTINE, Store
@@ -74,8 +75,9 @@ def thread() -> Iterator[Executor]:
 
 
 def make(catalogue: Catalogue, folder: Path, executor: Executor, listing: str = "a", seed: int = 7,
-         allowed: int = 2) -> dict[str, Any]:
-    return stage.resize(catalogue, listing, settings(seed, allowed), executor, folder / "work", folder / "data/store")
+         allowed: int = 2, encoding: Encoding = "raw") -> dict[str, Any]:
+    return stage.resize(catalogue, listing, settings(seed, allowed), executor, folder / "work", folder / "data/store",
+                        encoding)
 
 
 def test_small_images_for_cifar(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
@@ -127,6 +129,34 @@ def test_the_store_has_every_image_in_its_place(catalogue: Catalogue, tmp_path: 
     assert Moments.load(tmp_path / "data/store" / MOMENTS) == Moments(len(train), images.sum(axis=0), pixels.T @ pixels)
     assert not list((tmp_path / "data/store").glob("*train*.part"))
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock"]
+
+
+def test_a_store_of_jpegs_has_the_sums_and_digest_of_what_is_read(catalogue: Catalogue, tmp_path: Path,
+                                                                  thread: Executor) -> None:
+    raw = make(catalogue, tmp_path / "raw", thread)
+    stopped_after(3, catalogue, tmp_path, "jpeg")
+    (damaged,) = (tmp_path / "work").glob("*/store/train-00001.jpegs")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with Counting() as executor:
+        metrics = make(catalogue, tmp_path, executor, encoding="jpeg")
+    assert len(executor.made) == SHARDS - 2
+    store, whole = Store(tmp_path / "data/store"), Store(tmp_path / "raw/data/store")
+    assert (store.encoding, metrics["images"]) == ("jpeg", raw["images"])
+    store.verify()
+    assert metrics["pixels_digest"] != raw["pixels_digest"]
+    train = store.split("train")
+    images = np.stack([train.image(k) for k in range(len(train))])
+    for k, image in enumerate(images):
+        original = Image.fromarray(whole.split("train").image(k))
+        stream = io.BytesIO()
+        original.save(stream, "JPEG", quality=95)
+        assert np.array_equal(image, np.asarray(Image.open(stream)))
+    assert train.labels.tolist() == whole.split("train").labels.tolist()
+    pixels = images.reshape(-1, 3).astype(np.int64)
+    assert Moments.load(tmp_path / "data/store" / MOMENTS) == Moments(
+        len(images), images.sum(axis=0, dtype=np.int64), pixels.T @ pixels)
 
 
 def test_workers_and_places_do_not_change_a_byte(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
@@ -210,9 +240,9 @@ class Counting(ThreadPoolExecutor):
         return stage.make_shard(shard)
 
 
-def stopped_after(shards: int, catalogue: Catalogue, folder: Path) -> None:
+def stopped_after(shards: int, catalogue: Catalogue, folder: Path, encoding: Encoding = "raw") -> None:
     with Counting(shards) as executor, pytest.raises(RuntimeError, match="stopped"):
-        make(catalogue, folder, executor)
+        make(catalogue, folder, executor, encoding=encoding)
     assert len(records(folder)) == shards
 
 

@@ -1,7 +1,9 @@
 """The store gives back what was written, and says so when it cannot."""
 
+import io
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.images import SIDE
+from pipeline.images import SIDE, decoder
 from pipeline.moments import Moments
+from pipeline.shards import Encoding, shard_file, shard_written
 from pipeline.sources import Class
 from pipeline.store import (
     CLASSES,
@@ -26,27 +30,36 @@ from pipeline.store import (
     StoredShard,
     digest_of_shards,
     publish_description,
-    shard_file,
-    shard_written,
 )
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def jpeg_of(image: NDArray[np.uint8]) -> io.BytesIO:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=95)  # 4:2:0, as Pillow has it unless told otherwise
+    return stream
+
+
+READ: dict[Encoding, NDArray[np.uint8]] = {"raw": IMAGES, "jpeg": np.stack([
+    np.asarray(Image.open(jpeg_of(image)).convert("RGB")) for image in IMAGES])}
 LABELS = [2, 0, 1, 1, 0, 2, 2, 1, 0]
 CLASSES_ = [Class("n1", "a cat, a feline"), Class("n2", "β"), Class("n3", "c")]
 # Shards of varied length; train-00001 had no decodable image, so there is none.
 PLAN = [("train", 0, slice(0, 3)), ("train", 2, slice(3, 4)), ("train", 3, slice(4, 6)), ("val", 0, slice(6, 9))]
 
 
-def write_store(folder: Path) -> Path:
+def write_store(folder: Path, encoding: Encoding = "raw") -> Path:
     shards = []
     for split, number, part in PLAN:
-        with shard_written(folder / shard_file(split, number)) as writer:
-            for image, label in zip(IMAGES[part], LABELS[part], strict=True):
-                writer.add(image, label)
-        rows = [Row(f"{split}{k}", f"{k:064x}", LABELS[k]) for k in range(9)[part]]
+        rows = []
+        with shard_written(folder / shard_file(split, number, encoding), encoding=encoding) as writer:
+            for k in range(9)[part]:
+                assert np.array_equal(writer.add(IMAGES[k], LABELS[k]), READ[encoding][k])
+                rows.append(Row(f"{split}{k}", f"{k:064x}", LABELS[k], writer.place))
         shards.append(StoredShard(split, number, writer.digest.hexdigest(), rows))
     publish_description(folder, CLASSES_, iter(shards), Moments.zero(), [Quarantined("train", "x", "empty", "00")],
-                        {"decoder": {"pillow": "1"}, "order_seed": 3})
+                        {"decoder": decoder(), "order_seed": 3}, encoding)
     return folder
 
 
@@ -55,22 +68,34 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("finished") / "store")
 
 
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("compressed") / "store", "jpeg")
+
+
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "store"))
 
 
-def test_round_trip(finished: Path) -> None:
-    store = Store(finished)
+@pytest.fixture
+def jpegs(compressed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(compressed, tmp_path / "jpegs"))
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_round_trip(finished: Path, compressed: Path, encoding: Encoding) -> None:
+    store, images = Store({"raw": finished, "jpeg": compressed}[encoding]), READ[encoding]
+    assert store.encoding == encoding
     assert store.classes == CLASSES_
-    assert store.decoder == {"pillow": "1"}
+    assert store.decoder == decoder()
     train, val = (store.split(split) for split in SPLITS)
     assert (len(train), len(val)) == (6, 3)
     assert train.labels.dtype == np.int64
     assert [*train.labels, *val.labels] == LABELS
     for k in range(6):
-        assert np.array_equal(train.image(k), IMAGES[k])
-    assert np.array_equal(val.image(2), IMAGES[8])
+        assert np.array_equal(train.image(k), images[k])
+    assert np.array_equal(val.image(2), images[8])
     assert not train.image(0).flags.writeable
     for outside in (-1, 6):
         with pytest.raises(IndexError):
@@ -105,15 +130,16 @@ def obvious_crops(images: NDArray[np.uint8], tops: list[int], lefts: list[int], 
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), size=st.sampled_from([1, 67, 224, 256]))
-def test_crops_are_those_of_plain_indexing(finished: Path, data: st.DataObject, size: int) -> None:
+def test_crops_are_those_of_plain_indexing(finished: Path, compressed: Path, data: st.DataObject, size: int) -> None:
+    encoding = data.draw(st.sampled_from(["raw", "jpeg"]))
     n = data.draw(st.integers(1, 8))
     indices, tops, lefts, flips = (data.draw(st.lists(values, min_size=n, max_size=n)) for values in (
         st.integers(0, 5), st.integers(0, SIDE - size), st.integers(0, SIDE - size), st.booleans()))
     out = np.full((n, size, size, 3), 7, np.uint8)
-    crops = Store(finished).split("train").gather_crops(
+    crops = Store({"raw": finished, "jpeg": compressed}[encoding]).split("train").gather_crops(
         np.array(indices), np.array(tops), np.array(lefts), np.array(flips), size, out)
     assert crops is out
-    assert np.array_equal(crops, obvious_crops(IMAGES[indices], tops, lefts, flips, size))
+    assert np.array_equal(crops, obvious_crops(READ[encoding][indices], tops, lefts, flips, size))
 
 
 def test_crops_without_out_and_out_of_range(finished: Path) -> None:
@@ -168,8 +194,8 @@ def test_other_digests_and_formats_are_noticed(copy: Path) -> None:
     change_description(copy, pixels_digest="0" * 64)
     with pytest.raises(UserError, match=r"store\.json: damaged: pixels_digest"):
         Store(copy).verify()
-    change_description(copy, format=2)
-    with pytest.raises(UserError, match=r"store\.json: format 2, but this program reads format 1"):
+    change_description(copy, format=3)
+    with pytest.raises(UserError, match=r"store\.json: format 3, but this program reads formats 1, 2"):
         Store(copy)
     change_description(copy, format=1, shards={})
     with pytest.raises(UserError, match=r"store\.json: damaged: KeyError"):
@@ -225,3 +251,72 @@ def test_the_digest_of_shards_depends_on_split_and_order() -> None:
     digests = [digest_of_shards({"train": train, "val": val}) for train, val in (
         (["a", "b"], ["c"]), (["b", "a"], ["c"]), (["a"], ["b", "c"]), (["a", "b", "c"], []), (["ab"], ["c"]))]
     assert len(set(digests)) == len(digests)
+
+
+# What stores of JPEGs have of their own.
+
+def test_a_jpeg_shard_is_jpegs_end_to_end_whose_places_are_in_the_index(compressed: Path) -> None:
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(compressed / INDEX).to_pylist()
+    for k, row in enumerate(rows):
+        content = (compressed / shard_file(row["split"], row["shard"], "jpeg")).read_bytes()
+        assert content[row["offset"]: row["offset"] + row["size"]] == jpeg_of(IMAGES[k]).getvalue()
+        last = k + 1 == len(rows) or rows[k + 1]["row"] == 0
+        assert (row["offset"] + row["size"] == len(content)) == last
+    assert not list(compressed.glob("*.npy"))
+
+
+@pytest.mark.parametrize("shard", [shard_file(split, number, "jpeg") for split, number, _ in PLAN])
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
+def test_one_flipped_bit_of_a_jpeg_is_noticed(jpegs: Path, shard: str, part: float) -> None:
+    Store(jpegs).verify()
+    content = bytearray((jpegs / shard).read_bytes())
+    content[int(part * len(content))] ^= 1
+    (jpegs / shard).write_bytes(content)
+    with pytest.raises(UserError, match=f"{shard}: damaged: (its pixels or labels|image . *: )"):
+        Store(jpegs).verify()
+
+
+def test_a_jpeg_that_cannot_be_decoded_or_is_of_another_size_is_named(jpegs: Path) -> None:
+    shard = jpegs / "train-00002.jpegs"
+    size = shard.stat().st_size
+    shard.write_bytes(bytes(size))
+    with pytest.raises(UserError, match=r"train-00002\.jpegs: damaged: image 0: broken data"):
+        Store(jpegs).split("train").image(3)
+    small = jpeg_of(IMAGES[0, :8, :8]).getvalue()
+    shard.write_bytes(small.ljust(size, b"\0"))
+    with pytest.raises(UserError, match=r"train-00002\.jpegs: damaged: image 0 is \[8, 8, 3\], not \[256, 256, 3\]"):
+        Store(jpegs).split("train").image(3)
+    shard.write_bytes(bytes(size - 1))
+    with pytest.raises(UserError, match=r"train-00002\.jpegs: damaged: \d+ bytes are too few for 1 images"):
+        Store(jpegs)
+
+
+def made_elsewhere(folder: Path, **values: str) -> Store:
+    change_description(folder, decoder=decoder() | values)
+    return Store(folder)
+
+
+def test_jpegs_that_decode_to_other_pixels_here_are_refused(jpegs: Path) -> None:
+    with pytest.raises(UserError, match=r"its JPEGs were written by .*jpeg 0123.* and decode to other pixels with .*; "
+                                        r"make the store again .* store\.encoding: raw"):
+        made_elsewhere(jpegs, jpeg="0123")
+
+
+def test_raw_pixels_are_the_same_everywhere_but_another_resampler_is_told(copy: Path, jpegs: Path) -> None:
+    assert Store(copy).other_decoder() is None
+    for folder in (copy, jpegs):
+        told = made_elsewhere(folder, library="Pillow 1.0", fingerprint="0123").other_decoder()
+        assert told is not None
+        assert "was prepared by Pillow 1.0, libjpeg" in told
+        assert "fingerprint 0123" in told
+        assert f"here is {decoder()['library']}" in told
+    made_elsewhere(copy, jpeg="0123")
+
+
+def test_threads_read_a_split_side_by_side(compressed: Path) -> None:
+    train = Store(compressed).split("train")
+    with ThreadPoolExecutor(4) as threads:
+        for k, image in zip(list(range(6)) * 3, threads.map(train.image, list(range(6)) * 3), strict=True):
+            assert np.array_equal(image, READ["jpeg"][k])

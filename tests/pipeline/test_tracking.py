@@ -95,7 +95,7 @@ def test_a_preparation_stage_is_a_run(here: Path) -> None:
     assert run.data.tags["code_digest"] == environment.code_digest()
     assert run.data.tags["lock_digest"] == "l" * 64
     assert "code_changed" not in run.data.tags
-    assert run.data.params == flat(READ, ("dataset", "resize"))
+    assert run.data.params == flat(READ, ("dataset", "resize", "store"))
     assert Path(here / "mlflow.db").exists()
     held = artifacts(run)
     assert json.loads(held["environment.json"])["cpu"] == "x"

@@ -1,0 +1,170 @@
+"""A shard of the image store: up to 1,024 images in one file, in either of two encodings.
+
+    raw   train-00000.npy    uint8 [n, 256, 256, 3], RGB, mapped into memory
+    jpeg  train-00000.jpegs  n JPEGs of quality 95, end to end, mapped too, and decoded when they are asked for; where
+                             each one lies is in the store's index. A sixth of the bytes; 2012 kept its batches so
+
+`shard_written` yields a writer, `open_shard` the images. What is lossy is lost in the writer: its `add` gives back the
+pixels that will be read, and the digest is of those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.files import written_whole
+from pipeline.images import SIDE, Undecodable, decode_stored, encode_stored
+
+Encoding = Literal["raw", "jpeg"]
+SUFFIX: dict[Encoding, str] = {"raw": ".npy", "jpeg": ".jpegs"}
+Place = tuple[int, int]  # of a JPEG in its shard: the offset of its first byte, and how many there are
+
+
+def shard_file(split: str, number: int, encoding: Encoding = "raw") -> str:
+    return f"{split}-{number:05}{SUFFIX[encoding]}"
+
+
+class ShardDigest:
+    """The sha256 over a shard's labels and pixels, image by image."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, image: NDArray[np.uint8], label: int) -> None:
+        self._sha256.update(label.to_bytes(8, "little"))
+        self._sha256.update(np.ascontiguousarray(image).data)
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+class ShardWriter:
+    """Writes images one after another, so that no shard is ever held in memory.
+
+    Attributes:
+        count: of the images so far.
+        digest: of their labels and pixels, as they will be read.
+        place: of the last image, in a JPEG shard; else None.
+    """
+
+    def __init__(self, stream: IO[bytes], side: int = SIDE, encoding: Encoding = "raw") -> None:
+        self.count, self._side, self._encoding = 0, side, encoding
+        self.digest = ShardDigest()
+        self.place: Place | None = None
+        self._stream = stream
+        self._header()
+
+    def add(self, image: NDArray[np.uint8], label: int) -> NDArray[np.uint8]:
+        """Takes a uint8 [side, side, 3], and returns it as it will be read."""
+        assert image.shape == (self._side, self._side, 3), image.shape
+        assert image.dtype == np.uint8, image.dtype
+        if self._encoding == "jpeg":
+            content = encode_stored(image)
+            self.place = (self._stream.tell(), len(content))
+            image = decode_stored(content)
+            self._stream.write(content)
+        else:
+            self._stream.write(np.ascontiguousarray(image).data)
+        self.digest.add(image, label)
+        self.count += 1
+        return image
+
+    def finish(self) -> None:
+        self._stream.seek(0)
+        self._header()  # numpy pads it, so that a longer count takes no more room
+        self._stream.seek(0, 2)
+
+    def _header(self) -> None:
+        if self._encoding == "raw":
+            shape = (self.count, self._side, self._side, 3)
+            np.lib.format.write_array_header_1_0(
+                self._stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+@contextmanager
+def shard_written(file: Path, side: int = SIDE, encoding: Encoding = "raw") -> Iterator[ShardWriter]:
+    """A writer to a file that appears, whole, when the block ends well."""
+    with written_whole(file) as stream:
+        writer = ShardWriter(stream, side, encoding)
+        yield writer
+        writer.finish()
+
+
+class Images(Protocol):
+    """A shard's images, by their row: uint8 [side, side, 3], RGB, read-only. Any thread may ask."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]: ...
+
+
+class JpegImages:
+    """Decodes an image when it is asked for. Python's lock is released meanwhile, so threads decode side by side."""
+
+    def __init__(self, file: Path, places: NDArray[np.int64], side: int) -> None:
+        self._file, self._places, self._side = file, places, side
+        with file.open("rb") as stream:
+            self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        offset, size = self._places[row].tolist()
+        try:
+            image = decode_stored(self._bytes[offset: offset + size])
+        except Undecodable as reason:
+            raise damaged(self._file, f"image {row}: {reason}") from None
+        if image.shape != (self._side, self._side, 3):
+            raise damaged(self._file, f"image {row} is {list(image.shape)}, not {[self._side, self._side, 3]}")
+        return image
+
+
+def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> Images:
+    """A shard's images: those at `places` (int64 [n, 2]) of a JPEG shard, or, without `places`, the rows of a raw one.
+
+    Raises:
+        UserError: the file is missing or something else. Of a JPEG shard only its size is looked at here.
+    """
+    check_size(file, length, side, places)
+    if places is not None:
+        return JpegImages(file, places, side)
+    try:
+        mapped = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(file, str(error)) from None
+    if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
+        raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, side, side, 3]} belongs")
+    return np.asarray(mapped)  # without memmap's own indexing, which is slow
+
+
+def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> None:
+    """Enough to notice a missing or truncated shard at once, even among thousands."""
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise damaged(file, str(error.strerror)) from None
+    needed = length * side * side * 3 if places is None else int(places[-1].sum())
+    if size < needed:
+        raise damaged(file, f"{size} bytes are too few for {length} images")
+
+
+def digest_of_images(images: Images, labels: Sequence[int]) -> str:
+    """What `ShardWriter.digest` was when it wrote them."""
+    digest = ShardDigest()
+    for row, label in enumerate(labels):
+        digest.add(images[row], int(label))
+    return digest.hexdigest()
+
+
+def damaged(file: Path, what: str) -> UserError:
+    return UserError(f"{file}: damaged: {what}; get the store again with `dvc pull`, or make it with `alexnet resize`")
