@@ -25,7 +25,9 @@ STAGES = {
 }
 # Options of single stages: shorthand for `--set execution.KEY=VALUE`, with help where it belongs.
 EXECUTION_OPTIONS = {
-    "resize": [click.option("--workers", help="Worker processes: a number or auto.")],
+    "resize": [click.option("--workers", help="Worker processes: a number or auto."),
+               click.option("--scheduler", metavar="ADDRESS",
+                            help="A Dask cluster whose workers do it instead, as tcp://node1:8786.")],
     "train": [click.option("--placement", help="one process with both columns, two (one column each), or auto."),
               click.option("--device", help="cpu, cuda or auto."),
               click.option("--threads", help="Threads of each training process."),

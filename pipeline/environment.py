@@ -149,14 +149,16 @@ def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None)
 
 
 def _decoder() -> dict[str, str]:
-    """Pixels differ between builds of Pillow and between JPEG libraries."""
+    """Pixels differ between builds of Pillow and between JPEG libraries: their versions, and the pixels they make."""
     from PIL import features
+
+    from pipeline.images import decoder
 
     simd = _version("pillow-simd")
     turbo = features.version_feature("libjpeg_turbo")
     return {"pillow": f"pillow-simd {simd}" if simd else f"Pillow {_version('pillow')}",
             "libjpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version_codec('jpg')}",
-            "zlib": str(features.version_codec("zlib"))}
+            "zlib": str(features.version_codec("zlib")), "pixels": decoder()["fingerprint"]}
 
 
 def _lock() -> dict[str, str]:

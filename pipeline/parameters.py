@@ -90,6 +90,7 @@ class ExecutionSection(Section):
     replicas: int = Field(ge=1, le=1024)
     threads: int = Field(ge=1, le=1024)
     workers: Annotated[int | Literal["auto"], PlainValidator(_workers)]
+    scheduler: str | None
     checkpoint_every: int = Field(ge=1)
     deterministic: bool
 

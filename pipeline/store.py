@@ -272,6 +272,15 @@ class Split:
         return None if self._places is None else self._places[self._starts[shard]: self._starts[shard + 1]]
 
 
+def prepared_by(path: Path) -> dict[str, str]:
+    """Of a store, for a run's record: store_encoding, and store_decoder as `told` tells it."""
+    description = read_json(path / DESCRIPTION, "resize")
+    try:
+        return {"store_encoding": description.get("encoding", "raw"), "store_decoder": told(description["decoder"])}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(path / DESCRIPTION, f"{type(error).__name__}: {error}") from None
+
+
 def told(made_by: Mapping[str, str]) -> str:
     """A decoder, as a person reads it."""
     return ", ".join(f"{name} {value}" if name != "library" else value for name, value in made_by.items())

@@ -188,6 +188,8 @@ class _Run:
                     self.settings.batch, self.settings.micro_batches)
         network = network_of(parameters, store, parameters.execution.placement == "two", device)
         self.place = network.place
+        if self.place.first and (told := store.other_decoder()):
+            say(f"train: {told}")
         if self.settings.start_from:
             self._start_from(network, Path(self.settings.start_from))
         self.training = Training(network, parameters.the_recipe(), plan, torch.from_numpy(split.labels), statistics(),

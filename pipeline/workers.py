@@ -1,4 +1,8 @@
-"""Worker processes that end when the work does, when it fails, on Ctrl-C, and when the main process is killed."""
+"""Executors: worker processes here, or a Dask cluster's workers on other machines.
+
+The processes end when the work does, when it fails, on Ctrl-C, and when the main process is killed. The cluster is the
+user's: it is there before and stays after.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from pipeline.errors import UserError
+from pipeline.progress import say
+
+SECONDS_TO_ANSWER = 10
 
 
 @contextlib.contextmanager
@@ -38,6 +45,38 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
         raise
     finally:
         executor.shutdown()
+
+
+@contextlib.contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """An executor of the Dask cluster whose scheduler is at this address, as in tcp://node1:8786.
+
+    A task whose worker dies is given to another one; one at which three workers died fails.
+
+    Raises:
+        UserError: Dask is not installed, no scheduler answers; or a task has failed with three workers.
+    """
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError:
+        raise UserError("execution.scheduler needs Dask; install it with: pip install distributed") from None
+    try:
+        client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"execution.scheduler: {address}: no Dask scheduler answers ({error}); start one with "
+                        "`dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`") from None
+    with client:
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        say(f"workers: {workers} of the Dask cluster {address}" if workers else
+            f"workers: none yet; waiting for a `dask worker {address} --nthreads 1`")
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor
+        except KilledWorker as error:
+            raise UserError(f"three workers died at the same task, perhaps for lack of memory ({error.task}); the same "
+                            "command goes on from what is finished") from None
+        finally:
+            executor.shutdown(wait=False)  # whatever is still under way is of no more use
 
 
 def _worker_starts() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.parameters import DatasetSection
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Entry:
     """One picture, wherever it lies.
 

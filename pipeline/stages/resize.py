@@ -11,21 +11,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
+import itertools
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Executor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline import sources
+from pipeline import environment, sources
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import read_json, write_json
 from pipeline.images import SIDE, Undecodable, decode, decoder
 from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import Parameters, ResizeSection
@@ -42,8 +45,12 @@ from pipeline.store import (
     StoredShard,
     places_of,
     publish_description,
+    told,
 )
-from pipeline.workers import process_pool
+from pipeline.workers import cluster, process_pool
+
+DECODER = "decoder.json"  # in the work folder: who makes its shards
+IN_FLIGHT = 512  # shards handed to the executor at a time: more than any cluster's workers, and some 50 MB
 
 
 def run(parameters: Parameters) -> dict[str, Any]:
@@ -54,7 +61,9 @@ def run(parameters: Parameters) -> dict[str, Any]:
     """
     catalogue = sources.catalogue(parameters.dataset)
     listing = hashlib.sha256(LISTING.read_bytes()).hexdigest()
-    with process_pool(parameters.execution.workers) as executor:
+    execution = parameters.execution
+    workers = cluster(execution.scheduler) if execution.scheduler else process_pool(execution.workers)
+    with workers as executor:
         return resize(catalogue, listing, parameters.resize, executor, WORK / "resize", STORE,
                       parameters.store.encoding)
 
@@ -67,8 +76,9 @@ def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor
     key = _key(catalogue, listing, settings, encoding, made_by)
     with _locked(work):
         folder = work / key
-        shards = [Shard(split, number, tuple(entries), str(folder), made_by["fingerprint"], settings.side,
-                        encoding)
+        _told_of_other_work(folder, made_by)
+        shards = [Shard(split, number, tuple(entries), str(folder.absolute()), os.getcwd(), made_by["fingerprint"],
+                        environment.code_digest(), settings.side, encoding)
                   for split, entries in _in_stored_order(catalogue, settings.order_seed).items()
                   for number, entries in enumerate(_chunks(entries))]
         try:
@@ -119,13 +129,20 @@ def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: 
 
 @dataclass(frozen=True)
 class Shard:
-    """What a worker needs to make a shard. `fingerprint`: of the decoder that all workers must have."""
+    """What a worker needs to make a shard.
+
+    Attributes:
+        folder: the work folder, and `root`, what the entries' files are relative to: the same on all machines.
+        fingerprint: of the decoder that all workers must have; `code`: the digest of the code that they must run.
+    """
 
     split: str
     number: int
     entries: tuple[Entry, ...]
     folder: str
+    root: str
     fingerprint: str
+    code: str
     side: int = SIDE
     encoding: Encoding = "raw"
 
@@ -151,14 +168,18 @@ def make_shard(shard: Shard) -> list[Quarantined]:
     processor's cache; a worker's memory does not grow with the shard.
     """
     if decoder()["fingerprint"] != shard.fingerprint:
-        raise UserError(f"a worker decodes with {decoder()}, whose pixels differ from those of the decoder "
-                        f"{shard.fingerprint} in the main process; install the same Pillow and libjpeg everywhere")
+        raise UserError(f"a worker on {platform.node()} decodes with {told(decoder())}, whose pixels differ from those "
+                        f"of the decoder {shard.fingerprint} in the main process; install the same Pillow and libjpeg "
+                        "everywhere")
+    if _code_here() != shard.code:
+        raise UserError(f"a worker on {platform.node()} runs other code than the main process; install the same "
+                        "everywhere and start the workers again")
     rows: list[Row] = []
     quarantined: list[Quarantined] = []
     accumulator = Accumulator(shard.side)
     with shard_written(shard.pixels, shard.side, shard.encoding) as writer:
         for entry in shard.entries:
-            content = sources.read(entry)
+            content = sources.read(replace(entry, file=Path(shard.root, entry.file)))
             sha256 = hashlib.sha256(content).hexdigest()
             try:
                 image = decode(content, shard.side)
@@ -175,6 +196,12 @@ def make_shard(shard: Shard) -> list[Quarantined]:
     write_json(shard.record, {"sha256": writer.digest.hexdigest(), "rows": [asdict(row) for row in rows],
                               "quarantined": [asdict(one) for one in quarantined]})
     return quarantined
+
+
+@functools.cache
+def _code_here() -> str:
+    """Taken once in each worker, soon after its code was loaded: a worker of a cluster may live for long."""
+    return environment.code_digest()
 
 
 def finished_shard(shard: Shard) -> list[Quarantined] | None:
@@ -206,7 +233,8 @@ def _make(shards: list[Shard], folder: Path, max_quarantined: int, executor: Exe
     """Every shard finished; returns the quarantine list, in stored order."""
     found: dict[int, list[Quarantined]] = {}  # by the position of the shard
     recorded = [k for k, shard in enumerate(shards) if shard.record.exists()]
-    for k, quarantined in zip(recorded, executor.map(finished_shard, [shards[k] for k in recorded]), strict=True):
+    recorded_shards = [replace(shards[k], entries=()) for k in recorded]  # all at once: they should be small
+    for k, quarantined in zip(recorded, executor.map(finished_shard, recorded_shards), strict=True):
         if quarantined is not None:
             found[k] = quarantined
     total, done = (sum(len(shards[k].entries) for k in some) for some in (range(len(shards)), found))
@@ -214,14 +242,29 @@ def _make(shards: list[Shard], folder: Path, max_quarantined: int, executor: Exe
         say(f"resize: {done} images of {len(found)} shards are done already, in {folder}")
     _assert_room(folder, total - done, shards[0].side if shards else SIDE)
     _check_quarantine(found, max_quarantined)
-    futures = {executor.submit(make_shard, shard): k for k, shard in enumerate(shards) if k not in found}
+    waiting = (k for k in range(len(shards)) if k not in found)
+    futures: dict[Future[list[Quarantined]], int] = {}
     with progress("resize", total, "images", done) as advance:
-        for future in as_completed(futures):
-            k = futures[future]
-            found[k] = future.result()
-            advance(len(shards[k].entries))
+        while len(found) < len(shards):
+            for k in itertools.islice(waiting, IN_FLIGHT - len(futures)):
+                futures[executor.submit(make_shard, shards[k])] = k
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                k = futures.pop(future)
+                found[k] = future.result()
+                advance(len(shards[k].entries))
             _check_quarantine(found, max_quarantined)
     return [one for k in range(len(shards)) for one in found[k]]
+
+
+def _told_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
+    """Half-finished work of another decoder is not gone on with: a store has the pixels of one. That is told."""
+    for file in folder.parent.glob(f"*/{DECODER}"):
+        with contextlib.suppress(UserError):  # cut off by a kill
+            other = read_json(file, "resize")
+            if file.parent != folder and other != made_by:
+                say(f"resize: the unfinished work in {file.parent} is of {told(other)}, and is not taken up with "
+                    f"{told(made_by)}; it will be removed when this is done")
+    write_json(folder / DECODER, made_by)
 
 
 def _assert_room(folder: Path, images: int, side: int) -> None:

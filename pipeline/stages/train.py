@@ -27,6 +27,7 @@ from pipeline.parameters import ExecutionSection, Parameters
 from pipeline.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
 from pipeline.processes import run_to_the_end
 from pipeline.progress import say
+from pipeline.store import prepared_by
 
 ARTIFACTS = (WEIGHTS, TRACE, LEARNING)
 FINISHED = "model.safetensors"  # in a run's folder: nothing is left to train
@@ -72,12 +73,14 @@ def launched() -> bool:
 
 
 def facts(parameters: Parameters) -> dict[str, str]:
-    """What the record says of where and how the run is executed, with nothing left to `auto`; and of its start."""
+    """What the record says of where and how the run is executed, with nothing left to `auto`; of its start; of who
+    prepared its images, which need not have been the library that is here now."""
     execution = settled(parameters).execution
     start = _start_digest(parameters)
     return {"placement": execution.placement, "replicas": str(execution.replicas),
             "processes": str(processes_of(execution)), "device": execution.device, "threads": str(execution.threads),
-            "deterministic": json.dumps(execution.deterministic), **({"start_from_digest": start} if start else {})}
+            "deterministic": json.dumps(execution.deterministic), **({"start_from_digest": start} if start else {}),
+            **prepared_by(STORE)}
 
 
 def settled(parameters: Parameters) -> Parameters:

@@ -1,5 +1,6 @@
 """The store does not depend on how it was made: workers, kills, places; and odd files are told, not lost."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -8,9 +9,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.environment import code_digest
 from pipeline.errors import UserError
-from pipeline.images import decode
+from pipeline.images import decode, decoder
 from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import ResizeSection
 from pipeline.shards import Encoding
@@ -240,6 +244,28 @@ class Counting(ThreadPoolExecutor):
         return stage.make_shard(shard)
 
 
+class Slow(ThreadPoolExecutor):
+    """One thread, and `most`: how many tasks it had been given and not finished at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.most = self._given = 0
+        self._lock = threading.Lock()
+
+    def submit(self, task: Any, *arguments: Any) -> Any:  # type: ignore[override]
+        with self._lock:
+            self._given += 1
+            self.most = max(self.most, self._given)
+        return super().submit(self._slowly, task, *arguments)
+
+    def _slowly(self, task: Any, *arguments: Any) -> Any:
+        time.sleep(0.02)
+        result = task(*arguments)
+        with self._lock:
+            self._given -= 1
+        return result
+
+
 def stopped_after(shards: int, catalogue: Catalogue, folder: Path, encoding: Encoding = "raw") -> None:
     with Counting(shards) as executor, pytest.raises(RuntimeError, match="stopped"):
         make(catalogue, folder, executor, encoding=encoding)
@@ -283,9 +309,52 @@ def test_work_of_other_files_is_not_taken_up_but_removed(catalogue: Catalogue, t
 
 
 def test_another_decoder_among_the_workers_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
-    shard = stage.Shard("train", 0, tuple(catalogue.train[:2]), str(tmp_path), "0" * 16)
+    shard = stage.Shard("train", 0, tuple(catalogue.train[:2]), str(tmp_path), "/", decoder()["fingerprint"],
+                        code_digest())
+    assert stage.make_shard(shard) == []
     with pytest.raises(UserError, match="install the same Pillow and libjpeg everywhere"):
-        stage.make_shard(shard)
+        stage.make_shard(replace(shard, fingerprint="0" * 16))
+    with pytest.raises(UserError, match="runs other code than the main process"):
+        stage.make_shard(replace(shard, code="0" * 64))
+
+
+def test_unfinished_work_of_another_decoder_is_told_and_not_taken_up(
+        catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(stage, "decoder", lambda: decoder() | {"library": "Pillow 1.0"})
+        stopped_after(2, catalogue, tmp_path)
+    assert "not taken up" not in capsys.readouterr().err
+    with Counting() as executor:
+        make(catalogue, tmp_path, executor)
+    assert "is of Pillow 1.0, libjpeg" in (said := capsys.readouterr().err)
+    assert f"is not taken up with {decoder()['library']}" in said
+    assert len(executor.made) == SHARDS
+    assert Store(tmp_path / "data/store").decoder == decoder()
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock"]
+
+
+def test_a_relative_source_is_found_wherever_a_worker_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                         thread: Executor) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = write_pictures(Path())
+    assert pictures.val[0].file == Path("archive")
+
+    def elsewhere(shard: stage.Shard) -> Any:
+        with contextlib.chdir("/"):
+            return make_shard(shard)
+
+    make_shard = stage.make_shard
+    monkeypatch.setattr(stage, "make_shard", elsewhere)
+    assert stage.resize(pictures, "a", settings(7, 2), thread, Path("work"), Path("store"))["images"] == TRAIN + VAL - 2
+
+
+def test_a_bounded_number_of_shards_is_in_flight(catalogue: Catalogue, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "IN_FLIGHT", 3)
+    with Slow() as executor:
+        make(catalogue, tmp_path, executor)
+    assert executor.most == 3
 
 
 def test_only_one_run_at_a_time(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
