@@ -71,14 +71,19 @@ def parameter_options(command: Any) -> Any:
 
 
 def _add_stage(name: str, summary: str) -> None:
-    def command(file: Path, overrides: tuple[str, ...], **execution: str | None) -> None:
-        from pipeline import parameters, stage
+    def command(file: Path, overrides: tuple[str, ...], verify: bool = False, **execution: str | None) -> None:
+        from pipeline import parameters, recomputation, stage
 
+        if verify:
+            return {"mean": recomputation.verify_mean, "pca": recomputation.verify_pca}[name]()
         more = [f"execution.{key}={value}" for key, value in execution.items() if value is not None]
         stage.run(name, parameters.load(file, [*overrides, *more]))
 
     command.__doc__ = summary
     command = parameter_options(command)
+    if name in ("mean", "pca"):
+        command = click.option("--verify", is_flag=True, help="Make nothing: check what is there against every stored "
+                                                              "pixel, slowly and by other means.")(command)
     for option in EXECUTION_OPTIONS.get(name, []):
         command = option(command)
     main.command(name)(command)

@@ -14,10 +14,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,8 @@ from pipeline.parameters import ResizeSection
 from pipeline.shards import Encoding
 from pipeline.sources import Catalogue, Class, Entry
 from pipeline.stages import resize as stage
+from pipeline.stages.mean import mean_image
+from pipeline.stages.pca import covariance
 from pipeline.store import MOMENTS, QUARANTINE, Store
 from pipeline.workers import process_pool
 
@@ -205,6 +209,36 @@ def test_a_shard_without_a_decodable_image(tmp_path: Path, thread: Executor) -> 
     store.verify()
     assert sorted(name for name in contents(tmp_path) if name.startswith("val")) == ["val-00001.npy", "val-00002.npy"]
     assert store.split("val").labels.tolist() == [entry.label for entry in good.val]
+
+
+def big_integers(catalogue: Catalogue) -> tuple[list[list[list[float]]], list[list[float]]]:
+    """The mean image and the covariance of colours, each number rounded once, in Python's integers alone."""
+    images = [decode(entry.file.read_bytes()[entry.offset: entry.offset + entry.size], 32).tolist()
+              for entry in catalogue.train if entry.name not in UNDECODABLE]
+    mean = [[[float(np.float32(sum(image[y][x][c] for image in images) / len(images))) for c in range(3)]
+             for x in range(32)] for y in range(32)]
+    pixels = [pixel for image in images for row in image for pixel in row]
+    n, sums = len(pixels), [sum(pixel[c] for pixel in pixels) for c in range(3)]
+    return mean, [[float(Fraction(sum(p[i] * p[j] for p in pixels), n) - Fraction(sums[i] * sums[j], n * n))
+                   for j in range(3)] for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def exact(catalogue: Catalogue) -> tuple[list[list[list[float]]], list[list[float]]]:
+    return big_integers(catalogue)
+
+
+@hypothesis.settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), shard=st.integers(1, 25), workers=st.integers(1, 3))
+def test_mean_and_covariance_of_any_order_sharding_and_workers_are_the_big_integers(
+        catalogue: Catalogue, exact: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, shard: int,
+        workers: int) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(workers) as executor:
+        patch.setattr(stage, "SHARD_IMAGES", shard)
+        stage.resize(catalogue, "a", settings(seed, 2, side=32), executor, folder / "work", folder / "store")
+    moments = Moments.load(folder / "store" / MOMENTS)
+    assert (mean_image(moments).tolist(), covariance(moments)) == exact
 
 
 @given(names=st.lists(st.text("abc", min_size=1, max_size=6), unique=True, max_size=40), data=st.data(),
