@@ -61,14 +61,17 @@ def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
 
 
 def _rgb(content: bytes) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-    if image.width * image.height > PIXEL_LIMIT:  # before anything is decompressed
+    file = Image.open(io.BytesIO(content), formats=FORMATS)
+    if file.width * file.height > PIXEL_LIMIT:  # before anything is decompressed
         raise Undecodable(f"more than {PIXEL_LIMIT} pixels")
+    file.decodermaxblock = len(content)  # all at once, not in blocks of 64 KB that are joined again
+    file.load()
+    image: Image.Image = file
     if image.mode.startswith("I"):
         image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise Undecodable("floating-point pixels")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, float, float]:

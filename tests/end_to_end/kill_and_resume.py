@@ -1,12 +1,13 @@
 """Kills `dvc repro` at random instants, lets it go on, and compares all that it leaves with an uninterrupted run.
 
     python -m tests.end_to_end.kill_and_resume --kills 50 --seed 1
+    python -m tests.end_to_end.kill_and_resume --kills 20 --until pca
 
 Each time, in a fresh copy of the project with a tiny sample, `dvc repro` is started, SIGKILL goes to every process of
 it, and `dvc repro` is given again, with nothing cleaned up in between; only where DVC refuses a file of its own that
 the kill cut off does `alexnet mend` come first, and the line says so. The instants are spread over the whole run: one
 at random in each of as many equal parts of it as there are kills. Prints a line for each kill, and exits 1 if anything
-differs or any process outlived its kill.
+differs or any process outlived its kill. `--until pca` kills the preparation alone, of more pictures.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pipeline.progress import progress, say
 from tests.end_to_end.project import Project
 
 WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1, "execution.checkpoint_every": 2}
+PREPARATION = {"dataset.sample.train_images": 6000, "dataset.sample.val_images": 1500, "execution.workers": 2}
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 LOCK = "dvc.lock"
 
@@ -40,7 +42,7 @@ class Kill:
 
     instant: float  # seconds after the start
     stage: str
-    found: str  # of the training: the newest checkpoint; and files that were half written
+    found: str  # finished shards, the newest checkpoint, and files that were half written
     verdict: str
 
     @property
@@ -61,9 +63,9 @@ def difference(reference: dict[str, str], outcome: dict[str, str]) -> str:
     return f"differs: {', '.join(names)}" if names else "identical"
 
 
-def killed(project: Project, seconds: float) -> tuple[str, str] | None:
+def killed(project: Project, until: str, seconds: float) -> tuple[str, str] | None:
     """Start `dvc repro` and kill it then; the stage and the state it was in. None: it had finished."""
-    child = project.start("dvc", "repro")
+    child = project.start("dvc", "repro", until)
     try:
         child.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -80,42 +82,42 @@ def killed(project: Project, seconds: float) -> tuple[str, str] | None:
 
 
 def _found(folder: Path) -> str:
+    shards = len(list(folder.glob("work/resize/*/records/*.json")))
     checkpoints = sorted(folder.glob("work/checkpoints/*/step-*.safetensors"))
     halves = sorted(file.name for file in folder.rglob(".*.part") if ".dvc" not in file.parts)
-    return ", ".join([*(file.stem for file in checkpoints[-1:]), *halves])
+    return ", ".join([*([f"{shards} shards"] if shards else []), *(file.stem for file in checkpoints[-1:]), *halves])
 
 
 def copy(project: Project, folder: Path) -> Project:
     """The same project in another folder."""
     shutil.copytree(project.folder, folder, symlinks=True)
-    twin = Project.__new__(Project)
-    twin.folder = folder
-    return twin
+    return Project.at(folder)
 
 
-def one(base: Project, folder: Path, instant: float, reference: dict[str, str], draw: random.Random) -> Kill:
+def one(base: Project, folder: Path, until: str, instant: float, reference: dict[str, str],
+        draw: random.Random) -> Kill:
     """Kill at the instant, or, if the run has finished by then, at a random one before it; go on; compare."""
     for _ in range(5):
         shutil.rmtree(folder, ignore_errors=True)
         project = copy(base, folder)
-        hit = killed(project, instant)
+        hit = killed(project, until, instant)
         if hit:
             break
         instant = draw.uniform(0.0, instant)
     else:
         return Kill(instant, "none", "", "never killed")
-    status, printed = _repro(project)
+    status, printed = _repro(project, until)
     mended = project.run("alexnet", "mend") if status else ""
     if mended:
-        status, printed = _repro(project)
+        status, printed = _repro(project, until)
     verdict = f"exit status {status}: {printed}" if status else difference(reference, outcome(project))
     if verdict == "identical":
         shutil.rmtree(folder)
     return Kill(instant, hit[0], " ".join([hit[1], *mended.splitlines()]), verdict)
 
 
-def _repro(project: Project) -> tuple[int, str]:
-    child = project.start("dvc", "repro")
+def _repro(project: Project, until: str) -> tuple[int, str]:
+    child = project.start("dvc", "repro", until)
     printed = child.communicate()[0]
     return child.returncode, printed
 
@@ -123,15 +125,16 @@ def _repro(project: Project) -> tuple[int, str]:
 @click.command()
 @click.option("--kills", default=50, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True, help="Of the instants.")
+@click.option("--until", default="report", show_default=True, help="The last stage that is run.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at the same time.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False),
               help="Where the copies go; those that differ stay.  [default: a temporary folder]")
-def main(kills: int, seed: int, jobs: int, folder: Path | None) -> None:
+def main(kills: int, seed: int, until: str, jobs: int, folder: Path | None) -> None:
     """Kill `dvc repro` at random instants; exit 1 if any resumed run differs from the uninterrupted one."""
     os.environ["PYTHONUNBUFFERED"] = "1"  # what was printed before the kill is not lost
     folder = (folder or Path(tempfile.mkdtemp(prefix="alexnet-kills-"))).resolve()
     try:
-        done = _all(folder, kills, seed, jobs)
+        done = _all(folder, until, kills, seed, jobs)
     except BaseException:  # Ctrl-C does not reach the runs, each in a session of its own
         kill_children(os.getpid(), itself=False)
         raise
@@ -144,13 +147,13 @@ def main(kills: int, seed: int, jobs: int, folder: Path | None) -> None:
     sys.exit(int(good != kills))
 
 
-def _all(folder: Path, kills: int, seed: int, jobs: int) -> list[Kill]:
+def _all(folder: Path, until: str, kills: int, seed: int, jobs: int) -> list[Kill]:
     base = Project(folder / "base")
-    base.set(**WORKLOAD)
+    base.set(**WORKLOAD if until in ("train", "evaluate", "report") else PREPARATION)
     draw = random.Random(seed)
     pool = ThreadPoolExecutor(jobs)
     try:
-        references = list(pool.map(lambda k: _uninterrupted(base, folder / f"reference-{k}"), range(jobs)))
+        references = list(pool.map(lambda k: _uninterrupted(base, until, folder / f"reference-{k}"), range(jobs)))
         seconds, reference = max(taken for taken, _ in references), references[0][1]
         assert all(found == reference for _, found in references), "two uninterrupted runs differ"
         say(f"uninterrupted: {seconds:.1f} s, {len(reference)} files")
@@ -158,7 +161,7 @@ def _all(folder: Path, kills: int, seed: int, jobs: int) -> list[Kill]:
         draw.shuffle(instants)
         done: list[Kill] = []
         with progress("kills", kills, "kills") as told:
-            for kill in pool.map(lambda k: one(base, folder / f"kill-{k}", instants[k], reference,
+            for kill in pool.map(lambda k: one(base, folder / f"kill-{k}", until, instants[k], reference,
                                                random.Random(seed * kills + k)), range(kills)):
                 done.append(kill)
                 print(f"{len(done):3} {kill.instant:6.2f} s  {kill.stage:22}  {kill.verdict}  {kill.found}", flush=True)
@@ -168,9 +171,9 @@ def _all(folder: Path, kills: int, seed: int, jobs: int) -> list[Kill]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _uninterrupted(base: Project, folder: Path) -> tuple[float, dict[str, str]]:
+def _uninterrupted(base: Project, until: str, folder: Path) -> tuple[float, dict[str, str]]:
     project, started = copy(base, folder), time.monotonic()
-    project.run("dvc", "repro")
+    project.run("dvc", "repro", until)
     return time.monotonic() - started, outcome(project)
 
 

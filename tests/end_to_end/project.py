@@ -33,6 +33,13 @@ class Project:
         for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "A copy for a test"]):
             self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", *command)
 
+    @classmethod
+    def at(cls, folder: Path) -> Project:
+        """One that is in this folder already."""
+        project = cls.__new__(cls)
+        project.folder = folder
+        return project
+
     @property
     def environment(self) -> dict[str, str]:
         """That of a user in the activated environment, in this copy."""
