@@ -148,7 +148,7 @@ def _from_cache(folder: Path, code: Path, stages: list[str]) -> None:
         shutil.copyfile(code / name, folder / name)
     with written_whole(folder / ".dvc/config") as stream:
         stream.write(f'[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n[cache]\n'
-                     f'    dir = {cache}\n    type = "reflink,hardlink,copy"\n'.encode())
+                     f'    dir = {cache}\n    type = "hardlink,symlink"\n'.encode())
     for stage in stages:
         _remove(folder / PARTS[stage])
         _dvc(folder, "checkout", "--quiet", str(PARTS[stage]))  # if it cannot, the digest will tell
