@@ -10,6 +10,7 @@ files that no decoder can take. Then it runs the real stages there. Archives tha
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -39,13 +40,11 @@ VERIFICATIONS = (("mean", "--verify"), ("pca", "--verify"))
 SECONDS_BETWEEN_LOOKS = 0.1
 # The archives are not the official ones, so the stages are run with these ones' checksums in place of theirs.
 STAGE = """
-import hashlib, pathlib
+import json, pathlib
 from pipeline import cli
 from pipeline.sources import imagenet2012
-def archive(file):
-    with file.open("rb") as stream:
-        return imagenet2012.Archive(file.stat().st_size, hashlib.file_digest(stream, "md5").hexdigest())
-imagenet2012.OFFICIAL = {name: archive(pathlib.Path("archives", name)) for name in imagenet2012.OFFICIAL}
+checksums = json.loads(pathlib.Path("checksums.json").read_text())
+imagenet2012.OFFICIAL = {name: imagenet2012.Archive(*checksums[name]) for name in imagenet2012.OFFICIAL}
 cli.main()
 """
 
@@ -102,9 +101,13 @@ def _oddities(count: int) -> dict[int, str]:
     return {int(k * step): kinds[k * 97 % len(kinds)] for k in range(len(kinds))}
 
 
+def _per_class(count: int) -> int:
+    return count * 19 // 20 // len(CLASSES)
+
+
 def write_archives(folder: Path, pictures: list[bytes], count: int) -> None:
     """The three archives: `count` pictures, of which one in twenty is for validation."""
-    per_class, val = count * 19 // 20 // len(CLASSES), count // 20
+    per_class, val = _per_class(count), count // 20
     odd = _oddities(per_class * len(CLASSES))
 
     def train(label: int) -> Iterator[tuple[str, bytes]]:
@@ -163,30 +166,36 @@ def main(folder: Path, images: tuple[Path, ...], count: int, encoding: str, work
         pictures = [one for source in images for one in pictures_in(source)] or list(drawn())
         say(f"writing the archives of {count} pictures, of {len(pictures)} different ones")
         write_archives(archives, pictures, count)
+    (folder / "checksums.json").write_text(json.dumps({file.name: _checksum(file) for file in archives.iterdir()}))
     _write_parameters(folder, encoding)
+    written = _per_class(count) * len(CLASSES) + count // 20
     rows: list[dict[str, Any]] = []
     for arguments in (*((stage,) for stage in STAGES), *VERIFICATIONS):
         options = ("--workers", workers) if arguments == ("resize",) else ()
         seconds, main_memory, worker_memory = run_stage(folder, *arguments, *options)
-        rows.append({"stage": " ".join(arguments), "seconds": seconds, "images/s": count / seconds,
+        rows.append({"stage": " ".join(arguments), "seconds": seconds, "images/s": written / seconds,
                      "main process, MB": main_memory, "largest worker, MB": worker_memory})
-    per_image = rows[STAGES.index("resize")]["seconds"] / count
+    per_image = rows[STAGES.index("resize")]["seconds"] / written
     store = sum(file.stat().st_size for file in (folder / STORE).iterdir())
     found = read_json(folder / metrics_of("resize"), "resize")
-    _assert_all_there(folder, found, count)
+    _assert_all_there(folder, found, written)
     report(rows, {"images": found["images"], "quarantined": found["quarantined"], "store, GB": store / 1e9,
                   f"hours for ImageNet ({IMAGENET} images), {cores()} cores": per_image * IMAGENET / 3600,
-                  "store for ImageNet, GB": store / count * IMAGENET / 1e9,
+                  "store for ImageNet, GB": store / written * IMAGENET / 1e9,
                   "core-hours for ImageNet-21k": per_image * cores() * IMAGENET_21K / 3600,
-                  "store for ImageNet-21k, TB": store / count * IMAGENET_21K / 1e12}, cores(), as_json)
+                  "store for ImageNet-21k, TB": store / written * IMAGENET_21K / 1e12}, cores(), as_json)
 
 
-def _assert_all_there(folder: Path, metrics: dict[str, Any], count: int) -> None:
+def _assert_all_there(folder: Path, metrics: dict[str, Any], written: int) -> None:
     """Every picture is stored, but for the undecodable ones, which are quarantined with their reason."""
     reasons = sorted(one["reason"] for one in read_json(folder / STORE / "quarantine.json", "resize"))
     assert reasons == sorted(kind for kind in UNDECODABLE for _ in range(ODD[kind][0])), reasons
-    written = count * 19 // 20 // len(CLASSES) * len(CLASSES) + count // 20
     assert metrics["images"] == written - len(reasons), metrics
+
+
+def _checksum(file: Path) -> tuple[int, str]:
+    with file.open("rb") as stream:
+        return file.stat().st_size, hashlib.file_digest(stream, "md5").hexdigest()
 
 
 def _write_parameters(folder: Path, encoding: str) -> None:

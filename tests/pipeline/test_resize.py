@@ -451,11 +451,11 @@ PROGRAM = textwrap.dedent("""
 PROJECT = Path(__file__).parents[2]
 
 
-def many(catalogue: Catalogue) -> Catalogue:
+def many(catalogue: Catalogue, times: int = 15) -> Catalogue:
     """The same pictures under many names, so that there is time to interrupt."""
     return Catalogue(catalogue.classes, [
         Entry(f"{k:04}_{entry.name}", entry.label, entry.file, entry.offset, entry.size)
-        for k in range(15) for entry in catalogue.train], catalogue.val)
+        for k in range(times) for entry in catalogue.train], catalogue.val)
 
 
 def alive_in_group(group: int) -> list[int]:
@@ -500,3 +500,30 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path, stop
     with ThreadPoolExecutor(1) as executor:
         assert metrics == make(catalogue, tmp_path / "whole", executor, allowed=10_000)
     assert contents(stopped) == contents(tmp_path / "whole")
+
+
+MEASURED = textwrap.dedent("""
+    import resource, sys
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+    from pipeline.stages import resize as stage
+    from tests.pipeline.test_resize import many, settings, write_pictures
+
+    folder = Path(sys.argv[1])
+    with ThreadPoolExecutor(1) as executor:
+        pictures = many(write_pictures(folder), int(sys.argv[2]))
+        stage.resize(pictures, "a", settings(7, 10_000), executor, folder / "work", folder / "data/store")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    """)
+
+
+def test_memory_does_not_grow_with_the_images_or_the_shard(tmp_path: Path) -> None:
+    """Main process and worker in one; the shard is one of up to 1,024."""
+    peaks = []
+    for times in (3, 30):
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        peaks.append(int(subprocess.run([sys.executable, "-c", MEASURED, str(folder), str(times)], check=True,
+                                        env=os.environ | {"PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE).stdout))
+    pixels = 27 * TRAIN * 256 * 256 * 3  # those of the additional images: 117 MB
+    assert abs(peaks[1] - peaks[0]) < pixels / 10, peaks
