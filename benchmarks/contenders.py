@@ -36,10 +36,14 @@ def ours() -> One:
 
 def torchvision_pillow(filter_name: str = "BICUBIC") -> One:
     import numpy
+    import PIL
     import torch
     from PIL import Image
 
     from pipeline.vision import transforms
+
+    if ".post" in PIL.__version__:
+        sys.exit(f"PIL {PIL.__version__} is pillow-simd: stock Pillow is not in the side folder")
 
     torch.set_num_threads(1)
     transform = transforms.Compose([transforms.Resize(SIDE, interpolation=getattr(

@@ -147,7 +147,7 @@ def main(images: Path | None, as_json: bool, limit: int, rounds: int, side: Path
             contender = Contender(name, pictures, side.absolute(), cores() if name in IN_TURN else 1)
             stack.callback(contender.close)
             if contender.problem:
-                say(f"left out: {name}: {contender.problem} (in {side}? see benchmarks/requirements.txt)")
+                say(f"left out: {name}: {contender.problem}")
             else:
                 contenders[name] = contender
         rows, ratios = _measured(contenders, count, rounds, Path(folder))

@@ -1,13 +1,14 @@
 """Kills `dvc repro` at random instants, lets it go on, and compares all that it leaves with an uninterrupted run.
 
     python -m tests.end_to_end.kill_and_resume --kills 50 --seed 1
-    python -m tests.end_to_end.kill_and_resume --kills 20 --until pca
+    python -m tests.end_to_end.kill_and_resume --kills 20 --after download --until pca
 
 Each time, in a fresh copy of the project with a tiny sample, `dvc repro` is started, SIGKILL goes to every process of
 it, and `dvc repro` is given again, with nothing cleaned up in between; only where DVC refuses a file of its own that
 the kill cut off does `alexnet mend` come first, and the line says so. The instants are spread over the whole run: one
 at random in each of as many equal parts of it as there are kills. Prints a line for each kill, and exits 1 if anything
-differs or any process outlived its kill. `--until pca` kills the preparation alone, of more pictures.
+differs or any process outlived its kill. `--until pca` kills the preparation alone, of more
+pictures; with `--after download` those are drawn once, before the kills.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pipeline.progress import progress, say
 from tests.end_to_end.project import Project
 
 WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1, "execution.checkpoint_every": 2}
-PREPARATION = {"dataset.sample.train_images": 6000, "dataset.sample.val_images": 1500, "execution.workers": 2}
+PREPARATION = {"dataset.sample.train_images": 2600, "dataset.sample.val_images": 500, "execution.workers": 2}
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 LOCK = "dvc.lock"
 
@@ -126,15 +127,16 @@ def _repro(project: Project, until: str) -> tuple[int, str]:
 @click.option("--kills", default=50, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True, help="Of the instants.")
 @click.option("--until", default="report", show_default=True, help="The last stage that is run.")
+@click.option("--after", help="The last stage that is run before, once for all.  [default: none]")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at the same time.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False),
               help="Where the copies go; those that differ stay.  [default: a temporary folder]")
-def main(kills: int, seed: int, until: str, jobs: int, folder: Path | None) -> None:
+def main(kills: int, seed: int, until: str, after: str | None, jobs: int, folder: Path | None) -> None:
     """Kill `dvc repro` at random instants; exit 1 if any resumed run differs from the uninterrupted one."""
     os.environ["PYTHONUNBUFFERED"] = "1"  # what was printed before the kill is not lost
     folder = (folder or Path(tempfile.mkdtemp(prefix="alexnet-kills-"))).resolve()
     try:
-        done = _all(folder, until, kills, seed, jobs)
+        done = _all(folder, until, after, kills, seed, jobs)
     except BaseException:  # Ctrl-C does not reach the runs, each in a session of its own
         kill_children(os.getpid(), itself=False)
         raise
@@ -147,9 +149,11 @@ def main(kills: int, seed: int, until: str, jobs: int, folder: Path | None) -> N
     sys.exit(int(good != kills))
 
 
-def _all(folder: Path, until: str, kills: int, seed: int, jobs: int) -> list[Kill]:
+def _all(folder: Path, until: str, after: str | None, kills: int, seed: int, jobs: int) -> list[Kill]:
     base = Project(folder / "base")
     base.set(**WORKLOAD if until in ("train", "evaluate", "report") else PREPARATION)
+    if after:
+        base.run("dvc", "repro", after)
     draw = random.Random(seed)
     pool = ThreadPoolExecutor(jobs)
     try:
