@@ -8,6 +8,7 @@ import sqlite3
 
 import pytest
 
+from pipeline.images import decoder
 from tests.end_to_end.project import Project
 
 STAGES = ["download", "resize", "mean", "pca", "train", "evaluate", "report"]
@@ -51,6 +52,8 @@ def test_everything_is_in_mlflow_training_and_evaluation_in_one_run(reproduced: 
     assert metrics["validation_error"] == reproduced.metrics("train")["validation_error"]
     assert tags["weights_digest"] == reproduced.metrics("train")["weights_digest"]
     assert params["train.seed"] == "1"
+    assert (params["store.encoding"], tags["store_encoding"]) == ("raw", "raw")
+    assert f"fingerprint {decoder()['fingerprint']}" in tags["store_decoder"]
 
 
 def test_a_changed_parameter_reruns_what_depends_on_it(reproduced: Project) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline import environment
 from pipeline.environment import ROOT, code_digest, fingerprint, git_state
+from pipeline.images import decoder
 
 
 def test_this_environment_is_sound() -> None:
@@ -46,6 +47,7 @@ def test_the_fingerprint_is_the_same_in_one_place_and_flat() -> None:
     assert {"python", "cpu", "cores", "numpy", "torch", "torch_build", "cpu_capability", "onednn", "pillow", "libjpeg",
             "lock_digest", "gpu"} <= found.keys()
     assert found["pillow"].split()[0] in ("pillow-simd", "Pillow")
+    assert found["pixels"] == decoder()["fingerprint"]
     assert fingerprint(with_torch=False).items() <= found.items()
 
 

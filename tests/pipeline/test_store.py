@@ -29,6 +29,7 @@ from pipeline.store import (
     Store,
     StoredShard,
     digest_of_shards,
+    prepared_by,
     publish_description,
 )
 
@@ -313,6 +314,16 @@ def test_raw_pixels_are_the_same_everywhere_but_another_resampler_is_told(copy: 
         assert "fingerprint 0123" in told
         assert f"here is {decoder()['library']}" in told
     made_elsewhere(copy, jpeg="0123")
+
+
+def test_a_run_is_told_who_prepared_its_store(finished: Path, jpegs: Path) -> None:
+    told = ", ".join(f"{name} {value}" for name, value in decoder().items() if name != "library")
+    told = f"{decoder()['library']}, {told}"
+    assert prepared_by(finished) == {"store_encoding": "raw", "store_decoder": told}
+    assert prepared_by(jpegs) == {"store_encoding": "jpeg", "store_decoder": told}
+    change_description(jpegs, decoder=None)
+    with pytest.raises(UserError, match=r"store\.json: damaged"):
+        prepared_by(jpegs)
 
 
 def test_threads_read_a_split_side_by_side(compressed: Path) -> None:
