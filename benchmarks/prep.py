@@ -5,7 +5,8 @@
 DIR is a folder or a .tar of pictures, of which the JPEGs in RGB or gray count; without it the sample's are drawn. Every
 contender does the same pictures, from memory, in processes of its own, one and then one a core; all take turns. "Per
 core" is by the processor's time of one process, which other work on the machine hardly touches; "all cores" is by the
-clock. Stock Pillow and the others live in a side folder, since a second Pillow cannot be installed beside pillow-simd:
+clock; "were the cores free" goes by the processor's time that a picture takes when all processes run. Stock Pillow and
+the others live in a side folder, since a second Pillow cannot be installed beside pillow-simd:
 
     pip install --no-deps --target work/benchmark -r benchmarks/requirements.txt
 
@@ -206,6 +207,8 @@ def _measured(contenders: dict[str, Contender], count: int, rounds: int,
     for name in IN_TURN:
         if name in contenders and cores() > 1:
             ratios[f"{name}: {cores()} processes / 1"] = ratio(wall[name], wall[f"{name} on all cores"])
+            ratios[f"{name}: {cores()} processes / 1, were the cores free"] = cores() * ratio(
+                used[name], contenders[name].used[3::2])
     if "ours" in quality:
         ratios |= {"PSNR of ours, mean, dB": statistics.mean(quality["ours"]),
                    "PSNR of ours, minimum, dB": min(quality["ours"])}
