@@ -19,6 +19,7 @@ from alexnet.recipe import Recipe
 MARGIN = STORED - CROP  # P §4.1: crops may begin 0 to 32 pixels from the edge
 NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
 GREY_LEVELS = 255.0
+CACHED_IMAGES = 4  # made into input at a time on the CPU
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions:
 
 
 def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor, offsets: Tensor | None) -> Tensor:
-    """float32 [n, 3, 224, 224]: crops less mean, plus colour noise, divided by 1.1 while there is noise (S).
+    """float32 [n, 3, 224, 224], channels last: crops less mean, plus colour noise, divided by 1.1 while there is noise (S).
 
     Args:
         crops: uint8 [n, 224, 224, 3], cropped and flipped.
@@ -94,18 +95,37 @@ def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor, of
         mean: float32 [256, 256, 3]; or other sides, of another net.
         offsets: float32 [n, 3], or None without noise.
     """
-    x = less_mean(crops, _mean_windows(recipe, views, mean, crops.shape[1]))
-    if offsets is not None:
-        x += offsets[:, :, None, None]
-        if recipe.noise_division:
-            x /= 1.0 + NOISE
-    return x
+    divisor = 1.0 + NOISE if recipe.noise_division else None
+    return _centred(crops, _mean_windows(recipe, views, mean, crops.shape[1]), offsets, divisor)
 
 
 def less_mean(crops: Tensor, mean: Tensor) -> Tensor:
-    """uint8 [n, 224, 224, 3] less float32 [224, 224, 3] or [n, 224, 224, 3], as float32 [n, 3, 224, 224]."""
-    return torch.sub(crops.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format),
-                     mean.movedim(-1, -3).contiguous())
+    """uint8 [n, 224, 224, 3] less float32 [224, 224, 3], as float32 [n, 3, 224, 224], channels last."""
+    return _centred(crops, mean[None], None, None)
+
+
+def _centred(crops: Tensor, means: Tensor, offsets: Tensor | None, divisor: float | None) -> Tensor:
+    """(crops - means + offsets) / divisor, a few images at a time, which stay in the processor's cache.
+
+    Args:
+        crops: uint8 [n, side, side, 3].
+        means: float32 [n or 1, side, side, 3].
+        offsets: float32 [n, 3] or None; without them nothing is divided.
+    """
+    n, side = crops.shape[:2]
+    rows = crops.flatten(2)  # [n, side, side * 3]: a row of pixels is long enough for vector instructions, a pixel is not
+    means = means.flatten(2)
+    added = None if offsets is None else offsets.repeat(1, side)[:, None]  # [n, 1, side * 3]
+    x = torch.empty(rows.shape, dtype=torch.float32, device=crops.device)
+    part = CACHED_IMAGES if crops.device.type == "cpu" else max(1, n)
+    for start in range(0, n, part):
+        here = slice(start, start + part)
+        one = x[here].copy_(rows[here]).sub_(means[here] if len(means) > 1 else means)
+        if added is not None:
+            one.add_(added[here])
+            if divisor is not None:
+                one.div_(divisor)
+    return x.view(crops.shape).permute(0, 3, 1, 2)
 
 
 def centre_window(mean: Tensor, crop: int = CROP) -> Tensor:
@@ -116,8 +136,14 @@ def centre_window(mean: Tensor, crop: int = CROP) -> Tensor:
 
 def _mean_windows(recipe: Recipe, views: Views, mean: Tensor, crop: int) -> Tensor:
     if recipe.mean_window == "centre":
-        return centre_window(mean, crop)
-    windows = [mean[top: top + crop, left: left + crop]
-               for top, left in zip(views.tops.tolist(), views.lefts.tolist(), strict=True)]
-    return torch.stack([window.flip(1) if flip else window
-                        for window, flip in zip(windows, views.flips.tolist(), strict=True)])
+        return centre_window(mean, crop)[None]
+    side = len(mean)
+    both = torch.stack([mean, mean.flip(1)])  # a mirrored window is a window of the mirrored mean
+    lefts = torch.where(views.flips == 1, side - crop - views.lefts, views.lefts)
+    offsets = side - crop + 1
+    every = both.as_strided((2, offsets, offsets, crop, crop * 3), (3 * side**2, 3 * side, 3, 3 * side, 1))
+    if mean.device.type == "cpu":  # numpy copies whole rows of a window, and PyTorch single values
+        found = torch.from_numpy(every.numpy()[views.flips.numpy(), views.tops.numpy(), lefts.numpy()])
+    else:
+        found = every[views.flips.to(mean.device), views.tops.to(mean.device), lefts.to(mean.device)]
+    return found.view(-1, crop, crop, 3)

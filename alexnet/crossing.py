@@ -63,26 +63,38 @@ def placement_here(columns: int, split: bool, device: torch.device) -> Placement
     return Placement(columns, mine, rank // processes, world // processes, device)
 
 
-def swap(mine: Tensor, peer: int, like: Tensor | None = None) -> Tensor:
+def swap(mine: Tensor, peer: int, like: Tensor | None = None, group: dist.ProcessGroup | None = None) -> Tensor:
     """Send a tensor to the peer and receive one: of the same shape and type, or of those of `like`."""
-    mine = mine.contiguous()
-    theirs = torch.empty_like(mine if like is None else like, memory_format=torch.contiguous_format)
-    for request in dist.batch_isend_irecv([dist.P2POp(dist.isend, mine, peer), dist.P2POp(dist.irecv, theirs, peer)]):
-        request.wait()
+    theirs = _receiving(mine if like is None else like)
+    _exchange([dist.P2POp(dist.isend, _wire(mine).contiguous(), peer, group),
+               dist.P2POp(dist.irecv, _wire(theirs), peer, group)])
     return theirs
 
 
 def send(tensor: Tensor, peer: int) -> None:
-    for request in dist.batch_isend_irecv([dist.P2POp(dist.isend, tensor.contiguous(), peer)]):
-        request.wait()
+    _exchange([dist.P2POp(dist.isend, _wire(tensor).contiguous(), peer)])
 
 
 def receive(like: Tensor, peer: int) -> Tensor:
     """A tensor of the shape, type and device of `like`, from the peer."""
-    theirs = torch.empty_like(like, memory_format=torch.contiguous_format)
-    for request in dist.batch_isend_irecv([dist.P2POp(dist.irecv, theirs, peer)]):
-        request.wait()
+    theirs = _receiving(like)
+    _exchange([dist.P2POp(dist.irecv, _wire(theirs), peer)])
     return theirs
+
+
+def _exchange(operations: list[dist.P2POp]) -> None:
+    for request in dist.batch_isend_irecv(operations):
+        request.wait()
+
+
+def _wire(tensor: Tensor) -> Tensor:
+    """A view in the order in which a tensor is sent: maps [n, c, h, w] have their channels last, as in memory."""
+    return tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor
+
+
+def _receiving(like: Tensor) -> Tensor:
+    channels_last = torch.channels_last if like.dim() == 4 else torch.contiguous_format
+    return torch.empty_like(like, memory_format=channels_last)
 
 
 def gather(xs: list[Tensor], place: Placement) -> list[Tensor]:
@@ -143,7 +155,7 @@ class _GatherOnFirst(Function):
         if context.column == 0:
             mine, theirs = gradient.chunk(2, dim=1)
             send(theirs, context.peer)
-            return mine.contiguous(), None, None
+            return mine, None, None
         return receive(context.saved_tensors[0], context.peer), None, None
 
 
@@ -178,7 +190,7 @@ class _NeighboursApart(Function):
 
 def _returned(own: Tensor, lent: Tensor, column: int, count: int) -> Tensor:
     """A column's gradient with that of the maps it lent to the other added at the edge where they touch."""
-    own = own.clone(memory_format=torch.contiguous_format)
+    own = own.clone(memory_format=torch.channels_last)
     edge = own[:, -count:] if column == 0 else own[:, :count]
     edge += lent
     return own

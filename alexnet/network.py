@@ -143,6 +143,9 @@ def _learned(table: Architecture, shape: Shape, column: int, seed: int) -> nn.Mo
 class Network(nn.Module):
     """The columns that this process holds, and the forward pass through them.
 
+    Maps are [n, channels, height, width] with the channels last in memory, which is how convolutions, pooling and
+    normalisation are fastest; every convolution sees to it, so that no bit depends on where its input comes from.
+
     Args:
         table: the layers.
         recipe: LRN's divisor and window, dropout's scaling.
@@ -237,6 +240,7 @@ def _apply(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
         # each position has its own weights
         found: Tensor = torch.einsum("nip,poi->nop", patches, weight.flatten(2)) + bias.T
         return torch.unflatten(found, 2, (x.shape[2], x.shape[3]))
+    x = x.contiguous(memory_format=torch.channels_last)
     before, behind = layer.padding
     if before != behind:  # S layer.py: windows may hang over the right and lower edge, where zeros are read
         x, before = F.pad(x, (before, behind, before, behind)), 0

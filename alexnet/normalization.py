@@ -2,13 +2,13 @@
 
 Both divide x by (k + scale * sum of squares in a window) ** 0.75. Their gradients are written out, so that they are
 deterministic on every device (the stock layer's is not on CUDA), keep two tensors instead of six, and run through
-a few images at a time, which then stay in the processor's cache.
+a part at a time that stays in the processor's cache. A pixel's channels lie side by side in memory ("channels last"), as
+the convolutions and the pooling like them best; windows are sums of a zero-padded copy and itself, shifted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import math
 from typing import Any, cast
 
 import torch
@@ -21,12 +21,10 @@ LRN = Lrn()  # P §3.3: n = 5, k = 2, alpha = 1e-4; beta = 0.75
 SPATIAL_SIZE = 5  # S layers-145.cfg cnorm2a: size=5, scale=0.001, pow=0.75; k = 1
 SPATIAL_K = 1.0
 SPATIAL_SCALE = 0.001 / SPATIAL_SIZE**2  # S layer.py NormLayerParser: scale /= size ** 2
-# beta is 0.75 in both: d ** -0.75 is computed as rsqrt(d) * sqrt(rsqrt(d)), several times faster than pow
+# beta is 0.75 in both: with r = rsqrt(d), d ** -0.75 is r * sqrt(r), several times faster than pow
 BETA = 0.75
 
 CACHE_VALUES = 1 << 17  # float32 values handled at a time on the CPU: half a megabyte
-
-Window = Callable[[Tensor, Tensor], None]
 
 
 def lrn(x: Tensor, divisor: str = "window", constants: Lrn = LRN) -> Tensor:
@@ -36,10 +34,12 @@ def lrn(x: Tensor, divisor: str = "window", constants: Lrn = LRN) -> Tensor:
         x: float32 or float64 [n, channels, height, width]; windows are cut off at the first and the last channel.
         divisor: `window` divides alpha by 5, as the source does (and torch.nn.LocalResponseNorm); `none` does not.
         constants: those of the paper, or another net's.
+
+    Returns:
+        The same shape, channels last.
     """
     scale = constants.alpha / constants.size if divisor == "window" else constants.alpha
-    window = partial(channel_sums, size=constants.size)
-    return cast(Tensor, _Normalize.apply(x, window, constants.k, scale))
+    return cast(Tensor, _Normalize.apply(x, _ACROSS_CHANNELS, constants.size, constants.k, scale))
 
 
 def spatial_norm(x: Tensor) -> Tensor:
@@ -47,71 +47,115 @@ def spatial_norm(x: Tensor) -> Tensor:
 
     Args:
         x: float32 or float64 [n, channels, height, width]; outside a map there is nothing to sum.
+
+    Returns:
+        The same shape, channels last.
     """
-    return cast(Tensor, _Normalize.apply(x, pixel_sums, SPATIAL_K, SPATIAL_SCALE))
+    return cast(Tensor, _Normalize.apply(x, _ACROSS_PIXELS, SPATIAL_SIZE, SPATIAL_K, SPATIAL_SCALE))
 
 
-def channel_sums(values: Tensor, sums: Tensor, size: int) -> None:
-    """sums[:, c] = sum of values[:, c - size // 2 : c + size // 2 + 1], both [n, channels, height, width]."""
-    _sliding_sums(values, sums, 1, size)
+_ACROSS_CHANNELS, _ACROSS_PIXELS = (3,), (2, 1)  # of [n, height, width, channels]: the dimensions that windows extend in
 
 
-def pixel_sums(values: Tensor, sums: Tensor) -> None:
-    """sums[..., y, x] = sum of values[..., y - 2 : y + 3, x - 2 : x + 3], all [n, channels, height, width]."""
-    rows = torch.empty_like(values)
-    _sliding_sums(values, rows, 3, SPATIAL_SIZE)
-    _sliding_sums(rows, sums, 2, SPATIAL_SIZE)
+class _Window:
+    """Sums over windows of odd size, of a part of [n, height, width, channels] at a time.
+
+    Args:
+        like: the largest part, [n, height, width, channels].
+        dims: the dimensions that the windows extend in.
+        size: of the windows; they are cut off at the edges.
+    """
+
+    def __init__(self, like: Tensor, dims: tuple[int, ...], size: int) -> None:
+        self.dims, self.size = dims, size
+        self.shape = [length + (size - 1 if dim in dims else 0) for dim, length in enumerate(like.shape)]
+        self.strides = [math.prod(self.shape[dim + 1:]) for dim in range(4)]
+        reach = sum((size - 1) * self.strides[dim] for dim in dims)  # behind the end, where shifted copies begin to lack
+        self.values = like.new_zeros(math.prod(self.shape) + reach)
+
+    def inside(self, count: int) -> Tensor:
+        """Where `count` entries' values belong; what surrounds them stays 0."""
+        return self._view(self.values, count, self.size // 2)
+
+    def sums(self, count: int) -> Tensor:
+        """The windows' sums over what `inside` holds; always added in the same order."""
+        found = self.values
+        for dim in self.dims:
+            found = _sliding_sums(found, self.strides[dim], self.size)
+        return self._view(found, count, 0)
+
+    def _view(self, flat: Tensor, count: int, offset: int) -> Tensor:
+        view = flat[: math.prod(self.shape)].view(self.shape)[:count]
+        for dim in self.dims:
+            view = view.narrow(dim, offset, self.shape[dim] - self.size + 1)
+        return view
 
 
-def _sliding_sums(values: Tensor, sums: Tensor, dim: int, size: int) -> None:
-    """Windows of odd size along one dimension, cut off at its ends; always added in the same order."""
-    length = values.shape[dim]
-    sums.copy_(values)
-    for shift in range(1, size // 2 + 1):
-        if shift < length:
-            before, behind = values.narrow(dim, 0, length - shift), values.narrow(dim, shift, length - shift)
-            sums.narrow(dim, shift, length - shift).add_(before)
-            sums.narrow(dim, 0, length - shift).add_(behind)
+def _sliding_sums(values: Tensor, stride: int, size: int) -> Tensor:
+    """values[i] + values[i + stride] + ... of `size` values, for each i that has them: sums of one, two, four, ..."""
+    total, covered, powers, width = values, 0, values, 1
+    while True:
+        if size & width:
+            total = powers if not covered else _added(total, powers, covered * stride)
+            covered += width
+        if 2 * width > size:
+            return total
+        powers, width = _added(powers, powers, width * stride), 2 * width
 
 
-def _parts(x: Tensor) -> int:
-    """Images handled at a time: as many as fit the cache on a CPU, all of them elsewhere."""
-    return max(1, CACHE_VALUES // max(1, x[0].numel())) if x.device.type == "cpu" and len(x) else max(1, len(x))
+def _added(a: Tensor, b: Tensor, shift: int) -> Tensor:
+    length = min(len(a), len(b) - shift)
+    return a[:length] + b[shift: shift + length]
+
+
+def _layout(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, int]:
+    """x as contiguous [n, height, width, channels], or [n * height * width, 1, 1, channels] where pixels do not mix;
+    and how many entries to handle at a time: as many as fit the cache on a CPU, all of them elsewhere."""
+    last = x.permute(0, 2, 3, 1).contiguous()
+    if dims == _ACROSS_CHANNELS:
+        last = last.view(-1, 1, 1, last.shape[3])
+    part = CACHE_VALUES // max(1, last[0].numel()) if x.device.type == "cpu" and len(last) else len(last)
+    return last, max(1, min(part, len(last)))
 
 
 class _Normalize(Function):
     """y = x * d ** -beta with d = k + scale * window(x ** 2), for any symmetric window."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, window: Window, k: float, scale: float) -> Tensor:
-        x = x.contiguous()
-        y, d = torch.empty_like(x), torch.empty_like(x)
-        for start in range(0, len(x), part := _parts(x)):
+    def forward(context: Any, x: Tensor, dims: tuple[int, ...], size: int, k: float, scale: float) -> Tensor:
+        values, part = _layout(x, dims)
+        y, root = torch.empty_like(values), torch.empty_like(values)  # root = d ** -0.5
+        window = _Window(values[:part], dims, size)
+        for start in range(0, len(values), part):
             here = slice(start, start + part)
-            window(x[here].square(), d[here])
-            d[here].mul_(scale).add_(k)
-            torch.mul(x[here], _power(d[here]), out=y[here])
-        context.save_for_backward(x, d)
-        context.window, context.scale = window, scale
-        return y
+            count = len(values[here])
+            torch.square(values[here], out=window.inside(count))
+            torch.mul(window.sums(count), scale, out=root[here])
+            root[here].add_(k).rsqrt_()
+            torch.sqrt(root[here], out=y[here])
+            y[here].mul_(root[here]).mul_(values[here])
+        context.save_for_backward(values, root)
+        context.dims, context.size, context.scale = dims, size, scale
+        return _returned(y, x.shape)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # dx = g * d^-b  -  2 b scale x * window(g * x * d^-b / d)
-        x, d = context.saved_tensors
-        gradient = gradient.contiguous()
-        dx = torch.empty_like(x)
-        for start in range(0, len(x), part := _parts(x)):
+        values, root = context.saved_tensors
+        g, part = _layout(gradient, context.dims)
+        dx = torch.empty_like(values)
+        window = _Window(values[:part], context.dims, context.size)
+        for start in range(0, len(values), part):
             here = slice(start, start + part)
-            direct = _power(d[here]).mul_(gradient[here])
-            through = (direct * x[here]).div_(d[here])
-            sums = torch.empty_like(through)
-            context.window(through, sums)
-            torch.addcmul(direct, sums, x[here], value=-2.0 * BETA * context.scale, out=dx[here])
-        return dx, None, None, None
+            count = len(values[here])
+            direct = root[here].sqrt().mul_(root[here]).mul_(g[here])
+            through = (direct * values[here]).mul_(root[here])
+            torch.mul(through, root[here], out=window.inside(count))
+            torch.addcmul(direct, window.sums(count), values[here], value=-2.0 * BETA * context.scale, out=dx[here])
+        return _returned(dx, gradient.shape), None, None, None, None
 
 
-def _power(d: Tensor) -> Tensor:
-    """d ** -0.75, for d > 0."""
-    root = d.rsqrt()
-    return root.sqrt().mul_(root)
+def _returned(values: Tensor, shape: torch.Size) -> Tensor:
+    """[n, channels, height, width] of what `_layout` laid out."""
+    n, channels, height, width = shape
+    return values.view(n, height, width, channels).permute(0, 3, 1, 2)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.images import SIDE, Undecodable, decode_stored, encode_stored
 
 Encoding = Literal["raw", "jpeg"]
 SUFFIX: dict[Encoding, str] = {"raw": ".npy", "jpeg": ".jpegs"}
+RAW_HEADER = 128  # bytes before the first image of a raw shard
 Place = tuple[int, int]  # of a JPEG in its shard: the offset of its first byte, and how many there are
 
 
@@ -145,6 +147,52 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
         raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, side, side, 3]} belongs")
     return np.asarray(mapped)  # without memmap's own indexing, which is slow
+
+
+def cut(images: Images, rows: NDArray[np.int64], tops: NDArray[np.int64], lefts: NDArray[np.int64],
+        size: int) -> NDArray[np.uint8]:
+    """Crops of a shard's images, uint8 [n, size, size, 3]: all at once where the pixels are there, else one by one."""
+    if not isinstance(images, np.ndarray):
+        found = np.empty((len(rows), size, size, 3), np.uint8)
+        for crop, row, top, left in zip(found, rows.tolist(), tops.tolist(), lefts.tolist(), strict=True):
+            crop[...] = images[row][top: top + size, left: left + size]
+        return found
+    n, side = images.shape[:2]
+    image, row, pixel, _ = images.strides
+    offsets = side - size + 1
+    every = np.lib.stride_tricks.as_strided(  # every crop of every image
+        images, (n, offsets, offsets, size, size * 3), (image, row, pixel, row, 1), writeable=False)
+    crops: NDArray[np.uint8] = every[rows, tops, lefts]
+    return crops.reshape(-1, size, size, 3)
+
+
+def left_and_right_exchanged(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Of uint8 [n, size, size, 3]. PyTorch turns whole pixels around, numpy single bytes."""
+    import torch
+
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1).numpy()
+
+
+def pieces(rows: NDArray[np.int64], side: int, places: NDArray[np.int64] | None = None) -> list[Place]:
+    """Where these rows (ascending) lie in their file, what lies side by side as one piece."""
+    size = side**2 * 3
+    lie = places[rows] if places is not None else np.stack([RAW_HEADER + rows * size, np.full(len(rows), size)], axis=1)
+    found: list[Place] = []
+    for offset, length in lie.tolist():
+        if found and sum(found[-1]) == offset:
+            offset, length = found[-1][0], found[-1][1] + length
+            found.pop()
+        found.append((offset, length))
+    return found
+
+
+def read_ahead(file: Path, wanted: list[Place]) -> None:
+    """Have the system read these pieces of a file into memory; returns at once."""
+    if not hasattr(os, "posix_fadvise"):  # macOS
+        return
+    with file.open("rb") as stream:
+        for offset, length in wanted:
+            os.posix_fadvise(stream.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
 
 def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> None:

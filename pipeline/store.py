@@ -29,7 +29,20 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, write_json, written_whole
 from pipeline.images import decoder
 from pipeline.moments import Moments
-from pipeline.shards import Encoding, Images, Place, check_size, damaged, digest_of_images, open_shard, shard_file
+from pipeline.shards import (
+    Encoding,
+    Images,
+    Place,
+    check_size,
+    cut,
+    damaged,
+    digest_of_images,
+    left_and_right_exchanged,
+    open_shard,
+    pieces,
+    read_ahead,
+    shard_file,
+)
 from pipeline.sources import Class
 
 FORMATS: dict[Encoding, int] = {"raw": 1, "jpeg": 2}
@@ -221,8 +234,7 @@ class Split:
         return self._shard(shard)[index - self._starts[shard]]
 
     def gather_crops(self, indices: NDArray[np.int64], tops: NDArray[np.int64], lefts: NDArray[np.int64],
-                     flips: NDArray[np.bool_], size: int = 224,
-                     out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+                     flips: NDArray[np.bool_], size: int = 224) -> NDArray[np.uint8]:
         """One crop of each image of a batch, some mirrored.
 
         Args:
@@ -230,10 +242,9 @@ class Split:
             tops, lefts: integers [n], 0 .. side - size: the crops' upper left corners.
             flips: bool [n]: mirror left and right after cropping.
             size: of the square crops.
-            out: where to put them, uint8 [n, size, size, 3], C-contiguous; a new array if None.
 
         Returns:
-            uint8 [n, size, size, 3]: `out`.
+            uint8 [n, size, size, 3].
 
         Raises:
             IndexError: an index or a corner is out of range.
@@ -241,17 +252,31 @@ class Split:
         corners = np.stack([tops, lefts])
         if corners.size and not 0 <= corners.min() <= corners.max() <= self.side - size:
             raise IndexError(f"a crop of {size} pixels reaches out of the image")
-        if out is None:
-            out = np.empty((len(indices), size, size, 3), np.uint8)
-        assert out.shape == (len(indices), size, size, 3), out.shape
-        for crop, index, top, left, flip in zip(out, indices, tops, lefts, flips, strict=True):
-            part = self.image(int(index))[top: top + size, left: left + size]
-            if flip:
-                for channel in range(3):  # three strided copies are three times as fast as one of pixels
-                    crop[..., channel] = part[:, ::-1, channel]
-            else:
-                crop[...] = part
-        return out
+        crops = np.empty((len(indices), size, size, 3), np.uint8)
+        for number, here, rows in self._by_shard(indices):
+            crops[here] = cut(self._shard(number), rows, tops[here], lefts[here], size)
+        mirrored = np.flatnonzero(flips)
+        if len(mirrored):
+            crops[mirrored] = left_and_right_exchanged(crops[mirrored])
+        return crops
+
+    def expect(self, indices: NDArray[np.int64]) -> None:
+        """Have the system read these images from the disk ahead of `gather_crops`; returns at once.
+
+        Raises:
+            IndexError: an index is out of range.
+        """
+        for number, _, rows in self._by_shard(indices):
+            read_ahead(self._files[number], pieces(np.unique(rows), self.side, self._places_in(number)))
+
+    def _by_shard(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """For each shard that holds some of these images: its number, their places in `indices`, their rows in it."""
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise IndexError(f"images {indices.min()} to {indices.max()} of {len(self)}")
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        for number in np.unique(shards).tolist():
+            here = np.flatnonzero(shards == number)
+            yield number, here, indices[here] - self._starts[number]
 
     def verify(self) -> list[str]:
         """The shards' digests, recomputed; UserError names the first shard that has another."""

@@ -162,7 +162,7 @@ def test_training_input_is_the_slow_one(name: str, switches: dict[str, Any]) -> 
         offsets = colour_offsets(chosen, SEED, statistics, positions) if noise else None
         result = training_input(chosen, cut(images, found), found, mean, offsets)
         assert result.dtype == torch.float32
-        assert result.is_contiguous()
+        assert result.is_contiguous(memory_format=torch.channels_last)
         for row, position in enumerate(positions.tolist()):
             offset = reference.colour_offset(asdict(chosen), SEED, position, (STDS**2).numpy(), VECTORS.numpy())
             expected = reference.training_input(
