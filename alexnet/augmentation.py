@@ -41,6 +41,9 @@ class Views:
     lefts: Tensor
     flips: Tensor
 
+    def part(self, places: slice) -> Views:
+        return Views(self.images[places], self.tops[places], self.lefts[places], self.flips[places])
+
 
 class Order:
     """Which image stands at each position of the stream: the stored order every epoch, or a new one (P §5)."""
@@ -87,7 +90,8 @@ def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions:
 
 
 def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor, offsets: Tensor | None) -> Tensor:
-    """float32 [n, 3, 224, 224], channels last: crops less mean, plus colour noise, divided by 1.1 while there is noise (S).
+    """Crops less mean, plus colour noise, divided by 1.1 while there is noise (S): float32 [n, 3, 224, 224], with the
+    channels last in memory.
 
     Args:
         crops: uint8 [n, 224, 224, 3], cropped and flipped.
@@ -113,7 +117,7 @@ def _centred(crops: Tensor, means: Tensor, offsets: Tensor | None, divisor: floa
         offsets: float32 [n, 3] or None; without them nothing is divided.
     """
     n, side = crops.shape[:2]
-    rows = crops.flatten(2)  # [n, side, side * 3]: a row of pixels is long enough for vector instructions, a pixel is not
+    rows = crops.flatten(2)  # [n, side, side * 3]: a row is long enough for vector instructions, a pixel is not
     means = means.flatten(2)
     added = None if offsets is None else offsets.repeat(1, side)[:, None]  # [n, 1, side * 3]
     x = torch.empty(rows.shape, dtype=torch.float32, device=crops.device)

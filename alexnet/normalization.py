@@ -2,8 +2,8 @@
 
 Both divide x by (k + scale * sum of squares in a window) ** 0.75. Their gradients are written out, so that they are
 deterministic on every device (the stock layer's is not on CUDA), keep two tensors instead of six, and run through
-a part at a time that stays in the processor's cache. A pixel's channels lie side by side in memory ("channels last"), as
-the convolutions and the pooling like them best; windows are sums of a zero-padded copy and itself, shifted.
+a part at a time that stays in the processor's cache. A pixel's channels lie side by side in memory ("channels last"),
+as the convolutions and the pooling like them best; windows are sums of a zero-padded copy and itself, shifted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def spatial_norm(x: Tensor) -> Tensor:
     return cast(Tensor, _Normalize.apply(x, _ACROSS_PIXELS, SPATIAL_SIZE, SPATIAL_K, SPATIAL_SCALE))
 
 
-_ACROSS_CHANNELS, _ACROSS_PIXELS = (3,), (2, 1)  # of [n, height, width, channels]: the dimensions that windows extend in
+# Of [n, height, width, channels], the dimensions that windows extend in:
+_ACROSS_CHANNELS, _ACROSS_PIXELS = (3,), (2, 1)
 
 
 class _Window:
@@ -70,7 +71,7 @@ class _Window:
         self.dims, self.size = dims, size
         self.shape = [length + (size - 1 if dim in dims else 0) for dim, length in enumerate(like.shape)]
         self.strides = [math.prod(self.shape[dim + 1:]) for dim in range(4)]
-        reach = sum((size - 1) * self.strides[dim] for dim in dims)  # behind the end, where shifted copies begin to lack
+        reach = sum((size - 1) * self.strides[dim] for dim in dims)  # beyond the end, for what is shifted
         self.values = like.new_zeros(math.prod(self.shape) + reach)
 
     def inside(self, count: int) -> Tensor:

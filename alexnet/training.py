@@ -14,16 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet.augmentation import Order, Statistics, Views, colour_offsets, training_input, views
+from alexnet.augmentation import Statistics
 from alexnet.crossing import Placement, receive, send, swap
+from alexnet.inputs import Crops, Inputs, shared
 from alexnet.network import Network
 from alexnet.optimizer import rescale, update
 from alexnet.recipe import Recipe
-from alexnet.schedule import Rate, noise_is_on, rate
+from alexnet.schedule import Rate, rate
 from alexnet.testing import centre_crop, errors
 from alexnet.trace import PendingEntry
-
-Crops = Callable[[Views], Tensor]  # uint8 [n, 224, 224, 3] of the stored training images
 
 
 @dataclass(frozen=True)
@@ -46,18 +45,17 @@ class Training:
         labels: int64 [images], of the training images.
         statistics: mean image and colour components of the training set.
         crops: reads crops of training images; called with a part of a batch that no other process reads.
+        expect: told which images `crops` will be asked for soon, if it is given.
     """
 
     def __init__(self, network: Network, recipe: Recipe, plan: Plan, labels: Tensor, statistics: Statistics,
-                 crops: Crops) -> None:
+                 crops: Crops, expect: Callable[[Tensor], None] | None = None) -> None:
         self.network, self.recipe, self.plan, self.place = network, recipe, plan, network.place
         if plan.micro_batches % self.place.replicas:
             raise ValueError(f"{self.place.replicas} replicas cannot share {plan.micro_batches} micro-batches")
         if plan.micro_batches & (plan.micro_batches - 1) or plan.batch % plan.micro_batches:
             raise ValueError(f"{plan.micro_batches} micro-batches: not a power of two that divides {plan.batch}")
-        self.labels, self.statistics, self.crops = labels, statistics, crops
-        self.mean = statistics.mean.to(self.place.device)
-        self.order = Order(recipe, plan.seed, len(labels))
+        self.inputs = Inputs(recipe, plan, network.table, self.place, labels, statistics, crops, expect)
         self.parameters = network.named_columns()
         self.decays = {layer.name: layer.decay for layer in network.table.layers}
         self.velocities = [torch.zeros_like(parameter) for _, _, parameter in self.parameters]
@@ -106,41 +104,20 @@ class Training:
         return sums
 
     def _of_micro_batch(self, number: int) -> list[Tensor]:
-        size = self.plan.batch // self.plan.micro_batches
-        first = number * size
-        positions = self.step * self.plan.batch + first + torch.arange(size)
-        table = self.network.table
-        seen = views(self.recipe, self.plan.seed, self.order, positions, table.stored - table.crop)
-        logits = self.network(self._input(positions, seen), self.step, first)
+        batch = self.inputs.take(self.step, number)
+        logits = self.network(batch.images, self.step, batch.first)
         if 0 in self.place.mine:
-            target = self.labels[seen.images].to(self.place.device)
             # P §3.5: the mean over the batch of the log-probability of the right label
-            loss = F.cross_entropy(logits, target, reduction="sum") / self.plan.batch
+            loss = F.cross_entropy(logits, batch.labels, reduction="sum") / self.plan.batch
         else:
             loss = logits
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         return [*(parameter.grad for _, _, parameter in self.parameters if parameter.grad is not None), loss.detach()]
 
-    def _input(self, positions: Tensor, seen: Views) -> Tensor:
-        crops = self.shared(len(positions), lambda part: self.crops(
-            Views(seen.images[part], seen.tops[part], seen.lefts[part], seen.flips[part])))
-        noisy = noise_is_on(self.recipe, self.progress)
-        offsets = colour_offsets(self.recipe, self.plan.seed, self.statistics, positions) if noisy else None
-        return training_input(self.recipe, crops, seen, self.mean,
-                              None if offsets is None else offsets.to(self.place.device))
-
-    def shared(self, count: int, read: Callable[[slice], Tensor]) -> Tensor:
-        """`read(slice(0, count))` on this device, each image read by one process of the pair only."""
-        place = self.place
-        if not place.split:
-            return read(slice(0, count)).to(place.device)
-        parts = (slice(0, count // 2), slice(count // 2, count))
-        column = place.mine[0]
-        mine = read(parts[column]).to(place.device)
-        other = parts[1 - column]
-        theirs = swap(mine, place.peer, like=mine.new_empty((other.stop - other.start, *mine.shape[1:])))
-        return torch.cat([mine, theirs] if column == 0 else [theirs, mine])
+    def finish(self) -> None:
+        """Wait for the input that is being made ahead; call it before the process group ends."""
+        self.inputs.finish()
 
     @torch.no_grad()
     def validate(self, images: Callable[[slice], Tensor], labels: Tensor, batch: int = 128) -> dict[str, float]:
@@ -161,8 +138,8 @@ class Training:
             def read(part: slice, start: int = start) -> Tensor:
                 return images(slice(start + part.start, start + part.stop))
 
-            pixels = self.shared(stop - start, read)
-            found.append(self.network(centre_crop(pixels, self.mean, self.network.table.crop)).cpu())
+            pixels = shared(stop - start, read, self.place, self.place.device)
+            found.append(self.network(centre_crop(pixels, self.inputs.mean, self.network.table.crop)).cpu())
         if 0 not in self.place.mine:
             return {}
         logits = torch.cat(found)

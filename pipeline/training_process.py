@@ -193,7 +193,7 @@ class _Run:
         if self.settings.start_from:
             self._start_from(network, Path(self.settings.start_from))
         self.training = Training(network, parameters.the_recipe(), plan, torch.from_numpy(split.labels), statistics(),
-                                 crops_of(split, network.table.crop))
+                                 crops_of(split, network.table.crop), lambda images: split.expect(images.numpy()))
         self.loss_sum, self.loss_count = 0.0, 0  # of the updates since the last line of the learning curve
         self.warned = False
         self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
@@ -247,6 +247,7 @@ class _Run:
                     self._checkpoint()
                 told(batch, note)
             self._write_trace()
+        self.training.finish()
         if until < steps:
             return
         state = self._state()

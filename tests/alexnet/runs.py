@@ -100,6 +100,7 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
         traces.append(state_of.trace().entry() if state_of.place.replica == 0 else None)
         if state_of.step == run.checkpoint:
             _leave(state_of, traces, folder / "checkpoint")
+    state_of.finish()
     rank = dist.get_rank() if dist.is_initialized() else 0
     (folder / f"read-{rank}.json").write_text(json.dumps(READ))
     _leave(state_of, traces, folder)

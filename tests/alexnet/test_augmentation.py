@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -182,6 +182,27 @@ def test_without_noise_and_with_a_mean_of_whole_numbers_every_pixel_is_exact(cho
         expected = reference.training_input(asdict(chosen), images[found.images[row]].numpy(), crop,
                                             mean.double().numpy(), None)
         assert np.array_equal(result[row].numpy(), expected)
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+@BOTH
+def test_in_parts_it_is_the_plain_formula_to_the_bit(chosen: Recipe, count: int) -> None:
+    """The plain twin: all at once, window by window, in the order of the channels."""
+    images, mean = stored(count), torch.rand(256, 256, 3, generator=torch.Generator().manual_seed(2)) * 255
+    found = seen(replace(chosen, images_per_crop=1), torch.arange(count), count)
+    offsets = colour_offsets(chosen, SEED, IMAGENET, torch.arange(count))
+
+    def plain() -> Tensor:
+        windows = [centre_window(mean) if chosen.mean_window == "centre" else window
+                   for window in cut(mean.expand(count, -1, -1, -1), replace(found, images=torch.arange(count)))]
+        x = cut(images, found).permute(0, 3, 1, 2).float() - torch.stack(windows).permute(0, 3, 1, 2)
+        x = x + offsets[:, :, None, None]
+        return x / 1.1 if chosen.noise_division else x
+
+    result = training_input(chosen, cut(images, found), found, mean, offsets)
+    assert torch.equal(result, plain())
+    images[-1, 100, 100, 1] ^= 1  # inside every crop
+    assert not torch.equal(result, plain())
 
 
 def test_the_means_window_stays_or_goes_with_the_crop() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -329,3 +330,22 @@ def test_threads_read_a_split_side_by_side(compressed: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         for k, image in zip(list(range(6)) * 3, threads.map(train.image, list(range(6)) * 3), strict=True):
             assert np.array_equal(image, READ["jpeg"][k])
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_the_system_is_told_which_images_will_be_read(finished: Path, compressed: Path, encoding: Encoding,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly their bytes; images that lie side by side are one piece of a file."""
+    told: list[bytes] = []
+
+    def advise(file: int, start: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        told.append(os.pread(file, length, start))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    split = Store({"raw": finished, "jpeg": compressed}[encoding]).split("train")
+    split.expect(np.array([5, 0, 1, 3]))
+    wanted = [IMAGES[k].tobytes() if encoding == "raw" else jpeg_of(IMAGES[k]).getvalue() for k in (0, 1, 3, 5)]
+    assert told == [wanted[0] + wanted[1], wanted[2], wanted[3]]
+    with pytest.raises(IndexError):
+        split.expect(np.array([6]))

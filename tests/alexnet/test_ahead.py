@@ -1,0 +1,63 @@
+"""What is made ahead is what would be made now, each once and in order, and its errors come to who asks for it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alexnet.ahead import Ahead
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 12), st.lists(st.integers(0, 11), max_size=5))
+def test_each_is_made_once_and_in_order(until: int, jumps: list[int]) -> None:
+    """`jumps` are numbers asked for out of order, as after a resume."""
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        return number * number
+
+    ahead = Ahead(make, until)
+    assert [ahead.take(number) for number in range(until)] == [number * number for number in range(until)]
+    assert made == list(range(until))
+    for number in jumps:
+        assert ahead.take(number % until) == (number % until) ** 2
+    ahead.finish()
+    assert max(made) < until
+
+
+def test_the_next_is_on_its_way_while_the_last_is_used() -> None:
+    going, used = threading.Event(), threading.Event()
+
+    def make(number: int) -> int:
+        if number:
+            going.set()
+            assert used.wait(30)
+        return number
+
+    ahead = Ahead(make, 2)
+    assert ahead.take(0) == 0
+    assert going.wait(30)
+    used.set()
+    assert ahead.take(1) == 1
+
+
+def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
+    def make(number: int) -> int:
+        if number == 1:
+            raise OSError("the disk")
+        return number
+
+    ahead = Ahead(make, 3)
+    assert ahead.take(0) == 0
+    with pytest.raises(OSError, match="the disk"):
+        ahead.take(1)
+    assert Ahead(make, 3).take(2) == 2
+    abandoned = Ahead(make, 3)
+    abandoned.take(0)
+    abandoned.finish()  # the error of what nobody asks for is nobody's
+    assert abandoned.take(2) == 2

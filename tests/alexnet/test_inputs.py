@@ -1,0 +1,64 @@
+"""The inputs of a run, made ahead, against those made one by one when they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from alexnet.augmentation import Views, colour_offsets, training_input, views
+from alexnet.inputs import EXPECTED_AHEAD, Inputs
+from alexnet.schedule import noise_is_on
+from alexnet.training import Training
+from tests.alexnet.runs import IMAGES, Run, training
+
+RUN = Run(steps=9, batch=8, micro_batches=2)
+
+
+def plain(state: Training, step: int, number: int) -> tuple[Tensor, Tensor]:
+    """The twin: this micro-batch alone, now, on this thread."""
+    inputs, plan = state.inputs, state.plan
+    size = plan.batch // plan.micro_batches
+    positions = torch.arange(step * plan.batch + number * size, step * plan.batch + (number + 1) * size)
+    seen = views(inputs.recipe, plan.seed, inputs.order, positions)
+    noisy = noise_is_on(inputs.recipe, step / plan.steps)
+    offsets = colour_offsets(inputs.recipe, plan.seed, inputs.statistics, positions) if noisy else None
+    return training_input(inputs.recipe, inputs.crops(seen), seen, inputs.mean, offsets), inputs.labels[seen.images]
+
+
+@pytest.mark.parametrize("recipe", ["source", "paper"])
+def test_made_ahead_they_have_the_same_bits(recipe: str) -> None:
+    state = training(replace(RUN, recipe=recipe))
+    changed = 0
+    for step in range(RUN.steps):
+        for number in range(RUN.micro_batches):
+            found, expected = state.inputs.take(step, number), plain(state, step, number)
+            assert found.first == number * 4
+            assert torch.equal(found.labels, expected[1])
+            assert torch.equal(found.images, expected[0])
+            found.images.view(torch.int32)[-1, -1, -1, -1] ^= 1
+            changed += not torch.equal(found.images, expected[0])
+    assert changed == 18
+    noisy = [noise_is_on(state.recipe, step / RUN.steps) for step in range(RUN.steps)]
+    assert recipe == "paper" or (noisy[0] and not noisy[-1])  # both kinds were compared
+
+
+def test_the_disk_is_told_of_each_image_before_it_is_read() -> None:
+    state, told = training(RUN), []
+    before: list[int] = []
+
+    def crops(seen: Views) -> Tensor:
+        assert set(seen.images.tolist()) <= set(told) or not before
+        before.extend(seen.images.tolist())
+        return torch.zeros(len(seen.images), 224, 224, 3, dtype=torch.uint8)
+
+    inputs = Inputs(state.recipe, state.plan, state.network.table, state.place, state.inputs.labels,
+                    state.inputs.statistics, crops, lambda images: told.extend(images.tolist()))
+    for step in range(RUN.steps):
+        for number in range(RUN.micro_batches):
+            inputs.take(step, number)
+    assert len(before) == RUN.steps * RUN.batch
+    assert told == before[4:]  # all but the first micro-batch, each once, in order
+    assert 4 * EXPECTED_AHEAD < IMAGES
