@@ -11,6 +11,8 @@ from torch import Tensor
 
 from alexnet.schedule import MOMENTUM, Rate
 
+CACHE_VALUES = 1 << 17  # updated at a time on the CPU, so that memory is passed through once and not four times
+
 
 @torch.no_grad()
 def update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> None:
@@ -20,6 +22,13 @@ def update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> No
     """
     if rate.lr == 0.0:
         return
+    w, v, g = weight.view(-1), velocity.view(-1), gradient.reshape(-1)
+    part = CACHE_VALUES if w.device.type == "cpu" else max(1, len(w))
+    for start in range(0, len(w), part):
+        _update(w[start: start + part], v[start: start + part], g[start: start + part], rate)
+
+
+def _update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> None:
     velocity.mul_(MOMENTUM).add_(gradient, alpha=-rate.lr)
     if rate.decay:
         velocity.add_(weight, alpha=-rate.decay * rate.lr)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from alexnet import optimizer
 from alexnet.optimizer import rescale, update
 from alexnet.schedule import Rate
 from tests.alexnet import reference
@@ -102,3 +103,29 @@ def test_rescaling_leaves_the_velocity_where_the_rate_stays_or_began_at_zero() -
     assert torch.equal(velocity, numbers(1))
     rescale(velocity, Rate(0.01, 0.1), Rate(0.001, 0.1))
     torch.testing.assert_close(velocity, numbers(1) / 10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 80), st.sampled_from([0.0, 0.0005]))
+def test_part_by_part_it_is_the_update_of_the_whole_to_the_bit(count: int, part: int, decay: float) -> None:
+    """The plain twin goes through memory four times; and one bit of a gradient shows."""
+    def updated(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        weight, velocity = numbers(1, count).float(), numbers(2, count).float()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optimizer, "CACHE_VALUES", part)
+            update(weight, velocity, gradient, Rate(0.01, decay))
+        return weight, velocity
+
+    weight, velocity, gradient = numbers(1, count).float(), numbers(2, count).float(), numbers(3, count).float()
+    optimizer._update(weight, velocity, gradient, Rate(0.01, decay))
+    assert all(torch.equal(a, b) for a, b in zip(updated(gradient), (weight, velocity), strict=True))
+    gradient.view(torch.int32)[-1] ^= 1 << 20
+    assert not torch.equal(updated(gradient)[1], velocity)
+
+
+def test_at_the_size_of_a_cached_part_it_is_the_update_of_the_whole() -> None:
+    count = 3 * optimizer.CACHE_VALUES + 5
+    found, plain = ([numbers(seed, count).float() for seed in (1, 2, 3)] for _ in range(2))
+    update(found[0], found[1], found[2], Rate(0.01, 0.0005))
+    optimizer._update(plain[0], plain[1], plain[2], Rate(0.01, 0.0005))
+    assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
