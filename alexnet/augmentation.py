@@ -19,7 +19,7 @@ from alexnet.recipe import Recipe
 MARGIN = STORED - CROP  # P §4.1: crops may begin 0 to 32 pixels from the edge
 NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
 GREY_LEVELS = 255.0
-CACHED_IMAGES = 4  # made into input at a time on the CPU
+CACHED_IMAGES = 2  # made into input at a time on the CPU
 
 
 @dataclass(frozen=True)

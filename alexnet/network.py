@@ -21,6 +21,7 @@ from alexnet.recipe import Recipe
 
 KEEP = 0.5  # P §4.2: each hidden unit of fc6 and fc7 is kept with probability 0.5
 Removable = Literal["conv3", "conv4", "conv5", "fc6", "fc7"]  # P §7: "removing any of the middle layers"
+Precision = Literal["fp32", "tf32", "bf16"]
 COLUMNS = {"two-column": 2, "half": 1, "undivided": 1, "conv6": 2, "cifar": 1}  # of each architecture
 
 
@@ -151,11 +152,15 @@ class Network(nn.Module):
         recipe: LRN's divisor and window, dropout's scaling.
         seed: of the initial weights and of dropout.
         place: which columns are here.
+        precision: `bf16` has convolutions and matrix products take bfloat16 and add in float32, with weights, their
+            update, normalisation and loss in float32; `fp32` and `tf32` leave everything in float32, and what a GPU
+            does within a product of float32 is the process's setting (`torch.backends`).
     """
 
-    def __init__(self, table: Architecture, recipe: Recipe, seed: int, place: Placement | None = None) -> None:
+    def __init__(self, table: Architecture, recipe: Recipe, seed: int, place: Placement | None = None,
+                 precision: Precision = "fp32") -> None:
         super().__init__()
-        self.table, self.recipe, self.seed = table, recipe, seed
+        self.table, self.recipe, self.seed, self.precision = table, recipe, seed, precision
         self.place = place or Placement(columns=table.columns, mine=tuple(range(table.columns)))
         self.columns = nn.ModuleDict({str(c): Column(table, c, seed) for c in self.place.mine})
         self.to(self.place.device)
@@ -171,6 +176,11 @@ class Network(nn.Module):
         Returns:
             float32 [n, classes] where column 0 is; elsewhere a scalar whose `backward()` takes part in column 0's.
         """
+        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            found = self._forward(images, step, first)
+        return found.float() if self.precision == "bf16" else found
+
+    def _forward(self, images: Tensor, step: int, first: int) -> Tensor:
         xs = [images] * len(self.place.mine)  # both GPUs see the image
         for position, layer in enumerate(self.table.layers):
             if position and layer.sees == "both":

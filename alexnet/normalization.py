@@ -24,7 +24,7 @@ SPATIAL_SCALE = 0.001 / SPATIAL_SIZE**2  # S layer.py NormLayerParser: scale /= 
 # beta is 0.75 in both: with r = rsqrt(d), d ** -0.75 is r * sqrt(r), several times faster than pow
 BETA = 0.75
 
-CACHE_VALUES = 1 << 17  # float32 values handled at a time on the CPU: half a megabyte
+CACHE_VALUES = 1 << 18  # float32 values handled at a time on the CPU: a megabyte
 
 
 def lrn(x: Tensor, divisor: str = "window", constants: Lrn = LRN) -> Tensor:
@@ -113,6 +113,7 @@ def _layout(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, int]:
     """x as contiguous [n, height, width, channels], or [n * height * width, 1, 1, channels] where pixels do not mix;
     and how many entries to handle at a time: as many as fit the cache on a CPU, all of them elsewhere."""
     last = x.permute(0, 2, 3, 1).contiguous()
+    last = last.float() if last.dtype == torch.bfloat16 else last  # squares and their sums are not left to 8 bits
     if dims == _ACROSS_CHANNELS:
         last = last.view(-1, 1, 1, last.shape[3])
     part = CACHE_VALUES // max(1, last[0].numel()) if x.device.type == "cpu" and len(last) else len(last)
@@ -137,7 +138,7 @@ class _Normalize(Function):
             y[here].mul_(root[here]).mul_(values[here])
         context.save_for_backward(values, root)
         context.dims, context.size, context.scale = dims, size, scale
-        return _returned(y, x.shape)
+        return _returned(y, x.shape).to(x.dtype)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -153,7 +154,7 @@ class _Normalize(Function):
             through = (direct * values[here]).mul_(root[here])
             torch.mul(through, root[here], out=window.inside(count))
             torch.addcmul(direct, window.sums(count), values[here], value=-2.0 * BETA * context.scale, out=dx[here])
-        return _returned(dx, gradient.shape), None, None, None, None
+        return _returned(dx, gradient.shape).to(gradient.dtype), None, None, None, None
 
 
 def _returned(values: Tensor, shape: torch.Size) -> Tensor:

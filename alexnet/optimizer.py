@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alexnet.schedule import MOMENTUM, Rate
 
-CACHE_VALUES = 1 << 17  # updated at a time on the CPU, so that memory is passed through once and not four times
+CACHE_VALUES = 1 << 19  # updated at a time on the CPU, so that memory is passed through once and not four times
 
 
 @torch.no_grad()

@@ -10,7 +10,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from alexnet.layers import Architecture
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -29,6 +34,28 @@ def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dic
 def ratio(slower: list[float], faster: list[float]) -> float:
     """How many times as long the first took: the median over rounds."""
     return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+
+
+def matrix_rate(device: torch.device) -> float:
+    """Floating-point operations a second in products of large float32 matrices: the best of several."""
+    import torch
+
+    size = 2048 if device.type == "cpu" else 8192
+    a = torch.ones(size, size, device=device)
+    best = float("inf")
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ a
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * len(a) ** 3 / best
+
+
+def training_macs(table: Architecture) -> int:
+    """Multiply-adds of an image in training: forward, for the weights, for the inputs of all but the first layer."""
+    first = table.shapes()[0]
+    return 3 * table.macs - first.macs * table.held_by(first.layer)
 
 
 def machine(threads: int) -> dict[str, str]:
@@ -51,7 +78,11 @@ def report(rows: list[dict[str, Any]], ratios: dict[str, float], threads: int, a
     console.print(", ".join(told[name] for name in ("cpu", "gpu", "torch") if name in told), f"threads {threads}")
     table = Table(*rows[0])
     for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(*(_told(value) for value in row.values()))
     console.print(table)
     for name, value in ratios.items():
         console.print(f"{name}: {value:.4g}")
+
+
+def _told(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,21 +1,27 @@
 """One training step of the full net, against the same net in stock PyTorch layers, and torchvision's for scale.
 
-    python -m benchmarks.step [--json] [--batch N] [--width W] [--rounds N]
+    python -m benchmarks.step [--json] [--batch N] [--width W] [--rounds N] [--threads N]
 
 A step is crops in, weights updated. "stock" has the same layers, shapes and mathematics (the `source` recipe) made of
 Conv2d with groups, LocalResponseNorm, an unfold of AvgPool2d for the spatial normalisation, Dropout and SGD. All in
 float32 on the CPU, as many threads in all for each contender as there are cores: ours as one process with all of them,
-and as two processes, one column each, with half of them each.
+and as two processes, one column each, with half of them each. With one thread, the two processes are left out.
+
+The breakdown is of one step under PyTorch's profiler, on the first process. `fraction of the matrix rate` is the
+multiply-adds of a step (forward, gradients of weights and of inputs, not of the picture), over what the same threads
+do in the same time when they multiply large matrices.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +31,20 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet.augmentation import Statistics, Views
+from alexnet.augmentation import Views
 from alexnet.crossing import placement_here
-from alexnet.layers import CROP, STORED
-from alexnet.network import Network, architecture
+from alexnet.layers import CROP
+from alexnet.network import Network, Precision, architecture
 from alexnet.recipe import recipe
 from alexnet.training import Plan, Training
-from benchmarks.harness import interleaved, ratio, report
+from benchmarks.harness import interleaved, matrix_rate, ratio, report, training_macs
+from benchmarks.pictures import CLASSES, STATISTICS
 from pipeline.processes import keep_freed_memory
+from pipeline.store import Split
+from pipeline.training_process import crops_of
 
 RECIPE = recipe("source")
-CLASSES = 1000
+CPU = torch.device("cpu")
 
 
 class SpatialNorm(nn.Module):
@@ -86,77 +95,145 @@ def stock_step(network: nn.Module, batch: int) -> Callable[[], None]:
     return step
 
 
-def our_training(batch: int, width: float, split: bool) -> Training:
-    """Ours, from uint8 crops in memory; `advance` is a step."""
+def our_training(batch: int, width: float, split: bool, images: Split | None = None,
+                 device: torch.device = CPU, precision: Precision = "fp32") -> Training:
+    """Ours, from uint8 crops in memory, always the same, or from a store; `advance` is a step."""
     pictures = torch.randint(0, 256, (batch, CROP, CROP, 3), dtype=torch.uint8)
 
-    def crops(views: Views) -> Tensor:
+    def same_crops(views: Views) -> Tensor:
         return pictures[: len(views.images)]
 
-    network = Network(architecture("two-column", RECIPE, CLASSES, width), RECIPE, 1,
-                      placement_here(2, split, torch.device("cpu")))
-    statistics_ = Statistics(torch.full((STORED, STORED, 3), 120.0), torch.tensor([14830.0, 1376.0, 389.0]).double(),
-                             torch.eye(3).double())
-    return Training(network, RECIPE, Plan(1, 10**6, batch, 1), torch.arange(batch) % CLASSES, statistics_, crops)
+    network = Network(architecture("two-column", RECIPE, CLASSES, width), RECIPE, 1, placement_here(2, split, device),
+                      precision)
+    labels = torch.arange(batch) % CLASSES if images is None else torch.from_numpy(images.labels)
+    return Training(network, RECIPE, Plan(1, 10**6, batch, 1), labels, STATISTICS,
+                    same_crops if images is None else crops_of(images, CROP),
+                    None if images is None else lambda expected: images.expect(expected.numpy()))
 
 
-def two_processes(batch: int, width: float, threads: int) -> Callable[[], float]:
-    """Seconds of a step of two processes, which say them themselves: starting them does not count."""
-    def step() -> float:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-                   "benchmarks.step", "--worker", "--batch", str(batch), "--width", str(width)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
-                              env=os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"})
-        return float(done.stdout.split()[-1])
-    return step
+def two_processes(module: str, folder: Path, options: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """What `python -m MODULE --worker FOLDER` prints as JSON, started as two processes with so many threads each."""
+    told = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", module,
+               "--worker", str(folder), *told]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
+                          env=os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"})
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def worker(batch: int, width: float) -> None:
+@contextmanager
+def working_as_one_of_two() -> Iterator[None]:
+    """Within a process that `two_processes` started."""
     dist.init_process_group("gloo")
     keep_freed_memory()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    step = our_training(batch, width, split=True).advance
-    step()
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    if dist.get_rank() == 0:
-        print(statistics.median(seconds))
+    yield
     dist.destroy_process_group()
+
+
+def seconds_of(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """`interleaved`, with all processes beginning each step together."""
+    return interleaved({name: _together(step) for name, step in steps.items()}, rounds)
+
+
+def _together(step: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        dist.barrier()
+        step()
+    return run
+
+
+PARTS = {  # of a step, by the profiler's names
+    "matrix work": ("aten::convolution_backward", "aten::mkldnn_convolution", "aten::mm", "aten::addmm"),
+    "normalisation": ("_Normalize", "_NormalizeBackward"),
+    "pooling": ("aten::max_pool2d_with_indices", "aten::max_pool2d_with_indices_backward"),
+    "update": ("update",), "input": ("input",), "communication": ("communication",)}
+
+
+def breakdown(training: Training) -> dict[str, float]:
+    """Seconds of each part of a step; `input` is what the step waits for it."""
+    from torch.profiler import ProfilerActivity, profile, record_function
+
+    from alexnet import crossing, optimizer
+    from alexnet import training as training_module
+
+    def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            with record_function(name):
+                return function(*args, **kwargs)
+        return recorded
+
+    update, exchange, take = optimizer.update, crossing._exchange, training.inputs.take
+    setattr(training_module, "update", named("update", update))  # noqa: B010
+    setattr(crossing, "_exchange", named("communication", exchange))  # noqa: B010
+    setattr(training.inputs, "take", named("input", take))  # noqa: B010
+    try:
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            start = time.perf_counter()
+            training.advance()
+            whole = time.perf_counter() - start
+    finally:
+        setattr(training_module, "update", update)  # noqa: B010
+        setattr(crossing, "_exchange", exchange)  # noqa: B010
+        setattr(training.inputs, "take", take)  # noqa: B010
+    totals = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
+    parts = {part: sum(totals.get(name, 0.0) for name in names) for part, names in PARTS.items()}
+    return parts | {"the rest": whole - sum(parts.values()), "a step, profiled": whole}
+
+
+def worker(batch: int, width: float, rounds: int) -> None:
+    with working_as_one_of_two():
+        training = our_training(batch, width, split=True)
+        seconds = seconds_of({"step": training.advance}, rounds)["step"]
+        parts = breakdown(training)
+        training.finish()
+        if dist.get_rank() == 0:
+            print(json.dumps({"seconds": seconds, "parts": parts}))
 
 
 @click.command(help=__doc__)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--batch", default=64, show_default=True)
+@click.option("--batch", default=128, show_default=True)
 @click.option("--width", default=1.0, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--worker", "is_worker", is_flag=True, hidden=True)
-def main(as_json: bool, batch: int, width: float, rounds: int, is_worker: bool) -> None:
-    if is_worker:
-        worker(batch, width)
+@click.option("--threads", default=0, help="In all.  [default: one for each core]")
+@click.option("--worker", "folder", type=click.Path(path_type=Path), hidden=True)
+def main(as_json: bool, batch: int, width: float, rounds: int, threads: int, folder: Path | None) -> None:
+    if folder:
+        worker(batch, width, rounds)
         return
     keep_freed_memory()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
+    threads = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
     from pipeline.vision import models
 
-    contenders = {"ours, one process": our_training(batch, width, split=False).advance,
-                  "stock layers": stock_step(stock(width), batch),
+    training = our_training(batch, width, split=False)
+    contenders = {"ours, one process": training.advance, "stock layers": stock_step(stock(width), batch),
                   "torchvision alexnet": stock_step(models.alexnet(), batch)}
-    seconds: dict[str, list[float]] = {name: [] for name in (*contenders, "ours, two processes")}
-    apart = two_processes(batch, width, max(1, cores // 2))
-    for _ in range(rounds):
-        for name, times in interleaved(contenders, 1).items():
-            seconds[name] += times
-        seconds["ours, two processes"].append(apart())
+    seconds = interleaved(contenders, rounds)
+    parts = {"one process": breakdown(training)}
+    rate = matrix_rate(CPU)
+    ratios = {"stock layers / ours, one process": ratio(seconds["stock layers"], seconds["ours, one process"])}
+    if threads >= 2:
+        seconds["ours, two processes"], beside = [], []
+        for _ in range(2):  # beside the stock layers again, since the machine may have changed
+            found = two_processes("benchmarks.step", Path(), {"batch": batch, "width": width, "rounds": rounds},
+                                  threads // 2)
+            seconds["ours, two processes"] += found["seconds"]
+            beside += interleaved({"stock layers": contenders["stock layers"]}, rounds)["stock layers"]
+        parts["two processes"] = found["parts"]
+        ratios["stock layers / ours, two processes"] = ratio(beside, seconds["ours, two processes"])
+    work = 2 * training_macs(training.network.table) * batch  # of a step, in floating-point operations
     rows: list[dict[str, Any]] = [
-        {"what": name, "s a step": statistics.median(times), "images/s": batch / statistics.median(times)}
+        {"what": name, "s": statistics.median(times), "images/s": batch / statistics.median(times),
+         "fraction of the matrix rate": work / statistics.median(times) / rate if name.startswith("ours") else None}
         for name, times in seconds.items()]
-    ratios = {f"stock layers / {name}": ratio(seconds["stock layers"], seconds[name])
-              for name in seconds if name.startswith("ours")}
-    report(rows, ratios, cores, as_json)
+    rows += [{"what": f"{place}: {part}", "s": took, "images/s": None, "fraction of the matrix rate": None}
+             for place, broken in parts.items() for part, took in broken.items()]
+    rows.append({"what": f"multiplying large matrices, {rate / 1e9:.0f} GFLOP/s, would take", "s": work / rate,
+                 "images/s": batch * rate / work, "fraction of the matrix rate": 1.0})
+    report(rows, ratios, threads, as_json)
 
 
 if __name__ == "__main__":

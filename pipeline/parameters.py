@@ -79,6 +79,7 @@ class TrainSection(Section):
     epochs: float = Field(gt=0, le=10_000)
     batch: int = Field(ge=1, le=65_536)
     micro_batches: int = Field(ge=1, le=1024)
+    precision: Literal["fp32", "tf32", "bf16"]
     validate_every: float = Field(gt=0)
     trace_every: int = Field(ge=1)
     start_from: str | None

@@ -108,11 +108,15 @@ def prepare(parameters: Parameters) -> torch.device:
     deterministic = parameters.execution.deterministic
     torch.use_deterministic_algorithms(deterministic)
     if parameters.execution.device != "cuda":
+        if parameters.train.precision == "tf32":
+            raise UserError("train.precision: tf32 is a format of GPUs, and the device is the CPU; set it to fp32 or "
+                            "bf16")
         return torch.device("cpu")
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.backends.cudnn.benchmark = not deterministic
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    tf32 = parameters.train.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     torch.cuda.set_device(device)
     return device
@@ -129,7 +133,8 @@ def network_of(parameters: Parameters, store: Store, split: bool, device: torch.
         raise UserError(f"network.architecture: {parameters.network.architecture} takes images of {table.stored} x "
                         f"{table.stored} pixels, and {STORE} has {store.side} x {store.side}; set resize.side to "
                         f"{table.stored}")
-    return Network(table, parameters.the_recipe(), parameters.train.seed, placement_here(table.columns, split, device))
+    return Network(table, parameters.the_recipe(), parameters.train.seed, placement_here(table.columns, split, device),
+                   parameters.train.precision)
 
 
 def statistics() -> Statistics:

@@ -22,7 +22,7 @@ from torch import Tensor
 from alexnet.augmentation import Statistics, Views
 from alexnet.crossing import placement_here
 from alexnet.layers import CROP, STORED
-from alexnet.network import COLUMNS, Network, architecture
+from alexnet.network import COLUMNS, Network, Precision, architecture
 from alexnet.recipe import recipe
 from alexnet.training import Plan, Training
 
@@ -48,6 +48,7 @@ class Run:
     micro_batches: int = 2
     split: bool = False
     threads: int = 1
+    precision: Precision = "fp32"
 
 
 @cache
@@ -73,7 +74,8 @@ def training(run: Run) -> Training:
     images = pictures()
     chosen = recipe(run.recipe, **run.switches)
     table = architecture(run.architecture, chosen, run.classes, run.width)
-    network = Network(table, chosen, 7, placement_here(COLUMNS[run.architecture], run.split, torch.device("cpu")))
+    network = Network(table, chosen, 7, placement_here(COLUMNS[run.architecture], run.split, torch.device("cpu")),
+                      run.precision)
 
     def crops(seen: Views) -> Tensor:
         READ.extend(seen.images.tolist())

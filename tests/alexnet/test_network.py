@@ -314,3 +314,20 @@ def test_narrow_nets_start_with_the_same_signal() -> None:
 def test_the_papers_start_is_fifteen_times_weaker() -> None:
     network = Network(architecture("two-column", recipe("paper"), 1000, 0.25), recipe("paper"), 7)
     assert 0.002 < spread(network, like_imagenet(16)) < 0.006  # facts: 0.0035
+
+
+@pytest.mark.parametrize("name", ["source", "paper"])
+def test_bfloat16_is_float32_within_its_precision(name: str) -> None:
+    """Logits and gradients; parameters and their gradients stay in float32, and so does what comes out."""
+    chosen = recipe(name)  # type: ignore[arg-type]
+    images = torch.randn(4, 3, 224, 224, generator=torch.Generator().manual_seed(3)) * 60
+    found = []
+    for precision in ("fp32", "bf16"):
+        network = Network(architecture("two-column", chosen, 10, 0.0625), chosen, 3, precision=precision).eval()  # type: ignore[arg-type]
+        logits = network(images)
+        logits.square().sum().backward()
+        gradients = torch.cat([p.grad.flatten() for _, _, p in network.named_columns() if p.grad is not None])
+        found.append((logits.detach(), gradients))
+        assert logits.dtype == gradients.dtype == torch.float32
+    for exact, rounded in zip(*found, strict=True):
+        assert 1e-5 < (exact - rounded).norm() / exact.norm() < 0.1  # bfloat16 has 8 bits

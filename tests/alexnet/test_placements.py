@@ -35,6 +35,13 @@ def test_one_two_and_four_processes_give_the_same_bits(tmp_path: Path, recipe: s
     assert same(one, replicas)
 
 
+def test_bfloat16_has_the_same_bits_on_one_process_and_two(tmp_path: Path) -> None:
+    run = Run(stop=2, precision="bf16")
+    one = launch(run, tmp_path / "one", processes=1)
+    assert same(one, launch(replace(run, split=True), tmp_path / "two", processes=2))
+    assert not same(one, launch(replace(run, precision="fp32"), tmp_path / "fp32", processes=1))
+
+
 def test_each_image_is_read_by_one_process(tmp_path: Path) -> None:
     run = Run(steps=3, stop=3, batch=8, micro_batches=2)  # three batches of 8: each of the 24 images once
     launch(replace(run, split=True), tmp_path / "four", processes=4)
