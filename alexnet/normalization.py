@@ -8,6 +8,7 @@ as the convolutions and the pooling like them best; windows are sums of a zero-p
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from typing import Any, cast
 
@@ -126,35 +127,64 @@ class _Normalize(Function):
     @staticmethod
     def forward(context: Any, x: Tensor, dims: tuple[int, ...], size: int, k: float, scale: float) -> Tensor:
         values, part = _layout(x, dims)
-        y, root = torch.empty_like(values), torch.empty_like(values)  # root = d ** -0.5
-        window = _Window(values[:part], dims, size)
-        for start in range(0, len(values), part):
-            here = slice(start, start + part)
-            count = len(values[here])
-            torch.square(values[here], out=window.inside(count))
-            torch.mul(window.sums(count), scale, out=root[here])
-            root[here].add_(k).rsqrt_()
-            torch.sqrt(root[here], out=y[here])
-            y[here].mul_(root[here]).mul_(values[here])
+        if _fused(values):
+            from alexnet import normalization_triton
+
+            y, root = normalization_triton.forward(values, dims, size, k, scale)
+        else:
+            y, root = _forward(values, part, dims, size, k, scale)
         context.save_for_backward(values, root)
         context.dims, context.size, context.scale = dims, size, scale
         return _returned(y, x.shape).to(x.dtype)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        # dx = g * d^-b  -  2 b scale x * window(g * x * d^-b / d)
         values, root = context.saved_tensors
         g, part = _layout(gradient, context.dims)
-        dx = torch.empty_like(values)
-        window = _Window(values[:part], context.dims, context.size)
-        for start in range(0, len(values), part):
-            here = slice(start, start + part)
-            count = len(values[here])
-            direct = root[here].sqrt().mul_(root[here]).mul_(g[here])
-            through = (direct * values[here]).mul_(root[here])
-            torch.mul(through, root[here], out=window.inside(count))
-            torch.addcmul(direct, window.sums(count), values[here], value=-2.0 * BETA * context.scale, out=dx[here])
+        factor = -2.0 * BETA * context.scale
+        if _fused(values):
+            from alexnet import normalization_triton
+
+            dx = normalization_triton.backward(values, root, g, context.dims, context.size, factor)
+        else:
+            dx = _backward(values, root, g, part, context.dims, context.size, factor)
         return _returned(dx, gradient.shape).to(gradient.dtype), None, None, None, None
+
+
+def _fused(values: Tensor) -> bool:
+    """Whether there is a kernel for them: float32 on an NVIDIA GPU, where PyTorch brings Triton."""
+    return values.is_cuda and values.dtype == torch.float32 and importlib.util.find_spec("triton") is not None
+
+
+def _forward(values: Tensor, part: int, dims: tuple[int, ...], size: int, k: float,
+             scale: float) -> tuple[Tensor, Tensor]:
+    """y and root = d ** -0.5, some entries at a time."""
+    y, root = torch.empty_like(values), torch.empty_like(values)
+    window = _Window(values[:part], dims, size)
+    for start in range(0, len(values), part):
+        here = slice(start, start + part)
+        count = len(values[here])
+        torch.square(values[here], out=window.inside(count))
+        torch.mul(window.sums(count), scale, out=root[here])
+        root[here].add_(k).rsqrt_()
+        torch.sqrt(root[here], out=y[here])
+        y[here].mul_(root[here]).mul_(values[here])
+    return y, root
+
+
+def _backward(values: Tensor, root: Tensor, gradient: Tensor, part: int, dims: tuple[int, ...], size: int,
+              factor: float) -> Tensor:
+    """dx = g * d^-b + factor x * window(g * x * d^-b / d), factor = -2 b scale."""
+    dx = torch.empty_like(values)
+    window = _Window(values[:part], dims, size)
+    for start in range(0, len(values), part):
+        here = slice(start, start + part)
+        count = len(values[here])
+        direct = root[here].sqrt().mul_(root[here]).mul_(gradient[here])
+        through = (direct * values[here]).mul_(root[here])
+        torch.mul(through, root[here], out=window.inside(count))
+        torch.addcmul(direct, window.sums(count), values[here], value=factor, out=dx[here])
+    return dx
 
 
 def _returned(values: Tensor, shape: torch.Size) -> Tensor:
