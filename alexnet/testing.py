@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -28,9 +28,16 @@ def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
     Returns:
         float32 [10, n, 3, 224, 224]: the five patches, then their mirror images, in the order of `corners`.
     """
-    patches = [images[:, top: top + crop, left: left + crop] for top, left in corners(images.shape[1] - crop)]
+    return torch.stack(list(_one_by_one(images, mean, crop)))
+
+
+def _one_by_one(images: Tensor, mean: Tensor, crop: int) -> Iterator[Tensor]:
+    """The ten crops, each float32 [n, 3, 224, 224], made when it is asked for."""
     window = centre_window(mean, crop)
-    return torch.stack([less_mean(patch, window) for patch in [*patches, *(patch.flip(2) for patch in patches)]])
+    for mirrored in (False, True):
+        for top, left in corners(images.shape[1] - crop):
+            patch = images[:, top: top + crop, left: left + crop]
+            yield less_mean(patch.flip(2) if mirrored else patch, window)
 
 
 def centre_crop(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
@@ -42,7 +49,7 @@ def centre_crop(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
 @torch.no_grad()
 def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
     """Softmax outputs float32 [10, n, classes] for uint8 images [n, 256, 256, 3], in the order of `ten_crops`."""
-    return torch.stack([torch.softmax(network(view), dim=1) for view in ten_crops(images, mean, crop)])
+    return torch.stack([torch.softmax(network(view), dim=1) for view in _one_by_one(images, mean, crop)])
 
 
 def errors(probabilities: Tensor, labels: Tensor, top: int) -> float:

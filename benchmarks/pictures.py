@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.augmentation import Statistics
-from pipeline.images import SIDE
+from pipeline.images import SIDE, decoder
 from pipeline.moments import Moments
 from pipeline.sources import Class
-from pipeline.store import SHARD_IMAGES, Row, Store, StoredShard, publish_description, shard_file, shard_written
+from pipeline.shards import Encoding, shard_file, shard_written
+from pipeline.store import SHARD_IMAGES, Row, Store, StoredShard, publish_description
 
 CLASSES = 1000
 # Facts of ImageNet's colours on the 0..255 scale: variances of the principal components
@@ -29,19 +30,19 @@ def picture(number: int) -> NDArray[np.uint8]:
     return np.clip(np.asarray(coarse, np.int16) + grain, 0, 255).astype(np.uint8)
 
 
-def store_of(folder: Path, count: int, shard_images: int = SHARD_IMAGES) -> Store:
+def store_of(folder: Path, count: int, encoding: Encoding = "raw") -> Store:
     """A store of so many training images and as few validation images as can be; pictures repeat after 256."""
     drawn = [picture(number) for number in range(min(count, 256))]
     folder.mkdir(parents=True)
     shards = []
     for split, images in (("train", count), ("val", 1)):
-        for number, start in enumerate(range(0, images, shard_images)):
+        for number, start in enumerate(range(0, images, SHARD_IMAGES)):
             rows = []
-            with shard_written(folder / shard_file(split, number)) as writer:
-                for index in range(start, min(start + shard_images, images)):
+            with shard_written(folder / shard_file(split, number, encoding), encoding=encoding) as writer:
+                for index in range(start, min(start + SHARD_IMAGES, images)):
                     writer.add(drawn[index % len(drawn)], index % CLASSES)
-                    rows.append(Row(f"{split}{index}", f"{index:064x}", index % CLASSES))
+                    rows.append(Row(f"{split}{index}", f"{index:064x}", index % CLASSES, writer.place))
             shards.append(StoredShard(split, number, writer.digest.hexdigest(), rows))
     classes = [Class(f"n{number:08}", f"class {number}") for number in range(CLASSES)]
-    publish_description(folder, classes, iter(shards), Moments.zero(), [], {"decoder": {"benchmark": "none"}})
+    publish_description(folder, classes, iter(shards), Moments.zero(), [], {"decoder": decoder()}, encoding)
     return Store(folder)

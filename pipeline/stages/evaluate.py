@@ -12,6 +12,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from alexnet.ahead import Ahead
 from alexnet.digest import digest_of
 from alexnet.testing import CENTRE, errors, probabilities
 from alexnet.training import load_weights
@@ -50,13 +51,15 @@ def run(parameters: Parameters) -> dict[str, Any]:
     network.eval()
     mean, read = mean_image().to(device), images_of(split)
     centre, ten = [], []
+    batches = -(-len(split) // BATCH)
+    pixels = Ahead(lambda number: read(slice(number * BATCH, min((number + 1) * BATCH, len(split)))), batches)
     with progress("evaluate", len(split), "images") as advance:
-        for start in range(0, len(split), BATCH):
-            stop = min(start + BATCH, len(split))
-            found = probabilities(network, read(slice(start, stop)).to(device), mean, network.table.crop).cpu()
+        for number in range(batches):
+            images = pixels.take(number).to(device)  # each is read once, the next while the network is at work
+            found = probabilities(network, images, mean, network.table.crop).cpu()
             centre.append(found[CENTRE])
             ten.append(found.mean(0))
-            advance(stop - start)
+            advance(len(images))
     labels = torch.from_numpy(split.labels)
     return _finish(torch.cat(centre), torch.cat(ten), labels) | {"images": len(split),
                                                                  "weights_digest": digest_of(weights)}
