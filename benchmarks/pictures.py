@@ -12,8 +12,8 @@ from PIL import Image
 from alexnet.augmentation import Statistics
 from pipeline.images import SIDE, decoder
 from pipeline.moments import Moments
-from pipeline.sources import Class
 from pipeline.shards import Encoding, shard_file, shard_written
+from pipeline.sources import Class
 from pipeline.store import SHARD_IMAGES, Row, Store, StoredShard, publish_description
 
 CLASSES = 1000

@@ -150,7 +150,8 @@ def _key(parameters: Parameters) -> str:
     import torch
 
     here = Path(__file__).resolve().parents[1]
-    code = [*sorted((here.parent / "alexnet").glob("*.py")), here / "training_process.py", here / "store.py"]
+    code = [*sorted((here.parent / "alexnet").glob("*.py")), here / "training_process.py", here / "store.py",
+            here / "shards.py"]
     inputs = [_file_digest(path, stage) for path, stage in
               ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
     deciding = [[_file_digest(file, "train") for file in code], inputs, _start_digest(parameters), torch.__version__,
