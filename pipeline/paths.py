@@ -4,6 +4,8 @@ from pathlib import Path
 
 DOWNLOAD = Path("data/download")
 LISTING = DOWNLOAD / "listing.json"
+INDEX = DOWNLOAD / "index.parquet"  # every picture, and where it lies
+ARCHIVES = Path("archives")  # where downloads go that dataset.location gives no other place
 STORE = Path("data/store")
 MEAN = Path("data/mean.npy")
 MEAN_PICTURE = Path("data/mean.png")

@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.files import written_whole
-from pipeline.paths import MEAN, PCA, STORE
+from pipeline.paths import ARCHIVES, MEAN, PCA, STORE
 from pipeline.processes import run_to_the_end
 from pipeline.progress import say
 from pipeline.store import Store
@@ -131,8 +131,8 @@ def _remove(path: Path) -> None:
 def _write_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
     """As params.yaml; the data set's folder is meant relative to the project."""
     dataset = dict(parameters["dataset"])
-    if dataset.get("location"):
-        dataset["location"] = str(project() / Path(dataset["location"]).expanduser())
+    if dataset["source"] != "sample":
+        dataset["location"] = str(project() / Path(dataset.get("location") or ARCHIVES).expanduser())
     with written_whole(folder / "params.yaml") as stream:
         stream.write(yaml.safe_dump(dict(parameters) | {"dataset": dataset}, sort_keys=False).encode())
 

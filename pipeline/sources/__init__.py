@@ -1,25 +1,37 @@
-"""How pictures get in: `fetch(dataset)` puts a data set in place and lists it, `catalogue(dataset)` finds its pictures.
+"""How pictures get in: `fetch` puts a data set in place, lists it and finds its pictures; `catalogue` has them again.
 
-A source is a small module of this package with those two functions: `sample` (made here), `imagenet2012` (the official
-archives), `folder` (train/<class>/*, val/<class>/*). Pictures are read where they lie: in a tar within a tar, or in
-files of their own. Nothing is unpacked.
+A source is a small module of this package: `sample` (made here), `imagenet2012`, `imagenet2010`, `imagenette`,
+`cifar10`, `folder` (train/<class>/*, val/<class>/*). Each has
+
+    TERMS                    the data set's licence in a few words, said before the first download
+    plan(dataset) -> Plan    what `fetch` would download and write, and how much disk that takes
+    fetch(dataset) -> Found  the data set in place and verified; its listing; its pictures
+
+Pictures are read where they lie: in a tar, in a tar within a tar, in a zip, or in files of their own. What cannot be
+read picture by picture (a compressed tar, Parquet) is put into a plain tar once, by pipeline.sources.repack.
 """
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import io
 import os
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_json
-from pipeline.paths import LISTING
+from pipeline.files import read_json, write_json
+from pipeline.paths import ARCHIVES, DOWNLOAD, INDEX, LISTING
 
 if TYPE_CHECKING:
     from pipeline.parameters import DatasetSection
+    from pipeline.sources.plan import Plan
+
+LARGEST = 1 << 28  # bytes of one picture's file; ImageNet's largest has some 15 million
 
 
 @dataclass(frozen=True, slots=True)  # there may be millions
@@ -32,6 +44,7 @@ class Entry:
         file: what holds its bytes: an archive, or the picture itself.
         offset: where its bytes start in `file`.
         size: how many there are.
+        packing: how they are compressed there: "" (not at all), "deflate" (as in a zip), "gzip".
     """
 
     name: str
@@ -39,6 +52,7 @@ class Entry:
     file: Path
     offset: int
     size: int
+    packing: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,8 @@ class Catalogue:
     """Every picture of a data set: `train` by class, then name; `val` by name."""
 
     classes: list[Class]
-    train: list[Entry]
-    val: list[Entry]
+    train: Sequence[Entry]
+    val: Sequence[Entry]
 
 
 @dataclass(frozen=True)
@@ -88,14 +102,42 @@ class Listing:
                        [Listed(**file) for file in values["files"]], values.get("made_with", {}))
 
 
+@dataclass(frozen=True)
+class Found:
+    """A data set that is in place, and its pictures."""
+
+    listing: Listing
+    catalogue: Catalogue
+
+
+def root(dataset: DatasetSection) -> Path:
+    """The folder of the data set's files: `dataset.location`, or archives/ where that is null; the sample's own."""
+    return DOWNLOAD if dataset.source == "sample" else dataset.location or ARCHIVES
+
+
 def fetch(dataset: DatasetSection) -> Listing:
-    """Put the data set in place, verify it, list it.
+    """Put the data set in place and verify it; leave its listing and the index of its pictures in data/download.
 
     Raises:
-        UserError: something is missing or damaged.
+        UserError: something is missing or damaged, or cannot be downloaded.
     """
-    listing: Listing = _source(dataset).fetch(dataset)
-    return listing
+    from pipeline.sources.entries import write_index
+
+    found: Found = _source(dataset).fetch(dataset)
+    write_index(INDEX, {"train": found.catalogue.train, "val": found.catalogue.val})
+    write_json(LISTING, found.listing.as_json())
+    return found.listing
+
+
+def plan(dataset: DatasetSection) -> Plan:
+    """What `fetch` would do."""
+    planned: Plan = _source(dataset).plan(dataset)
+    return planned
+
+
+def terms(dataset: DatasetSection) -> str:
+    text: str = _source(dataset).TERMS
+    return text
 
 
 def catalogue(dataset: DatasetSection) -> Catalogue:
@@ -104,6 +146,8 @@ def catalogue(dataset: DatasetSection) -> Catalogue:
     Raises:
         UserError: there is no listing, it is of other parameters, or the files have changed since.
     """
+    from pipeline.sources.entries import read_index
+
     values = read_json(LISTING, "download")
     try:
         listing = Listing.of_json(values)
@@ -113,15 +157,15 @@ def catalogue(dataset: DatasetSection) -> Catalogue:
     if (listing.source, listing.made_with) != (dataset.source, made_with):
         raise UserError(f"{LISTING}: of dataset.source {listing.source} {listing.made_with or ''}, but the parameters "
                         f"say {dataset.source} {made_with or ''}; run `alexnet download` again")
-    found: Catalogue = _source(dataset).catalogue(dataset, listing)
-    return found
+    in_place(root(dataset), listing.files)
+    return Catalogue(listing.classes, **read_index(INDEX, root(dataset), ("train", "val")))
 
 
 def read(entry: Entry) -> bytes:
-    """The picture's bytes, as they are stored.
+    """The picture's bytes: a JPEG, PNG or PPM file, still encoded.
 
     Raises:
-        UserError: the file is gone or shorter than it was when it was listed.
+        UserError: the file is gone, shorter than it was when it was listed, or broken where the picture is packed.
     """
     try:
         descriptor = os.open(entry.file, os.O_RDONLY)
@@ -135,7 +179,21 @@ def read(entry: Entry) -> bytes:
     if len(content) != entry.size:
         raise UserError(f"{entry.file}: ends within {entry.name}: {entry.size} bytes expected at {entry.offset}, "
                         f"{len(content)} there; run `alexnet download` again")
-    return content
+    return _unpacked(content, entry) if entry.packing else content
+
+
+def _unpacked(content: bytes, entry: Entry) -> bytes:
+    try:
+        if entry.packing == "gzip":
+            with gzip.open(io.BytesIO(content)) as stream:
+                unpacked = stream.read(LARGEST + 1)
+        else:
+            unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{entry.file}: {entry.name}: cannot be unpacked ({error}); fetch the archive again") from None
+    if len(unpacked) > LARGEST:
+        raise UserError(f"{entry.file}: {entry.name}: unpacks to more than {LARGEST:,} bytes, which is no picture")
+    return unpacked
 
 
 def in_place(root: Path, files: Iterable[Listed]) -> list[Path]:

@@ -12,13 +12,23 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.parameters import DatasetSection
 from pipeline.progress import say
-from pipeline.sources import Catalogue, Class, Entry, Listing, in_place
+from pipeline.sources import Catalogue, Class, Entry, Found, Listing
 from pipeline.sources.checksums import checksums
+from pipeline.sources.entries import Entries
+from pipeline.sources.plan import Plan
 
+TERMS = "The pictures are yours; so are their terms."
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def fetch(dataset: DatasetSection) -> Listing:
+def plan(dataset: DatasetSection) -> Plan:
+    """Nothing is fetched: the pictures are there."""
+    location = _location(dataset)
+    return Plan(location, images=sum(_is_picture(file) for split in ("train", "val")
+                                     for folder in _folders(location / split) for file in _visible(folder)))
+
+
+def fetch(dataset: DatasetSection) -> Found:
     """List the pictures with their checksums.
 
     Raises:
@@ -38,16 +48,15 @@ def fetch(dataset: DatasetSection) -> Listing:
         names += [f"{folder.relative_to(location).as_posix()}/{name}" for name in pictures]
     if others:
         say(f"{location}: {len(others)} files or folders are not pictures and are left out, such as {min(others)}")
-    return Listing("folder", [Class(folder.name, folder.name) for folder in train], checksums(location, names), {})
-
-
-def catalogue(dataset: DatasetSection, listing: Listing) -> Catalogue:
-    labels = {one.wnid: label for label, one in enumerate(listing.classes)}
+    classes = [Class(folder.name, folder.name) for folder in train]
+    labels = {one.wnid: label for label, one in enumerate(classes)}
+    files = checksums(location, names)
     splits: dict[str, list[Entry]] = {"train": [], "val": []}
-    for listed, file in zip(listing.files, in_place(_location(dataset), listing.files), strict=True):
+    for listed in files:
         split, wnid, name = listed.name.split("/")
-        splits[split].append(Entry(f"{wnid}/{name}", labels[wnid], file, 0, listed.bytes))
-    return Catalogue(listing.classes, splits["train"], sorted(splits["val"], key=lambda entry: entry.name))
+        splits[split].append(Entry(f"{wnid}/{name}", labels[wnid], Path(listed.name), 0, listed.bytes))
+    return Found(Listing("folder", classes, files, {}), Catalogue(classes, Entries.of(location, splits["train"]),
+                                                                  Entries.of(location, splits["val"]).ordered("name")))
 
 
 def _location(dataset: DatasetSection) -> Path:

@@ -1,11 +1,12 @@
-"""ILSVRC 2012 in its official form: three archives, read in place.
+"""ILSVRC in its official form, three archives of a year, read in place.
 
     ILSVRC2012_img_train.tar       one <wnid>.tar a class, each of <wnid>_<number>.JPEG
     ILSVRC2012_img_val.tar         ILSVRC2012_val_00000001.JPEG and on
     ILSVRC2012_devkit_t12.tar.gz   data/meta.mat (the classes), data/ILSVRC2012_validation_ground_truth.txt
 
-A label is the development kit's ILSVRC2012_ID less one, which is not the order of the wnids. Only leaves of the
-hierarchy (num_children == 0) are classes. Line i of the ground truth is the id of the i-th validation picture by name.
+A label is the development kit's id less one, which is not the order of the wnids. Only leaves of the hierarchy
+(num_children == 0) are classes. Line i of the ground truth is the id of the i-th validation picture by name. The
+archives of 2010 have other names, their validation pictures are in a folder, and some pictures are gzipped.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import os
 import tarfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +26,27 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.progress import progress
 from pipeline.sources import Catalogue, Class, Entry
+from pipeline.sources.entries import Entries
 from pipeline.sources.tars import Member, members
 
-TRAIN = "ILSVRC2012_img_train.tar"
-VAL = "ILSVRC2012_img_val.tar"
-DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
-META = "ILSVRC2012_devkit_t12/data/meta.mat"
-TRUTH = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
+
+@dataclass(frozen=True)
+class Year:
+    """The names of one year's archives, of what is read in the development kit, and of the ids in its meta.mat."""
+
+    train: str
+    val: str
+    devkit: str
+    meta: str
+    truth: str
+    number: str
+
+
+Y2012 = Year("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz",
+             "ILSVRC2012_devkit_t12/data/meta.mat",
+             "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", "ILSVRC2012_ID")
+Y2010 = Year("ILSVRC2010_images_train.tar", "ILSVRC2010_images_val.tar", "ILSVRC2010_devkit-1.0.tar.gz",
+             "devkit-1.0/data/meta.mat", "devkit-1.0/data/ILSVRC2010_validation_ground_truth.txt", "ILSVRC2010_ID")
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class Devkit:
     val_labels: list[int]
 
 
-def devkit(file: Path) -> Devkit:
+def devkit(file: Path, year: Year = Y2012) -> Devkit:
     """Read the development kit.
 
     Raises:
@@ -49,15 +66,15 @@ def devkit(file: Path) -> Devkit:
     try:
         content = gzip.decompress(file.read_bytes())  # all of it, and so its checksum too
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            meta, truth = (_content(archive, name) for name in (META, TRUTH))
-        classes = _classes(meta)
+            meta, truth = (_content(archive, name) for name in (year.meta, year.truth))
+        classes = _classes(meta, year.number)
         labels = [int(line) - 1 for line in truth.split()]
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; fetch it again") from None
     except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError) as error:
-        raise UserError(f"{file}: damaged, or no ILSVRC 2012 development kit ({error}); fetch it again") from None
+        raise UserError(f"{file}: damaged, or no ILSVRC development kit ({error}); fetch it again") from None
     if not all(0 <= label < len(classes) for label in labels):
-        raise UserError(f"{file}: {TRUTH} has ids outside 1..{len(classes)}")
+        raise UserError(f"{file}: {year.truth} has ids outside 1..{len(classes)}")
     return Devkit(classes, labels)
 
 
@@ -68,7 +85,7 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
     return stream.read()
 
 
-def _classes(meta: bytes) -> list[Class]:
+def _classes(meta: bytes, number: str) -> list[Class]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -76,60 +93,65 @@ def _classes(meta: bytes) -> list[Class]:
         synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
     except (MatReadError, TypeError, NotImplementedError) as error:
         raise ValueError(f"meta.mat: {error}") from None
-    leaves = {int(one["ILSVRC2012_ID"]): Class(str(one["WNID"]), str(one["words"]))
+    leaves = {int(one[number]): Class(str(one["WNID"]), str(one["words"]))
               for one in np.atleast_1d(synsets) if int(one["num_children"]) == 0}
     if sorted(leaves) != list(range(1, len(leaves) + 1)):
         raise ValueError("meta.mat: the ids of the leaves are not 1, 2, 3, ...")
-    return [leaves[number] for number in sorted(leaves)]
+    return [leaves[place] for place in sorted(leaves)]
 
 
-def catalogue(folder: Path) -> Catalogue:
+def catalogue(folder: Path, year: Year = Y2012) -> Catalogue:
     """Find every picture of the three archives in `folder`.
 
     Raises:
         UserError: an archive is damaged, or the three do not belong together.
     """
-    kit = devkit(folder / DEVKIT)
-    return Catalogue(kit.classes, _train(folder / TRAIN, kit.classes), _val(folder / VAL, kit.val_labels))
+    kit = devkit(folder / year.devkit, year)
+    train = Entries.of(folder, _train(folder, kit.classes, year)).ordered("label", "name")
+    return Catalogue(kit.classes, train, Entries.of(folder, _val(folder, kit.val_labels, year)))
 
 
-def _train(file: Path, classes: list[Class]) -> list[Entry]:
-    archives = _named({f"{one.wnid}.tar": one for one in classes}, file)
-    entries = []
+def _train(folder: Path, classes: list[Class], year: Year) -> Iterator[Entry]:
+    file = folder / year.train
+    archives = _named({f"{one.wnid}.tar": one for one in classes}, file, year)
     with progress(f"reading the tables of {file.name}", len(classes), "classes") as advance:
         for label, one in enumerate(classes):
             inner = archives[f"{one.wnid}.tar"]
             pictures = _sorted(file, inner)
             if not pictures:
                 raise UserError(f"{file}: {inner.name} has no picture")
-            entries += [Entry(member.name, label, file, member.offset, member.size) for member in pictures]
+            yield from _entries(file, pictures, [label] * len(pictures), year)
             advance(1)
-    names = {entry.name for entry in entries}
-    if len(names) != len(entries):
-        raise UserError(f"{file}: {len(entries) - len(names)} names occur in more than one class")
-    return entries
 
 
-def _named(wanted: dict[str, Class], file: Path) -> dict[str, Member]:
+def _named(wanted: dict[str, Class], file: Path, year: Year) -> dict[str, Member]:
     archives = {member.name: member for member in _sorted(file)}
     if unknown := sorted(archives.keys() - wanted.keys()):
-        raise UserError(f"{file}: {unknown[0]} is of no class of {DEVKIT} ({len(unknown)} such)")
+        raise UserError(f"{file}: {unknown[0]} is of no class of {year.devkit} ({len(unknown)} such)")
     if missing := sorted(wanted.keys() - archives.keys()):
-        raise UserError(f"{file}: no {missing[0]}, though {DEVKIT} has that class ({len(missing)} such)")
+        raise UserError(f"{file}: no {missing[0]}, though {year.devkit} has that class ({len(missing)} such)")
     return archives
 
 
-def _sorted(file: Path, within: Member | None = None) -> list[Member]:
-    found = sorted(members(file, within), key=lambda member: member.name)
+def _sorted(file: Path, within: Member | None = None, folders: bool = False) -> list[Member]:
+    found = sorted(members(file, within, folders), key=lambda member: member.name)
     for first, second in itertools.pairwise(found):
         if first.name == second.name:
             raise UserError(f"{file}: {within.name + ': ' if within else ''}{first.name} occurs twice")
     return found
 
 
-def _val(file: Path, labels: list[int]) -> list[Entry]:
-    pictures = _sorted(file)
+def _val(folder: Path, labels: list[int], year: Year) -> Iterator[Entry]:
+    file = folder / year.val
+    pictures = _sorted(file, folders=year is Y2010)
     if len(pictures) != len(labels):
-        raise UserError(f"{file}: {len(pictures)} pictures, but {len(labels)} lines in {TRUTH}")
-    return [Entry(member.name, label, file, member.offset, member.size)
-            for member, label in zip(pictures, labels, strict=True)]
+        raise UserError(f"{file}: {len(pictures)} pictures, but {len(labels)} lines in {year.truth}")
+    return _entries(file, pictures, labels, year)
+
+
+def _entries(file: Path, pictures: list[Member], labels: list[int], year: Year) -> Iterator[Entry]:
+    with file.open("rb", buffering=0) as stream:
+        for member, label in zip(pictures, labels, strict=True):
+            gzipped = year is Y2010 and os.pread(stream.fileno(), 2, member.offset) == b"\x1f\x8b"
+            yield Entry(member.name.rpartition("/")[2], label, Path(file.name), member.offset, member.size,
+                        "gzip" if gzipped else "")

@@ -1,4 +1,4 @@
-"""Writes a data set in the official form of ILSVRC 2012 (pipeline.sources.ilsvrc reads it); same input, same bytes."""
+"""Writes a data set in the official form of ILSVRC (pipeline.sources.ilsvrc reads it); same input, same bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from pipeline.files import written_whole
 from pipeline.sources import Class
-from pipeline.sources.ilsvrc import DEVKIT, META, TRAIN, TRUTH, VAL
+from pipeline.sources.ilsvrc import Y2010, Y2012, Year
 
 Pictures = Iterable[tuple[str, bytes]]  # name and content
 
 
 def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val: Pictures,
-          val_labels: Sequence[int], ancestors: Sequence[Class] = ()) -> None:
+          val_labels: Sequence[int], ancestors: Sequence[Class] = (), year: Year = Y2012) -> None:
     """Write the three archives into `folder`.
 
     Args:
@@ -28,14 +28,14 @@ def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val
         val: in order of name; `val_labels` are theirs.
         ancestors: inner nodes of the hierarchy, which are no classes.
     """
-    with written_whole(folder / TRAIN) as stream:
+    with written_whole(folder / year.train) as stream:
         _write_tar(stream, ((f"{one.wnid}.tar", _tar(pictures)) for one, pictures in zip(classes, train, strict=True)))
-    with written_whole(folder / VAL) as stream:
-        _write_tar(stream, val)
+    with written_whole(folder / year.val) as stream:
+        _write_tar(stream, ((f"val/{name}" if year is Y2010 else name, content) for name, content in val))
     truth = "".join(f"{label + 1}\n" for label in val_labels).encode()
-    with (written_whole(folder / DEVKIT) as stream,
+    with (written_whole(folder / year.devkit) as stream,
           gzip.GzipFile(filename="", mode="wb", compresslevel=0, fileobj=stream, mtime=0) as plain):
-        _write_tar(plain, [(META, _meta(classes, ancestors)), (TRUTH, truth)])
+        _write_tar(plain, [(year.meta, _meta(classes, ancestors, year)), (year.truth, truth)])
 
 
 def _write_tar(stream: IO[bytes] | gzip.GzipFile, members: Pictures) -> None:
@@ -52,11 +52,11 @@ def _tar(members: Pictures) -> bytes:
     return stream.getvalue()
 
 
-def _meta(classes: Sequence[Class], ancestors: Sequence[Class]) -> bytes:
+def _meta(classes: Sequence[Class], ancestors: Sequence[Class], year: Year) -> bytes:
     """meta.mat: the struct array `synsets`, leaves first, ids from 1, with the fields of the original."""
     from scipy.io import savemat
 
-    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children", "wordnet_height",
+    fields = [year.number, "WNID", "words", "gloss", "num_children", "children", "wordnet_height",
               "num_train_images"]
     synsets = np.empty((len(classes) + len(ancestors), 1), [(field, object) for field in fields])
     leaves = list(range(1, len(classes) + 1))
@@ -66,5 +66,6 @@ def _meta(classes: Sequence[Class], ancestors: Sequence[Class]) -> bytes:
                            int(bool(children)), 0)
     stream = io.BytesIO()
     savemat(stream, {"synsets": synsets})
-    heading = b"MATLAB 5.0 MAT-file: ILSVRC 2012 development kit"  # scipy's own has the time of day in it
-    return heading.ljust(116) + stream.getvalue()[116:]
+    heading = f"MATLAB 5.0 MAT-file: {year.number[:6]} {year.number[6:10]} development kit"
+    # scipy's own heading has the time of day in it
+    return heading.encode().ljust(116) + stream.getvalue()[116:]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.parameters import DatasetSection
-from pipeline.sources import Catalogue, Listing, ilsvrc, in_place
+from pipeline.sources import Found, Listing, ilsvrc
 from pipeline.sources.checksums import checksums
+from pipeline.sources.ilsvrc import Y2012
 
 REGISTRATION = "https://image-net.org/download-images"
 
@@ -23,19 +24,20 @@ class Archive:
 
 
 OFFICIAL = {
-    ilsvrc.TRAIN: Archive(147_897_477_120, "1d675b47d978889d74fa0da5fadfb00e"),
-    ilsvrc.VAL: Archive(6_744_924_160, "29b22e2961454d5413ddabcf34fc5622"),
-    ilsvrc.DEVKIT: Archive(None, "fa75699e90414af021442c21a62c3abf"),
+    Y2012.train: Archive(147_897_477_120, "1d675b47d978889d74fa0da5fadfb00e"),
+    Y2012.val: Archive(6_744_924_160, "29b22e2961454d5413ddabcf34fc5622"),
+    Y2012.devkit: Archive(None, "fa75699e90414af021442c21a62c3abf"),
 }
 
 
-def fetch(dataset: DatasetSection) -> Listing:
+def fetch(dataset: DatasetSection) -> Found:
     """Verify the archives by size and MD5, which takes some minutes the first time.
 
     Raises:
         UserError: an archive is missing, with the page to get it from, or is not the official one.
     """
-    return verified(_location(dataset), OFFICIAL)
+    listing = verified(_location(dataset), OFFICIAL)
+    return Found(listing, ilsvrc.catalogue(_location(dataset)))
 
 
 def verified(location: Path, archives: Mapping[str, Archive]) -> Listing:
@@ -52,12 +54,7 @@ def verified(location: Path, archives: Mapping[str, Archive]) -> Listing:
         if file.md5 != archives[file.name].md5:
             raise UserError(f"{location / file.name}: MD5 {file.md5}, not {archives[file.name].md5}: damaged, or not "
                             "the official archive; fetch it again")
-    return Listing("imagenet2012", ilsvrc.devkit(location / ilsvrc.DEVKIT).classes, files, {})
-
-
-def catalogue(dataset: DatasetSection, listing: Listing) -> Catalogue:
-    in_place(_location(dataset), listing.files)
-    return ilsvrc.catalogue(_location(dataset))
+    return Listing("imagenet2012", ilsvrc.devkit(location / Y2012.devkit).classes, files, {})
 
 
 def _location(dataset: DatasetSection) -> Path:

@@ -17,10 +17,14 @@ from PIL import Image
 from pipeline.parameters import DatasetSection, SampleSection
 from pipeline.paths import DOWNLOAD
 from pipeline.progress import progress
-from pipeline.sources import Catalogue, Class, Listing, ilsvrc, ilsvrc_writer, in_place
+from pipeline.sources import Class, Found, Listing, ilsvrc, ilsvrc_writer
 from pipeline.sources.checksums import checksums
+from pipeline.sources.ilsvrc import Y2012
 from pipeline.sources.patterns import picture
+from pipeline.sources.plan import Plan
 
+TERMS = "The sample is drawn here, from a seed; there is nothing to agree to."
+BYTES = 40_000  # of a picture's file, about
 # In label order, which, as in ImageNet, is not the order of the wnids; each is drawn by its row of patterns.PATTERNS.
 CLASSES = [
     Class("n90000007", "stripes"),
@@ -41,16 +45,18 @@ CMYK, PNG, ROTATED, TRUNCATED = 3, 7, 11, 14
 GRAYSCALE = 31  # one in so many pictures of either split
 
 
-def fetch(dataset: DatasetSection) -> Listing:
+def plan(dataset: DatasetSection) -> Plan:
+    """Nothing is fetched: the archives are drawn."""
+    images = dataset.sample.train_images + dataset.sample.val_images
+    return Plan(DOWNLOAD, [], images * BYTES, images)
+
+
+def fetch(dataset: DatasetSection) -> Found:
     """Write the sample's archives to data/download and list them."""
     write(DOWNLOAD, dataset.sample)
-    names = (ilsvrc.TRAIN, ilsvrc.VAL, ilsvrc.DEVKIT)
-    return Listing("sample", CLASSES, checksums(DOWNLOAD, names), dataset.sample.model_dump())
-
-
-def catalogue(dataset: DatasetSection, listing: Listing) -> Catalogue:
-    in_place(DOWNLOAD, listing.files)
-    return ilsvrc.catalogue(DOWNLOAD)
+    names = (Y2012.train, Y2012.val, Y2012.devkit)
+    listing = Listing("sample", CLASSES, checksums(DOWNLOAD, names), dataset.sample.model_dump())
+    return Found(listing, ilsvrc.catalogue(DOWNLOAD))
 
 
 def write(folder: Path, sample: SampleSection) -> None:

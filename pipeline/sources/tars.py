@@ -17,48 +17,70 @@ from pipeline.errors import UserError
 BLOCK = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     name: str
     offset: int  # of its first byte in the file that holds the outermost archive
     size: int
 
 
-def members(file: Path, within: Member | None = None) -> Iterator[Member]:
+def members(file: Path, within: Member | None = None, folders: bool = False) -> Iterator[Member]:
     """Walk the plain files of the archive `file`, or of the archive that is its member `within`, in their order.
 
-    Only headers are read: a 140 GB archive takes as many reads of 512 bytes as it has members.
+    Only headers are read: a 140 GB archive takes as many reads of 512 bytes as it has members. With `folders` its
+    names are paths of any depth, and the folders among its members are passed over.
 
     Raises:
-        UserError: a damaged header, a missing end, a name that is not a plain one, anything but a plain file.
+        UserError: no such file, a damaged header, a missing end, a name that is not a plain one or leads elsewhere,
+            anything but a plain file (links, devices, sparse and extended headers).
     """
     start = within.offset if within else 0
     where = f"{file}: {within.name}" if within else f"{file}"
-    with file.open("rb", buffering=0) as stream:
-        end = start + within.size if within else os.fstat(stream.fileno()).st_size
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    try:
+        end = start + within.size if within else os.fstat(descriptor).st_size
         at = start
         while True:
-            block = os.pread(stream.fileno(), max(0, min(BLOCK, end - at)), at)
+            block = os.pread(descriptor, max(0, min(BLOCK, end - at)), at)
             if len(block) < BLOCK:
                 raise UserError(f"{where}: cut short: no end mark by byte {end - start}; fetch it again")
             if not any(block):
                 return
-            header = _header(block, f"{where}: byte {at - start}")
+            header = _header(block, f"{where}: byte {at - start}", folders)
             member = Member(header.name, at + BLOCK, header.size)
             if member.offset + member.size > end:
                 raise UserError(f"{where}: cut short: ends within {member.name}; fetch it again")
-            yield member
+            if not header.isdir():
+                yield member
             at = member.offset + -(-member.size // BLOCK) * BLOCK
+    finally:
+        os.close(descriptor)
 
 
-def _header(block: bytes, where: str) -> tarfile.TarInfo:
+def _header(block: bytes, where: str, folders: bool) -> tarfile.TarInfo:
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: damaged header ({error}); fetch the archive again") from None
-    if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+    if not (header.type in (tarfile.REGTYPE, tarfile.AREGTYPE) or (folders and header.isdir())):
         raise UserError(f"{where}: {header.name!r} is not a plain file (type {header.type!r}); no archive of this "
                         "form holds such a thing")
-    if header.size < 0 or not header.name or header.name in (".", "..") or set(header.name) & set("/\\\0"):
-        raise UserError(f"{where}: {header.name!r} (size {header.size}) is not the name of a picture or a class")
+    fits = is_safe(header.name) if folders else is_plain(header.name)
+    if header.size < 0 or (header.isdir() and header.size) or not fits:
+        raise UserError(f"{where}: {header.name!r} (size {header.size}) is not the name of a picture or a class, or "
+                        "leads out of its folder")
     return header
+
+
+def is_plain(name: str) -> bool:
+    """Whether it names something in this very folder."""
+    return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
+
+
+def is_safe(path: str) -> bool:
+    """Whether it leads to this folder ("./", as some archives begin) or to something below it, without detours."""
+    parts = path.removeprefix("./").removesuffix("/").split("/")
+    return path in (".", "./") or all(is_plain(part) for part in parts)

@@ -1,7 +1,8 @@
-"""The `download` stage: puts the data set in place, verifies it, and leaves data/download/listing.json.
+"""The `download` stage: puts the data set in place, verifies it, and leaves a listing and an index in data/download.
 
-The listing has the classes, in label order, and each file with its size and checksums; same data, same bytes, wherever
-the data lies. For the sample, data/download holds the archives too; other data sets stay in `dataset.location`.
+listing.json has the classes, in label order, and each file with its size and checksums; index.parquet has every
+picture, and where it lies. Same data, same bytes, wherever the data lies. For the sample, data/download holds the
+archives too; other data sets stay in `dataset.location`, or are downloaded to it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import shutil
 
 from pipeline import sources
 from pipeline.errors import UserError
-from pipeline.files import write_json
 from pipeline.parameters import DatasetSection, Parameters
 from pipeline.paths import DOWNLOAD, LISTING
 
@@ -23,20 +23,18 @@ def run(parameters: Parameters) -> dict[str, int | str]:
         files, bytes, classes: how many; listing_digest: the sha256 of the listing, in hex.
 
     Raises:
-        UserError: something of the data set is missing or damaged.
+        UserError: something of the data set is missing or damaged, or cannot be downloaded.
     """
     _clear(parameters.dataset)
     listing = sources.fetch(parameters.dataset)
-    write_json(LISTING, listing.as_json())
     return {"files": len(listing.files), "bytes": sum(file.bytes for file in listing.files),
             "classes": len(listing.classes), "listing_digest": hashlib.sha256(LISTING.read_bytes()).hexdigest()}
 
 
 def _clear(dataset: DatasetSection) -> None:
     """Empty data/download, as `dvc repro` does: it must not depend on what was there before."""
-    location = dataset.location
-    if dataset.source != "sample" and location and location.resolve().is_relative_to(DOWNLOAD.resolve()):
-        raise UserError(f"dataset.location: {location} is within {DOWNLOAD}, which this stage empties; move it "
+    if dataset.source != "sample" and sources.root(dataset).resolve().is_relative_to(DOWNLOAD.resolve()):
+        raise UserError(f"dataset.location: {dataset.location} is within {DOWNLOAD}, which this stage empties; move it "
                         "elsewhere")
     for old in DOWNLOAD.iterdir() if DOWNLOAD.exists() else ():
         if old.is_dir() and not old.is_symlink():

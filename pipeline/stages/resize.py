@@ -108,7 +108,7 @@ def stored_order(names: list[str], seed: int) -> list[int]:
 
 def _in_stored_order(catalogue: Catalogue, seed: int) -> dict[str, list[Entry]]:
     order = stored_order([entry.name for entry in catalogue.train], seed)
-    return dict(zip(SPLITS, ([catalogue.train[k] for k in order], catalogue.val), strict=True))
+    return dict(zip(SPLITS, ([catalogue.train[k] for k in order], [*catalogue.val]), strict=True))
 
 
 def _chunks(entries: list[Entry]) -> Iterator[list[Entry]]:

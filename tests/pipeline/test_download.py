@@ -45,7 +45,7 @@ def test_the_sample_is_listed_and_can_be_read() -> None:
     assert {key: metrics[key] for key in ("files", "classes")} == {"files": 3, "classes": 10}
     assert metrics["bytes"] == sum(file["bytes"] for file in listing["files"])
     assert sorted(path.name for path in DOWNLOAD.iterdir()) == sorted(
-        ["listing.json", *(file["name"] for file in listing["files"])])
+        ["index.parquet", "listing.json", *(file["name"] for file in listing["files"])])
     catalogue = sources.catalogue(tiny().dataset)
     assert (len(catalogue.train), len(catalogue.val)) == (20, 10)
 
@@ -75,7 +75,7 @@ def test_nothing_of_an_earlier_data_set_stays(tmp_path: Path) -> None:
     (DOWNLOAD / "old").mkdir()
     (DOWNLOAD / "link").symlink_to(tmp_path)
     download.run(folder_of(tmp_path / "d"))
-    assert [path.name for path in DOWNLOAD.iterdir()] == ["listing.json"]
+    assert sorted(path.name for path in DOWNLOAD.iterdir()) == ["index.parquet", "listing.json"]
     assert (tmp_path / "d").is_dir()
 
 

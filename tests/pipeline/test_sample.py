@@ -14,9 +14,10 @@ from PIL import Image
 from pipeline import sources
 from pipeline.parameters import SampleSection
 from pipeline.sources import Catalogue, ilsvrc, sample
+from pipeline.sources.ilsvrc import Y2012
 from pipeline.sources.patterns import PATTERNS, picture
 
-ARCHIVES = (ilsvrc.TRAIN, ilsvrc.VAL, ilsvrc.DEVKIT)
+ARCHIVES = (Y2012.train, Y2012.val, Y2012.devkit)
 
 
 def made(folder: Path, seed: int = 7, train: int = 40, val: int = 30) -> Catalogue:

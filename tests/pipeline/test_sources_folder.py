@@ -33,7 +33,7 @@ def grown(root: Path, files: dict[str, bytes]) -> Path:
 def found(root: Path) -> Catalogue:
     dataset = DatasetSection(source="folder", location=root,
                              sample=SampleSection(seed=0, train_images=20, val_images=10))
-    return folder.catalogue(dataset, folder.fetch(dataset))
+    return folder.fetch(dataset).catalogue
 
 
 SMALL = {"train/b/2.jpg": b"b2", "train/b/1.PNG": b"b1", "train/a b/ä.JPEG": b"ab", "val/b/9.Jpeg": b"b9",

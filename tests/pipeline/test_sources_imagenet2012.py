@@ -8,12 +8,13 @@ import pytest
 
 from pipeline import sources
 from pipeline.errors import UserError
-from pipeline.parameters import DatasetSection, SampleSection
-from pipeline.sources import Class, imagenet2012
+from pipeline.sources import Class, ilsvrc
 from pipeline.sources.checksums import checksums
-from pipeline.sources.ilsvrc import DEVKIT, TRAIN, VAL
+from pipeline.sources.ilsvrc import Y2012
 from pipeline.sources.ilsvrc_writer import write
 from pipeline.sources.imagenet2012 import OFFICIAL, Archive, verified
+
+TRAIN, VAL, DEVKIT = Y2012.train, Y2012.val, Y2012.devkit
 
 
 @pytest.fixture
@@ -39,10 +40,8 @@ def test_whole_archives_are_listed_with_both_checksums(location: Path) -> None:
         content = (location / file.name).read_bytes()
         assert (file.bytes, file.sha256, file.md5) == (
             len(content), hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest())
-    dataset = DatasetSection(source="imagenet2012", location=location,
-                             sample=SampleSection(seed=0, train_images=20, val_images=10))
-    found = imagenet2012.catalogue(dataset, listing)
-    assert [sources.read(entry) for entry in found.train + found.val] == [b"11", b"v1"]
+    found = ilsvrc.catalogue(location)
+    assert [sources.read(entry) for entry in [*found.train, *found.val]] == [b"11", b"v1"]
 
 
 @pytest.mark.parametrize("name", [TRAIN, VAL, DEVKIT])

@@ -1,0 +1,64 @@
+"""What `alexnet download` would do, for `--dry-run`: what it would fetch, how large that is, and the disk it takes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.paths import STORE
+
+RAW, JPEG = 256 * 256 * 3, 32_000  # bytes of an image in the store; a JPEG of quality 95 has 32 kB on average
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to be fetched: its name, its size in bytes where that is known, and where it would come from."""
+
+    name: str
+    bytes: int | None
+    address: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Attributes:
+        folder: where the data set's files are or will be.
+        fetched: what is not there yet.
+        repacked: bytes that will be written besides, to make it readable picture by picture.
+        images: about how many pictures the data set has.
+    """
+
+    folder: Path
+    fetched: list[Wanted] = field(default_factory=list)
+    repacked: int = 0
+    images: int = 0
+
+    def told(self, side: int) -> str:
+        """As text, for images of `side` pixels in the store."""
+        lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})" for one in self.fetched]
+        lines.insert(0, f"to be fetched: {len(lines)} files" if lines else f"nothing to fetch: all is in {self.folder}")
+        fetched = sum(one.bytes or 0 for one in self.fetched)
+        scale = side * side / 256 / 256
+        raw, jpeg = (self.images * size * scale for size in (RAW, JPEG))
+        unknown = " (and what has no known size)" if any(one.bytes is None for one in self.fetched) else ""
+        return "\n".join([*lines,
+            f"disk for the download: {_size(fetched + self.repacked)}{unknown}, free: {_free(self.folder)}",
+            f"disk for the image store, about {self.images:,} images: {_size(raw)} raw or {_size(jpeg)} as JPEG, "
+            f"free: {_free(STORE)}"])
+
+
+def _free(folder: Path) -> str:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return _size(shutil.disk_usage(folder).free)
+
+
+def _size(count: float | None) -> str:
+    if count is None:
+        return "size not known"
+    for unit, bytes_of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= bytes_of:
+            return f"{count / bytes_of:,.1f} {unit}"
+    return f"{count:.0f} bytes"
