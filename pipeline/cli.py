@@ -71,16 +71,26 @@ def parameter_options(command: Any) -> Any:
 
 
 def _add_stage(name: str, summary: str) -> None:
-    def command(file: Path, overrides: tuple[str, ...], verify: bool = False, **execution: str | None) -> None:
+    def command(file: Path, overrides: tuple[str, ...], verify: bool = False, dry_run: bool = False,
+                **execution: str | None) -> None:
         from pipeline import parameters, recomputation, stage
 
         if verify:
             return {"mean": recomputation.verify_mean, "pca": recomputation.verify_pca}[name]()
         more = [f"execution.{key}={value}" for key, value in execution.items() if value is not None]
-        stage.run(name, parameters.load(file, [*overrides, *more]))
+        read = parameters.load(file, [*overrides, *more])
+        if dry_run:
+            from pipeline.sources import planning
+
+            click.echo(planning.told(read))
+        else:
+            stage.run(name, read)
 
     command.__doc__ = summary
     command = parameter_options(command)
+    if name == "download":
+        command = click.option("--dry-run", is_flag=True, help="Only tell what would be fetched, its size, the disk "
+                               "that it and the image store need, and what is free.")(command)
     if name in ("mean", "pca"):
         command = click.option("--verify", is_flag=True, help="Make nothing: check what is there against every stored "
                                                               "pixel, slowly and by other means.")(command)
@@ -122,7 +132,7 @@ def _classes(source: str) -> int:
 
     if LISTING.exists():
         return len(read_json(LISTING, made_by="download")["classes"])
-    return {"sample": 10, "imagenet2012": 1000}.get(source) or 1000
+    return 10 if source in ("sample", "imagenette", "cifar10") else 1000
 
 
 @main.command()
@@ -144,11 +154,12 @@ def mend() -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--location", type=click.Path(path_type=Path), help="The folder with the data set's files.")
+@click.option("--location", type=click.Path(path_type=Path),
+              help="The folder with the data set's files, or for them.  [default: archives]")
 @click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True,
               help="The parameters to rewrite.")
 def configure(name: str, location: Path | None, file: Path) -> None:
-    """Rewrite params.yaml for another data set: sample, imagenette or imagenet2012.
+    """Rewrite params.yaml for another data set: sample, imagenette, cifar10, imagenet2012 or imagenet2010.
 
     Only the keys that the preset names change, and they are printed; comments stay. `alexnet configure sample` goes
     back.

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, create_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from alexnet.layers import Architecture
 
 FILE = Path("params.yaml")
+ORIGINS = {"imagenet2012": ("official", "kaggle", "huggingface"), "imagenet2010": ("official",)}  # besides addresses
 
 
 class Section(BaseModel):
@@ -44,8 +46,9 @@ class SampleSection(Section):
 
 
 class DatasetSection(Section):
-    source: Literal["sample", "imagenet2012", "folder"]
+    source: Literal["sample", "imagenet2012", "imagenet2010", "imagenette", "cifar10", "folder"]
     location: Annotated[Path | None, BeforeValidator(_path)]
+    origin: str | None
     sample: SampleSection
 
 
@@ -146,10 +149,34 @@ def check(values: dict[str, Any], file: Path = FILE) -> Parameters:
     if net.architecture == "cifar" and (net.without or net.pooling == "separate"):
         raise UserError(f"{file}: network.architecture: cifar has neither variants of pooling nor a middle layer to "
                         "leave out; set network.without to null and network.pooling to overlapping")
-    if parameters.dataset.source != "sample" and parameters.dataset.location is None:
-        raise UserError(f"{file}: dataset.location: null, but dataset.source {parameters.dataset.source} needs the "
-                        "folder that holds its files")
+    _check_dataset(parameters.dataset, file)
     return parameters
+
+
+def _check_dataset(dataset: DatasetSection, file: Path) -> None:
+    """Where its files are, and where they come from."""
+    if dataset.source == "folder" and dataset.location is None:
+        raise UserError(f"{file}: dataset.location: null, but dataset.source folder needs the folder that holds its "
+                        "files")
+    if dataset.origin is None:
+        return
+    names = ORIGINS.get(dataset.source, ())
+    if dataset.source in ("sample", "folder"):
+        raise UserError(f"{file}: dataset.origin: {dataset.origin}, but dataset.source {dataset.source} is not fetched "
+                        "from anywhere; set it to null")
+    if dataset.origin in names:
+        return
+    try:
+        parts = urlsplit(dataset.origin)
+        good = parts.scheme in ("https", "http") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f"{file}: dataset.origin: input should be {', '.join((*names, ''))}null or an address, "
+                        f"https://..., for {dataset.source}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UserError(f"{file}: dataset.origin: an address with credentials or a query in it, which would go into "
+                        "every record; put credentials into the environment or a netrc file (docs/data.md)")
 
 
 def _told(problem: Any) -> str:

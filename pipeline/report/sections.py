@@ -93,7 +93,8 @@ def data_name(parameters: Parameters) -> str:
     dataset = parameters.dataset
     if dataset.source == "folder" and dataset.location is not None:
         return dataset.location.name or "a folder of pictures"
-    return {"sample": "the built-in sample", "imagenet2012": "ILSVRC 2012"}.get(dataset.source, dataset.source)
+    return {"sample": "the built-in sample", "imagenet2012": "ILSVRC 2012", "imagenet2010": "ILSVRC 2010",
+            "imagenette": "Imagenette", "cifar10": "CIFAR-10"}.get(dataset.source, dataset.source)
 
 
 def digests(inputs: Inputs) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import io
+import json
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -25,12 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
-from pipeline.paths import ARCHIVES, DOWNLOAD, INDEX, LISTING
+from pipeline.paths import ARCHIVES, DOWNLOAD, INDEX, LISTING, WORK
+from pipeline.progress import say
 
 if TYPE_CHECKING:
     from pipeline.parameters import DatasetSection
-    from pipeline.sources.plan import Plan
+    from pipeline.sources.planning import Plan
 
+TERMS_SAID = WORK / "terms.json"
 LARGEST = 1 << 28  # bytes of one picture's file; ImageNet's largest has some 15 million
 
 
@@ -123,6 +126,10 @@ def fetch(dataset: DatasetSection) -> Listing:
     """
     from pipeline.sources.entries import write_index
 
+    if dataset.location and dataset.source not in ("sample", "folder") and not dataset.location.is_dir():
+        raise UserError(f"dataset.location: {dataset.location}: no such folder; make it, or name the one that holds "
+                        f"the data set's files or shall hold them, or set it to null for {ARCHIVES}")
+    _say_terms(dataset)
     found: Found = _source(dataset).fetch(dataset)
     write_index(INDEX, {"train": found.catalogue.train, "val": found.catalogue.val})
     write_json(LISTING, found.listing.as_json())
@@ -138,6 +145,20 @@ def plan(dataset: DatasetSection) -> Plan:
 def terms(dataset: DatasetSection) -> str:
     text: str = _source(dataset).TERMS
     return text
+
+
+def _say_terms(dataset: DatasetSection) -> None:
+    """Before the first download of a data set, and not again when it goes on."""
+    planned = plan(dataset)
+    if not planned.fetched or planned.by_hand:
+        return
+    try:
+        said = json.loads(TERMS_SAID.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        said = []
+    if dataset.source not in said:
+        say(terms(dataset))
+        write_json(TERMS_SAID, [*said, dataset.source])
 
 
 def catalogue(dataset: DatasetSection) -> Catalogue:

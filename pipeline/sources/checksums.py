@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.errors import UserError
@@ -64,6 +64,13 @@ def checksums(root: Path, names: Iterable[str], algorithms: tuple[str, ...] = ("
                 saved = time.monotonic()
     write_json(MEMORY, known)
     return listed
+
+
+def remember(file: Path, hashes: Mapping[str, str]) -> None:
+    """That these are a file's checksums, computed by whoever has just written it."""
+    stat = _stat(file)
+    entry = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **hashes}
+    write_json(MEMORY, _recall() | {str(file.resolve()): entry})
 
 
 def _recall() -> dict[str, dict[str, int | str]]:

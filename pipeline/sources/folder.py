@@ -15,7 +15,7 @@ from pipeline.progress import say
 from pipeline.sources import Catalogue, Class, Entry, Found, Listing
 from pipeline.sources.checksums import checksums
 from pipeline.sources.entries import Entries
-from pipeline.sources.plan import Plan
+from pipeline.sources.planning import Plan
 
 TERMS = "The pictures are yours; so are their terms."
 SUFFIXES = (".jpg", ".jpeg", ".png")

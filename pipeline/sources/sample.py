@@ -21,7 +21,7 @@ from pipeline.sources import Class, Found, Listing, ilsvrc, ilsvrc_writer
 from pipeline.sources.checksums import checksums
 from pipeline.sources.ilsvrc import Y2012
 from pipeline.sources.patterns import picture
-from pipeline.sources.plan import Plan
+from pipeline.sources.planning import Plan
 
 TERMS = "The sample is drawn here, from a seed; there is nothing to agree to."
 BYTES = 40_000  # of a picture's file, about

@@ -71,13 +71,13 @@ def without_class(name: str) -> str:
 
 
 def in_folder(root: Path, top: str = "") -> Iterator[Entry]:
-    """The files below `root / top`, by their paths from there; links are followed."""
-    start = root / top
-    for folder, folders, names in os.walk(start, followlinks=True, onerror=_tell):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            yield Entry(file.relative_to(start).as_posix(), -1, file.relative_to(root), 0, _size(file))
+    """The files below train and val of `root / top`, by their paths from there; links are followed."""
+    for split in ("train", "val"):
+        for folder, folders, names in os.walk(root / top / split, followlinks=True, onerror=_tell):
+            folders.sort()
+            for name in sorted(names):
+                file = Path(folder, name)
+                yield Entry(file.relative_to(root / top).as_posix(), -1, file.relative_to(root), 0, _size(file))
 
 
 def in_tar(root: Path, archive: str, top: str = "") -> Iterator[Entry]:

@@ -6,9 +6,11 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline import sources
+from pipeline.parameters import Parameters
 from pipeline.paths import STORE
 
-RAW, JPEG = 256 * 256 * 3, 32_000  # bytes of an image in the store; a JPEG of quality 95 has 32 kB on average
+JPEG = 32_000  # bytes of an image of 256 x 256 pixels as a JPEG of quality 95, on average
 
 
 @dataclass(frozen=True)
@@ -28,25 +30,33 @@ class Plan:
         fetched: what is not there yet.
         repacked: bytes that will be written besides, to make it readable picture by picture.
         images: about how many pictures the data set has.
+        by_hand: the user must put the files there; nothing will be fetched.
     """
 
     folder: Path
     fetched: list[Wanted] = field(default_factory=list)
     repacked: int = 0
     images: int = 0
+    by_hand: bool = False
 
     def told(self, side: int) -> str:
-        """As text, for images of `side` pixels in the store."""
+        """In words, for images of `side` pixels in the store."""
         lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})" for one in self.fetched]
-        lines.insert(0, f"to be fetched: {len(lines)} files" if lines else f"nothing to fetch: all is in {self.folder}")
+        how = "to be put there by you" if self.by_hand else "to be fetched"
+        lines.insert(0, f"{how}: {len(lines)} files" if lines else f"nothing to fetch: all is in {self.folder}")
         fetched = sum(one.bytes or 0 for one in self.fetched)
-        scale = side * side / 256 / 256
-        raw, jpeg = (self.images * size * scale for size in (RAW, JPEG))
+        raw, jpeg = self.images * side * side * 3, self.images * JPEG
         unknown = " (and what has no known size)" if any(one.bytes is None for one in self.fetched) else ""
         return "\n".join([*lines,
             f"disk for the download: {_size(fetched + self.repacked)}{unknown}, free: {_free(self.folder)}",
-            f"disk for the image store, about {self.images:,} images: {_size(raw)} raw or {_size(jpeg)} as JPEG, "
-            f"free: {_free(STORE)}"])
+            f"disk for the image store, about {self.images:,} images: {_size(raw)} raw"
+            f"{f' or {_size(jpeg)} as JPEG' if side == 256 else ''}, free: {_free(STORE)}"])
+
+
+def told(parameters: Parameters) -> str:
+    """The plan for these parameters, with the data set's terms, in words."""
+    dataset = parameters.dataset
+    return f"{sources.plan(dataset).told(parameters.resize.side)}\n{sources.terms(dataset)}"
 
 
 def _free(folder: Path) -> str:
