@@ -209,7 +209,10 @@ def _unpacked(content: bytes, entry: Entry) -> bytes:
             with gzip.open(io.BytesIO(content)) as stream:
                 unpacked = stream.read(LARGEST + 1)
         else:
-            unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, LARGEST + 1)
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            unpacked = inflater.decompress(content, LARGEST + 1)
+            if not inflater.eof and len(unpacked) <= LARGEST:
+                raise EOFError("it does not come to its end")
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{entry.file}: {entry.name}: cannot be unpacked ({error}); fetch the archive again") from None
     if len(unpacked) > LARGEST:

@@ -120,8 +120,8 @@ def _download(folder: Path) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             from kaggle.api.kaggle_api_extended import KaggleApi  # logs in when it is imported, if it can
-    except ImportError:
-        raise UserError("dataset.origin: kaggle needs Kaggle's client: `pip install kaggle`, or fetch "
+    except ImportError as error:
+        raise UserError(f"dataset.origin: kaggle needs Kaggle's client ({error}): `pip install kaggle six`, or fetch "
                         f"{ZIP} from {ADDRESS} and put it into {folder}") from None
     unfinished = folder / f".{ZIP}.fetching"
     unfinished.mkdir(parents=True, exist_ok=True)
