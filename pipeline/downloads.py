@@ -327,7 +327,8 @@ class _Partial:
 
         os.fsync(self.stream.fileno())
         os.replace(self.file, self.target)
-        self.notes.unlink(missing_ok=True)
+        for notes in (self.notes, *self.target.parent.glob(f".{self.notes.name}.*.part")):  # of runs that were killed
+            notes.unlink(missing_ok=True)
         remember(self.target, {"md5": self.md5.hexdigest(), "sha256": self.sha256.hexdigest()})
 
 

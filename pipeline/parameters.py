@@ -172,7 +172,7 @@ def _check_dataset(dataset: DatasetSection, file: Path) -> None:
     except ValueError:
         good = False
     if not good:
-        raise UserError(f"{file}: dataset.origin: input should be {', '.join((*names, ''))}null or an address, "
+        raise UserError(f"{file}: dataset.origin: input should be {', '.join((*names, 'null'))} or an address, "
                         f"https://..., for {dataset.source}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UserError(f"{file}: dataset.origin: an address with credentials or a query in it, which would go into "

@@ -15,11 +15,12 @@ from pathlib import Path
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; `requests` has each request's path and headers; `elsewhere`: where redirections lead."""
+    """Serves `content`; `requests` has each request's path and headers; `elsewhere`: where redirections lead; `files`: of an archive."""
 
     daemon_threads = True
     content = b""
     elsewhere = ""
+    files: dict[str, bytes] = {}  # noqa: RUF012
     scheme = "http"
 
     def __init__(self) -> None:
@@ -191,6 +192,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def be_slow(self, first: bool) -> None:
         self.serve(pause=0.02)
+
+    def be_an_archive(self, first: bool) -> None:
+        """Several files, the first of them slowly at first."""
+        self.serve(self.server.files[self.path.split("/")[-1]], pause=0.5 if first else 0)
 
     # ---
 

@@ -106,7 +106,7 @@ def test_options_of_a_stage_override_params_yaml(monkeypatch: pytest.MonkeyPatch
 def test_configure_prints_what_it_changes() -> None:
     done = alexnet("configure", "imagenette", "--location", "pictures")
     assert done.exit_code == 0
-    assert "dataset.source: sample -> folder\ndataset.location: null -> pictures\n" in done.stdout
+    assert "dataset.source: sample -> imagenette\ndataset.location: null -> pictures\n" in done.stdout
     assert alexnet("configure", "sample").exit_code == 0
     assert "stands as sample has it" in alexnet("configure", "sample").stdout
 

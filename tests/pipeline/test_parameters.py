@@ -131,6 +131,26 @@ def test_a_data_set_of_files_needs_a_location() -> None:
         check(changed("dataset.source", "folder"))
 
 
+@pytest.mark.parametrize(("source", "origin", "message"), [
+    ("sample", "official", "is not fetched from anywhere"), ("folder", "https://a/b", "is not fetched from anywhere"),
+    ("imagenette", "official", "should be null or an address"), ("imagenet2010", "kaggle", "should be official, null or"),
+    ("imagenet2012", "ftp://a/b", "should be official, kaggle, huggingface, null or"),
+    ("imagenet2012", "/a/folder", "should be official"), ("imagenet2012", "https://", "should be official"),
+    ("imagenet2012", "https://[x", "should be official"), ("imagenet2012", "https://ann:secret@a/b", "with credentials"),
+    ("imagenet2012", "https://a/b?token=secret", "with credentials or a query"), ("imagenet2012", "https://a/b", None),
+    ("imagenet2012", "kaggle", None), ("imagenet2012", "official", None), ("imagenette", "http://localhost:80/x", None),
+])
+def test_where_a_data_set_is_fetched_from(source: str, origin: str, message: str | None) -> None:
+    values = changed("dataset.source", source)
+    values["dataset"] |= {"location": "data", "origin": origin}
+    if message is None:
+        assert check(values).dataset.origin == origin
+    else:
+        with pytest.raises(UserError, match=rf"dataset\.origin: .*{message}") as refused:
+            check(values)
+        assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("content", "told"), [
     (b"train: [1,", "not YAML"), (b"\xff\xfe\x00", "not YAML"), (b"- a\n- b\n", "found list"), (b"", "found NoneType"),
     (b"a: !!python/object/apply:os.getcwd []\n", "not YAML"), (b"train: 3\n", "train:"),

@@ -14,7 +14,7 @@ from pipeline.sources import Class, Entry, Listed, Listing
 
 
 def dataset(source: str = "folder", location: Path | None = None, seed: int = 1) -> DatasetSection:
-    return DatasetSection(source=source, location=location,
+    return DatasetSection(source=source, location=location, origin=None,
                           sample=SampleSection(seed=seed, train_images=20, val_images=10))
 
 

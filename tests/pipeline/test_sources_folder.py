@@ -31,7 +31,7 @@ def grown(root: Path, files: dict[str, bytes]) -> Path:
 
 
 def found(root: Path) -> Catalogue:
-    dataset = DatasetSection(source="folder", location=root,
+    dataset = DatasetSection(source="folder", location=root, origin=None,
                              sample=SampleSection(seed=0, train_images=20, val_images=10))
     return folder.fetch(dataset).catalogue
 

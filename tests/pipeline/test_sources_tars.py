@@ -93,3 +93,32 @@ def test_only_plain_files_are_taken(tmp_path: Path, kind: bytes) -> None:
 def _written(file: Path, content: bytes | bytearray) -> list[Member]:
     file.write_bytes(content)
     return list(members(file))
+
+
+def test_with_folders_paths_are_taken_and_folders_passed_over(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, kind in (("./", tarfile.DIRTYPE), ("./a", tarfile.DIRTYPE), ("./a/b.jpg", tarfile.REGTYPE),
+                           ("c" * 60 + "/" + "d" * 35, tarfile.REGTYPE)):
+            header = tarfile.TarInfo(name)
+            header.type = kind
+            archive.addfile(header)
+    (tmp_path / "a.tar").write_bytes(stream.getvalue())
+    assert [one.name for one in members(tmp_path / "a.tar", folders=True)] == ["./a/b.jpg", "c" * 60 + "/" + "d" * 35]
+    with pytest.raises(UserError):
+        list(members(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../b", "a//b", "a/./b", "..", "a\\b"])
+def test_paths_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.tar").write_bytes(tar({name: b"1"}))
+    with pytest.raises(UserError, match="leads out of its folder"):
+        list(members(tmp_path / "a.tar", folders=True))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE,
+                                  tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE])
+def test_with_folders_too_only_plain_files_are_taken(tmp_path: Path, kind: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(tar({"a": b""}, type=kind, linkname="b"))
+    with pytest.raises(UserError, match="not a plain file"):
+        list(members(tmp_path / "a.tar", folders=True))
