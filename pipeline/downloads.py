@@ -147,8 +147,8 @@ def _ask(partial: _Partial, session: _Session, remote: Remote, bar: _Bar) -> Non
                             "REQUESTS_CA_BUNDLE), or name another address") from None
         raise _Again(_reason(error)) from None
     if not partial.whole:
-        total = f"{partial.total:,}" if partial.total is not None else "an unknown number of"
-        raise _Again(f"the connection ended after {partial.size:,} of {total} bytes")
+        of = f"{partial.total:,}" if partial.total is not None else "an unknown number of"
+        raise _Again(f"the connection ended after {partial.size:,} of {of} bytes")
 
 
 def _check_status(answer: requests.Response, remote: Remote) -> None:

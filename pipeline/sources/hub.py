@@ -115,8 +115,8 @@ def _download(folder: Path, classes: list[Class]) -> None:
         from huggingface_hub import HfApi, RepoFile
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
     except ImportError as error:
-        raise UserError(f"dataset.origin: huggingface needs the hub's client ({error}): `pip install huggingface_hub`, or fetch "
-                        f"the Parquet files of {ADDRESS} and put them into {folder}") from None
+        raise UserError(f"dataset.origin: huggingface needs the hub's client ({error}): `pip install huggingface_hub`, "
+                        f"or fetch the Parquet files of {ADDRESS} and put them into {folder}") from None
     unfinished = folder / ".fetching"
     try:
         api = HfApi()

@@ -1,4 +1,4 @@
-"""A web server that misbehaves by name: "/drops/file" drops the connection in the middle, "/busy/file" answers 429, ..."""
+"""A web server that misbehaves by name: "/dropping/file" drops the connection midway, "/busy/file" answers 429."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pathlib import Path
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; `requests` has each request's path and headers; `elsewhere`: where redirections lead; `files`: of an archive."""
+    """Serves `content`, or `files` by name; `requests` has each request's path and headers.
+
+    `elsewhere`: where redirections lead.
+    """
 
     daemon_threads = True
     content = b""
@@ -110,9 +113,10 @@ class Handler(BaseHTTPRequestHandler):
             self.serve(stop=len(self.server.content) // 2)
         elif "Range" in self.headers and self.server.seen["shifting"] == 2:
             start = int(self.headers["Range"][6:-1])
+            whole = len(self.server.content)
             body = self.server.content[start - 1: -1]
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(self.server.content) - 1}/{len(self.server.content)}")
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

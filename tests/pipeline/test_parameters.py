@@ -133,10 +133,12 @@ def test_a_data_set_of_files_needs_a_location() -> None:
 
 @pytest.mark.parametrize(("source", "origin", "message"), [
     ("sample", "official", "is not fetched from anywhere"), ("folder", "https://a/b", "is not fetched from anywhere"),
-    ("imagenette", "official", "should be null or an address"), ("imagenet2010", "kaggle", "should be official, null or"),
+    ("imagenette", "official", "should be null or an address"),
+    ("imagenet2010", "kaggle", "should be official, null or"),
     ("imagenet2012", "ftp://a/b", "should be official, kaggle, huggingface, null or"),
     ("imagenet2012", "/a/folder", "should be official"), ("imagenet2012", "https://", "should be official"),
-    ("imagenet2012", "https://[x", "should be official"), ("imagenet2012", "https://ann:secret@a/b", "with credentials"),
+    ("imagenet2012", "https://[x", "should be official"),
+    ("imagenet2012", "https://ann:secret@a/b", "with credentials"),
     ("imagenet2012", "https://a/b?token=secret", "with credentials or a query"), ("imagenet2012", "https://a/b", None),
     ("imagenet2012", "kaggle", None), ("imagenet2012", "official", None), ("imagenette", "http://localhost:80/x", None),
 ])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -187,9 +188,7 @@ def test_damage_anywhere_in_a_compressed_tar_is_found() -> None:
     unseen = 0
     for at in range(10, len(content), 7):
         damaged = content[:at] + bytes([content[at] ^ 4]) + content[at + 1:]
-        try:
+        with contextlib.suppress(UserError):
             assert list(in_compressed_tar(io.BytesIO(damaged), "archive")) == files, at
             unseen += 1  # some codes have another spelling that unpacks to the same bytes
-        except UserError as error:
-            assert "damaged or cut short" in str(error)
     assert unseen < 10
