@@ -170,7 +170,7 @@ def _memory(pid: int) -> float:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(folder: Path, images: tuple[Path, ...], count: int, encoding: str, workers: str, as_json: bool) -> None:
     archives = folder / "archives"
-    if not all((archives / name).exists() for name in (ilsvrc.TRAIN, ilsvrc.VAL, ilsvrc.DEVKIT)):
+    if not all((archives / name).exists() for name in (ilsvrc.Y2012.train, ilsvrc.Y2012.val, ilsvrc.Y2012.devkit)):
         pictures = [one for source in images for one in pictures_in(source)] or list(drawn())
         say(f"writing the archives of {count} pictures, of {len(pictures)} different ones")
         write_archives(archives, pictures, count)
