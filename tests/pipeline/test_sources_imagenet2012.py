@@ -28,7 +28,7 @@ def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def archives_of(location: Path) -> dict[str, Archive]:
     contents = {name: (location / name).read_bytes() for name in (TRAIN, VAL, DEVKIT)}
-    return {name: Archive(None if name == DEVKIT else len(content), hashlib.md5(content).hexdigest())
+    return {name: Archive(len(content), hashlib.md5(content).hexdigest())
             for name, content in contents.items()}
 
 
