@@ -153,9 +153,10 @@ def _children(pid: int) -> list[psutil.Process]:
 
 
 def _memory(pid: int) -> float:
-    """Of its own, in MB: without the page cache's pages of mapped files."""
+    """Of its own, in MB: without the pages of mapped files, which the system takes back when it needs them."""
     try:
-        return float(psutil.Process(pid).memory_full_info().uss / 1e6)
+        info = psutil.Process(pid).memory_info()
+        return float((info.rss - getattr(info, "shared", 0)) / 1e6)
     except psutil.Error:
         return 0.0
 
