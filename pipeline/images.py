@@ -24,8 +24,6 @@ SIDE = 256
 PIXEL_LIMIT = 150_000_000  # pixels of one picture; ImageNet's largest has some 60 million
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM")  # told by content, not by name
 
-# The memory of a picture is kept for the next one: pages that the kernel clears anew cost three pictures in a hundred.
-Image.core.set_blocks_max(4)  # type: ignore[attr-defined]
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs corrupt EXIF, which nothing here reads
 
 
