@@ -1,23 +1,31 @@
-"""Files that are either whole or not there: written under another name, flushed to disk, then renamed."""
+"""Files that are either whole or not there: written under another name, flushed to disk, then renamed.
+
+The other name holds the writer's machine and process: what a killed writer left is known as such, and removed when
+the file is written again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import UserError
+from pipeline.processes import alive
 
 
 @contextlib.contextmanager
 def written_whole(file: Path) -> Iterator[IO[bytes]]:
     """Opens a temporary neighbour of `file` for writing; renames it to `file` only if the block ends well."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+    _remove_leftovers(file)
+    temporary = file.with_name(f".{file.name}.{platform.node()}-{os.getpid()}.part")
     try:
         with temporary.open("wb") as stream:
             yield stream
@@ -26,6 +34,14 @@ def written_whole(file: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(file: Path) -> None:
+    for part in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
+        writer = part.name.removeprefix(f".{file.name}.").removesuffix(".part")
+        machine, _, process = writer.rpartition("-")
+        if machine == platform.node() and process.isdecimal() and not alive(int(process)):
+            part.unlink(missing_ok=True)
 
 
 def write_json(file: Path, value: Any) -> None:

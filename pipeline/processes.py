@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,17 @@ def run_to_the_end(command: Sequence[str], environment: Mapping[str, str], folde
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this number is there, on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # there, but somebody else's
+        pass
+    return True
 
 
 def kill_with_children(child: subprocess.Popen[Any]) -> bool:

@@ -31,6 +31,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, sha256_of, write_json, written_whole
 from pipeline.parameters import Parameters
 from pipeline.paths import LISTING, MEAN, PCA, STORE, WORK, metrics_of
+from pipeline.processes import alive
 from pipeline.progress import say
 
 EXPERIMENT = "alexnet"
@@ -401,7 +402,7 @@ class Tracker:
         for run in self.find("attributes.status = 'RUNNING'", limit=100):
             there = run.data.tags
             if all(there.get(name) == here[name] for name in ("process.host", "process.folder")) \
-                    and not _alive(int(there["process.id"])):
+                    and not alive(int(there["process.id"])):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def find(self, condition: str, limit: int = 1) -> Any:
@@ -425,16 +426,6 @@ def _portions(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """As many at a time as MLflow takes in one call."""
     for start in range(0, len(items), size):
         yield items[start: start + size]
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # there, but somebody else's
-        pass
-    return True
 
 
 def now() -> int:

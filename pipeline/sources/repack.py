@@ -24,8 +24,6 @@ def repacked(target: Path, pictures: Iterable[tuple[str, bytes]]) -> None:
     Raises:
         UserError: a path occurs twice, or the tar cannot be written.
     """
-    for leftover in target.parent.glob(f".{target.name}.*.part"):  # of a run that was killed
-        leftover.unlink(missing_ok=True)
     seen = set()
     try:
         with (written_whole(target) as stream,
