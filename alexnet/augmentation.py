@@ -70,6 +70,9 @@ def views(recipe: Recipe, seed: int, order: Order, positions: Tensor, margin: in
 
     With another margin than 32 (stored side less crop), the offsets are margin + 1 or margin.
     """
+    if recipe.crops == "centre":
+        middle = torch.full_like(positions, margin // 2)
+        return Views(order.images(positions), middle, middle, torch.zeros_like(positions))
     drawn = draws.words(seed, "crop", 0, positions // recipe.images_per_crop)
     offsets = margin + recipe.crop_offsets - MARGIN
     return Views(order.images(positions), draws.integers(drawn[:, 0], offsets),

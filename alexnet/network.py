@@ -176,20 +176,29 @@ class Network(nn.Module):
         Returns:
             float32 [n, classes] where column 0 is; elsewhere a scalar whose `backward()` takes part in column 0's.
         """
-        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            found = self._forward(images, step, first)
+        with self._precision():
+            found = self._up_to(len(self.table.layers), images, step, first)[0]
         return found.float() if self.precision == "bf16" else found
 
-    def _forward(self, images: Tensor, step: int, first: int) -> Tensor:
+    def last_hidden(self, images: Tensor) -> Tensor:
+        """float32 [n, units]: the last hidden layer, 4096 units in the paper's net (P §6.1); all columns are here."""
+        with self._precision():
+            xs = self._up_to(len(self.table.layers) - 1, images)
+        return torch.cat([x.flatten(1) for x in xs], dim=1).float()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _up_to(self, layers: int, images: Tensor, step: int = 0, first: int = 0) -> list[Tensor]:
         xs = [images] * len(self.place.mine)  # both GPUs see the image
-        for position, layer in enumerate(self.table.layers):
+        for position, layer in enumerate(self.table.layers[:layers]):
             if position and layer.sees == "both":
                 alone = isinstance(layer, FullyConnected) and layer.only_first
                 xs = gather_on_first(xs, self.place) if alone else gather(xs, self.place)
             xs = self._learned_layer(layer, xs)
             for what in layer.after:
                 xs = self._after(what, layer, xs, step, first)
-        return xs[0]
+        return xs
 
     def _learned_layer(self, layer: Layer, xs: list[Tensor]) -> list[Tensor]:
         found = []

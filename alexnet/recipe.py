@@ -72,6 +72,10 @@ class Recipe:
     bias_lr: float = _switch(
         0.02, 0.01, "initial learning rate of the biases", "S layer-params-134.cfg: epsB=0.02",
         "P §5: an equal learning rate for all layers", "biases move twice as fast", bounds=(0.0, 10.0))
+    weight_decay: float = _switch(
+        0.0005, 0.0005, "weight decay of the weights", "S layer-params-145.cfg: wc=0.0005", "P §5",
+        "both agree; 0 for the training without regularisation of Fig. 1; layers of the CIFAR-10 net have multiples of "
+        "it", bounds=(0.0, 1.0))
     bias_decay: float = _switch(
         0.0, 0.0005, "weight decay of the biases", "S src/layer.cu WeightLayer: hard-coded 0",
         "P §5: the update rule makes no exception", "draws the initial ones towards zero", bounds=(0.0, 1.0))
@@ -79,9 +83,9 @@ class Recipe:
         "constant", "with weights", "whether the biases' learning rate drops with the weights'",
         "S layer-params-145.cfg: epsB stays while epsW falls", "P §5: divided by 10 for all layers",
         "late training with biases 20 to 2000 times faster than weights")
-    schedule: Literal["hand", "dexp"] = _switch(
+    schedule: Literal["hand", "dexp", "flat"] = _switch(
         "hand", "hand", "the drops of the learning rate: by hand at the logged epochs 25, 51, 79 of 91, or the "
-        "automatic `dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps)",
+        "automatic `dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps); or none, `flat`",
         "S layer-params-145.cfg comments; S #170 for dexp", "P §5: divided by 10 three times, epochs not given",
         "judged equal by the author: #170 has 40.53 / 18.05 against 40.66 / 18.21")
     conv1_freezing: Literal[True, False] = _switch(
@@ -105,6 +109,9 @@ class Recipe:
     noise_off_late: Literal[True, False] = _switch(
         True, False, "colour noise switched off from epoch 67 of 91", "S layer-params-145.cfg comments",
         "not mentioned", "the last quarter of training sees the colours of testing")
+    crops: Literal["random", "centre"] = _switch(
+        "random", "random", "the training crops: at random, half of them mirrored; or always the centre, as it is",
+        "S convdata_jpeg.py", "P §4.1", "`centre` is training without this augmentation, as in Fig. 1 (§3.1)")
     crop_offsets: Literal[33, 32] = _switch(
         33, 32, "positions of the 224 crop per axis: 33 x 33 x 2 = 2178 variants, or 32 x 32 x 2 = 2048",
         "S convdata_jpeg.py: randint(0, 33)", "P §4.1: a factor of 2048", "none")

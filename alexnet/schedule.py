@@ -22,7 +22,6 @@ DEXP_WEIGHTS = (250.0, 4)
 DEXP_BIASES = (10.0, 2)
 
 MOMENTUM = 0.9  # P §5; S momW, momB
-WEIGHT_DECAY = 0.0005  # P §5; S wc
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Rate:
 def rate(recipe: Recipe, name: str, progress: float) -> Rate:
     """The rate of the parameter called `name` ("conv1.weight") at this progress, 0 <= progress < 1."""
     layer, kind = name.split(".")
-    factor = _dexp(recipe, kind, progress) if recipe.schedule == "dexp" else _hand(recipe, kind, progress)
+    factor = {"hand": _hand, "dexp": _dexp, "flat": lambda *_: 1.0}[recipe.schedule](recipe, kind, progress)
     lr = (recipe.weight_lr if kind == "weight" else recipe.bias_lr) * factor
     if recipe.conv1_freezing and layer == "conv1" and kind == "weight":
         if progress >= CONV1_FROZEN:
             lr = 0.0
         elif progress >= CONV1_SLOWED:
             lr = min(lr, recipe.weight_lr * DROP_FACTOR**3)
-    return Rate(lr, WEIGHT_DECAY if kind == "weight" else recipe.bias_decay)
+    return Rate(lr, recipe.weight_decay if kind == "weight" else recipe.bias_decay)
 
 
 def noise_is_on(recipe: Recipe, progress: float) -> bool:

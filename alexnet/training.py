@@ -62,6 +62,7 @@ class Training:
         self.step = 0  # updates done
         self.gradients: list[Tensor] = []  # of the last update, for the trace
         self.loss: Tensor | None = None
+        self.wrong: Tensor | None = None  # images of the last update's batch that it had wrong, by the largest logit
 
     @property
     def progress(self) -> float:
@@ -72,7 +73,7 @@ class Training:
         self.network.train()
         sums = self._over_replicas(self._over_micro_batches())
         self.gradients = sums[: len(self.parameters)]
-        self.loss = sums[-1] if 0 in self.place.mine else None
+        self.wrong, self.loss = sums[-2:] if 0 in self.place.mine else (None, None)
         for (name, _, parameter), velocity, gradient in zip(
                 self.parameters, self.velocities, self.gradients, strict=True):
             now = rate(self.recipe, name, self.progress)
@@ -83,7 +84,7 @@ class Training:
         self.step += 1
 
     def _over_micro_batches(self) -> list[Tensor]:
-        """Gradients, then the loss, of this replica's part of the batch: pairs are added, then pairs of pairs."""
+        """Gradients, wrong images and loss of this replica's part of a batch: pairs are added, then pairs of pairs."""
         share = self.plan.micro_batches // self.place.replicas
         pending: list[tuple[int, list[Tensor]]] = []
         for number in range(self.place.replica * share, (self.place.replica + 1) * share):
@@ -109,11 +110,13 @@ class Training:
         if 0 in self.place.mine:
             # P §3.5: the mean over the batch of the log-probability of the right label
             loss = F.cross_entropy(logits, batch.labels, reduction="sum") / self.plan.batch
+            wrong = (logits.detach().argmax(1) != batch.labels).sum()
         else:
-            loss = logits
+            loss, wrong = logits, torch.zeros((), dtype=torch.int64, device=self.place.device)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        return [*(parameter.grad for _, _, parameter in self.parameters if parameter.grad is not None), loss.detach()]
+        gradients = [parameter.grad for _, _, parameter in self.parameters if parameter.grad is not None]
+        return [*gradients, wrong, loss.detach()]
 
     def finish(self) -> None:
         """Wait for the input that is being made ahead; call it before the process group ends."""

@@ -12,7 +12,10 @@ from typing import Any
 import click
 
 from pipeline import run_commands
+from pipeline.claims.commands import claims
 from pipeline.errors import UserError
+from pipeline.gate.commands import check, golden_group
+from pipeline.options import JSON, parameter_options
 
 STAGES = {
     "download": "Fetch or make the data set, verify it, list it with checksums.",
@@ -60,16 +63,6 @@ def main() -> None:
     """
 
 
-def parameter_options(command: Any) -> Any:
-    """`--set` and `--params`, for every command that reads params.yaml."""
-    for option in (click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"),
-                                show_default=True, help="The parameters to read."),
-                   click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
-                                help="Override a parameter, as in --set train.seed=2. May be repeated.")):
-        command = option(command)
-    return command
-
-
 def _add_stage(name: str, summary: str) -> None:
     def command(file: Path, overrides: tuple[str, ...], verify: bool = False, dry_run: bool = False,
                 **execution: str | None) -> None:
@@ -101,7 +94,7 @@ def _add_stage(name: str, summary: str) -> None:
 
 for _name, _summary in STAGES.items():
     _add_stage(_name, _summary)
-for _command in run_commands.COMMANDS:
+for _command in (*run_commands.COMMANDS, check, golden_group, claims):
     main.add_command(_command)
 
 
@@ -109,7 +102,7 @@ for _command in run_commands.COMMANDS:
 @parameter_options
 @click.option("--classes", type=click.IntRange(1, 1_000_000),
               help="Units of the output layer.  [default: the data set's]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_json: bool) -> None:
     """The layer table of the configured net: kernels, shapes, parameters, multiply-adds."""
     import json
@@ -180,7 +173,7 @@ def configure(name: str, location: Path | None, file: Path) -> None:
               help="The axes that must be identical, separated by commas; none for none.  [default: all but threads, "
                    "cores, device and mode-off]")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: str | None, html: Path | None,
            as_json: bool) -> None:
     """Does this machine reproduce? A small workload, run again along every axis of change, compared bit by bit.

@@ -6,7 +6,7 @@ A preset names only what differs from the sample. What no preset names (seeds, t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def values_of(name: str) -> dict[str, Any]:
     if name not in names():
         raise UserError(f"no preset called {name!r}; there are {', '.join(names())}")
     return {key: value for preset in (BASE, name)
-            for key, value in _leaves(yaml.safe_load((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")))}
+            for key, value in leaves(yaml.safe_load((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")))}
 
 
 def configure(name: str, location: Path | None = None,
@@ -47,7 +47,7 @@ def configure(name: str, location: Path | None = None,
         UserError: an unknown preset, a file that cannot be read, or that would not be valid; then it stays as it was.
     """
     wanted = values_of(name) | ({"dataset.location": str(location)} if location else {})
-    before = dict(_leaves(parameters.read(file)))
+    before = dict(leaves(parameters.read(file)))
     editor = _editor()
     document = editor.load(file.read_text(encoding="utf-8"))
     changed = {key: (before.get(key), value) for key, value in wanted.items() if before.get(key) != value}
@@ -77,9 +77,10 @@ def _editor() -> Any:
     return editor
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`section.key` and value of every value in nested dictionaries."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

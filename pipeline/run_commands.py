@@ -13,8 +13,7 @@ from typing import Any
 import click
 
 from pipeline.errors import UserError
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+from pipeline.options import JSON
 
 
 @click.command()

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import environment, snapshot
+from pipeline.configure import leaves
 from pipeline.errors import UserError
 from pipeline.files import read_json, sha256_of, write_json, written_whole
 from pipeline.parameters import Parameters
@@ -170,20 +171,12 @@ def flat(parameters: Parameters, sections: Iterable[str]) -> dict[str, str]:
     values = parameters.model_dump(mode="json", include=set(sections))
     if "recipe" in values:
         values["recipe"] |= asdict(parameters.the_recipe())
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in _leaves(values)}
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in leaves(values)}
 
 
 def process_tags() -> dict[str, str]:
     """Who makes a record. By its `record` an unsent one is found again in the store."""
-    return {"process.host": platform.node(), "process.folder": str(Path.cwd()), "process.id": str(os.getpid()),
+    return {"process.host": platform.node(), "process.folder": str(project()), "process.id": str(os.getpid()),
             "record": uuid.uuid4().hex}
 
 

@@ -199,7 +199,8 @@ class _Run:
             self._start_from(network, Path(self.settings.start_from))
         self.training = Training(network, parameters.the_recipe(), plan, torch.from_numpy(split.labels), statistics(),
                                  crops_of(split, network.table.crop), lambda images: split.expect(images.numpy()))
-        self.loss_sum, self.loss_count = 0.0, 0  # of the updates since the last line of the learning curve
+        # Of the updates since the last line of the learning curve.
+        self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self.warned = False
         self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
 
@@ -224,6 +225,7 @@ class _Run:
             step, state, memory = found
             self.training.load(step, state)
             self.loss_sum, self.loss_count = float.fromhex(memory["loss_sum"]), memory["loss_count"]
+            self.wrong = memory["wrong"]
             if self.place.first:
                 say(f"train: going on from the checkpoint of step {step} of {self.training.plan.steps}")
         if dist.is_initialized() and not _same_everywhere(str(self.training.step), self.place.device):
@@ -260,13 +262,14 @@ class _Run:
             self._publish(weights_of(state))
 
     def _count_loss(self) -> None:
-        if self.training.loss is None:
+        if self.training.loss is None or self.training.wrong is None:
             return
         loss = float(self.training.loss)
         if not math.isfinite(loss):
             raise UserError(f"the loss is {loss} at step {self.training.step}: the run has diverged. Lower "
                             "recipe.weight_lr and recipe.bias_lr, or set recipe.colour_noise to stdev")
         self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+        self.wrong += int(self.training.wrong)
 
     def _validation_is_due(self) -> bool:
         span = self.settings.validate_every * self.count
@@ -280,8 +283,9 @@ class _Run:
             return ""
         line = {"step": self.training.step, "epoch": round(self.epoch, 4),
                 "training_loss": self.loss_sum / self.loss_count,
+                "training_error": self.wrong / (self.loss_count * self.settings.batch),
                 "validation_loss": found["loss"], "validation_error": found["error"]}
-        self.loss_sum, self.loss_count = 0.0, 0
+        self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self._append("learning.jsonl", line)
         self._warn_of_plateau(line["training_loss"])
         return f"loss {line['training_loss']:.3f}, validation error {100 * line['validation_error']:.1f} %"
@@ -306,7 +310,7 @@ class _Run:
         state = self._state()
         if state is not None:
             checkpoints.save(self.folder, self.training.step, state,
-                             {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count})
+                             {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count, "wrong": self.wrong})
 
     def _state(self) -> dict[str, Tensor] | None:
         return self.training.state() if self.place.replica == 0 else None

@@ -70,7 +70,7 @@ def chart(title: str, epochs: NDArray[np.float64], lines: Sequence[Line], rates:
         rates: the epoch from which each learning rate holds, and the rate; the first from 0.
         percent: the values are fractions, to be read as percentages.
     """
-    light, dark = (_svg(lambda axes, colours: _draw(axes, colours, title, epochs, lines, rates, percent), palette)
+    light, dark = (svg(lambda axes, colours: _draw(axes, colours, title, epochs, lines, rates, percent), palette)
                    for palette in (LIGHT, DARK))
     return Figure(light, "image/svg+xml", *CHART_PIXELS, alt, dark)
 
@@ -78,8 +78,9 @@ def chart(title: str, epochs: NDArray[np.float64], lines: Sequence[Line], rates:
 CHART_PIXELS = (480, 320)
 
 
-def _svg(draw: Callable[..., None], colours: dict[str, str]) -> bytes:
-    """An SVG without date, with text as outlines (no font needed), with ids that depend on the content alone."""
+def svg(draw: Callable[..., None], colours: dict[str, str]) -> bytes:
+    """What `draw(axes, colours)` draws: an SVG without date, with text as outlines (no font needed), with ids that
+    depend on the content alone."""
     import matplotlib.style
     from matplotlib.figure import Figure as Canvas
 

@@ -1,6 +1,7 @@
 """The `evaluate` stage: centre-crop and ten-crop top-1 and top-5 errors on the validation images (P §4.1, Table 2).
 
-Yields `models/predictions.npz`: the ten-crop and the centre probabilities of every validation image.
+Yields `models/predictions.npz`: the ten-crop and the centre probabilities of every validation image. Also measured is
+what the paper looks at in its figures 3 and 4: the colour of the two columns' kernels, and the nearest images.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from typing import Any
 
 import numpy
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from alexnet import qualitative
 from alexnet.ahead import Ahead
 from alexnet.digest import digest_of
-from alexnet.testing import CENTRE, errors, probabilities
+from alexnet.network import Network
+from alexnet.testing import CENTRE, centre_crop, errors, probabilities
 from alexnet.training import load_weights
 from pipeline.errors import UserError
 from pipeline.files import written_whole
@@ -22,11 +26,15 @@ from pipeline.parameters import Parameters
 from pipeline.paths import PREDICTIONS, STORE, WEIGHTS
 from pipeline.progress import progress
 from pipeline.stages.train import decided
-from pipeline.store import Store
+from pipeline.store import Split, Store
 from pipeline.training_process import images_of, mean_image, network_of, prepare, weights_in
 
 ARTIFACTS = (PREDICTIONS,)
 BATCH = 64
+QUERIES = 500  # validation images whose nearest training images are sought
+IMAGES_SEARCHED = 2000  # training images among which they are sought, or
+IMAGES_A_CLASS = 20  # so many a class, if that is more: the first of the store, which is shuffled
+PIXELS = 32  # side to which images are averaged before their pixels are compared
 
 
 def run(parameters: Parameters) -> dict[str, Any]:
@@ -34,7 +42,9 @@ def run(parameters: Parameters) -> dict[str, Any]:
 
     Returns:
         top1_error, top5_error (centre crop), top1_error_10crop, top5_error_10crop as fractions of the validation
-        images, their number, and weights_digest.
+        images; loss, loss_10crop, the mean negative log-probability of the right class; their number; weights_digest;
+        same_class_hidden and same_class_pixels, the share of the six nearest training images, by the last hidden layer
+        and by pixels, that show the query's class; of a net of two columns colour_0, colour_1, specialisation.
 
     Raises:
         UserError: weights that are missing, damaged, or of another network than the configured one.
@@ -61,12 +71,55 @@ def run(parameters: Parameters) -> dict[str, Any]:
             ten.append(found.mean(0))
             advance(len(images))
     labels = torch.from_numpy(split.labels)
-    return _finish(torch.cat(centre), torch.cat(ten), labels) | {"images": len(split),
-                                                                 "weights_digest": digest_of(weights)}
+    return (_finish(torch.cat(centre), torch.cat(ten), labels)
+            | {"images": len(split), "weights_digest": digest_of(weights)}
+            | _retrieval(network, split, store.split("train"), len(store.classes), mean)
+            | (_colours(weights["conv1.weight"]) if network.table.columns == 2 else {}))
 
 
 def _finish(centre: Tensor, ten: Tensor, labels: Tensor) -> dict[str, Any]:
     with written_whole(PREDICTIONS) as stream:
         numpy.savez(stream, centre=centre.numpy(), ten_crop=ten.numpy(), labels=labels.numpy())
     return {"top1_error": errors(centre, labels, 1), "top5_error": errors(centre, labels, 5),
-            "top1_error_10crop": errors(ten, labels, 1), "top5_error_10crop": errors(ten, labels, 5)}
+            "top1_error_10crop": errors(ten, labels, 1), "top5_error_10crop": errors(ten, labels, 5),
+            "loss": _loss(centre, labels), "loss_10crop": _loss(ten, labels)}
+
+
+def _loss(probabilities: Tensor, labels: Tensor) -> float:
+    """As the 2012 log has it; a probability of 0 counts as the smallest number, so that the mean is finite."""
+    own = probabilities.gather(1, labels[:, None]).double()
+    return float(-own.clamp(min=torch.finfo(torch.float32).tiny).log().mean())
+
+
+def _colours(kernels: Tensor) -> dict[str, float]:
+    """P §6.1, Fig. 3."""
+    colours = qualitative.colour(kernels)
+    first, second = (float(part.mean()) for part in colours.chunk(2))
+    return {"colour_0": first, "colour_1": second, "specialisation": qualitative.specialisation(colours)}
+
+
+def _retrieval(network: Network, queries: Split, images: Split, classes: int, mean: Tensor) -> dict[str, float]:
+    """P §6.1, Fig. 4: {"same_class_hidden", "same_class_pixels"}; {} where fewer than six images are to be found."""
+    asked, searched = min(QUERIES, len(queries)), min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * classes), len(images))
+    if searched < qualitative.NEAREST:
+        return {}
+    step = len(queries) / asked  # validation images need not be shuffled
+    chosen = [int(number * step) for number in range(asked)]
+    q_labels, labels = torch.from_numpy(queries.labels)[chosen], torch.from_numpy(images.labels[:searched])
+    by_query, by_image = (_features(network, split, places, mean)
+                          for split, places in ((queries, chosen), (images, list(range(searched)))))
+    return {f"same_class_{name}": qualitative.same_class(by_query[name], q_labels, by_image[name], labels)
+            for name in ("hidden", "pixels")}
+
+
+@torch.no_grad()
+def _features(network: Network, split: Split, places: list[int], mean: Tensor) -> dict[str, Tensor]:
+    """The centre crops of these images as {"hidden": float32 [n, units], "pixels": float32 [n, 3 x 32 x 32]}."""
+    found: dict[str, list[Tensor]] = {"hidden": [], "pixels": []}
+    read, crop = images_of(split), network.table.crop
+    for start in range(0, len(places), BATCH):
+        pixels = torch.cat([read(slice(place, place + 1)) for place in places[start: start + BATCH]])
+        views = centre_crop(pixels.to(mean.device), mean, crop)
+        found["hidden"].append(network.last_hidden(views).cpu())
+        found["pixels"].append(F.adaptive_avg_pool2d(views, min(PIXELS, crop)).flatten(1).cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}

@@ -21,13 +21,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.configuration import TRAINING, configuration, digest, start_digest
 from pipeline.errors import UserError
-from pipeline.files import sha256_of, write_json, written_whole
+from pipeline.files import write_json, written_whole
 from pipeline.parameters import ExecutionSection, Parameters
 from pipeline.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
 from pipeline.processes import run_to_the_end
 from pipeline.progress import say
 from pipeline.store import prepared_by
+from pipeline.tracking import project
 
 ARTIFACTS = (WEIGHTS, TRACE, LEARNING)
 FINISHED = "model.safetensors"  # in a run's folder: nothing is left to train
@@ -37,7 +39,8 @@ def run(parameters: Parameters) -> dict[str, Any]:
     """Train, or go on training, to the end.
 
     Returns:
-        steps, training_loss, validation_loss, validation_error, trace_digest, weights_digest.
+        steps, training_loss, validation_loss, validation_error, trace_digest, weights_digest, seed, and
+        configuration_digest, of the sections network, recipe and train.
 
     Raises:
         UserError: missing inputs, a placement that this machine cannot give, a diverging run.
@@ -54,7 +57,8 @@ def run(parameters: Parameters) -> dict[str, Any]:
         together(parameters, folder)
     elif not (folder / FINISHED).exists():
         _train(parameters, folder)
-    metrics = _publish(folder)
+    metrics = _publish(folder) | {"seed": parameters.train.seed,
+                                  "configuration_digest": digest(configuration(parameters, TRAINING))}
     shutil.rmtree(folder)
     return metrics
 
@@ -76,7 +80,7 @@ def facts(parameters: Parameters) -> dict[str, str]:
     """What the record says of where and how the run is executed, with nothing left to `auto`; of its start; of who
     prepared its images, which need not have been the library that is here now."""
     execution = settled(parameters).execution
-    start = _start_digest(parameters)
+    start = start_digest(parameters)
     return {"placement": execution.placement, "replicas": str(execution.replicas),
             "processes": str(processes_of(execution)), "device": execution.device, "threads": str(execution.threads),
             "deterministic": json.dumps(execution.deterministic), **({"start_from_digest": start} if start else {}),
@@ -92,7 +96,7 @@ def processes_of(execution: ExecutionSection) -> int:
 
 
 def _folder(parameters: Parameters) -> Path:
-    folder = CHECKPOINTS / _key(parameters)
+    folder = project() / CHECKPOINTS / _key(parameters)  # a temporary copy of a killed experiment is not found again
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -154,20 +158,11 @@ def _key(parameters: Parameters) -> str:
             here / "shards.py"]
     inputs = [_file_digest(path, stage) for path, stage in
               ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
-    deciding = [[_file_digest(file, "train") for file in code], inputs, _start_digest(parameters), torch.__version__,
+    deciding = [[_file_digest(file, "train") for file in code], inputs, start_digest(parameters), torch.__version__,
                 parameters.execution.device, parameters.execution.threads,
                 parameters.execution.deterministic,
                 *(section.model_dump() for section in (parameters.network, parameters.recipe, parameters.train))]
     return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
-
-
-def _start_digest(parameters: Parameters) -> str | None:
-    """The SHA-256 of the file whose weights are fine-tuned, if they are."""
-    file = parameters.train.start_from
-    try:
-        return sha256_of(Path(file)) if file else None
-    except OSError as error:
-        raise UserError(f"train.start_from: {file}: {error.strerror}") from None
 
 
 def _file_digest(path: Path, stage: str) -> str:

@@ -107,6 +107,17 @@ def test_every_variant_is_reached_and_all_are_equally_likely(switches: dict[str,
     assert found.tops.max() == found.lefts.max() == margin + switches["crop_offsets"] - 33
 
 
+@BOTH
+@pytest.mark.parametrize(("margin", "middle"), [(32, 16), (8, 4)])
+def test_without_random_crops_every_view_is_the_centre_as_it_is(chosen: Recipe, margin: int, middle: int) -> None:
+    fixed = replace(chosen, crops="centre")
+    order = Order(fixed, SEED, 10)
+    found = views(fixed, SEED, order, torch.arange(50), margin)
+    assert set(found.tops.tolist()) == set(found.lefts.tolist()) == {middle}
+    assert not found.flips.any()
+    assert torch.equal(found.images, views(chosen, SEED, order, torch.arange(50), margin).images)
+
+
 def test_thirty_two_images_share_a_crop_in_the_source() -> None:
     """Facts: four draws for a batch of 128, and positions of a batch are aligned with them."""
     found = seen(SOURCE, torch.arange(128 * 3, 128 * 4), count=1000)

@@ -114,3 +114,12 @@ def test_colour_noise_ends_at_epoch_67_of_the_source_only() -> None:
         assert noise_is_on(recipe("paper", noise_off_late=True), progress) == (epoch < 67)
         assert noise_is_on(recipe("source", noise_off_late=False), progress)
         assert not noise_is_on(recipe("source", colour_noise="none"), progress)
+
+
+@pytest.mark.parametrize("name", ["source", "paper"])
+def test_a_flat_schedule_never_drops_and_decay_is_as_set(name: Any) -> None:
+    chosen = recipe(name, schedule="flat", conv1_freezing=False, weight_decay=0.25)
+    for progress in (0.0, 0.3, 0.6, 0.9, 0.999):
+        for layer in LAYERS:
+            assert at(chosen, f"{layer}.weight", progress) == (0.01, 0.25)
+            assert at(chosen, f"{layer}.bias", progress) == (chosen.bias_lr, chosen.bias_decay)

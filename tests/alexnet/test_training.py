@@ -58,6 +58,7 @@ class SlowTraining:
         return sorted(range(IMAGES), key=keys.__getitem__)[place]
 
     def gradients(self, step: int, weights: Weights) -> tuple[float, Weights]:
+        """Loss and gradients; `wrong` is then how many images of the batch had another largest logit than their own."""
         positions = range(step * self.run.batch, (step + 1) * self.run.batch)
         images = [self.image_at(position) for position in positions]
         values, vectors = self.statistics.eigenvalues.numpy(), self.statistics.eigenvectors.numpy()
@@ -70,7 +71,10 @@ class SlowTraining:
                                                   round(2048 * self.run.width))
                  for layer in ("fc6", "fc7") for column in (0, 1)}
         net = reference.Net(self.recipe, masks=masks)
-        loss, by_logits = reference.cross_entropy(net.forward(x, weights), np.array(images) % self.run.classes)
+        logits, labels = net.forward(x, weights), np.array(images) % self.run.classes
+        self.wrong = sum(max(range(self.run.classes), key=one.__getitem__) != label
+                         for one, label in zip(logits, labels, strict=True))
+        loss, by_logits = reference.cross_entropy(logits, labels)
         return loss, net.backward(by_logits)
 
 
@@ -85,6 +89,8 @@ def test_two_updates_are_those_of_float64(run: Run) -> None:
         state.advance()
         assert state.loss is not None
         assert float(state.loss) == pytest.approx(loss, rel=1e-5)
+        assert state.wrong is not None
+        assert int(state.wrong) == slow.wrong
         close(as_float64(state, state.gradients), gradients, 1e-4)
         bias_lr, bias_decay = (0.02, 0.0) if run.recipe == "source" else (0.01, 0.0005)
         for key, parts in gradients.items():

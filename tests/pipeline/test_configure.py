@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import parameters
-from pipeline.configure import _leaves, configure, names, values_of
+from pipeline.configure import configure, leaves, names, values_of
 from pipeline.errors import UserError
 
 COMMITTED = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -32,7 +32,7 @@ def test_there_are_these() -> None:
 
 
 def test_the_sample_is_what_is_committed_and_names_all_that_others_change() -> None:
-    committed = dict(_leaves(yaml.safe_load(COMMITTED.read_text())))
+    committed = dict(leaves(yaml.safe_load(COMMITTED.read_text())))
     sample = values_of("sample")
     assert sample == {key: committed[key] for key in sample}
     for name in names():
@@ -41,9 +41,9 @@ def test_the_sample_is_what_is_committed_and_names_all_that_others_change() -> N
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_only_the_presets_keys_change_and_comments_stay(file: Path, name: str) -> None:
-    before = dict(_leaves(parameters.read(file)))
+    before = dict(leaves(parameters.read(file)))
     changed = configure(name, file=file)
-    after = dict(_leaves(parameters.read(file)))
+    after = dict(leaves(parameters.read(file)))
     assert after == before | values_of(name)
     assert changed == {key: (before[key], after[key]) for key in after if after[key] != before[key]}
     assert comments(file) == comments(COMMITTED)

@@ -1,0 +1,63 @@
+"""What the paper looks at in its figures 3 and 4, as numbers (P §6.1).
+
+Figure 3: the kernels of one GPU are largely without colour, those of the other are coloured, in every run. `colour()`
+is how coloured a kernel is, `specialisation()` how much further apart the two columns are than chance would have them.
+Figure 4: the images whose last hidden layer is nearest show the same thing, though their pixels are far apart.
+`same_class()` is how many of the nearest have the query's class, by whatever features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+NEAREST = 6  # P Fig. 4, right: six training images in each row
+SPLITS = 1000  # random divisions of the kernels in two halves; the mean over them is exact to about 1 %
+
+
+def colour(kernels: Tensor) -> Tensor:
+    """float64 [k]: the share of each kernel's energy that is not grey, from 0 (the same weights for R, G and B) to 1.
+
+    Args:
+        kernels: [k, 3, s, s], RGB. One of zeros has no colour.
+    """
+    weights = kernels.detach().double().cpu()
+    energy = weights.square().sum((1, 2, 3))
+    grey = 3 * weights.mean(1).square().sum((1, 2))
+    return torch.where(energy > 0, 1 - grey / energy.clamp(min=1e-300), 0.0).clamp(0, 1)
+
+
+def specialisation(colours: Tensor) -> float:
+    """How far the mean colours of the two columns are apart, less what a random division of the kernels would show.
+
+    About 0 where the columns are alike, at most 1. The divisions are the same every time.
+
+    Args:
+        colours: [k], the first half of column 0, the second of column 1.
+    """
+    values = colours.numpy()
+    half = len(values) // 2
+    generator = np.random.Generator(np.random.Philox(2012))
+    return float(_apart(values, half) - np.mean([_apart(generator.permutation(values), half) for _ in range(SPLITS)]))
+
+
+def _apart(values: NDArray[np.float64], half: int) -> float:
+    return float(abs(values[:half].mean() - values[half:].mean()))
+
+
+def same_class(queries: Tensor, query_labels: Tensor, images: Tensor, labels: Tensor, nearest: int = NEAREST) -> float:
+    """The fraction of the `nearest` images by Euclidean distance, over all queries, that have the query's label.
+
+    Args:
+        queries: [q, features].
+        query_labels: int64 [q].
+        images: [n, features], n >= nearest.
+        labels: int64 [n].
+    """
+    images = images.float()
+    # |a - b|^2 = |a|^2 - 2 a b + |b|^2; the first term is the same for all images.
+    distances = images.square().sum(1) - 2 * queries.float() @ images.T
+    found = distances.topk(nearest, dim=1, largest=False).indices
+    return float((labels[found] == query_labels[:, None]).double().mean())

@@ -1,0 +1,119 @@
+"""How often the gate of `alexnet check` errs: false alarms on stored seeds, detection of planted regressions.
+
+    python -m benchmarks.gate GOLDEN [--json] [--seeds 1-5] [--plant NAME]
+
+Plants each regression in the configured pipeline, as an error in the code would: the goldens know nothing of it. Each
+training is of a seed of its own, so that bits do not tell; that is how another machine sees it. The planted runs are
+kept in work/planted, so the command goes on where it stopped, and judged as `alexnet golden assess` does. Run it where
+`dvc repro` has been: the data of the project are used.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.harness import report
+from pipeline import samples
+from pipeline.errors import UserError
+from pipeline.gate import assessment, golden
+from pipeline.gate.checking import check
+from pipeline.options import JSON, seeds_option
+from pipeline.parameters import load
+from pipeline.paths import DOWNLOAD, MEAN, METRICS, PCA, STORE, WORK
+from pipeline.progress import say
+from pipeline.samples import Run, Sample
+
+KEPT = WORK / "planted"
+SHIFT = 16.0  # grey levels
+# What `alexnet train` and `evaluate` are given in place of what is configured.
+PLANTED = {"bias learning rate halved": ["recipe.bias_lr=0.01"], "no normalisation": ["network.normalization=false"],
+           "mean image shifted": [], "one crop in place of ten": [], "nothing": []}
+ELSEWHERE = "another machine, in name only"  # of the same decoder
+
+
+@click.command(help=__doc__)
+@click.argument("file", metavar="GOLDEN", type=click.Path(path_type=Path, dir_okay=False))
+@seeds_option("[default: 101-105]")
+@click.option("--plant", "names", multiple=True, type=click.Choice(list(PLANTED)), help="Only this; may be repeated.")
+@JSON
+def main(file: Path, seeds: tuple[int, ...] | None, names: tuple[str, ...], as_json: bool) -> None:
+    stored = samples.read(file)
+    rows = assessment.false_alarms(stored)
+    started = time.perf_counter()
+    check([stored.runs[0]], stored.environment | {"cpu": ELSEWHERE}, [stored])
+    seconds = time.perf_counter() - started
+    for name in names or tuple(PLANTED):
+        planted = Sample(name, stored.configuration, stored.configuration_digest, stored.environment,
+                         _runs(name, seeds or tuple(range(101, 106))))
+        found = assessment.detection(stored, planted)
+        rows += [*found, _whole(stored, planted)]
+    rates = {f"{row['sample']}, {row['runs']} together: {row['what']}": row["rate"] for row in rows}
+    shown = [{**row, "interval": str(row["interval"] or "")} for row in rows]
+    report(shown, rates | {"seconds to judge a run": seconds}, 1, as_json)
+
+
+def _whole(stored: Sample, planted: Sample) -> dict[str, Any]:
+    """As `alexnet check` on another machine with this decoder, which holds pixels and mean image to the bit besides."""
+    falls = sum(check([run], stored.environment | {"cpu": ELSEWHERE}, [stored]).status == 1 for run in planted.runs)
+    return {"what": "detected by the whole check", "sample": planted.name, "runs": 1, "falls": falls,
+            "of": len(planted.runs), "rate": falls / len(planted.runs), "interval": None}
+
+
+def _runs(name: str, seeds: Sequence[int]) -> list[Run]:
+    if name == "one crop in place of ten":  # what it changes is in the metrics already
+        return [_one_crop(run) for run in _runs("nothing", seeds)]
+    base = load()
+    file = KEPT / name.replace(" ", "-") / f"{samples.environment_key(golden.environment_here(base))}.json"
+    made = list(samples.read(file).runs) if file.exists() else []
+    for seed in seeds:
+        if seed not in [run.seed for run in made]:
+            say(f"planted: {name}, seed {seed}")
+            made.append(_run(name, seed))
+            samples.write(Sample(name.replace(" ", "-"), {}, "", golden.environment_here(base), made), KEPT)
+    return [run for run in made if run.seed in seeds]
+
+
+def _one_crop(run: Run) -> Run:
+    metrics = dict(run.metrics)
+    metrics["evaluate"] = {key: metrics["evaluate"].get(key.removesuffix("_10crop"), value)
+                           for key, value in metrics["evaluate"].items()}
+    return Run(run.seed, metrics)
+
+
+def _run(name: str, seed: int) -> Run:
+    """The stages from the mean image on, by their commands, in a folder that borrows the project's data."""
+    folder = KEPT / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "data").mkdir(parents=True)
+    for path in (DOWNLOAD, STORE, PCA):
+        (folder / path).symlink_to(path.resolve())
+    shutil.copy("params.yaml", folder)
+    shutil.copytree(METRICS, folder / METRICS)
+    shutil.copy(MEAN, folder / MEAN)
+    if name == "mean image shifted":
+        shifted = np.load(folder / MEAN) + np.float32(SHIFT)
+        np.save(folder / MEAN, shifted)
+    options = [part for change in [*PLANTED[name], f"train.seed={seed}"] for part in ("--set", change)]
+    for stage in ("train", "evaluate"):
+        done = subprocess.run([sys.executable, "-m", "pipeline.cli", stage, *options], cwd=folder, check=False,
+                              env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+        if done.returncode:
+            raise UserError(f"{name}, seed {seed}: {stage} failed, as told above")
+    run = samples.run_of(lambda path: (folder / path).read_bytes(), seed, {"planted": name}, with_trace=False)
+    if name == "mean image shifted":
+        run.metrics["mean"]["mean_digest"] = "of the shifted image"
+    return Run(run.seed, run.metrics, record=run.record)
+
+
+if __name__ == "__main__":
+    main()

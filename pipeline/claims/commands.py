@@ -1,0 +1,116 @@
+"""`alexnet claims`, the ledger, and `alexnet claims run`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.errors import UserError
+from pipeline.options import JSON, seeds_option
+
+if TYPE_CHECKING:
+    from pipeline.claims.evidence import Row
+
+SCALE = ("sample", "imagenette", "cifar10", "imagenet")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--scale", type=click.Choice(SCALE), help="Only this scale.  [default: all]")
+@JSON
+@click.pass_context
+def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
+    """The ledger: each claim of the paper, its number, that of the 2012 logs, ours, the verdict.
+
+    The evidence is the runs in experiments/results; docs/claims.md says how a verdict is reached.
+    """
+    if context.invoked_subcommand:
+        return
+    from pipeline.claims import evidence, ledger
+
+    book = ledger.load()
+    rows = [evidence.row(claim, ledger.Results(book, one)) for claim in book.claims
+            for one in (claim.scales if claim.measure else ["imagenet"]) if scale in (None, one)]
+    if as_json:
+        click.echo(json.dumps([row.as_json() for row in rows], indent=2))
+    else:
+        _show(rows)
+
+
+@claims.command("run")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--scale", type=click.Choice(SCALE), required=True, help="The data set and the size of the net.")
+@seeds_option("[default: from 1, as many as the scale has]")
+@click.option("--location", type=click.Path(path_type=Path),
+              help="The folder of the data set, where it is not as the scale's preset has it.")
+@click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
+@click.option("--estimate", is_flag=True, help="Tell the cost, run nothing.")
+def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None, yes: bool,
+        estimate: bool) -> None:
+    """Run what the claims NAME... need at a scale, or `all` that can be run there.
+
+    The cost is told first. What is kept already is not run again: given again, an interrupted command goes on.
+    """
+    from pipeline.claims import evidence, ledger, running
+
+    book = ledger.load().at(scale, location)
+    chosen = [claim for claim in book.claims if claim.measure and scale in claim.scales] if names == ("all",) \
+        else [book.claim(name) for name in names]
+    running.cleared(chosen, scale)
+    results = ledger.Results(book, scale)
+    seeds = seeds or tuple(range(1, book.scales[scale].seeds + 1))  # type: ignore[index]
+    wanted = running.missing(book, results, chosen, seeds)
+    if wanted:
+        costs = running.estimate(book, results, wanted)
+        for name, (count, seconds) in costs.items():
+            click.echo(f"{name}: {count} run{'s' * (count > 1)} of {_time(seconds)}", err=True)
+        click.echo(f"{len(wanted)} runs, about {_time(sum(count * seconds for count, seconds in costs.values()))}, "
+                   "estimated for one process, without the preparation of the data; claims on epochs run their best "
+                   "configurations on the other seeds besides", err=True)
+        if estimate:
+            return
+        if not yes and not sys.stdin.isatty():
+            raise UserError("nobody is there to ask; give --yes to run it")
+        if not yes and not click.confirm("Run?", err=True):
+            return
+        running.run(book, results, chosen, seeds)
+    _show([evidence.row(claim, results) for claim in chosen])
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
+        f"{seconds / 3600:.1f} h"
+
+
+def _show(rows: list[Row]) -> None:
+    """Rows with evidence; of a claim without any, one row for all scales."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.claims.evidence import NOT_RUN
+
+    console = Console() if sys.stdout.isatty() else Console(width=240)  # a pipe has no edge to wrap at
+    table = Table("claim", "section", "paper", "2012 log", "ours", "95 % interval", "seeds", "data", "verdict",
+                  box=box.SIMPLE_HEAD)
+    colours = {"agrees": "green", "disagrees": "red"}
+    shown: dict[str, list[Row]] = {}
+    for row in rows:
+        shown.setdefault(row.claim.name, []).append(row)
+    for ones in shown.values():
+        run = [row for row in ones if row.verdict != NOT_RUN]
+        for row in run or ones[:1]:
+            claim, verdict = row.claim, row.verdict if run else "not yet run"
+            data = row.scale if run or not claim.measure else ", ".join(one.scale for one in ones)
+            interval = f"{_number(row.interval[0])} to {_number(row.interval[1])}" if row.interval else ""
+            table.add_row(claim.name, claim.section, _number(claim.paper), _number(claim.log), _number(row.ours),
+                          interval, str(len(row.numbers) or ""), data,
+                          f"[{colours.get(verdict, 'default')}]{verdict}[/]" + (f"; {row.note}" if row.note else ""))
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -1,0 +1,48 @@
+"""Figure 1 of the paper from our runs: training error over epochs, ReLU solid, tanh dashed, the level dotted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.claims.evidence import fastest
+from pipeline.claims.ledger import Claim, Epochs, Results
+from pipeline.files import written_whole
+from pipeline.report.figures import LIGHT, svg
+from pipeline.samples import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def drawn(claim: Claim, results: Results) -> list[Path]:
+    """Leaves experiments/results/SCALE/CLAIM.svg for a claim on epochs whose runs are there; the files it left."""
+    measure = claim.measure
+    if not isinstance(measure, Epochs):
+        return []
+    sides = [fastest(side, measure, results) for side in (measure.fast, measure.slow)]
+    runs = {name: list(results.runs(name).values()) for name in sides if name}
+    if not runs:
+        return []
+    file = results.folder / f"{claim.name}.svg"
+    with written_whole(file) as stream:
+        stream.write(svg(lambda axes, colours: _draw(axes, colours, runs, measure), LIGHT))
+    return [file]
+
+
+def _draw(axes: Axes, colours: dict[str, str], runs: dict[str, list[Run]], measure: Epochs) -> None:
+    """Every seed as a thin line, their mean as a thick one; as in the paper, solid the fast side, dashed the slow."""
+    for name, ones in runs.items():
+        style = "-" if name in measure.fast else "--"
+        curves = [one.points(measure.curve) for one in ones]
+        for curve in curves:
+            axes.plot(*zip(*curve, strict=True), style, color=colours["text"], linewidth=0.4, alpha=0.5)
+        epochs = [epoch for epoch, _ in min(curves, key=len)]
+        mean = [sum(curve[place][1] for curve in curves) / len(curves) for place in range(len(epochs))]
+        axes.plot(epochs, mean, style, color=colours["text"], linewidth=1.8, label=f"{name} ({len(ones)} seeds)")
+    axes.axhline(measure.below, color=colours["grid"], linewidth=1.0, linestyle=":")
+    axes.set_xlim(0, None)
+    axes.set_ylim(0, None)
+    axes.set_xlabel("epochs")
+    axes.set_ylabel(measure.curve.replace("_", " "))
+    axes.legend(frameon=False, loc="upper right")

@@ -1,0 +1,109 @@
+"""`alexnet check`: a run against the goldens of its configuration.
+
+What was made where a bit can be expected to be the same is held to the bit; the rest by the test of `decision`:
+
+    the same decoder                      metrics of resize: equal
+    the same pixels                       the mean image: equal, on any machine
+    the same decoder and environment      train, its trace included, and pca: equal, for a seed that is stored
+    and as many cores                     evaluate, which uses them all: equal
+    anything else                         the statistical test, on the stored sample with the most seeds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pipeline import samples
+from pipeline.gate.decision import ALPHA, SEEDS, Finding, judged
+from pipeline.samples import DECODER, Run, Sample
+
+EXACT = "to the bit"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`verdict` is "holds", "falls" or "cannot be judged", for the reason in `told`."""
+
+    verdict: Literal["holds", "falls", "cannot be judged"]
+    findings: list[Finding] = field(default_factory=list)
+    told: str = ""
+
+    @property
+    def status(self) -> int:
+        """Of the command: 0, 1 or 2."""
+        return {"holds": 0, "falls": 1, "cannot be judged": 2}[self.verdict]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "told": self.told, "alpha": ALPHA,
+                "findings": [asdict(finding) for finding in self.findings]}
+
+
+def check(runs: Sequence[Run], here: dict[str, str], goldens: Sequence[Sample]) -> Outcome:
+    """Runs of one configuration, made in the environment `here`, against its goldens; with more runs, more power."""
+    exact = [finding for run in runs for finding in _exact(run, here, goldens)]
+    proved = {run.seed for run in runs if any(
+        _same(golden, here, ("cores",)) and golden.run_of(run.seed) for golden in goldens)}
+    rest = [run for run in runs if run.seed not in proved]
+    if any(finding.verdict == "falls" for finding in exact):
+        findings = exact + _statistical(runs, goldens)  # is it also worse?
+        return Outcome("falls", findings, "not the stored bits. If the change is meant, review and record it: "
+                                          "`alexnet golden record --seeds ... --replace --reason '...'`")
+    if not rest:
+        return Outcome("holds", exact, f"seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}: equal "
+                                       "to the stored runs to the bit, traces included")
+    findings = _statistical(runs, goldens)
+    if not findings:
+        return Outcome("cannot be judged", exact, f"another environment or seed than the stored ones, and fewer than "
+                                                  f"{SEEDS} stored runs to compare with")
+    worse = [finding for finding in findings if finding.verdict == "falls"]
+    if worse:
+        return Outcome("falls", exact + findings, "worse than the stored runs, beyond what seeds explain" +
+                       ("; more seeds tell more: `alexnet check --sample`" if len(runs) == 1 else ""))
+    better = any(finding.verdict == "rises" for finding in findings)
+    return Outcome("holds", exact + findings, "within what seeds explain" if not better else
+                   "better than what seeds explain: if the change is meant, record it")
+
+
+def _same(golden: Sample, here: dict[str, str], more: tuple[str, ...] = ()) -> bool:
+    return samples.deciding(golden.environment) == samples.deciding(here) and all(
+        golden.environment.get(name) == here.get(name) for name in more)
+
+
+def _exact(run: Run, here: dict[str, str], goldens: Sequence[Sample]) -> list[Finding]:
+    """Findings of all that is to be equal to the bit; one that holds for each stage, all that differ where it falls."""
+    for golden in goldens:
+        stored = golden.run_of(run.seed)
+        if stored and _same(golden, here):
+            return [finding for stage in samples.STAGES
+                    if stage != "evaluate" or _same(golden, here, ("cores",))
+                    for finding in _stage(stage, golden, stored, run)]
+    found: list[Finding] = []
+    for golden in goldens:  # pixels and mean image are the same for every seed
+        stored = golden.runs[0]
+        if all(golden.environment.get(name) == here.get(name) for name in DECODER):
+            found += _stage("resize", golden, stored, run)
+        if stored.metrics["resize"]["pixels_digest"] == run.metrics["resize"]["pixels_digest"]:
+            found += _stage("mean", golden, stored, run)
+        if found:
+            break
+    return found
+
+
+def _stage(stage: str, golden: Sample, stored: Run, run: Run) -> list[Finding]:
+    where = f"{golden.file}, seed {stored.seed}"
+    found = []
+    if stage == "train" and (parts := samples.first_difference(stored.trace, run.trace)):
+        found.append(Finding("train.trace", "stored", f"other from {parts}", EXACT, "falls", where=where))
+    mine, other = stored.metrics[stage], run.metrics[stage]
+    found += [Finding(f"{stage}.{name}", mine.get(name), other.get(name), EXACT, "falls", where=where)
+              for name in [*mine, *(name for name in other if name not in mine)] if mine.get(name) != other.get(name)]
+    return found or [Finding(stage, "all metrics", "equal", EXACT, "holds", where=where)]
+
+
+def _statistical(runs: Sequence[Run], goldens: Sequence[Sample]) -> list[Finding]:
+    golden = max(goldens, key=lambda sample: len(sample.runs))
+    if len(golden.runs) < SEEDS:
+        return []
+    return judged(golden.runs, runs, str(golden.file))
