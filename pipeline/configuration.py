@@ -15,8 +15,9 @@ from pipeline.files import sha256_of
 from pipeline.parameters import Parameters
 from pipeline.tracking import flat
 
-# The seed tells runs of a configuration apart; where the pictures lie, and how many may be damaged, decides no bit.
-APART = ("train.seed", "dataset.location", "resize.max_quarantined")
+# The seed tells runs of a configuration apart; where the pictures lie, whence they came and how many may be damaged
+# decides no bit.
+APART = ("train.seed", "dataset.location", "dataset.origin", "resize.max_quarantined")
 TRAINING = ("network", "recipe", "train")  # the sections that the stage `train` depends on, besides its data
 
 

@@ -26,7 +26,7 @@ from pipeline.paths import LEARNING, TRACE, metrics_of
 
 FORMAT = 1
 STAGES = ("resize", "mean", "pca", "train", "evaluate")  # whose metrics a run is known by
-DECODER = ("pillow", "libjpeg", "zlib")  # of the fingerprint, what decides pixels
+DECODER = ("pillow", "libjpeg", "zlib", "pixels")  # of the fingerprint, what decides pixels
 LONGEST_TRACE = 100  # entries kept of a trace; its digest covers them all
 CURVE = ("epoch", "training_loss", "training_error", "validation_loss", "validation_error")
 WIDTH = 110  # characters of a line of a file

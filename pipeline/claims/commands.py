@@ -45,7 +45,7 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
 @click.option("--scale", type=click.Choice(SCALE), required=True, help="The data set and the size of the net.")
 @seeds_option("[default: from 1, as many as the scale has]")
 @click.option("--location", type=click.Path(path_type=Path),
-              help="The folder of the data set, where it is not as the scale's preset has it.")
+              help="The data set's folder: the archives of the scale's source, or train/<class>/* and val/<class>/*.")
 @click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
 @click.option("--estimate", is_flag=True, help="Tell the cost, run nothing.")
 def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None, yes: bool,

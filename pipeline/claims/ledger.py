@@ -119,11 +119,14 @@ class Book(Part):
         raise UserError(f"{FILE}: no claim is called {name}; there are {', '.join(one.name for one in self.claims)}")
 
     def at(self, scale: str, location: Path | None) -> Book:
-        """With the data of the scale in this folder."""
+        """With the data of the scale in this folder: as its source has them, or as train/<class>/*, val/<class>/*."""
         if location is None:
             return self
         size = self.scales[scale]  # type: ignore[index]
-        moved = size.model_copy(update={"set": size.set | {"dataset.location": str(location.resolve())}})
+        there = {"dataset.location": str(location.resolve())}
+        if (location / "train").is_dir():
+            there["dataset.source"] = "folder"
+        moved = size.model_copy(update={"set": size.set | there})
         return self.model_copy(update={"scales": self.scales | {scale: moved}})
 
     def parameters(self, scale: str, name: str, seed: int, start: str | None = None) -> Parameters:
@@ -152,6 +155,7 @@ class Book(Part):
             return found | {f"{member}.{key}": value for member in one.ensemble
                             for key, value in self.declared(scale, member).items()}
         found = configuration.configuration(self.parameters(scale, name, seed=1))
+        del found["dataset.source"]  # the pictures of a scale may come as a folder, too
         if one.start_from:
             found |= {f"start_from.{key}": value for key, value in self.declared(scale, one.start_from).items()}
         return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.samples import Run, Sample
 
-HERE = {"cpu": "a CPU", "torch": "2.13.0", "pillow": "pillow-simd 12", "libjpeg": "turbo 2", "zlib": "1", "cores": "2",
+HERE = {"cpu": "a CPU", "torch": "2.13.0", "pillow": "pillow-simd 12", "libjpeg": "turbo 2", "zlib": "1", "pixels": "f1", "cores": "2",
         "device": "cpu", "threads": "1", "deterministic": "true"}
 ELSEWHERE = HERE | {"cpu": "another CPU"}
 

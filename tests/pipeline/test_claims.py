@@ -89,6 +89,17 @@ def test_figure_1_has_nothing_that_regularises(book: Book) -> None:
         assert rates == [0.0005, 0.001, 0.002, 0.004]
 
 
+def test_the_pictures_of_a_scale_may_lie_anywhere(book: Book, tmp_path: Path) -> None:
+    for folders, source in (((), "cifar10"), (("train", "val"), "folder")):
+        for folder in folders:
+            (tmp_path / "pictures" / folder).mkdir(parents=True)
+        moved = book.at("cifar10", tmp_path / "pictures")
+        dataset = moved.parameters("cifar10", "base", 1).dataset
+        assert (dataset.source, dataset.location) == (source, tmp_path / "pictures")
+        assert moved.declared("cifar10", "base") == book.declared("cifar10", "base")
+    assert book.at("cifar10", None) is book
+
+
 def test_what_params_yaml_was_set_to_does_not_move_a_claim(book: Book) -> None:
     before = book.declared("sample", "base")
     text = Path("params.yaml").read_text()
