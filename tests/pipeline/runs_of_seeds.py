@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.samples import Run, Sample
 
-HERE = {"cpu": "a CPU", "torch": "2.13.0", "pillow": "pillow-simd 12", "libjpeg": "turbo 2", "zlib": "1", "pixels": "f1", "cores": "2",
-        "device": "cpu", "threads": "1", "deterministic": "true"}
+HERE = {"cpu": "a CPU", "torch": "2.13.0", "pillow": "pillow-simd 12", "libjpeg": "turbo 2", "zlib": "1",
+        "pixels": "f1", "cores": "2", "device": "cpu", "threads": "1", "deterministic": "true"}
 ELSEWHERE = HERE | {"cpu": "another CPU"}
 
 
