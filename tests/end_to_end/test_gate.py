@@ -17,13 +17,16 @@ from tests.end_to_end.project import Project
 
 @pytest.fixture
 def gate(reproduced: Project) -> Iterator[Project]:
-    """Without goldens and results, before and after."""
+    """Without goldens and results, before and after; the store of runs is put back as it was."""
+    store = reproduced.folder / "mlflow.db"
+    shutil.copy(store, store.with_suffix(".before"))
     folders = [reproduced.folder / "golden", reproduced.folder / "experiments/results"]
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     yield reproduced
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+    store.with_suffix(".before").replace(store)
 
 
 def test_a_golden_is_recorded_held_against_and_never_replaced_in_silence(gate: Project) -> None:
