@@ -33,6 +33,9 @@ def test_runs_are_added_and_proved_and_replaced_with_a_reason_only(read: Paramet
     assert samples.read(file).runs == [run(1), run(2), run(3)]
     with pytest.raises(UserError, match=r"seed 2 is stored with another train.steps \(600, now 601\)"):
         golden.record(read, [run(2, train__steps=601)])
+    other = replace(run(2), trace=run(4).trace)
+    with pytest.raises(UserError, match=r"seed 2 is stored with another train.trace, from step 1: gradients"):
+        golden.record(read, [other])
     assert samples.read(file).runs == [run(1), run(2), run(3)]
     golden.record(read, [run(2, train__steps=601)], reason="one more step")
     kept = samples.read(file)
