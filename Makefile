@@ -21,7 +21,7 @@ repro: setup ## run the pipeline: whatever has changed, from the data to the rep
 	@.venv/bin/alexnet summary
 
 test: setup ## run the tests
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 ui: setup ## look at the runs in MLflow's pages (PORT=5000)
 	@case "$${MLFLOW_TRACKING_URI:=sqlite:///$(CURDIR)/mlflow.db}" in \

@@ -38,6 +38,7 @@ class Run:
 
     steps: int = 3
     stop: int = 3  # updates to do before leaving the state
+    trace_every: int = 1  # updates; of those between, the losses are kept
     checkpoint: int | None = None  # leave it at this step, too, in a folder `checkpoint`
     recipe: str = "source"
     switches: dict[str, Any] = field(default_factory=dict)
@@ -99,13 +100,21 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
     traces = []
     while state_of.step < run.stop:
         state_of.advance()
-        traces.append(state_of.trace().entry() if state_of.place.replica == 0 else None)
+        traces.append(_entry(state_of, state_of.step % run.trace_every == 0))
         if state_of.step == run.checkpoint:
             _leave(state_of, traces, folder / "checkpoint")
     state_of.finish()
     rank = dist.get_rank() if dist.is_initialized() else 0
     (folder / f"read-{rank}.json").write_text(json.dumps(READ))
     _leave(state_of, traces, folder)
+
+
+def _entry(state_of: Training, traced: bool) -> dict[str, Any] | None:
+    if state_of.place.replica:
+        return None
+    if traced:
+        return state_of.trace().entry()
+    return {"step": state_of.step, "loss": None if state_of.loss is None else float(state_of.loss).hex()}
 
 
 def _leave(state_of: Training, traces: list[Any], folder: Path) -> None:

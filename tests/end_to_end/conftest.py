@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.end_to_end.project import Project
@@ -12,4 +14,19 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The pipeline as `dvc repro` leaves it. Tests that change it put it back, or work on a copy of their own."""
     project = Project(tmp_path_factory.mktemp("project"))
     project.first_output = project.run("dvc", "repro")  # type: ignore[attr-defined]
+    project.stored_twice = _stored_twice(project.folder)  # type: ignore[attr-defined]
     return project
+
+
+def _stored_twice(folder: Path) -> list[str]:
+    """What the stages left that is not one file with that in DVC's cache."""
+    cache = {file.stat().st_ino for file in (folder / ".dvc/cache").rglob("*") if file.is_file()}
+    return [file.name for name in ("data", "models", "report") for file in (folder / name).rglob("*")
+            if file.is_file() and file.name != ".gitignore" and file.stat().st_ino not in cache]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes (`make test`), one of them takes all that share the project."""
+    for item in items:
+        if "reproduced" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("reproduced"))

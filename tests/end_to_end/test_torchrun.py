@@ -11,13 +11,13 @@ from tests.end_to_end.project import Project
 TRAIN = ("alexnet", "train", "--set", "train.micro_batches=2", "--set", "train.epochs=1")
 
 
-def machines(*projects: Project) -> list[tuple[int, str]]:
-    """Exit status and output of each of the launchers, one a project folder."""
+def machines(*projects: Project, processes: int = 2) -> list[tuple[int, str]]:
+    """Exit status and output of each of the launchers, one a project folder, with so many processes each."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     launchers = [project.start(
-        "torchrun", "--nnodes", str(len(projects)), "--node-rank", str(number), "--nproc-per-node", "2",
+        "torchrun", "--nnodes", str(len(projects)), "--node-rank", str(number), "--nproc-per-node", str(processes),
         "--master-addr", "127.0.0.1", "--master-port", str(port), "--no-python", *TRAIN)
         for number, project in enumerate(projects)]
     said = [launcher.communicate(timeout=120)[0] for launcher in launchers]
@@ -40,7 +40,7 @@ def test_two_machines_give_the_bits_of_one_process(reproduced: Project, tmp_path
 def test_machines_without_a_common_folder_are_refused(reproduced: Project, tmp_path: Path) -> None:
     project, other = copy(reproduced, tmp_path / "copy"), copy(reproduced, tmp_path / "other")
     other.set(**{"train.seed": 2})
-    (first, said), (second, _) = machines(project, other)
+    (first, said), (second, _) = machines(project, other, processes=1)
     assert first
     assert second
     assert "on a file system that they share" in said
