@@ -11,14 +11,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
 
 from pipeline.errors import UserError
 from pipeline.progress import say
 
 SECONDS_TO_ANSWER = 10
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
@@ -32,7 +34,7 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
     if count < 1:
         raise UserError(f"execution.workers: {workers}; expected auto, or 1 or more")
     others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_worker_starts)
+    executor = _Pool(count, multiprocessing.get_context("spawn"), initializer=_worker_starts)
     try:
         yield executor
     except BaseException as error:  # Ctrl-C too; what the workers have in hand is not waited for
@@ -79,8 +81,19 @@ def cluster(address: str) -> Iterator[Executor]:
             executor.shutdown(wait=False)  # whatever is still under way is of no more use
 
 
+class _Pool(ProcessPoolExecutor):
+    """Its workers never hear of Ctrl-C, which reaches the whole group: the main process sees to them. They inherit that
+    from their first instruction on, for one interrupted while it starts would print a traceback."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)  # starts a worker if one is lacking
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _worker_starts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process sees to the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -111,6 +111,7 @@ def test_the_lock_satisfies_the_project_and_holds_no_address() -> None:
     import tomllib
 
     from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
 
     pins = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -119,6 +120,6 @@ def test_the_lock_satisfies_the_project_and_holds_no_address() -> None:
     for requirement in map(Requirement, wanted):
         if requirement.name == told["project"]["name"]:  # an extra that takes in others
             continue
-        assert requirement.specifier.contains(pins[requirement.name.replace(".", "-")]), requirement
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
     assert "pillow" not in pins
     assert "://" not in (ROOT / "requirements.lock").read_text()

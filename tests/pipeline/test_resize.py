@@ -423,7 +423,9 @@ def test_a_killed_worker_is_told() -> None:
 
 def test_workers_leave_ctrl_c_to_the_main_process() -> None:
     with process_pool(1) as executor:
-        assert executor.submit(signal.getsignal, signal.SIGINT).result() is signal.SIG_IGN
+        blocked = executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result()
+        assert signal.SIGINT in blocked
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.parametrize("workers", [0, -3])
