@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -129,11 +131,26 @@ def launch(run: Run, folder: Path, processes: int, resume: Path | None = None) -
     """The run on this many processes: its final state, and a trace entry for each update."""
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"run": asdict(run), "resume": str(resume) if resume else None}))
-    start = [sys.executable] if processes == 1 else [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    done = subprocess.run([*start, "-m", "tests.alexnet.runs", str(folder)], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, timeout=570)
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    # What PyTorch's launcher tells its processes; itself it would only cost time.
+    told = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | (
+        {} if processes == 1 else {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    started = []
+    for rank in range(processes):
+        with (folder / f"{rank}.log").open("w") as log:
+            started.append(subprocess.Popen([sys.executable, "-m", "tests.alexnet.runs", str(folder)], cwd=ROOT,
+                                            stdout=log, stderr=log, env=os.environ | told | {"RANK": str(rank)}))
+    try:
+        while any(process.poll() is None for process in started) and not any(process.poll() for process in started):
+            time.sleep(0.02)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert all(process.returncode == 0 for process in started), [
+        (process.returncode, (folder / f"{rank}.log").read_text()) for rank, process in enumerate(started)]
     return load_file(folder / "state.safetensors"), json.loads((folder / "traces.json").read_text())
 
 
