@@ -59,9 +59,8 @@ def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Callabl
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             rate = gone / (now - start)
-            left = (total - done - gone) / max(rate, 1e-9)
-            say(f"{title}: {done + gone:g} of {total:g} {unit}, {rate:.1f} a second, {left:.0f} s left"
-                f"{'; ' * bool(note)}{note}")
+            left = f", {(total - done - gone) / rate:.0f} s left" if gone else ""
+            say(f"{title}: {done + gone:g} of {total:g} {unit}, {rate:.1f} a second{left}{'; ' * bool(note)}{note}")
 
     yield advance
     say(f"{title}: {done + gone:g} {unit} in {time.monotonic() - start:.1f} s")
