@@ -23,10 +23,3 @@ def _stored_twice(folder: Path) -> list[str]:
     cache = {file.stat().st_ino for file in (folder / ".dvc/cache").rglob("*") if file.is_file()}
     return [file.name for name in ("data", "models", "report") for file in (folder / name).rglob("*")
             if file.is_file() and file.name != ".gitignore" and file.stat().st_ino not in cache]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes (`make test`), one of them takes all that share the project."""
-    for item in items:
-        if "reproduced" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("reproduced"))
