@@ -7,6 +7,7 @@ prepare any part of any batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from alexnet.recipe import Recipe
 MARGIN = STORED - CROP  # P §4.1: crops may begin 0 to 32 pixels from the edge
 NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
 GREY_LEVELS = 255.0
-CACHED_IMAGES = 2  # made into input at a time on the CPU
+CACHED_IMAGES = 4  # made into input at a time on the CPU
 
 
 @dataclass(frozen=True)
@@ -108,30 +109,37 @@ def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor, of
 
 def less_mean(crops: Tensor, mean: Tensor) -> Tensor:
     """uint8 [n, 224, 224, 3] less float32 [224, 224, 3], as float32 [n, 3, 224, 224], channels last."""
-    return _centred(crops, mean[None], None, None)
+    return _centred(crops, [mean.flatten(1)], None, None)
 
 
-def _centred(crops: Tensor, means: Tensor, offsets: Tensor | None, divisor: float | None) -> Tensor:
+def _centred(crops: Tensor, means: Sequence[Tensor] | Tensor, offsets: Tensor | None, divisor: float | None) -> Tensor:
     """(crops - means + offsets) / divisor, a few images at a time, which stay in the processor's cache.
+
+    The last two are one pass: offsets / divisor + (1 / divisor) * (crops - means).
 
     Args:
         crops: uint8 [n, side, side, 3].
-        means: float32 [n or 1, side, side, 3].
+        means: float32 [side, side * 3] for each image, or one for all.
         offsets: float32 [n, 3] or None; without them nothing is divided.
     """
     n, side = crops.shape[:2]
     rows = crops.flatten(2)  # [n, side, side * 3]: a row is long enough for vector instructions, a pixel is not
-    means = means.flatten(2)
-    added = None if offsets is None else offsets.repeat(1, side)[:, None]  # [n, 1, side * 3]
+    factor = 1.0 / (divisor or 1.0)
+    added = None if offsets is None else (offsets * factor).repeat(1, side)[:, None]  # [n, 1, side * 3]
     x = torch.empty(rows.shape, dtype=torch.float32, device=crops.device)
     part = CACHED_IMAGES if crops.device.type == "cpu" else max(1, n)
     for start in range(0, n, part):
         here = slice(start, start + part)
-        one = x[here].copy_(rows[here]).sub_(means[here] if len(means) > 1 else means)
+        some = x[here].copy_(rows[here])
+        if len(means) == 1:
+            some.sub_(means[0])
+        elif isinstance(means, Tensor):
+            some.sub_(means[here])
+        else:
+            for image, mean in zip(some, means[here], strict=True):
+                image.sub_(mean)
         if added is not None:
-            one.add_(added[here])
-            if divisor is not None:
-                one.div_(divisor)
+            torch.add(added[here], some, alpha=factor, out=some)
     return x.view(crops.shape).permute(0, 3, 1, 2)
 
 
@@ -141,16 +149,16 @@ def centre_window(mean: Tensor, crop: int = CROP) -> Tensor:
     return mean[border: border + crop, border: border + crop]
 
 
-def _mean_windows(recipe: Recipe, views: Views, mean: Tensor, crop: int) -> Tensor:
+def _mean_windows(recipe: Recipe, views: Views, mean: Tensor, crop: int) -> Sequence[Tensor] | Tensor:
+    """For `_centred`: views into the mean image on the CPU, and copies made in one go elsewhere."""
     if recipe.mean_window == "centre":
-        return centre_window(mean, crop)[None]
+        return [centre_window(mean, crop).flatten(1)]
     side = len(mean)
     both = torch.stack([mean, mean.flip(1)])  # a mirrored window is a window of the mirrored mean
     lefts = torch.where(views.flips == 1, side - crop - views.lefts, views.lefts)
+    if mean.device.type == "cpu":
+        starts = (views.flips * side**2 + views.tops * side + lefts) * 3
+        return [both.as_strided((crop, crop * 3), (3 * side, 1), start) for start in starts.tolist()]
     offsets = side - crop + 1
     every = both.as_strided((2, offsets, offsets, crop, crop * 3), (3 * side**2, 3 * side, 3, 3 * side, 1))
-    if mean.device.type == "cpu":  # numpy copies whole rows of a window, and PyTorch single values
-        found = torch.from_numpy(every.numpy()[views.flips.numpy(), views.tops.numpy(), lefts.numpy()])
-    else:
-        found = every[views.flips.to(mean.device), views.tops.to(mean.device), lefts.to(mean.device)]
-    return found.view(-1, crop, crop, 3)
+    return every[views.flips.to(mean.device), views.tops.to(mean.device), lefts.to(mean.device)]

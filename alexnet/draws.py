@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import math
 import zlib
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -21,15 +24,18 @@ _MASK = 0xFFFFFFFF
 _CHUNK = 1 << 18  # counters computed at a time, so that intermediate values stay in the processor's cache
 
 
-def philox(key: tuple[int, int], counter: tuple[Tensor | int, ...]) -> list[Tensor]:
+_Words = TypeVar("_Words", Tensor, NDArray[np.int64])
+
+
+def philox(key: tuple[int, int], counter: tuple[_Words | int, ...]) -> list[_Words | int]:
     """Four words of 32 random bits for each counter.
 
     Args:
         key: two words of 32 bits.
-        counter: four words of 32 bits, least significant first, each an int64 tensor or one number for all.
+        counter: four words of 32 bits, least significant first, each an int64 tensor or array or one number for all.
 
     Returns:
-        Four int64 tensors, values 0 .. 2**32 - 1.
+        Four of the same, values 0 .. 2**32 - 1.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -38,15 +44,18 @@ def philox(key: tuple[int, int], counter: tuple[Tensor | int, ...]) -> list[Tens
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (((p1 >> 32) & _MASK) ^ c1 ^ k0, p1 & _MASK, ((p0 >> 32) & _MASK) ^ c3 ^ k1, p0 & _MASK)
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return [c if isinstance(c, Tensor) else torch.tensor(c) for c in (c0, c1, c2, c3)]
+    return [c0, c1, c2, c3]
 
 
 def words(seed: int, purpose: str, when: int, indices: Tensor) -> Tensor:
     """int64 [n, 4], values 0 .. 2**32 - 1, for n indices (int64, 0 or more) of this purpose at this epoch or step."""
     key = (seed & _MASK, (seed >> 32) & _MASK)
     indices = indices.to(torch.int64)
-    drawn = philox(key, (indices & _MASK, indices >> 32, when & _MASK, zlib.crc32(purpose.encode())))
-    return torch.stack([word.expand(indices.shape) for word in drawn], dim=-1)
+    fixed = (when & _MASK, zlib.crc32(purpose.encode()))
+    if indices.device.type == "cpu":  # numpy's operations begin sooner than PyTorch's
+        here = indices.numpy()
+        return torch.from_numpy(np.stack(np.broadcast_arrays(*philox(key, (here & _MASK, here >> 32, *fixed))), -1))
+    return torch.stack(torch.broadcast_tensors(*philox(key, (indices & _MASK, indices >> 32, *fixed))), dim=-1)
 
 
 def integers(words_: Tensor, below: int) -> Tensor:

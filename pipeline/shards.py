@@ -149,28 +149,15 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     return np.asarray(mapped)  # without memmap's own indexing, which is slow
 
 
-def cut(images: Images, rows: NDArray[np.int64], tops: NDArray[np.int64], lefts: NDArray[np.int64],
-        size: int) -> NDArray[np.uint8]:
-    """Crops of a shard's images, uint8 [n, size, size, 3]: all at once where the pixels are there, else one by one."""
-    if not isinstance(images, np.ndarray):
-        found = np.empty((len(rows), size, size, 3), np.uint8)
-        for crop, row, top, left in zip(found, rows.tolist(), tops.tolist(), lefts.tolist(), strict=True):
-            crop[...] = images[row][top: top + size, left: left + size]
-        return found
-    n, side = images.shape[:2]
-    image, row, pixel, _ = images.strides
-    offsets = side - size + 1
-    every = np.lib.stride_tricks.as_strided(  # every crop of every image
-        images, (n, offsets, offsets, size, size * 3), (image, row, pixel, row, 1), writeable=False)
-    crops: NDArray[np.uint8] = every[rows, tops, lefts]
-    return crops.reshape(-1, size, size, 3)
-
-
-def left_and_right_exchanged(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Of uint8 [n, size, size, 3]. PyTorch turns whole pixels around, numpy single bytes."""
+def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int, mirrored: bool) -> None:
+    """Fill a crop, uint8 [size, size, 3], from an image, and exchange left and right if it is to be mirrored."""
     import torch
 
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1).numpy()
+    size = len(crop)
+    crop[...] = image[top: top + size, left: left + size]
+    if mirrored:  # PyTorch turns whole pixels around, numpy single bytes
+        there = torch.from_numpy(crop)
+        there.copy_(there.flip(1))
 
 
 def pieces(rows: NDArray[np.int64], side: int, places: NDArray[np.int64] | None = None) -> list[Place]:

@@ -37,7 +37,6 @@ from pipeline.shards import (
     cut,
     damaged,
     digest_of_images,
-    left_and_right_exchanged,
     open_shard,
     pieces,
     read_ahead,
@@ -254,10 +253,9 @@ class Split:
             raise IndexError(f"a crop of {size} pixels reaches out of the image")
         crops = np.empty((len(indices), size, size, 3), np.uint8)
         for number, here, rows in self._by_shard(indices):
-            crops[here] = cut(self._shard(number), rows, tops[here], lefts[here], size)
-        mirrored = np.flatnonzero(flips)
-        if len(mirrored):
-            crops[mirrored] = left_and_right_exchanged(crops[mirrored])
+            images = self._shard(number)
+            for place, row in zip(here.tolist(), rows.tolist(), strict=True):
+                cut(crops[place], images[row], int(tops[place]), int(lefts[place]), bool(flips[place]))
         return crops
 
     def expect(self, indices: NDArray[np.int64]) -> None:

@@ -207,8 +207,8 @@ def test_in_parts_it_is_the_plain_formula_to_the_bit(chosen: Recipe, count: int)
         windows = [centre_window(mean) if chosen.mean_window == "centre" else window
                    for window in cut(mean.expand(count, -1, -1, -1), replace(found, images=torch.arange(count)))]
         x = cut(images, found).permute(0, 3, 1, 2).float() - torch.stack(windows).permute(0, 3, 1, 2)
-        x = x + offsets[:, :, None, None]
-        return x / 1.1 if chosen.noise_division else x
+        factor = 1 / 1.1 if chosen.noise_division else 1.0
+        return torch.add((offsets * factor)[:, :, None, None], x, alpha=factor)
 
     result = training_input(chosen, cut(images, found), found, mean, offsets)
     assert torch.equal(result, plain())
