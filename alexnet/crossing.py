@@ -6,6 +6,7 @@ gradients does not depend on their order. A `Placement` says what this process h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,25 +66,37 @@ def placement_here(columns: int, split: bool, device: torch.device) -> Placement
 
 def swap(mine: Tensor, peer: int, like: Tensor | None = None, group: dist.ProcessGroup | None = None) -> Tensor:
     """Send a tensor to the peer and receive one: of the same shape and type, or of those of `like`."""
-    theirs = _receiving(mine if like is None else like)
-    _exchange([dist.P2POp(dist.isend, _wire(mine).contiguous(), peer, group),
-               dist.P2POp(dist.irecv, _wire(theirs), peer, group)])
-    return theirs
+    return swap_begun(mine, peer, like, group)()
+
+
+def swap_begun(mine: Tensor, peer: int, like: Tensor | None = None,
+               group: dist.ProcessGroup | None = None) -> Callable[[], Tensor]:
+    """`swap` that goes on beside what is computed until the result is called, which waits for the peer's tensor."""
+    theirs, sent = _receiving(mine if like is None else like), _wire(mine).contiguous()
+    requests = dist.batch_isend_irecv([dist.P2POp(dist.isend, sent, peer, group),
+                                       dist.P2POp(dist.irecv, _wire(theirs), peer, group)])
+
+    def received() -> Tensor:
+        _wait(requests, sent)
+        return theirs
+    return received
 
 
 def send(tensor: Tensor, peer: int) -> None:
-    _exchange([dist.P2POp(dist.isend, _wire(tensor).contiguous(), peer)])
+    sent = _wire(tensor).contiguous()
+    _wait(dist.batch_isend_irecv([dist.P2POp(dist.isend, sent, peer)]), sent)
 
 
 def receive(like: Tensor, peer: int) -> Tensor:
     """A tensor of the shape, type and device of `like`, from the peer."""
     theirs = _receiving(like)
-    _exchange([dist.P2POp(dist.irecv, _wire(theirs), peer)])
+    _wait(dist.batch_isend_irecv([dist.P2POp(dist.irecv, _wire(theirs), peer)]))
     return theirs
 
 
-def _exchange(operations: list[dist.P2POp]) -> None:
-    for request in dist.batch_isend_irecv(operations):
+def _wait(requests: list[dist.Work], *sent: Tensor) -> None:
+    """Until they are done; what is sent has to live until then."""
+    for request in requests:
         request.wait()
 
 
@@ -97,13 +110,31 @@ def _receiving(like: Tensor) -> Tensor:
     return torch.empty_like(like, memory_format=channels_last)
 
 
-def gather(xs: list[Tensor], place: Placement) -> list[Tensor]:
-    """What each column held here sees of both, column 0's maps first: [n, c, ...] -> [n, 2c, ...]."""
+Learned = Callable[[Tensor, Tensor, Tensor], Tensor]  # of a layer: input, weight, bias
+
+
+def gathered(xs: list[Tensor], place: Placement, learned: Learned,
+             parameters: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """A layer of each column held here that sees the maps of both, column 0's first: [n, c, ...] -> [n, 2c, ...].
+
+    Args:
+        xs: the columns' maps.
+        learned: the layer, a function of input, weight and bias.
+        parameters: weight and bias of each column.
+    """
     if place.columns == 1:
-        return xs
-    if place.split:
-        return [_Gather.apply(xs[0], place.mine[0], place.peer)]
-    return [torch.cat(xs, dim=1)] * 2
+        return [learned(xs[0], *parameters[0])]
+    if not place.split:
+        both = torch.cat(xs, dim=1)
+        return [learned(both, *own) for own in parameters]
+    if torch.is_grad_enabled():
+        return [_Gathered.apply(xs[0], *parameters[0], learned, place.mine[0], place.peer)]
+    return [learned(_of_both(xs[0], place.mine[0], place.peer), *parameters[0])]
+
+
+def _of_both(x: Tensor, column: int, peer: int) -> Tensor:
+    pair = [x, swap(x, peer)]
+    return torch.cat(pair if column == 0 else pair[::-1], dim=1)
 
 
 def gather_on_first(xs: list[Tensor], place: Placement) -> list[Tensor]:
@@ -126,18 +157,27 @@ def with_neighbours(xs: list[Tensor], count: int, place: Placement) -> list[Tens
     return list(_Neighbours.apply(xs[0], xs[1], count))
 
 
-class _Gather(Function):
+class _Gathered(Function):
+    """The swap and the layer behind it in one, so that the way back can send the other column's gradient before it
+    works out those of weight and bias."""
+
     @staticmethod
-    def forward(context: Any, x: Tensor, column: int, peer: int) -> Tensor:
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, learned: Learned, column: int,
+                peer: int) -> Tensor:
         context.column, context.peer = column, peer
-        pair = [x, swap(x, peer)]
-        return torch.cat(pair if column == 0 else pair[::-1], dim=1)
+        with torch.enable_grad():
+            context.leaves = [leaf.detach().requires_grad_() for leaf in (_of_both(x, column, peer), weight, bias)]
+            context.found = learned(*context.leaves)
+        found: Tensor = context.found.detach()
+        return found
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        halves = gradient.chunk(2, dim=1)
-        theirs = swap(halves[1 - context.column], context.peer)
-        return halves[context.column] + theirs, None, None
+        both, *parameters = context.leaves
+        halves = torch.autograd.grad(context.found, both, gradient, retain_graph=True)[0].chunk(2, dim=1)
+        theirs = swap_begun(halves[1 - context.column], context.peer)
+        of_parameters = torch.autograd.grad(context.found, parameters, gradient)
+        return halves[context.column] + theirs(), *of_parameters, None, None, None
 
 
 class _GatherOnFirst(Function):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet import draws
-from alexnet.crossing import Placement, gather, gather_on_first, with_neighbours
+from alexnet.crossing import Placement, gather_on_first, gathered, with_neighbours
 from alexnet.layers import After, Architecture, Convolution, FullyConnected, Layer, Local, Lrn, Shape
 from alexnet.normalization import lrn, spatial_norm
 from alexnet.recipe import Recipe
@@ -192,20 +193,24 @@ class Network(nn.Module):
     def _up_to(self, layers: int, images: Tensor, step: int = 0, first: int = 0) -> list[Tensor]:
         xs = [images] * len(self.place.mine)  # both GPUs see the image
         for position, layer in enumerate(self.table.layers[:layers]):
-            if position and layer.sees == "both":
-                alone = isinstance(layer, FullyConnected) and layer.only_first
-                xs = gather_on_first(xs, self.place) if alone else gather(xs, self.place)
-            xs = self._learned_layer(layer, xs)
+            xs = self._learned_layer(layer, xs, crossing=position > 0 and layer.sees == "both")
             for what in layer.after:
                 xs = self._after(what, layer, xs, step, first)
         return xs
 
-    def _learned_layer(self, layer: Layer, xs: list[Tensor]) -> list[Tensor]:
-        found = []
-        for column, x in zip(self.place.mine, xs, strict=False):  # the output layer has one column
-            layers = self._layers(column)
-            found.append(_apply(layer, layers[layer.name], x) if layer.name in layers else x)
-        return found
+    def _learned_layer(self, layer: Layer, xs: list[Tensor], crossing: bool = False) -> list[Tensor]:
+        learned = partial(_apply, layer)
+        if crossing and not (isinstance(layer, FullyConnected) and layer.only_first):
+            return gathered(xs, self.place, learned,
+                            [self._weight_and_bias(column, layer) for column in self.place.mine])
+        if crossing:
+            xs = gather_on_first(xs, self.place)
+        return [learned(x, *self._weight_and_bias(column, layer)) if layer.name in self._layers(column) else x
+                for column, x in zip(self.place.mine, xs, strict=False)]  # the output layer has one column
+
+    def _weight_and_bias(self, column: int, layer: Layer) -> tuple[Tensor, Tensor]:
+        module = self._layers(column)[layer.name]
+        return cast(Tensor, module.weight), cast(Tensor, module.bias)
 
     def _layers(self, column: int) -> nn.ModuleDict:
         return cast(Column, self.columns[str(column)]).layers
@@ -250,8 +255,7 @@ class Network(nn.Module):
                 for column in self.place.mine if layer.name in self._layers(column)]
 
 
-def _apply(layer: Layer, module: nn.Module, x: Tensor) -> Tensor:
-    weight, bias = cast(Tensor, module.weight), cast(Tensor, module.bias)
+def _apply(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if not isinstance(layer, Convolution):
         return F.linear(x.flatten(1), weight, bias)
     if isinstance(layer, Local):

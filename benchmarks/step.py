@@ -164,9 +164,9 @@ def breakdown(training: Training) -> dict[str, float]:
                 return function(*args, **kwargs)
         return recorded
 
-    update, exchange, take = optimizer.update, crossing._exchange, training.inputs.take
+    update, wait, take = optimizer.update, crossing._wait, training.inputs.take
     setattr(training_module, "update", named("update", update))  # noqa: B010
-    setattr(crossing, "_exchange", named("communication", exchange))  # noqa: B010
+    setattr(crossing, "_wait", named("communication", wait))  # noqa: B010
     setattr(training.inputs, "take", named("input", take))  # noqa: B010
     try:
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
@@ -175,7 +175,7 @@ def breakdown(training: Training) -> dict[str, float]:
             whole = time.perf_counter() - start
     finally:
         setattr(training_module, "update", update)  # noqa: B010
-        setattr(crossing, "_exchange", exchange)  # noqa: B010
+        setattr(crossing, "_wait", wait)  # noqa: B010
         setattr(training.inputs, "take", take)  # noqa: B010
     totals = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
     parts = {part: sum(totals.get(name, 0.0) for name in names) for part, names in PARTS.items()}
