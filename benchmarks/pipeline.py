@@ -25,6 +25,7 @@ from benchmarks.harness import interleaved, ratio, report
 from pipeline.cli import STAGES
 from tests.end_to_end.project import Project
 
+DVC = (sys.executable, "-m", "dvc")
 TIMED = """
 import importlib, sys, time
 from pipeline import parameters, stage
@@ -46,7 +47,7 @@ def bare_pipeline(folder: Path) -> None:
     stages = "".join(f"  s{n}:\n    cmd: cp {n} {n + 1}\n    deps: ['{n}']\n    outs: ['{n + 1}']\n"
                      for n in range(len(STAGES)))
     (folder / "dvc.yaml").write_text("stages:\n" + stages)
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "repro", "-q"]):
+    for command in (["git", "init", "-q"], [*DVC, "init", "-q"], [*DVC, "repro", "-q"]):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
@@ -68,7 +69,7 @@ def main(as_json: bool, rounds: int) -> None:
         project.run("dvc", "repro")
         seconds = interleaved({
             "dvc repro, nothing to do": lambda: project.run("dvc", "repro"),
-            "DVC alone, as many stages, nothing to do": command(bare, "dvc", "repro"),
+            "DVC alone, as many stages, nothing to do": command(bare, *DVC, "repro"),
             "alexnet --help": lambda: project.run("alexnet", "--help"),
             "python -c 'import click'": command(bare, sys.executable, "-c", "import click")}, rounds)
         rows: list[dict[str, Any]] = [{"what": name, "s": statistics.median(times), "of it, the stage's own work": None}
