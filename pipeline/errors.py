@@ -1,5 +1,67 @@
-"""The one exception for what a user can mend: the command line prints its message, without a traceback, and exits 1."""
+"""Errors as a user sees them: one line, and the traceback only where it is asked for.
+
+`UserError` is the one exception for what a user can mend. `told` makes a line of any exception, and keeps the traceback
+of one that nobody expected in work/traceback.txt, so that it is not lost with a run of hours.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TRACEBACK = Path("work/traceback.txt")
+DEBUG = "ALEXNET_DEBUG"  # a variable of the environment, so that training processes and workers have it, too
+MENDS = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: "give yourself the right to it",
+         errno.EPERM: "give yourself the right to it", errno.EROFS: "work where files can be written"}
 
 
 class UserError(Exception):
     """Something outside the program is wrong. The message names the file or field and the mend."""
+
+
+def told(error: BaseException) -> tuple[str, int]:
+    """What to say of an error that ends a command, and the exit status that goes with it.
+
+    1 is for what a user can mend, the system's refusals (no room, no right) among it; 70 for what should not have
+    happened (EX_SOFTWARE of sysexits.h), apart from the 1 and 2 that a verdict uses.
+    """
+    if debugging():
+        traceback.print_exception(error)
+    if isinstance(error, UserError):
+        return f"error: {error}", 1
+    if isinstance(error, OSError) and error.errno in MENDS:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"error: {place}{error.strerror}; {MENDS[error.errno]}, and give the same command again", 1
+    reason = " ".join(str(error).split())
+    line = f"error: unexpected {type(error).__name__}{': ' * bool(reason)}{reason[:200]} ({_where(error)})"
+    where = f"the traceback is in {TRACEBACK}" if _kept(error) else "--debug prints the traceback"
+    return f"{line}; {where}. Please report it with that and what `alexnet doctor --json` prints", 70
+
+
+def debugging() -> bool:
+    """Whether tracebacks were asked for."""
+    return bool(os.environ.get(DEBUG))
+
+
+def _where(error: BaseException) -> str:
+    """The last line of this project's code that the error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT)
+            and "site-packages" not in frame.filename] or frames
+    if not ours:
+        return "no one knows where"
+    file = Path(ours[-1].filename)
+    return f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file.name}, line {ours[-1].lineno}"
+
+
+def _kept(error: BaseException) -> bool:
+    try:
+        TRACEBACK.parent.mkdir(exist_ok=True)
+        TRACEBACK.write_text(f"$ {' '.join(sys.argv)}\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
+    except OSError:
+        return False
+    return True

@@ -7,15 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _keys(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Keys of params.yaml that begin so, with the = after them; one section at a time."""
+    import yaml
+
+    try:
+        tree = yaml.safe_load(Path(context.params.get("file") or "params.yaml").read_text(encoding="utf-8"))
+        *parents, last = begun.split(".")
+        for parent in parents:
+            tree = tree[parent]
+        found = [(name, isinstance(tree[name], dict)) for name in tree if name.startswith(last)]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []  # nothing to complete from
+    return [CompletionItem(".".join([*parents, name]) + ("." if section else "=")) for name, section in found]
 
 
 def parameter_options(command: Any) -> Any:
     """`--set` and `--params`, for every command that reads params.yaml."""
     for option in (click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"),
                                 show_default=True, help="The parameters to read."),
-                   click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
+                   click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", shell_complete=_keys,
                                 help="Override a parameter, as in --set train.seed=2. May be repeated.")):
         command = option(command)
     return command

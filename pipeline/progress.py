@@ -1,13 +1,15 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a line every ten seconds elsewhere."""
+"""Progress of long work, with rate, time left and a note (the loss): a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 10.0  # at first; a run of days has one every ten minutes in the end
+SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
 
 
 def say(message: str) -> None:
@@ -15,13 +17,24 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """In words, to two or three digits."""
+    for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{seconds / length:.{int(unit == 'h')}f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
 @contextmanager
 def progress(title: str, total: float, unit: str, done: float = 0,
              quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """Yields `advance(n, note="")`: n more units are done. `done` of the `total` were done before this call."""
+    """Yields `advance(n, note="")`: n more units are done. `done` of the `total` were done before this call.
+
+    It goes to standard error. A terminal that cannot move its cursor (TERM=dumb) has lines, as a file or a pipe has.
+    """
     if quiet:
         yield lambda n=1, note="": None
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown"):
         yield from _bar(title, total, unit, done)
     else:
         yield from _lines(title, total, unit, done)
@@ -56,10 +69,10 @@ def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Callabl
         nonlocal gone, last
         gone += n
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
+        if now - last >= max(SECONDS_BETWEEN_LINES, min(SHARE_BETWEEN_LINES * (now - start), LONGEST_BETWEEN_LINES)):
             last = now
             rate = gone / (now - start)
-            left = f", {(total - done - gone) / rate:.0f} s left" if gone else ""
+            left = f", {duration((total - done - gone) / rate)} left" if gone else ""
             say(f"{title}: {done + gone:g} of {total:g} {unit}, {rate:.1f} a second{left}{'; ' * bool(note)}{note}")
 
     yield advance

@@ -1,4 +1,4 @@
-"""The commands about recorded runs: rerun, diff, export, import, sync.
+"""The commands about runs: summary, rerun, diff, export, import, sync, ensemble.
 
 RUN is the id of a run in MLflow, or the beginning of one, or `latest`, or a folder made by `alexnet export`.
 """
@@ -12,11 +12,30 @@ from typing import Any
 
 import click
 
+from pipeline.command_group import command
 from pipeline.errors import UserError
 from pipeline.options import JSON
 
+RUN_READ = "MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folder made by `alexnet export`"
 
-@click.command()
+
+@command(short_help="All metrics in one table, and where the results are.",
+         reads="metrics/*.json", leaves="nothing", takes="2 seconds")
+@JSON
+def summary(as_json: bool) -> None:
+    """The metrics of all stages in one table, and where the report and the MLflow store are."""
+    from pipeline import summary as summing
+
+    if as_json:
+        click.echo(json.dumps(summing.found(), indent=2))
+    else:
+        summing.show()
+
+
+@command(short_help="Train a recorded run again; compare bit for bit.",
+         reads=f"{RUN_READ}; data/ or DVC's cache or the recorded source",
+         leaves="work/reruns, a run in MLflow's store tagged rerun_of",
+         takes="as long as the run did, or its first --steps; and a minute where its data are made again")
 @click.argument("run")
 @click.option("--steps", type=click.IntRange(min=1), help="Rerun only so many of the first updates.")
 @click.option("--anyway", is_flag=True, help="Run and compare even where the environment is another.")
@@ -48,7 +67,8 @@ def rerun(run: str, steps: int | None, anyway: bool, as_json: bool) -> None:
     sys.exit({rerunning.IDENTICAL: 0, rerunning.DIFFERS: 1, rerunning.NOT_COMPARABLE: 2}[outcome.verdict])
 
 
-@click.command()
+@command(short_help="Where two runs part, and what their records say of why.",
+         reads=RUN_READ, leaves="nothing", takes="3 seconds")
 @click.argument("a")
 @click.argument("b")
 @JSON
@@ -94,7 +114,8 @@ def _short(value: Any) -> str:
     return f"{text[:12]}..." if len(text) == 64 and text.isalnum() else text
 
 
-@click.command()
+@command(short_help="Write the record of a run as a folder that travels.",
+         reads=RUN_READ, leaves="FOLDER, with the SHA-256 of every file in it", takes="3 seconds; more with --weights")
 @click.argument("run")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--weights", is_flag=True, help="With weights and predictions, which can be large.")
@@ -106,7 +127,8 @@ def export(run: str, folder: Path | None, weights: bool) -> None:
     click.echo(records.export(kept, folder or Path(f"record-{kept.name}"), weights))
 
 
-@click.command("import")
+@command("import", short_help="Bring such a folder into MLflow's store.",
+         reads="FOLDER, every file of it checked", leaves="a run in MLflow's store, once", takes="3 seconds")
 @click.argument("folder", type=click.Path(path_type=Path))
 def import_(folder: Path) -> None:
     """Check the record in FOLDER and put it into MLflow's store as a run tagged imported_from."""
@@ -117,18 +139,25 @@ def import_(folder: Path) -> None:
     click.echo(f"{folder}: imported" if new else f"{folder}: is there already", err=True)
 
 
-@click.command()
-def sync() -> None:
+@command(short_help="Send records that MLflow's store could not be reached for.",
+         reads="work/unsent", leaves="runs in MLflow's store; removes what has arrived",
+         takes="3 seconds and the transfer")
+@JSON
+def sync(as_json: bool) -> None:
     """Send the records in work/unsent, left when MLflow's store could not be reached."""
     from pipeline import tracking
 
     sent, kept = tracking.send_unsent()
-    click.echo(f"{len(sent)} record{'s' * (len(sent) != 1)} sent, {len(kept)} kept")
+    if as_json:
+        click.echo(json.dumps({"sent": list(map(str, sent)), "kept": list(map(str, kept))}, indent=2))
+    else:
+        click.echo(f"{len(sent)} record{'s' * (len(sent) != 1)} sent, {len(kept)} kept")
     if kept:
         raise UserError(f"{kept[0].parent}: {len(kept)} could not be sent: {', '.join(each.name for each in kept[:3])}")
 
 
-@click.command()
+@command(short_help="Errors of several runs, their probabilities averaged.",
+         reads=f"{RUN_READ}, with predictions; or files predictions.npz", leaves="nothing", takes="3 seconds")
 @click.argument("runs", nargs=-1, required=True)
 @JSON
 def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
@@ -147,4 +176,4 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
                    f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}")
 
 
-COMMANDS = (rerun, diff, export, import_, sync, ensemble)
+COMMANDS = (summary, rerun, diff, export, import_, sync, ensemble)

@@ -18,18 +18,27 @@ STAGES = ("download", "resize", "mean", "pca", "train", "evaluate", "report")
 DIGITS = 16  # of a digest of 64: enough to tell two runs apart by eye
 
 
+def found() -> dict[str, dict[str, Any]]:
+    """The metrics of each stage that has left some.
+
+    Raises:
+        UserError: none has.
+    """
+    metrics = {stage: read_json(metrics_of(stage), stage) for stage in STAGES if metrics_of(stage).exists()}
+    if not metrics:
+        raise UserError(f"{METRICS}: no metrics yet; make them with `dvc repro`")
+    return metrics
+
+
 def show(console: Console | None = None) -> None:
     """Print the table, and where the report and the MLflow store are.
 
     Raises:
         UserError: no stage has left its metrics yet.
     """
-    found = {stage: read_json(metrics_of(stage), stage) for stage in STAGES if metrics_of(stage).exists()}
-    if not found:
-        raise UserError(f"{METRICS}: no metrics yet; make them with `dvc repro`")
     console = console or Console()
     table = Table("stage", "what", "value", box=box.SIMPLE_HEAD)
-    for stage, metrics in found.items():
+    for stage, metrics in found().items():
         for number, (name, value) in enumerate(_rows(metrics)):
             table.add_row(stage if number == 0 else "", name, value)
     if not console.is_terminal:  # a table as wide as it needs to be: a pipe has no edge to wrap at

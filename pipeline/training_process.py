@@ -240,7 +240,7 @@ class _Run:
         until = min(steps, stop or steps)
         batch = self.settings.batch
         with progress("train", until * batch, "images", self.training.step * batch, quiet=not self.place.first) as told:
-            note = ""
+            validated = ""
             while self.training.step < until:
                 self.training.advance()
                 self._count_loss()
@@ -249,10 +249,10 @@ class _Run:
                     self._write_trace()
                     self.traced = self.training.trace()
                 if last or self._validation_is_due():
-                    note = self._validate()
+                    validated = self._validate()
                 if step % self.every == 0 and not last:
                     self._checkpoint()
-                told(batch, note)
+                told(batch, self._note(validated))
             self._write_trace()
         self.training.finish()
         if until < steps:
@@ -260,6 +260,9 @@ class _Run:
         state = self._state()
         if state is not None:
             self._publish(weights_of(state))
+
+    def _note(self, validated: str) -> str:
+        return f"loss {float(self.training.loss):.3f}{validated}" if self.training.loss is not None else ""
 
     def _count_loss(self) -> None:
         if self.training.loss is None or self.training.wrong is None:
@@ -288,7 +291,7 @@ class _Run:
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self._append("learning.jsonl", line)
         self._warn_of_plateau(line["training_loss"])
-        return f"loss {line['training_loss']:.3f}, validation error {100 * line['validation_error']:.1f} %"
+        return f", validation error {100 * line['validation_error']:.1f} %"
 
     def _warn_of_plateau(self, loss: float) -> None:
         if self.warned or self.epoch < PLATEAU_EPOCHS or loss < PLATEAU_SHARE * math.log(self.classes):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.command_group import command, group
 from pipeline.errors import UserError
 from pipeline.options import JSON, seeds_option
+from pipeline.progress import duration
 
 if TYPE_CHECKING:
     from pipeline.claims.evidence import Row
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 SCALE = ("sample", "imagenette", "cifar10", "imagenet")
 
 
-@click.group(invoke_without_command=True)
+@group(invoke_without_command=True, short_help="The paper's numbers, ours, the verdicts; and their experiments.",
+       reads="experiments/claims.yaml, experiments/results", leaves="nothing", takes="a second")
 @click.option("--scale", type=click.Choice(SCALE), help="Only this scale.  [default: all]")
 @JSON
 @click.pass_context
@@ -34,13 +37,13 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
     book = ledger.load()
     rows = [evidence.row(claim, ledger.Results(book, one)) for claim in book.claims
             for one in (claim.scales if claim.measure else ["imagenet"]) if scale in (None, one)]
-    if as_json:
-        click.echo(json.dumps([row.as_json() for row in rows], indent=2))
-    else:
-        _show(rows)
+    _tell(rows, as_json)
 
 
-@claims.command("run")
+@command("run", short_help="Run what claims need; the cost is told first.",
+         reads="experiments/claims.yaml, params.yaml; the data set of the scale",
+         leaves="experiments/results/<scale>/..., runs in MLflow's store, DVC experiments",
+         takes="minutes to days: it is told first, and asked for (--estimate tells it alone)")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--scale", type=click.Choice(SCALE), required=True, help="The data set and the size of the net.")
 @seeds_option("[default: from 1, as many as the scale has]")
@@ -48,8 +51,9 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
               help="The data set's folder: the archives of the scale's source, or train/<class>/* and val/<class>/*.")
 @click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
 @click.option("--estimate", is_flag=True, help="Tell the cost, run nothing.")
+@JSON
 def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None, yes: bool,
-        estimate: bool) -> None:
+        estimate: bool, as_json: bool) -> None:
     """Run what the claims NAME... need at a scale, or `all` that can be run there.
 
     The cost is told first. What is kept already is not run again: given again, an interrupted command goes on.
@@ -66,8 +70,8 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     if wanted:
         costs = running.estimate(book, results, wanted)
         for name, (count, seconds) in costs.items():
-            click.echo(f"{name}: {count} run{'s' * (count > 1)} of {_time(seconds)}", err=True)
-        click.echo(f"{len(wanted)} runs, about {_time(sum(count * seconds for count, seconds in costs.values()))}, "
+            click.echo(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}", err=True)
+        click.echo(f"{len(wanted)} runs, about {duration(sum(count * seconds for count, seconds in costs.values()))}, "
                    "estimated for one process, without the preparation of the data; claims on epochs run their best "
                    "configurations on the other seeds besides", err=True)
         if estimate:
@@ -77,12 +81,17 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
         if not yes and not click.confirm("Run?", err=True):
             return
         running.run(book, results, chosen, seeds)
-    _show([evidence.row(claim, results) for claim in chosen])
+    _tell([evidence.row(claim, results) for claim in chosen], as_json)
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
-        f"{seconds / 3600:.1f} h"
+claims.add_command(run)
+
+
+def _tell(rows: list[Row], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([row.as_json() for row in rows], indent=2))
+    else:
+        _show(rows)
 
 
 def _show(rows: list[Row]) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 
+from pipeline.command_group import command, group
 from pipeline.errors import UserError
 from pipeline.options import JSON, parameter_options, seeds_option
 
 
-@click.command()
+@command(short_help="Do the metrics hold against the goldens?",
+         reads="metrics/*.json, models/trace.jsonl, golden/, params.yaml", leaves="nothing", takes="3 seconds")
 @parameter_options
 @click.option("--sample", type=click.Path(path_type=Path, dir_okay=False),
               help="Judge the runs in this file, as `golden record --output` leaves it, together.")
@@ -20,9 +22,9 @@ from pipeline.options import JSON, parameter_options, seeds_option
 def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: bool) -> None:
     """Do the metrics of the last `dvc repro` hold against the goldens?
 
-    \b
     In the environment of a golden and with a seed that it has: to the bit, the trace included. Elsewhere, or with
     another seed: by a statistical test against the stored runs (docs/regression.md).
+
     Exit code: 0 they hold, 1 something fell, 2 no golden to judge by.
     """
     from pipeline import configuration, parameters, samples
@@ -49,12 +51,14 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
     sys.exit(outcome.status)
 
 
-@click.group("golden")
+@group("golden", short_help="Stored metrics: record them, assess the gate.")
 def golden_group() -> None:
     """The stored metrics in golden/ that `alexnet check` compares with."""
 
 
-@golden_group.command("record")
+@command("record", short_help="Record runs as a golden of this environment.",
+         reads="metrics/*.json, models/trace.jsonl, params.yaml", leaves="golden/<configuration>/<environment>.json",
+         takes="a moment; with --seeds the pipeline once a seed, 2 to 3 minutes each on the sample")
 @parameter_options
 @seeds_option("Run these seeds, each as a DVC experiment, and record them all.  [default: the run that is here]")
 @click.option("--replace", is_flag=True, help="Let stored runs give way: the change of bits is meant.")
@@ -80,7 +84,8 @@ def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None
     click.echo(kept)
 
 
-@golden_group.command("assess")
+@command("assess", short_help="How often the statistical gate errs.", reads="FILE, and the samples --planted",
+         leaves="nothing", takes="a second")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--planted", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
               help="A sample of runs with a planted regression; may be repeated.")
@@ -100,3 +105,7 @@ def assess(file: Path, planted: tuple[Path, ...], as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     assessment.show(rows)
+
+
+for _command in (record, assess):
+    golden_group.add_command(_command)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline import sources
 from pipeline.parameters import Parameters
@@ -39,18 +40,26 @@ class Plan:
     images: int = 0
     by_hand: bool = False
 
+    @property
+    def download(self) -> int:
+        """Bytes that fetching and repacking write, as far as sizes are known."""
+        return sum(one.bytes or 0 for one in self.fetched) + self.repacked
+
+    def store(self, side: int, encoding: str) -> int:
+        """Bytes of the image store, about."""
+        return self.images * (JPEG if encoding == "jpeg" else side * side * 3)
+
     def told(self, side: int) -> str:
         """In words, for images of `side` pixels in the store."""
         lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})" for one in self.fetched]
         how = "to be put there by you" if self.by_hand else "to be fetched"
         lines.insert(0, f"{how}: {len(lines)} files" if lines else f"nothing to fetch: all is in {self.folder}")
-        fetched = sum(one.bytes or 0 for one in self.fetched)
-        raw, jpeg = self.images * side * side * 3, self.images * JPEG
+        jpeg = _size(self.store(side, "jpeg"))
         unknown = " (and what has no known size)" if any(one.bytes is None for one in self.fetched) else ""
         return "\n".join([*lines,
-            f"disk for the download: {_size(fetched + self.repacked)}{unknown}, free: {_free(self.folder)}",
-            f"disk for the image store, about {self.images:,} images: {_size(raw)} raw"
-            f"{f' or {_size(jpeg)} as JPEG' if side == 256 else ''}, free: {_free(STORE)}"])
+            f"disk for the download: {_size(self.download)}{unknown}, free: {_size(free(self.folder))}",
+            f"disk for the image store, about {self.images:,} images: {_size(self.store(side, 'raw'))} raw"
+            f"{f' or {jpeg} as JPEG' if side == 256 else ''}, free: {_size(free(STORE))}"])
 
 
 def told(parameters: Parameters) -> str:
@@ -59,10 +68,22 @@ def told(parameters: Parameters) -> str:
     return f"{sources.plan(dataset).told(parameters.resize.side)}\n{sources.terms(dataset)}"
 
 
-def _free(folder: Path) -> str:
+def as_json(parameters: Parameters) -> dict[str, Any]:
+    """The plan for these parameters as plain values; sizes are bytes, null where they are not known."""
+    dataset, side = parameters.dataset, parameters.resize.side
+    plan = sources.plan(dataset)
+    return {"folder": str(plan.folder), "by_hand": plan.by_hand, "images": plan.images,
+            "files": [asdict(one) for one in plan.fetched],
+            "download_bytes": plan.download, "download_free_bytes": free(plan.folder),
+            "store_bytes": plan.store(side, parameters.store.encoding), "store_free_bytes": free(STORE),
+            "terms": sources.terms(dataset)}
+
+
+def free(folder: Path) -> int:
+    """Bytes that are free where the folder is, or will be."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return _size(shutil.disk_usage(folder).free)
+    return shutil.disk_usage(folder).free
 
 
 def _size(count: float | None) -> str:

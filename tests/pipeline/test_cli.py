@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.cli import STAGES, main
+from pipeline.cli import main
+from pipeline.command_group import Command
+from pipeline.stage_commands import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "PIL", "pyarrow", "matplotlib", "pydantic", "rich")
@@ -22,6 +27,8 @@ HEAVY = ("torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "PIL", "pyar
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("ALEXNET_DEBUG", "NO_COLOR"):  # set first, so that what a command sets is taken back, too
+        monkeypatch.setenv(name, "")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     return tmp_path
 
@@ -44,9 +51,38 @@ def test_help_names_every_stage_and_imports_nothing_heavy() -> None:
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "[]", arguments
     told = alexnet("--help").output
-    for stage, summary in STAGES.items():
-        assert stage in told
-        assert summary.split(",")[0] in told
+    for stage in STAGES.values():
+        assert stage.summary in told
+
+
+def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, by the words that call it."""
+    for name, command in group.commands.items():
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from leaves(command, (*path, name))
+
+
+def test_help_is_a_table_of_contents_that_fits_80_columns() -> None:
+    told = CliRunner().invoke(main, ["--help"], terminal_width=80).output
+    assert sorted(main.list_commands(click.Context(main))) == sorted(main.commands), "each command in one section"
+    titles = [line[:-1] for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [*main.sections, "Options"]
+    for name in main.commands:
+        assert f"\n  {name} " in told
+    assert "..." not in told.partition("Stages")[2], "a command's line was cut off"
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_every_command_says_what_it_reads_what_it_leaves_and_how_long_it_takes() -> None:
+    for path, command in leaves(main):
+        assert isinstance(command, Command), path
+        assert all(command.facts.values()), path
+        told = CliRunner().invoke(main, [*path, "--help"], terminal_width=80).output
+        for fact in ("\n  Reads   ", "\n  Leaves  ", "\n  Takes   "):
+            assert fact in told, path
+        assert max(map(len, told.splitlines())) <= 80, path
 
 
 def test_every_stage_explains_its_options() -> None:
@@ -85,6 +121,91 @@ def test_the_same_in_a_real_process(here: Path) -> None:
                                         "params.yaml: train.epoch: unknown key; remove it or mend its spelling"]
 
 
+def test_debug_gives_the_traceback_before_the_command_or_after_it() -> None:
+    for arguments in (("--debug", "pca", "--params", "other.yaml"), ("pca", "--params", "other.yaml", "--debug")):
+        done = alexnet(*arguments)
+        assert done.exit_code == 1
+        assert "Traceback" in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: other.yaml: no such file")
+
+
+def test_what_nobody_expected_is_one_line_too_and_the_traceback_is_kept(
+        here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str, parameters: object) -> None:
+        json.loads("{")
+
+    monkeypatch.setattr("pipeline.stage.run", broken)
+    done = alexnet("mean")
+    assert done.exit_code == 70
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: unexpected JSONDecodeError: Expecting property name")
+    assert "(tests/pipeline/test_cli.py, line " in done.stderr
+    assert "alexnet doctor --json" in done.stderr
+    assert "JSONDecodeError" in (here / "work/traceback.txt").read_text()
+    assert "work/traceback.txt" in done.stderr
+    shutil.rmtree(here / "work")
+    (here / "work").touch()  # where nothing can be kept
+    assert "--debug prints the traceback" in alexnet("mean").stderr
+
+
+def test_what_the_system_refuses_names_the_file_and_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str, parameters: object) -> None:
+        with open("/dev/full", "w") as stream:
+            stream.write("x")
+
+    monkeypatch.setattr("pipeline.stage.run", full)
+    done = alexnet("mean")
+    assert (done.exit_code, done.stderr) == (1, "error: No space left on device; make room, and give the same command "
+                                                "again\n")
+
+
+def test_colours_on_a_terminal_and_none_where_they_are_not_wanted() -> None:
+    assert "\x1b[31m" in on_a_terminal("pca", "--params", "other.yaml")
+    assert "\x1b" not in on_a_terminal("pca", "--params", "other.yaml", "--no-color")
+    assert "\x1b" not in on_a_terminal("pca", "--params", "other.yaml", NO_COLOR="1")
+    assert "\x1b" not in process("pca", "--params", "other.yaml").stderr
+
+
+def on_a_terminal(*arguments: str, **variables: str) -> str:
+    """What the command shows on a terminal of its own."""
+    ours, theirs = pty.openpty()
+    variables |= {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    with subprocess.Popen([sys.executable, "-c", "from pipeline.cli import main; main()", *arguments], stdout=theirs,
+                          stderr=theirs, env=os.environ | variables) as run:
+        os.close(theirs)
+        shown = b""
+        try:
+            while some := os.read(ours, 4096):
+                shown += some
+        except OSError:  # Linux's end of a terminal
+            pass
+    os.close(ours)
+    assert run.returncode == 1
+    return shown.decode()
+
+
+COMPLETED = [("alexnet tr", ["train"]), ("alexnet configure cif", ["cifar10"]), ("alexnet train --pl", ["--placement"]),
+             ("alexnet train --set train.s", ["train.seed=", "train.start_from="]),
+             ("alexnet mean --set rec", ["recipe."]), ("alexnet golden a", ["assess"])]
+
+
+def test_a_real_bash_completes(here: Path) -> None:
+    (here / "alexnet").write_text(f"#!{sys.executable}\nfrom pipeline.cli import main\nmain(prog_name='alexnet')\n")
+    (here / "alexnet").chmod(0o755)
+    script = 'source <(alexnet completion bash); complete -p alexnet; while read -r -a COMP_WORDS; do ' \
+             'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); _alexnet_completion alexnet; ' \
+             'echo "${COMPREPLY[*]}"; done'
+    done = subprocess.run(["bash", "-c", script], input="".join(f"{line}\n" for line, _ in COMPLETED), text=True,
+                          capture_output=True, check=True, env=os.environ | {
+                              "PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)})
+    assert done.stderr == ""
+    told = done.stdout.splitlines()
+    assert told[0] == "complete -o nosort -F _alexnet_completion alexnet"
+    assert [line.split() for line in told[1:]] == [found for _, found in COMPLETED]
+    for shell in ("zsh", "fish"):
+        assert "_ALEXNET_COMPLETE" in alexnet("completion", shell).output
+
+
 def test_ctrl_c_exits_130_and_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(name: str, parameters: object) -> None:
         raise KeyboardInterrupt
@@ -111,6 +232,19 @@ def test_configure_prints_what_it_changes() -> None:
     assert "stands as sample has it" in alexnet("configure", "sample").stdout
 
 
+def test_json_where_a_machine_reads(here: Path) -> None:
+    assert json.loads(alexnet("configure", "cifar10", "--json").stdout)["dataset.source"] == {
+        "old": "sample", "new": "cifar10"}
+    plan = json.loads(alexnet("download", "--dry-run", "--json").stdout)
+    assert [one["name"] for one in plan["files"]] == ["cifar-10-binary.tar.gz"]
+    assert plan["download_bytes"] > plan["files"][0]["bytes"] == 170_052_171
+    assert plan["store_bytes"] == 60_000 * 32 * 32 * 3
+    assert alexnet("download", "--json").exit_code == 2
+    (here / "dvc.lock").write_text("schema: '2.0'\nstages:\n  download: [")
+    assert json.loads(alexnet("mend", "--json").stdout) == ["dvc.lock"]
+    assert json.loads(alexnet("sync", "--json").stdout) == {"sent": [], "kept": []}
+
+
 def test_the_summary_of_what_the_stages_left(here: Path) -> None:
     (here / "metrics").mkdir()
     (here / "report").mkdir()
@@ -127,5 +261,6 @@ def test_the_summary_of_what_the_stages_left(here: Path) -> None:
     assert done.stdout.splitlines()[-2:] == [f"report: {here / 'report/index.html'}",
                                              f"MLflow: sqlite:///{here / 'mlflow.db'}"]
     assert "\x1b" not in done.stdout
+    assert json.loads(alexnet("summary", "--json").stdout)["resize"]["images"] == 1500
     (here / "metrics/resize.json").write_text("{")
     assert "metrics/resize.json: broken" in alexnet("summary").stderr
