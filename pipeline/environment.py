@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import platform
 import re
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +35,7 @@ def check() -> None:
     Raises:
         UserError: both are installed, neither is, or one's files lie under the other's name; it names the mend.
     """
-    problem = _problem_with_pillow(_version("pillow"), _version("pillow-simd"), _pil())
+    problem = problem_with_pillow()
     if problem:
         raise UserError(problem)
     if _version("pillow"):
@@ -49,7 +51,8 @@ def fingerprint(with_torch: bool = True) -> dict[str, str]:
     found = {"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}",
              "machine": platform.machine(), "libc": " ".join(platform.libc_ver()).strip(), "cpu": _cpu(),
              "cores": str(cores()), "numpy": _version("numpy") or "none", "scipy": _version("scipy") or "none",
-             "torch": _version("torch") or "none"} | _decoder() | _lock()
+             "torch": _version("torch") or "none", "lock_digest": _lock_digest(),
+             "lock_followed": lock_followed()} | decoder()
     for name in BIT_CHANGING_VARIABLES:
         if name in os.environ:
             found[f"variable {name}"] = os.environ[name]
@@ -132,6 +135,17 @@ def _pil() -> str | None:
     return PIL.__version__
 
 
+def problem_with_pillow() -> str | None:
+    """What is wrong with the image library here, "; mend it with: " and the mend; None if nothing is."""
+    own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
+    spec = importlib.util.find_spec("PIL")
+    found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
+    if found and found not in own and any((place / "PIL").is_dir() for place in own):
+        return (f"PIL is taken from {found}, which stands before this environment's own (by PYTHONPATH?); mend it "
+                "with: unset PYTHONPATH")
+    return _problem_with_pillow(_version("pillow"), _version("pillow-simd"), _pil())
+
+
 def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None) -> str | None:
     """What is wrong, given the versions of the two distributions and of the files that are there."""
     installed = simd or stock
@@ -148,29 +162,31 @@ def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None)
             f"pip install --no-deps {wanted}")
 
 
-def _decoder() -> dict[str, str]:
+def decoder() -> dict[str, str]:
     """Pixels differ between builds of Pillow and between JPEG libraries: their versions, and the pixels they make."""
     from PIL import features
 
-    from pipeline.images import decoder
+    from pipeline import images
 
     simd = _version("pillow-simd")
     turbo = features.version_feature("libjpeg_turbo")
     return {"pillow": f"pillow-simd {simd}" if simd else f"Pillow {_version('pillow')}",
             "libjpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version_codec('jpg')}",
-            "zlib": str(features.version_codec("zlib")), "pixels": decoder()["fingerprint"]}
+            "zlib": str(features.version_codec("zlib")), "pixels": images.decoder()["fingerprint"]}
 
 
-def _lock() -> dict[str, str]:
-    """The digest of requirements.lock, and whether the installed packages are those that it pins."""
+def _lock_digest() -> str:
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else "none"
+
+
+def lock_followed() -> str:
+    """Whether the installed packages are those that requirements.lock pins: "yes", or "no: " and the strays."""
     if not LOCK.exists():
-        return {"lock_digest": "none", "lock_followed": "no lock file"}
-    content = LOCK.read_bytes()
-    pins = [line.partition("==")[::2] for line in content.decode().split() if "==" in line]
+        return "no lock file"
+    pins = [line.partition("==")[::2] for line in LOCK.read_text(encoding="utf-8").split() if "==" in line]
     strays = [f"{name} {there or 'missing'}" for name, pinned in pins
               if ((there := _version(name)) or "").partition("+")[0] != pinned]
-    followed = "yes" if not strays else f"no: {', '.join(strays[:5])}{', ...' * (len(strays) > 5)}"
-    return {"lock_digest": hashlib.sha256(content).hexdigest(), "lock_followed": followed}
+    return "yes" if not strays else f"no: {', '.join(strays[:5])}{', ...' * (len(strays) > 5)}"
 
 
 def _cpu() -> str:

@@ -22,13 +22,18 @@ NEEDED = {Path("dvc.lock"): "schema"}  # the key without which DVC refuses the f
 
 def mend() -> list[Path]:
     """Remove those of the two files that are broken, and stay so; returns them."""
-    broken = [file for file in READERS if _broken(file)]
-    if broken:
-        time.sleep(SECONDS_TO_WRITE)
-    removed = [file for file in broken if _broken(file)]
+    removed = broken()
     for file in removed:
         file.unlink()
     return removed
+
+
+def broken() -> list[Path]:
+    """Those of the two files that are broken, and not just being written."""
+    found = [file for file in READERS if _broken(file)]
+    if found:
+        time.sleep(SECONDS_TO_WRITE)
+    return [file for file in found if _broken(file)]
 
 
 def _broken(file: Path) -> bool:

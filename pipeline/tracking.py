@@ -145,6 +145,21 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project() / 'mlflow.db'}"
 
 
+def experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def client() -> Any:
+    """MLflow's client of the store; that of a database has its tables looked at, or made, at once."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient  # seconds: not before it is needed
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the tables it creates
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every try; the last is told by who asked
+    return MlflowClient(tracking_uri())
+
+
 def connected() -> Tracker:
     """A tracker without a record, to look for runs with. Raises UserError when the store cannot be reached."""
     tracker = Tracker(Record("none", 0, {}, {}, {}))
@@ -305,14 +320,8 @@ class Tracker:
 
     def open(self) -> None:
         """Reach the store and its experiment, and make them if they are not there."""
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
-        from mlflow.tracking import MlflowClient  # seconds: not before it is needed
-
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the tables it creates
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every try; the last is told below
-        self.client = MlflowClient(tracking_uri())
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+        self.client = client()
+        name = experiment_name()
         found = self.client.get_experiment_by_name(name)
         ours = None if os.environ.get("MLFLOW_TRACKING_URI") else (project() / "mlartifacts").as_uri()
         self.experiment = found.experiment_id if found else self.client.create_experiment(name, ours)

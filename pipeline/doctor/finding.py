@@ -1,0 +1,42 @@
+"""What a check finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["ok", "warning", "fails", "skipped"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict on one thing that a run needs.
+
+    Attributes:
+        verdict: `fails`: a run would fail, or its record would; `warning`: it works, and something about it should be
+            known; `skipped`: there was nothing to check, or another failure stood in the way.
+        detail: what was found.
+        mend: what to do about it; empty where nothing is wrong.
+    """
+
+    verdict: Verdict
+    detail: str
+    mend: str = ""
+
+
+def ok(detail: str) -> Finding:
+    """All is as it should be."""
+    return Finding("ok", detail)
+
+
+def skipped(why: str) -> Finding:
+    """Nothing was checked."""
+    return Finding("skipped", why)
+
+
+def size(count: float) -> str:
+    """Bytes in words, in decimal units as disks have them."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:,.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
