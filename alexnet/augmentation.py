@@ -43,6 +43,7 @@ class Views:
     flips: Tensor
 
     def part(self, places: slice) -> Views:
+        """The views at these places of the batch."""
         return Views(self.images[places], self.tops[places], self.lefts[places], self.flips[places])
 
 

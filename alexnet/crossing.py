@@ -37,6 +37,7 @@ class Placement:
         return self.columns if self.split else 1
 
     def rank_of(self, replica: int, column: int) -> int:
+        """The rank of the process that holds this column of this replica."""
         return replica * self.processes + (column if self.split else 0)
 
     @property
@@ -83,6 +84,7 @@ def swap_begun(mine: Tensor, peer: int, like: Tensor | None = None,
 
 
 def send(tensor: Tensor, peer: int) -> None:
+    """A tensor to the peer, which calls `receive`."""
     sent = _wire(tensor).contiguous()
     _wait(dist.batch_isend_irecv([dist.P2POp(dist.isend, sent, peer)]), sent)
 

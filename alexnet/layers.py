@@ -31,6 +31,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Convolution(Layer):
+    """Side of its square kernels, its stride, and the zeros around its input, in pixels."""
+
     size: int = 3
     stride: int = 1
     padding: tuple[int, int] = (1, 1)  # before (left, top) and behind (right, bottom)
@@ -43,6 +45,8 @@ class Local(Convolution):
 
 @dataclass(frozen=True)
 class FullyConnected(Layer):
+    """Each output is a weighted sum of all inputs, in the order [maps, rows, columns]."""
+
     only_first: bool = False  # held by column 0 alone: the output layer (S layers-145.cfg: fc8 on GPU 0)
 
 
@@ -72,6 +76,7 @@ class Shape:
 
     @property
     def parameters(self) -> int:
+        """Weights and biases of one column."""
         return math.prod(self.weight) + math.prod(self.bias)
 
     @property
@@ -91,6 +96,8 @@ class Lrn:
 
 @dataclass(frozen=True)
 class Architecture:
+    """The layers of a net, by the column; what is the same for all of them."""
+
     columns: int
     layers: tuple[Layer, ...]
     full_inputs: dict[str, int]  # inputs of each layer at full width: the initial spread is meant for these
@@ -132,10 +139,12 @@ class Architecture:
 
     @property
     def parameters(self) -> int:
+        """Weights and biases of all columns: 60,965,224 of the paper's net with 1000 classes."""
         return sum(shape.parameters * self.held_by(shape.layer) for shape in self.shapes())
 
     @property
     def macs(self) -> int:
+        """Multiply-adds of a forward pass of one image through all columns, biases not counted."""
         return sum(shape.macs * self.held_by(shape.layer) for shape in self.shapes())
 
     def init_std(self, shape: Shape) -> float:

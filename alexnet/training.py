@@ -66,6 +66,7 @@ class Training:
 
     @property
     def progress(self) -> float:
+        """Share of the run that is done, 0 to 1."""
         return self.step / self.plan.steps
 
     def advance(self) -> None:

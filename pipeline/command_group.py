@@ -48,6 +48,7 @@ class Command(click.Command):
         self.params += _everywhere(hidden=True)
 
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The docstring, then the facts."""
         super().format_help_text(context, formatter)
         if any(self.facts.values()):
             formatter.write_paragraph()
@@ -78,9 +79,11 @@ class Contents(click.Group):
             self.sections.setdefault(title, []).append(command.name or "")
 
     def list_commands(self, context: click.Context) -> list[str]:
+        """In the order of the sections."""
         return [name for names in self.sections.values() for name in names]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """A heading for each section."""
         longest = max(map(len, self.list_commands(context)))
         limit = formatter.width - 4 - longest
         for title, names in self.sections.items():
@@ -94,6 +97,7 @@ class Contents(click.Group):
         click.Command.format_options(self, context, formatter)
 
     def invoke(self, context: click.Context) -> Any:
+        """Run the command; an exception becomes a line and an exit status."""
         try:
             return super().invoke(context)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):  # click's own affair

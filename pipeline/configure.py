@@ -21,6 +21,7 @@ BASE = "sample"
 
 
 def names() -> list[str]:
+    """The presets there are, sorted."""
     return sorted(file.stem for file in PRESETS.glob("*.yaml"))
 
 

@@ -59,6 +59,7 @@ class Comparison:
     first: Difference | None
 
     def as_json(self) -> dict[str, Any]:
+        """Plain values: steps_compared, last_step, first_difference or null."""
         return {"steps_compared": self.steps, "last_step": self.last,
                 "first_difference": asdict(self.first) if self.first else None}
 

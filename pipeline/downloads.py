@@ -362,4 +362,5 @@ class _Bar:
 
 
 def missing(remotes: list[Remote], folder: Path) -> Iterator[Remote]:
+    """Those of the files that are not in the folder."""
     return (remote for remote in remotes if not (folder / remote.name).is_file())

@@ -83,6 +83,7 @@ class GitState:
 
     @property
     def dirty(self) -> bool:
+        """Whether anything that decides a run has changed since the commit."""
         return bool(self.diff)
 
 

@@ -50,6 +50,7 @@ class Moments:
 
     @staticmethod
     def zero(side: int = SIDE) -> Moments:
+        """Those of no image, side x side pixels: what sums begin with."""
         return Moments(0, np.zeros((side, side, 3), np.int64), np.zeros((3, 3), np.int64))
 
     @property

@@ -26,6 +26,8 @@ ORIGINS = {"imagenet2012": ("official", "kaggle", "huggingface"), "imagenet2010"
 
 
 class Section(BaseModel):
+    """A section of params.yaml: unknown keys and values of another type are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -40,12 +42,16 @@ def _workers(value: Any) -> Any:
 
 
 class SampleSection(Section):
+    """The generated data set."""
+
     seed: int = Field(ge=0, lt=2**32)
     train_images: int = Field(ge=20, le=100_000)
     val_images: int = Field(ge=10, le=100_000)
 
 
 class DatasetSection(Section):
+    """Which data set, where its files are, where they come from."""
+
     source: Literal["sample", "imagenet2012", "imagenet2010", "imagenette", "cifar10", "folder"]
     location: Annotated[Path | None, BeforeValidator(_path)]
     origin: str | None
@@ -53,16 +59,22 @@ class DatasetSection(Section):
 
 
 class ResizeSection(Section):
+    """How pictures become stored images."""
+
     side: Literal[256, 32]
     order_seed: int = Field(ge=0, lt=2**32)
     max_quarantined: int = Field(ge=0)
 
 
 class StoreSection(Section):
+    """How the image store keeps pixels."""
+
     encoding: Literal["raw", "jpeg"]
 
 
 class NetworkSection(Section):
+    """Which network, and what it goes without (the paper's experiments)."""
+
     architecture: Literal["two-column", "half", "undivided", "conv6", "cifar"]
     width: float = Field(gt=0, le=1)
     neuron: Literal["relu", "tanh"]
@@ -78,6 +90,8 @@ RecipeSection = create_model(
 
 
 class TrainSection(Section):
+    """How long and in what portions a training goes, and what it leaves on its way."""
+
     seed: int = Field(ge=0, lt=2**63)
     epochs: float = Field(gt=0, le=10_000)
     batch: int = Field(ge=1, le=65_536)
@@ -89,6 +103,8 @@ class TrainSection(Section):
 
 
 class ExecutionSection(Section):
+    """Where and how fast a run goes; `threads`, `device` and `deterministic` may show in last bits."""
+
     placement: Literal["auto", "one", "two"]
     device: Literal["auto", "cpu", "cuda"]
     replicas: int = Field(ge=1, le=1024)
@@ -100,6 +116,8 @@ class ExecutionSection(Section):
 
 
 class Parameters(Section):
+    """All of params.yaml, checked."""
+
     dataset: DatasetSection
     resize: ResizeSection
     store: StoreSection

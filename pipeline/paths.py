@@ -21,4 +21,5 @@ CHECKPOINTS = WORK / "checkpoints"
 
 
 def metrics_of(stage: str) -> Path:
+    """The file in which a stage leaves its metrics."""
     return METRICS / f"{stage}.json"

@@ -59,6 +59,7 @@ class Kept:
 
     @property
     def name(self) -> str:
+        """The beginning of its id, as people write it."""
         return self.facts.run_id[:12]
 
     def file(self, name: str) -> Path:
@@ -70,6 +71,7 @@ class Kept:
         return found
 
     def json(self, name: str) -> Any:
+        """The content of one of its JSON files; UserError if that is broken."""
         file = self.file(name)
         try:
             return json.loads(file.read_text(encoding="utf-8"))

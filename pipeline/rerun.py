@@ -51,6 +51,7 @@ class Outcome:
     reasons: tuple[str, ...] = ()  # why they are not comparable
 
     def as_json(self) -> dict[str, Any]:
+        """As `alexnet rerun --json` prints it."""
         return {"verdict": self.verdict, **self.comparison.as_json(), "traced_steps": self.traced, "run": self.run,
                 "rerun": self.rerun, "environment": self.environment, "reasons": list(self.reasons)}
 

@@ -56,6 +56,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Sample:
+    """Runs of one configuration in one environment, and the history of their file."""
+
     name: str
     configuration: dict[str, str]
     configuration_digest: str
@@ -66,9 +68,11 @@ class Sample:
 
     @property
     def seeds(self) -> list[int]:
+        """In the order of the runs."""
         return [run.seed for run in self.runs]
 
     def run_of(self, seed: int) -> Run | None:
+        """The run of this seed, None if there is none."""
         return next((run for run in self.runs if run.seed == seed), None)
 
 

@@ -32,6 +32,7 @@ Place = tuple[int, int]  # of a JPEG in its shard: the offset of its first byte,
 
 
 def shard_file(split: str, number: int, encoding: Encoding = "raw") -> str:
+    """The name of a shard's file in the store's folder."""
     return f"{split}-{number:05}{SUFFIX[encoding]}"
 
 
@@ -42,10 +43,12 @@ class ShardDigest:
         self._sha256 = hashlib.sha256()
 
     def add(self, image: NDArray[np.uint8], label: int) -> None:
+        """One image, uint8 [side, side, 3], and its label."""
         self._sha256.update(label.to_bytes(8, "little"))
         self._sha256.update(np.ascontiguousarray(image).data)
 
     def hexdigest(self) -> str:
+        """SHA-256 over the labels and pixels so far."""
         return self._sha256.hexdigest()
 
 
@@ -81,6 +84,7 @@ class ShardWriter:
         return image
 
     def finish(self) -> None:
+        """Write the number of images into the file's header."""
         self._stream.seek(0)
         self._header()  # numpy pads it, so that a longer count takes no more room
         self._stream.seek(0, 2)
@@ -202,4 +206,5 @@ def digest_of_images(images: Images, labels: Sequence[int]) -> str:
 
 
 def damaged(file: Path, what: str) -> UserError:
+    """The error for a shard that is not as it was written; names the mend."""
     return UserError(f"{file}: damaged: {what}; get the store again with `dvc pull`, or make it with `alexnet resize`")

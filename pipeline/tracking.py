@@ -142,10 +142,12 @@ def project() -> Path:
 
 
 def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or mlflow.db in the project's folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project() / 'mlflow.db'}"
 
 
 def experiment_name() -> str:
+    """MLFLOW_EXPERIMENT_NAME, or alexnet."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
 
@@ -270,10 +272,12 @@ class Tracker:
         self.experiment: str | None = None
 
     def begin(self) -> None:
+        """Make the run, unless the stage joins one when it ends."""
         if self.record.stage not in JOINING:
             self.attempt(self.open, self._bury_the_dead, self._link_preparation, self._create)
 
     def end(self, status: str, code: Path = environment.ROOT) -> None:
+        """Send what is known at the end, with this status; keep it in work/unsent where that cannot be done."""
         record = self.record
         record.status, record.ended = status, now()
         if environment.code_digest(code) != record.tags["code_digest"]:
@@ -412,6 +416,7 @@ class Tracker:
         return self.client.search_runs([self.experiment], condition, max_results=limit, order_by=["start_time DESC"])
 
     def log(self, tags: Mapping[str, str], params: Mapping[str, str] | None = None) -> None:
+        """Tags and parameters, to the run."""
         from mlflow.entities import Param, RunTag
 
         for some in _portions([*(params or {}).items()], 100):

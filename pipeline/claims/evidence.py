@@ -48,6 +48,7 @@ class Row:
     note: str = ""
 
     def as_json(self) -> dict[str, Any]:
+        """As `alexnet claims --json` prints it."""
         claim = self.claim
         return {"claim": claim.name, "section": claim.section, "paper": claim.paper, "ours": self.ours,
                 "interval": list(self.interval) if self.interval else None, "seeds": len(self.numbers),

@@ -29,10 +29,14 @@ Values = dict[str, Any]  # section.key to value
 
 
 class Part(BaseModel):
+    """A part of claims.yaml: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Scale(Part):
+    """A data set and what is set on it, at which claims are run."""
+
     preset: str
     images: tuple[int, int]  # for training and validation, to estimate the cost
     classes: int
@@ -41,6 +45,8 @@ class Scale(Part):
 
 
 class Configuration(Part):
+    """What is compared: settings over the base, or an ensemble of runs of other configurations."""
+
     set: Values = {}
     scales: dict[ScaleName, Values] = {}  # what is set besides, at a scale
     start_from: str | None = None  # the configuration whose weights, of the same seed, are fine-tuned
@@ -57,6 +63,8 @@ class Difference(Part):
 
 
 class Value(Part):
+    """The measure of a claim that is a metric of one configuration."""
+
     of: str
     metric: str
 
@@ -71,6 +79,8 @@ class Epochs(Part):
 
 
 class Claim(Part):
+    """One of the paper's, or of ours: what it says, its number, how it is measured and judged."""
+
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     section: str
     says: str
@@ -87,10 +97,12 @@ class Claim(Part):
 
     @property
     def factor(self) -> float:
+        """What a fraction is multiplied by, to be in the claim's unit."""
         return 100.0 if self.unit in ("points", "percent") else 1.0
 
     @property
     def neutral(self) -> float:
+        """The number that would say there is no effect."""
         return 1.0 if self.unit == "ratio" else 0.0
 
     def configurations(self) -> list[str]:
@@ -113,6 +125,7 @@ class Book(Part):
     params: Values  # the sections of params.yaml
 
     def claim(self, name: str) -> Claim:
+        """The claim of this name; UserError if there is none."""
         for claim in self.claims:
             if claim.name == name:
                 return claim

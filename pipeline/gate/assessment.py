@@ -59,6 +59,7 @@ def _row(what: str, sample: str, size: int, count: int, of: int) -> dict[str, An
 
 
 def show(rows: list[dict[str, Any]]) -> None:
+    """Print the rates as a table."""
     from rich.console import Console
     from rich.table import Table
 

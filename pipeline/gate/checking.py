@@ -36,6 +36,7 @@ class Outcome:
         return {"holds": 0, "falls": 1, "cannot be judged": 2}[self.verdict]
 
     def as_json(self) -> dict[str, Any]:
+        """As `alexnet check --json` prints it."""
         return {"verdict": self.verdict, "told": self.told, "alpha": ALPHA,
                 "findings": [asdict(finding) for finding in self.findings]}
 

@@ -24,6 +24,7 @@ class LastFirst(Executor):
         self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As `Executor.submit`; what was handed in last is done first."""
         future: Future[Any] = Future()
 
         def task() -> None:
@@ -76,6 +77,7 @@ def _pool(workers: int | str) -> Iterator[Executor]:
 
 
 def main() -> None:
+    """The `alexnet` command, with listings and shards in reverse."""
     from pipeline import cli
     from pipeline.stages import resize
 

@@ -39,6 +39,7 @@ class Row:
 
     @property
     def fails(self) -> bool:
+        """Whether an axis differs that must not."""
         return self.required and self.verdict == "differs"
 
 

@@ -55,6 +55,7 @@ class Project:
             (self.folder / name).symlink_to((reference / name).resolve())
 
     def start(self, stage: str) -> subprocess.Popen[bytes]:
+        """The stage, begun, in a session of its own; what it says goes to output.txt."""
         with (self.folder / "output.txt").open("ab") as output:
             child = subprocess.Popen([sys.executable, "-m", self.program, stage], cwd=self.folder,
                                      env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=output,

@@ -42,10 +42,12 @@ class Figure:
 
     @property
     def uri(self) -> str:
+        """The figure as a data: address."""
         return self._uri(self.content)
 
     @property
     def dark_uri(self) -> str | None:
+        """Its dark form, if it has one."""
         return self._uri(self.dark) if self.dark else None
 
     def _uri(self, content: bytes) -> str:

@@ -47,6 +47,7 @@ def _context(inputs: Inputs, drawn: dict[str, Figure]) -> dict[str, Any]:
 
 
 def percent(fraction: float, digits: int = 1) -> str:
+    """0.123 as 12.3 %."""
     return f"{100 * fraction:.{digits}f} %"
 
 

@@ -154,12 +154,14 @@ def curve_rows(inputs: Inputs) -> list[dict[str, float]]:
 # --- kernels, mean, colours ---
 
 def kernel_figure(inputs: Inputs) -> Figure:
+    """The kernels of the first layer, one column's half above the other's (P Fig. 3)."""
     columns = inputs.network["layers"][0]["columns"]
     count = " + ".join([str(len(inputs.kernels) // columns)] * columns)
     return kernel_sheet(inputs.kernels, columns, f"The {count} kernels of the first layer, as small colour pictures")
 
 
 def mean_figure(inputs: Inputs) -> Figure:
+    """The mean image of the training set."""
     colour = ", ".join(f"{value:.0f}" for value in inputs.mean.mean(axis=(0, 1)))
     return picture(np.rint(inputs.mean).clip(0, 255).astype(np.uint8),
                    f"Mean of the training images; its average colour is {colour} (red, green, blue of 255)")
@@ -177,6 +179,7 @@ class Component:
 
 
 def components(inputs: Inputs) -> list[Component]:
+    """The components of colour, largest first, with what they do to the mean colour."""
     mean = inputs.mean.mean(axis=(0, 1), dtype=np.float64)
     found = []
     for k, (stdev, eigenvalue) in enumerate(zip(inputs.colours["stdevs"], inputs.colours["eigenvalues"], strict=True)):
@@ -278,10 +281,12 @@ class Choice:
 
     @property
     def changed(self) -> bool:
+        """Whether it is not as the recipe has it."""
         return bool(self.value != self.recipe)
 
 
 def choices(parameters: Parameters) -> list[Choice]:
+    """Every switch of the recipe, as it takes effect."""
     named, chosen = recipe(parameters.recipe.name), parameters.the_recipe()  # type: ignore[attr-defined]
     return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name), switch.meaning)
             for switch in switches()]

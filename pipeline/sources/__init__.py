@@ -95,12 +95,14 @@ class Listing:
     made_with: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
+        """As it stands in listing.json."""
         files = [{key: value for key, value in asdict(file).items() if value is not None} for file in self.files]
         return {"source": self.source, **({"made_with": self.made_with} if self.made_with else {}),
                 "classes": [asdict(one) for one in self.classes], "files": files}
 
     @staticmethod
     def of_json(values: Any) -> Listing:
+        """What `as_json` was made of."""
         return Listing(values["source"], [Class(**one) for one in values["classes"]],
                        [Listed(**file) for file in values["files"]], values.get("made_with", {}))
 
@@ -143,6 +145,7 @@ def plan(dataset: DatasetSection) -> Plan:
 
 
 def terms(dataset: DatasetSection) -> str:
+    """The data set's licence, in a sentence or two."""
     text: str = _source(dataset).TERMS
     return text
 

@@ -35,6 +35,7 @@ IMAGES = 60_000
 
 
 def plan(dataset: DatasetSection) -> Plan:
+    """What `fetch` would download and repack."""
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 

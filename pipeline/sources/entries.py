@@ -84,6 +84,7 @@ class Entries(Sequence[Entry]):
 
     @property
     def names(self) -> list[str]:
+        """Of all pictures, in order."""
         found: list[str] = self._names.to_pylist()
         return found
 

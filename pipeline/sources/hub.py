@@ -39,6 +39,7 @@ def parts(folder: Path) -> dict[str, Path]:
 
 
 def plan(folder: Path, download: bool, images: int) -> Plan:
+    """What would be downloaded and repacked."""
     found = parts(folder)
     wanted = [Wanted("*.parquet", BYTES, f"{ADDRESS}/tree/main/data")] if download and _lacking(found) else []
     packed = [file for file in found.values() if file.suffix == ".parquet"]

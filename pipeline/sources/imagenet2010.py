@@ -28,6 +28,7 @@ __all__ = ["TERMS", "fetch", "plan"]
 
 
 def plan(dataset: DatasetSection) -> Plan:
+    """What `fetch` would download."""
     remotes, folder = _remotes(dataset), sources.root(dataset)
     return Plan(folder, [Wanted(one.name, None, one.address if dataset.origin else REGISTRATION)
                          for one in downloads.missing(remotes, folder)], 0, IMAGES, not dataset.origin)

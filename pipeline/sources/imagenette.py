@@ -38,6 +38,7 @@ CLASSES = [
 
 
 def plan(dataset: DatasetSection) -> Plan:
+    """What `fetch` would download and repack."""
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 

@@ -19,6 +19,8 @@ BLOCK = 512
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """A file in an archive, or in an archive within it: where its bytes lie."""
+
     name: str
     offset: int  # of its first byte in the file that holds the outermost archive
     size: int

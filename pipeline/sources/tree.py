@@ -62,6 +62,7 @@ def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
 
 
 def is_picture(name: str) -> bool:
+    """Whether a file's name is that of a picture: by its suffix, and not hidden."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 

@@ -1,0 +1,1 @@
+"""The stages, one module each; `pipeline.stage` says what they have in common."""

@@ -49,4 +49,5 @@ def mean_image(moments: Moments) -> NDArray[np.float32]:
 
 
 def digest(mean: NDArray[np.float32]) -> str:
+    """SHA-256 of the mean image's float32 numbers, little-endian, in hexadecimal."""
     return hashlib.sha256(mean.astype("<f4").tobytes()).hexdigest()

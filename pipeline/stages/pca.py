@@ -108,4 +108,5 @@ def _assert_decomposes(matrix: Matrix, eigenvalues: list[float], eigenvectors: M
 
 
 def digest(result: dict[str, Any]) -> str:
+    """SHA-256 of the result as JSON with sorted keys, in hexadecimal."""
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

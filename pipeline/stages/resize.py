@@ -158,6 +158,7 @@ class Shard:
 
     @property
     def moments(self) -> Path:
+        """The file with its sums."""
         return self.record.with_suffix(".npz")
 
 

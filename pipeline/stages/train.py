@@ -88,10 +88,12 @@ def facts(parameters: Parameters) -> dict[str, str]:
 
 
 def settled(parameters: Parameters) -> Parameters:
+    """The parameters with an execution section that has no `auto` left."""
     return parameters.model_copy(update={"execution": decided(parameters)})
 
 
 def processes_of(execution: ExecutionSection) -> int:
+    """How many training processes an execution section asks for, over all machines."""
     return execution.replicas * (2 if execution.placement == "two" else 1)
 
 

@@ -1,0 +1,40 @@
+"""`python -m pydoc` has something to say of every public name of the two packages."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted(file.relative_to(ROOT).as_posix() for package in ("alexnet", "pipeline")
+                 for file in (ROOT / package).rglob("*.py"))
+Named = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def public(node: ast.Module | Named, above: str = "") -> Iterator[tuple[str, Named]]:
+    """Classes, functions and methods whose names begin with no underscore. What a base of torch or pydantic asks for by
+    name (`forward`, `backward`, ...) has its documentation there."""
+    for each in node.body:
+        if isinstance(each, Named) and not each.name.startswith("_"):
+            yield f"{above}{each.name}", each
+            if isinstance(each, ast.ClassDef):
+                yield from public(each, f"{each.name}.")
+
+
+def without_docstring(source: str) -> list[str]:
+    module = ast.parse(source)
+    found = [] if ast.get_docstring(module) else ["the module"]
+    return found + [name for name, node in public(module) if not ast.get_docstring(node)]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_has_a_docstring(module: str) -> None:
+    assert without_docstring((ROOT / module).read_text(encoding="utf-8")) == []
+
+
+def test_a_name_without_one_is_seen() -> None:
+    assert without_docstring("def f():\n  return 1\nclass C:\n  '''c'''\n  def m(self): pass\ndef _g(): pass\n") == [
+        "the module", "f", "C.m"]
