@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 PORT ?= 5000
 
-.PHONY: help setup repro test ui
+.PHONY: help setup repro test docs ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,11 @@ repro: setup ## run the pipeline: whatever has changed, from the data to the rep
 
 test: setup ## run the tests
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
+
+docs: setup ## the reference of both packages, from their docstrings, as pages in build/docs
+	.venv/bin/python -W ignore -m pdoc --docformat google --no-show-source --output-directory build/docs \
+	    alexnet pipeline '!alexnet.normalization_triton'
+	@echo "build/docs/index.html"
 
 ui: setup ## look at the runs in MLflow's pages (PORT=5000)
 	@case "$${MLFLOW_TRACKING_URI:=sqlite:///$(CURDIR)/mlflow.db}" in \

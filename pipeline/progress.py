@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SECONDS_BETWEEN_LINES = 10.0  # at first; a run of days has one every ten minutes in the end
+WIDE = 100  # columns of a terminal on which there is room for counts, and not only for a percentage
 SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
 
 
@@ -42,23 +43,38 @@ def progress(title: str, total: float, unit: str, done: float = 0,
 
 def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[..., None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
 
     start = time.monotonic()
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TextColumn("{task.fields[rate]:.1f} " + unit + "/s"), TimeRemainingColumn(),
+    console = Console(stderr=True)
+    count = MofNCompleteColumn() if console.width >= WIDE else TaskProgressColumn()
+    # The bar takes what the words leave.
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=None, table_column=Column(ratio=1)), count,
+               TextColumn("{task.fields[rate]} " + unit + "/s"), TimeRemainingColumn(),
                TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, rate=0.0, note="")
+    with Progress(*columns, console=console, expand=True) as bar:
+        task = bar.add_task(title, total=total, rate="0.0", note="")
         bar.update(task, completed=done)
         gone = 0.0
 
         def advance(n: float = 1, note: str = "") -> None:
             nonlocal gone
             gone += n
-            bar.update(task, advance=n, rate=gone / max(time.monotonic() - start, 1e-9), note=note)
+            bar.update(task, advance=n, rate=_rate(gone / max(time.monotonic() - start, 1e-9)), note=note)
 
         yield advance
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.1f}" if rate >= 1 or not rate else f"{rate:.2g}"
 
 
 def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Callable[..., None]]:
@@ -73,7 +89,7 @@ def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Callabl
             last = now
             rate = gone / (now - start)
             left = f", {duration((total - done - gone) / rate)} left" if gone else ""
-            say(f"{title}: {done + gone:g} of {total:g} {unit}, {rate:.1f} a second{left}{'; ' * bool(note)}{note}")
+            say(f"{title}: {done + gone:g} of {total:g} {unit}, {_rate(rate)} a second{left}{'; ' * bool(note)}{note}")
 
     yield advance
     say(f"{title}: {done + gone:g} {unit} in {time.monotonic() - start:.1f} s")

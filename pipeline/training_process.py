@@ -291,7 +291,7 @@ class _Run:
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self._append("learning.jsonl", line)
         self._warn_of_plateau(line["training_loss"])
-        return f", validation error {100 * line['validation_error']:.1f} %"
+        return f", val error {100 * line['validation_error']:.1f} %"
 
     def _warn_of_plateau(self, loss: float) -> None:
         if self.warned or self.epoch < PLATEAU_EPOCHS or loss < PLATEAU_SHARE * math.log(self.classes):

@@ -1,11 +1,21 @@
-"""Progress as lines, where no terminal is: rate and time left, of what was done since the start."""
+"""Progress: a bar on a terminal, lines elsewhere; both with rate, time left and a note."""
 
 from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
 
 import pytest
 
 from pipeline import progress as progress_
-from pipeline.progress import progress
+from pipeline.progress import duration, progress
 
 
 def test_lines_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,3 +37,60 @@ def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
     with progress("resize", 100, "images", quiet=True) as told:
         told(100)
     assert capsys.readouterr().err == ""
+
+
+def test_lines_become_rarer_in_a_long_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 1000.0, 1049.0, 1051.0, 86400.0, 86900.0, 87001.0, 87001.0])
+    monkeypatch.setattr(progress_.time, "monotonic", lambda: next(clock))
+    with progress("train", 1e6, "images") as told:
+        for _ in range(6):
+            told(100, "loss 2.3")
+    assert [line.partition(" of ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "train: 100", "train: 400", "train: 600", "train: 600 images in 87001.0 s"]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [
+    (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2.0 h"), (172800, "2.0 days")])
+def test_a_duration_in_words(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+PROGRAM = """
+from pipeline.progress import progress, say
+with progress("train", 116_586_197, "images") as told:
+    told(116_000, "loss 2.302, val error 90.0 %")
+    say("warning: something")
+"""
+
+
+@pytest.mark.parametrize(("columns", "count"), [(80, "  0% "), (120, " 116000/116586197 ")])
+def test_a_bar_on_a_real_terminal_fits_it(columns: int, count: str) -> None:
+    shown = on_a_terminal(columns, TERM="xterm")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown)  # without colours
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "\n", text).strip().splitlines()[-1]
+    assert re.search(r"train [━╸╺].*images/s [-0-9:]{7} loss 2\.302, val error 90\.0 %", last)
+    assert count in last
+    assert len(last) <= columns
+    assert "warning: something\n" in shown.replace("\r", "")
+
+
+def test_a_dumb_terminal_has_lines() -> None:
+    assert on_a_terminal(80, TERM="dumb").splitlines()[-1].startswith("train: 116000 images in ")
+
+
+def on_a_terminal(columns: int, **variables: str) -> str:
+    """What the program shows on a terminal of its own, this wide."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs,
+                          env=kept | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])} | variables):
+        os.close(theirs)
+        shown = b""
+        try:
+            while some := os.read(ours, 4096):
+                shown += some
+        except OSError:  # Linux's end of a terminal
+            pass
+    os.close(ours)
+    return shown.decode()
