@@ -102,10 +102,9 @@ def _show(rows: list[Row]) -> None:
 
     from pipeline.claims.evidence import NOT_RUN
 
-    console = Console() if sys.stdout.isatty() else Console(width=240)  # a pipe has no edge to wrap at
-    table = Table("claim", "section", "paper", "2012 log", "ours", "95 % interval", "seeds", "data", "verdict",
-                  box=box.SIMPLE_HEAD)
     colours = {"agrees": "green", "disagrees": "red"}
+    cells: list[dict[str, str]] = []
+    notes: dict[str, int] = {}  # printed once each, below the table
     shown: dict[str, list[Row]] = {}
     for row in rows:
         shown.setdefault(row.claim.name, []).append(row)
@@ -113,12 +112,30 @@ def _show(rows: list[Row]) -> None:
         run = [row for row in ones if row.verdict != NOT_RUN]
         for row in run or ones[:1]:
             claim, verdict = row.claim, row.verdict if run else "not yet run"
-            data = row.scale if run or not claim.measure else ", ".join(one.scale for one in ones)
-            interval = f"{_number(row.interval[0])} to {_number(row.interval[1])}" if row.interval else ""
-            table.add_row(claim.name, claim.section, _number(claim.paper), _number(claim.log), _number(row.ours),
-                          interval, str(len(row.numbers) or ""), data,
-                          f"[{colours.get(verdict, 'default')}]{verdict}[/]" + (f"; {row.note}" if row.note else ""))
+            cells.append({
+                "claim": claim.name, "section": claim.section, "paper": _number(claim.paper),
+                "2012 log": _number(claim.log), "ours": _number(row.ours),
+                "95 % interval": f"{_number(row.interval[0])} to {_number(row.interval[1])}" if row.interval else "",
+                "seeds": str(len(row.numbers) or ""),
+                "data": row.scale if run or not claim.measure else ", ".join(one.scale for one in ones),
+                "verdict": f"[{colours.get(verdict, 'default')}]{verdict}[/]" + (
+                    f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else "")})
+    console = Console() if sys.stdout.isatty() else Console(width=240)  # a pipe has no edge to wrap at
+    unbounded = console.options.update(max_width=1000)
+    names = [name for name in cells[0] if any(one[name] for one in cells)] if cells else ["claim"]
+    spared = [name for name in ("data", "section", "2012 log", "95 % interval", "seeds") if name in names]
+    while True:  # a narrow terminal does without some columns
+        table = Table(box=box.SIMPLE_HEAD)
+        for name in names:
+            table.add_column(name, no_wrap=True)
+        for one in cells:
+            table.add_row(*(one[name] for name in names))
+        if not spared or console.measure(table, options=unbounded).maximum <= console.width:
+            break
+        names.remove(spared.pop(0))
     console.print(table)
+    for note, number in notes.items():
+        console.print(f"({number}) {note}", markup=False, highlight=False)
 
 
 def _number(value: float | None) -> str:
