@@ -106,8 +106,8 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_blocks_and_spans_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("Text `a b`\nand `c\nd`.\n\n    one   # x\n\n    two\n\n<!-- run -->\n\n    three\n\n```sh\nfour\n\n"
-                    "five\n```\n\n- a list\n  goes on\n    not code\n\n<!-- run -->\n```\nsix\n```\n")
+    page.write_text("Text `a b`\nand `c\nd`.\n\n    one   # x\n\n    two\n\n<!-- run -->\n\n    three\n\n```sh\n"
+                    "four\n\nfive\n```\n\n- a list\n  goes on\n    not code\n\n<!-- run -->\n```\nsix\n```\n")
     assert [(block.text, block.run) for block in blocks(page)] == [
         ("one   # x\n\ntwo", False), ("three", True), ("four\n\nfive", False), ("six", True)]
     assert spans(page) == ["a b", "c d"]
