@@ -13,18 +13,16 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _keys(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Keys of params.yaml that begin so, with the = after them; one section at a time."""
+    """Keys of params.yaml that begin so, with the = after them."""
     import yaml
+
+    from pipeline.configure import leaves
 
     try:
         tree = yaml.safe_load(Path(context.params.get("file") or "params.yaml").read_text(encoding="utf-8"))
-        *parents, last = begun.split(".")
-        for parent in parents:
-            tree = tree[parent]
-        found = [(name, isinstance(tree[name], dict)) for name in tree if name.startswith(last)]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return [CompletionItem(f"{key}=") for key, _ in leaves(tree) if key.startswith(begun)]
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
         return []  # nothing to complete from
-    return [CompletionItem(".".join([*parents, name]) + ("." if section else "=")) for name, section in found]
 
 
 def parameter_options(command: Any) -> Any:

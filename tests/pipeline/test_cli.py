@@ -186,7 +186,8 @@ def on_a_terminal(*arguments: str, **variables: str) -> str:
 
 COMPLETED = [("alexnet tr", ["train"]), ("alexnet configure cif", ["cifar10"]), ("alexnet train --pl", ["--placement"]),
              ("alexnet train --set train.s", ["train.seed=", "train.start_from="]),
-             ("alexnet mean --set rec", ["recipe."]), ("alexnet golden a", ["assess"])]
+             ("alexnet mean --set dataset.sam", ["dataset.sample.seed=", "dataset.sample.train_images=",
+                                               "dataset.sample.val_images="]), ("alexnet golden a", ["assess"])]
 
 
 def test_a_real_bash_completes(here: Path) -> None:
