@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,3 +40,14 @@ def test_every_public_name_has_a_docstring(module: str) -> None:
 def test_a_name_without_one_is_seen() -> None:
     assert without_docstring("def f():\n  return 1\nclass C:\n  '''c'''\n  def m(self): pass\ndef _g(): pass\n") == [
         "the module", "f", "C.m"]
+
+
+def test_the_reference_is_made_from_them(tmp_path: Path) -> None:
+    """The command of `make docs`, on one module."""
+    line = next(line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "-m pdoc" in line)
+    options = line.split("-m pdoc")[1].split("--output-directory")[0].split()
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "pdoc", *options, "--output-directory", tmp_path,
+                    "pipeline.errors"], cwd=ROOT, check=True, capture_output=True)
+    page = (tmp_path / "pipeline/errors.html").read_text(encoding="utf-8")
+    assert "EX_SOFTWARE of sysexits.h" in page
+    assert "MENDS" in page
