@@ -3,7 +3,7 @@
 Figure 3: the kernels of one GPU are largely without colour, those of the other are coloured, in every run. `colour()`
 is how coloured a kernel is, `specialisation()` how much further apart the two columns are than chance would have them.
 Figure 4: the images whose last hidden layer is nearest show the same thing, though their pixels are far apart.
-`same_class()` is how many of the nearest have the query's class, by whatever features.
+`nearest()` finds them by whatever features, `same_class()` is how many of them have the query's class.
 """
 
 from __future__ import annotations
@@ -47,17 +47,25 @@ def _apart(values: NDArray[np.float64], half: int) -> float:
     return float(abs(values[:half].mean() - values[half:].mean()))
 
 
-def same_class(queries: Tensor, query_labels: Tensor, images: Tensor, labels: Tensor, nearest: int = NEAREST) -> float:
-    """The fraction of the `nearest` images by Euclidean distance, over all queries, that have the query's label.
+def nearest(queries: Tensor, images: Tensor, count: int = NEAREST) -> Tensor:
+    """int64 [q, count]: the images nearest to each query by Euclidean distance, the nearest first.
 
     Args:
         queries: [q, features].
-        query_labels: int64 [q].
-        images: [n, features], n >= nearest.
-        labels: int64 [n].
+        images: [n, features], n >= count.
     """
     images = images.float()
     # |a - b|^2 = |a|^2 - 2 a b + |b|^2; the first term is the same for all images.
     distances = images.square().sum(1) - 2 * queries.float() @ images.T
-    found = distances.topk(nearest, dim=1, largest=False).indices
+    return distances.topk(count, dim=1, largest=False).indices
+
+
+def same_class(found: Tensor, query_labels: Tensor, labels: Tensor) -> float:
+    """The fraction of the images found, over all queries, that have the query's label.
+
+    Args:
+        found: int64 [q, count], as `nearest` has it.
+        query_labels: int64 [q].
+        labels: int64 [n], of all images.
+    """
     return float((labels[found] == query_labels[:, None]).double().mean())

@@ -33,11 +33,12 @@ def ensemble(runs: list[str]) -> dict[str, Any]:
             raise UserError(f"{run}: its predictions are for other images or classes than those of {runs[0]}")
     labels = found[0]["labels"]
     average = {name: np.mean([one[name] for one in found], axis=0, dtype=np.float64) for name in SETS}
-    return {"members": [{"run": run} | _errors(one, labels) for run, one in zip(runs, found, strict=True)],
-            **_errors(average, labels)}
+    return {"members": [{"run": run} | errors_of(one, labels) for run, one in zip(runs, found, strict=True)],
+            **errors_of(average, labels)}
 
 
-def _errors(probabilities: dict[str, Any], labels: NDArray[np.int64]) -> dict[str, float]:
+def errors_of(probabilities: dict[str, Any], labels: NDArray[np.int64]) -> dict[str, float]:
+    """{"top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"} of what `evaluate` left."""
     import torch
 
     from alexnet.testing import errors

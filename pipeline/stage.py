@@ -1,7 +1,7 @@
 """What every stage has in common: the guard on the environment, its metrics file, its record in MLflow.
 
 A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and perhaps `ARTIFACTS`,
-the files that its record holds, `facts(parameters)`, tags of its record that are known when it starts, and
+the files and folders that its record holds, `facts(parameters)`, tags of its record that are known when it starts, and
 `join(parameters)`, what a process does that torchrun started beside the first: it takes part and leaves nothing.
 """
 
@@ -12,11 +12,11 @@ import importlib
 import os
 from pathlib import Path
 
-from pipeline import environment, tracking
+from pipeline import environment, provenance, tracking
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.parameters import Parameters
-from pipeline.paths import LEARNING, metrics_of
+from pipeline.paths import LEARNING, PROVENANCE, metrics_of
 
 
 def run(name: str, parameters: Parameters) -> None:
@@ -38,10 +38,13 @@ def run(name: str, parameters: Parameters) -> None:
         metrics = module.run(parameters)
         write_json(metrics_of(name), metrics)
         record.finish(metrics)
-        for path in getattr(module, "ARTIFACTS", ()):
-            record.artifact(path)
         if name == "train":
+            provenance.write(record.tags, record.texts, metrics)
+            record.artifact(PROVENANCE)
             record.log_curve(_points(LEARNING))
+        for path in getattr(module, "ARTIFACTS", ()):
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                record.artifact(file)
 
 
 def _join(name: str, parameters: Parameters) -> None:

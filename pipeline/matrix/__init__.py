@@ -1,7 +1,8 @@
 """`alexnet matrix`: the small workload along every axis of change, each stage compared bit by bit with a reference run.
 
 `command()` is the whole of it; `pipeline.matrix.axes` says what is varied. All runs take place in work/matrix; the
-folders of results that differ are kept there, beside the reference's, for a closer look.
+folders of results that differ are kept there, beside the reference's, for a closer look. The verdicts are left in
+experiments/matrix.json, a small file to be committed, which the report shows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.parameters import load
-from pipeline.paths import WORK
+from pipeline.paths import MATRIX, WORK
 
 
 def command(file: Path, overrides: Iterable[str], axes: str | None, require: str | None, html: Path | None,
@@ -32,6 +33,7 @@ def command(file: Path, overrides: Iterable[str], axes: str | None, require: str
     from pipeline.matrix.axes import ALL, AXES, REQUIRED, WORKLOAD
     from pipeline.matrix.running import run
 
+    overrides = list(overrides)
     chosen, required = names(axes, ALL, "--axes"), names(require, REQUIRED, "--require")
     parameters = load(file, [*WORKLOAD, *overrides])
     folder = WORK / "matrix"
@@ -42,6 +44,7 @@ def command(file: Path, overrides: Iterable[str], axes: str | None, require: str
         text = page.html(rows, stack)
         write_json(folder / "matrix.json", found)
         write_json(folder / "stack.json", stack)
+        write_json(MATRIX, {"workload": [*WORKLOAD, *overrides], "stack": stack, "rows": found})
         for target in (folder / "matrix.html", *([html] if html else [])):
             with written_whole(target) as stream:
                 stream.write(text.encode())

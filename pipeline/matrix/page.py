@@ -31,15 +31,15 @@ def show(rows: Sequence[Row], stack: Mapping[str, str], console: Console | None 
         console.width = max(console.width, WIDE)
     wide = console.width >= WIDE
     table = Table("axis", *["against the reference run"] * wide, *STAGES, box=box.SIMPLE_HEAD)
-    for axis, told, cells in _lines(rows):
-        table.add_row(axis, *[told] * wide, *(f"[{STYLES[_kind(row)]}]{_short(row)}" if row else "" for row in cells))
+    for axis, told, cells in lines(rows):
+        table.add_row(axis, *[told] * wide, *(f"[{STYLES[kind(row)]}]{short(row)}" if row else "" for row in cells))
     console.print(table)
-    for row in _notes(rows):
-        console.print(f"{row.axis}, {row.stage}: {row.verdict}: {row.detail}", style=STYLES[_kind(row)], markup=False,
+    for row in notes(rows):
+        console.print(f"{row.axis}, {row.stage}: {row.verdict}: {row.detail}", style=STYLES[kind(row)], markup=False,
                       soft_wrap=True, highlight=False)
     console.print("stack: " + ", ".join(f"{name} {value}" for name, value in stack.items()), markup=False,
                   highlight=False)
-    console.print(_sum(rows), style="bold", highlight=False)
+    console.print(total(rows), style="bold", highlight=False)
 
 
 def html(rows: Sequence[Row], stack: Mapping[str, str]) -> str:
@@ -47,23 +47,23 @@ def html(rows: Sequence[Row], stack: Mapping[str, str]) -> str:
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in ("axis", "against the reference run", *STAGES))
     body = "".join(
         f"<tr><th scope=row>{escape(axis)}</th><td>{escape(told)}</td>"
-        + "".join(f'<td class="{_kind(row)}" title="{escape(row.detail)}">{_short(row)}</td>' if row else "<td></td>"
-                  for row in cells) + "</tr>\n" for axis, told, cells in _lines(rows))
-    notes = "".join(f'<tr class="{_kind(row)}"><td>{escape(row.axis)}</td><td>{escape(row.stage)}</td>'
-                    f"<td>{row.verdict}</td><td>{escape(row.detail)}</td></tr>\n" for row in _notes(rows))
+        + "".join(f'<td class="{kind(row)}" title="{escape(row.detail)}">{short(row)}</td>' if row else "<td></td>"
+                  for row in cells) + "</tr>\n" for axis, told, cells in lines(rows))
+    told = "".join(f'<tr class="{kind(row)}"><td>{escape(row.axis)}</td><td>{escape(row.stage)}</td>'
+                    f"<td>{row.verdict}</td><td>{escape(row.detail)}</td></tr>\n" for row in notes(rows))
     facts = "".join(f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>\n"
                     for name, value in stack.items())
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>AlexNet: reproducibility matrix</title><style>{STYLE_SHEET}</style></head><body>
 <h1>Reproducibility matrix</h1>
-<p><strong>{escape(_sum(rows))}</strong></p>
+<p><strong>{escape(total(rows))}</strong></p>
 <p>Every stage was run again along each axis, with the reference run's inputs, and all that it left was compared with
 what the reference run left, bit by bit. Axes marked * must be identical.</p>
 <table><thead><tr>{head}</tr></thead><tbody>
 {body}</tbody></table>
 <table><caption>Differences, and what was not run</caption><tbody>
-{notes}</tbody></table>
+{told}</tbody></table>
 <table><caption>The stack</caption><tbody>
 {facts}</tbody></table>
 <p>The workload: params.yaml with {escape(", ".join(WORKLOAD))}, unless overridden.</p>
@@ -72,7 +72,7 @@ what the reference run left, bit by bit. Axes marked * must be identical.</p>
 """
 
 
-def _lines(rows: Sequence[Row]) -> list[tuple[str, str, list[Row | None]]]:
+def lines(rows: Sequence[Row]) -> list[tuple[str, str, list[Row | None]]]:
     """Axis (with a * if required), what it changes, and the rows of the stages."""
     found = {(row.axis, row.stage): row for row in rows}
     return [(axis.name + "*" * any(row.required for row in rows if row.axis == axis.name), axis.told,
@@ -80,19 +80,19 @@ def _lines(rows: Sequence[Row]) -> list[tuple[str, str, list[Row | None]]]:
             for axis in AXES if any(row.axis == axis.name for row in rows)]
 
 
-def _notes(rows: Sequence[Row]) -> list[Row]:
+def notes(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.verdict != "identical" and not row.detail.startswith("not run")]
 
 
-def _kind(row: Row) -> str:
+def kind(row: Row) -> str:
     return "required differs" if row.fails else row.verdict
 
 
-def _short(row: Row) -> str:
+def short(row: Row) -> str:
     return "–" if row.verdict == "skipped" else row.verdict
 
 
-def _sum(rows: Sequence[Row]) -> str:
+def total(rows: Sequence[Row]) -> str:
     ran = [row for row in rows if row.verdict != "skipped"]
     must = [row for row in ran if row.required]
     differ = [row for row in ran if row.verdict == "differs"]

@@ -1,16 +1,20 @@
-"""The figures: learning curves, first-layer kernels, pictures. The same input gives the same bytes.
+"""Drawing: charts, first-layer kernels, pictures. The same input gives the same bytes.
 
 A `Figure` is a file's bytes and the words for those who cannot see it. Charts come twice, for a light page and for a
-dark one.
+dark one. An `Exhibit` is a figure with the numbers behind it, each of them a file.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import csv
 import io
-from collections.abc import Callable, Sequence
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +29,14 @@ GAP = 6  # screen pixels between kernels
 COLUMN_GAP = 36  # and between the two columns
 PHOTO_QUALITY = 85
 
-LIGHT = {"text": "#1f2328", "grid": "#d0d7de", "training": "#b45309", "validation": "#1d4ed8"}
-DARK = {"text": "#e6edf3", "grid": "#3d444d", "training": "#fbbf24", "validation": "#79b8ff"}
+# Orange and blue, which nearly everybody can tell apart; of several runs the first six of Okabe and Ito's colours.
+LIGHT = {"text": "#1f2328", "grid": "#d0d7de", "training": "#b45309", "validation": "#1d4ed8",
+         "run0": "#0072b2", "run1": "#d55e00", "run2": "#009e73", "run3": "#cc79a7", "run4": "#8a6d00",
+         "run5": "#1f2328"}
+DARK = {"text": "#e6edf3", "grid": "#3d444d", "training": "#fbbf24", "validation": "#79b8ff",
+        "run0": "#56b4e9", "run1": "#ff9d52", "run2": "#35d0a5", "run3": "#f0a6cd", "run4": "#f0e442",
+        "run5": "#e6edf3"}
+RUN_COLOURS = 6
 
 
 @dataclass(frozen=True)
@@ -55,65 +65,123 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """A figure that is also a file, NAME.svg, .png or .jpeg, with the numbers behind it in NAME and `suffix`."""
+
+    name: str
+    figure: Figure
+    suffix: str
+    data: bytes
+
+    def files(self) -> dict[str, bytes]:
+        """Content by name."""
+        kind = self.figure.media_type.partition("/")[2].partition("+")[0]
+        return {f"{self.name}.{kind}": self.figure.content, f"{self.name}{self.suffix}": self.data}
+
+
+def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """CSV; a number reads back as it was."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def document(value: Any) -> bytes:
+    """JSON."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def array(values: NDArray[Any]) -> bytes:
+    """A .npy file."""
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
+@dataclass(frozen=True)
 class Line:
-    """One line of a chart: its name, a key of the palettes, and values [points]."""
+    """One line of a chart: its name, a key of the palettes, epochs and values [points], and whether it is dashed."""
 
     name: str
     colour: str
+    epochs: NDArray[np.float64]
     values: NDArray[np.float64]
+    dashed: bool = False
 
 
-def chart(title: str, epochs: NDArray[np.float64], lines: Sequence[Line], rates: Sequence[tuple[float, float]],
-          alt: str, percent: bool = False) -> Figure:
+def chart(title: str, lines: Sequence[Line], rates: Sequence[tuple[float, float]], alt: str,
+          percent: bool = False) -> Figure:
     """Lines over epochs, from 0 up, with the learning rate written above and a dotted line where it drops.
 
     Args:
-        epochs: [points].
-        rates: the epoch from which each learning rate holds, and the rate; the first from 0.
+        rates: the epoch from which each learning rate holds, and the rate; the first from 0. Empty: none is written.
         percent: the values are fractions, to be read as percentages.
     """
-    light, dark = (svg(lambda axes, colours: _draw(axes, colours, title, epochs, lines, rates, percent), palette)
-                   for palette in (LIGHT, DARK))
-    return Figure(light, "image/svg+xml", *CHART_PIXELS, alt, dark)
+    return _twice(lambda axes, colours: _draw(axes, colours, title, lines, rates, percent), CHART_PIXELS, alt)
+
+
+def bars(title: str, rows: Sequence[tuple[str, float, str]], alt: str) -> Figure:
+    """Bars from the left, one below the other, each of a fraction, with its name before it and words behind it."""
+    return _twice(lambda axes, colours: _draw_bars(axes, colours, title, rows),
+                  (CHART_PIXELS[0], 60 + 20 * max(1, len(rows))), alt)
+
+
+def _twice(draw: Callable[..., None], pixels: tuple[int, int], alt: str) -> Figure:
+    light, dark = (svg(draw, palette, pixels) for palette in (LIGHT, DARK))
+    return Figure(light, "image/svg+xml", *pixels, alt, dark)
 
 
 CHART_PIXELS = (480, 320)
+DOTS_PER_INCH = 96
+# Whatever the user's matplotlibrc says; a class may be called $x$.
+STYLE = {"svg.hashsalt": "alexnet", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False,
+         "axes.spines.right": False, "grid.linewidth": 0.6, "text.parse_math": False}
 
 
-def svg(draw: Callable[..., None], colours: dict[str, str]) -> bytes:
+def svg(draw: Callable[..., None], colours: dict[str, str], pixels: tuple[int, int] = CHART_PIXELS) -> bytes:
     """What `draw(axes, colours)` draws: an SVG without date, with text as outlines (no font needed), with ids that
     depend on the content alone."""
-    import matplotlib.style
-    from matplotlib.figure import Figure as Canvas
+    with styled(colours):
+        from matplotlib.figure import Figure as Canvas
 
-    settings = {"svg.hashsalt": "alexnet", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False,
-                "axes.spines.right": False, "grid.color": colours["grid"], "grid.linewidth": 0.6,
-                **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
-                                colours["text"])}
-    with matplotlib.style.context(["default", settings]):  # whatever the user's matplotlibrc says
-        figure = Canvas(figsize=(CHART_PIXELS[0] / 96, CHART_PIXELS[1] / 96), layout="constrained")
+        figure = Canvas(figsize=(pixels[0] / DOTS_PER_INCH, pixels[1] / DOTS_PER_INCH), layout="constrained")
         draw(figure.add_subplot(), colours)
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return stream.getvalue()
 
 
-def _draw(axes: Axes, colours: dict[str, str], title: str, epochs: NDArray[np.float64], lines: Sequence[Line],
+@contextlib.contextmanager
+def styled(colours: dict[str, str]) -> Iterator[None]:
+    """Matplotlib set for us, and silent about letters that its font does not have: the page has them."""
+    import matplotlib.style
+
+    inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
+                          colours["text"])
+    with warnings.catch_warnings(), matplotlib.style.context(["default", STYLE | inked | {
+            "grid.color": colours["grid"]}]):
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line],
           rates: Sequence[tuple[float, float]], percent: bool) -> None:
     from matplotlib.ticker import PercentFormatter
 
+    last = max(float(line.epochs[-1]) for line in lines)
     for line in lines:
-        axes.plot(epochs, line.values, label=line.name, color=colours[line.colour], linewidth=1.6,
-                  linestyle="--" if line.colour == "training" else "-", marker="o" if len(epochs) <= 40 else None,
-                  markersize=3)
+        axes.plot(line.epochs, line.values, label=line.name, color=colours[line.colour], linewidth=1.6,
+                  linestyle="--" if line.dashed else "-", marker="o" if len(line.epochs) <= 40 else None, markersize=3)
     axes.set_title(title, loc="left", fontsize=10, pad=18)
-    axes.set_xlabel("epoch")
-    axes.set_xlim(0, epochs[-1])
+    axes.set_xlabel("epoch (one pass over the training images)")
+    axes.set_xlim(0, last)
     axes.set_ylim(0, None)
     axes.grid(axis="y")
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    ends = [start for start, _ in rates[1:]] + [float(epochs[-1])]
+    ends = [start for start, _ in rates[1:]] + [last] * bool(rates)
     for number, ((start, rate), end) in enumerate(zip(rates, ends, strict=True)):
         if number:
             axes.axvline(start, color=colours["text"], linewidth=0.8, linestyle=":")
@@ -121,6 +189,20 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, epochs: NDArray[np.fl
                   va="bottom", transform=axes.get_xaxis_transform())
     if len(lines) > 1:
         axes.legend(frameon=False, loc="upper right")
+
+
+def _draw_bars(axes: Axes, colours: dict[str, str], title: str, rows: Sequence[tuple[str, float, str]]) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    places = range(len(rows))
+    axes.barh(places, [value for _, value, _ in rows], color=colours["training"], height=0.7)
+    for place, (_, value, words) in zip(places, rows, strict=True):
+        axes.text(value, place, f" {words}", va="center", fontsize=8)
+    axes.set_yticks(places, [name for name, _, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, max(0.05, *(1.25 * value for _, value, _ in rows)) if rows else 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.set_title(title, loc="left", fontsize=10)
 
 
 def kernel_sheet(kernels: NDArray[np.float32], columns: int, alt: str) -> Figure:
@@ -175,8 +257,23 @@ def picture(pixels: NDArray[np.uint8], alt: str) -> Figure:
     return Figure(stream.getvalue(), "image/png", pixels.shape[1], pixels.shape[0], alt)
 
 
-def photo(pixels: NDArray[np.uint8], alt: str) -> Figure:
-    """A JPEG of uint8 [h, w, 3], to be small."""
+def photo(pixels: NDArray[np.uint8], alt: str, side: int | None = None) -> Figure:
+    """A JPEG of uint8 [h, w, 3], to be small; of `side` pixels where the picture has more."""
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=PHOTO_QUALITY)
-    return Figure(stream.getvalue(), "image/jpeg", pixels.shape[1], pixels.shape[0], alt)
+    image = Image.fromarray(smaller(pixels, side or len(pixels)))
+    image.save(stream, "JPEG", quality=PHOTO_QUALITY)
+    return Figure(stream.getvalue(), "image/jpeg", image.width, image.height, alt)
+
+
+def smaller(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """uint8 [side, side, 3] of a square picture with more pixels; another one stays as it is."""
+    if len(pixels) <= side:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
+
+
+def shades(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """uint8 [h, w, 3]: 0 white, 1 dark blue, values between by the root of their darkness, so that little is seen."""
+    ink = np.sqrt(values)[..., None]
+    found: NDArray[np.uint8] = np.rint(255 - ink * (255 - np.array([8, 48, 107]))).astype(np.uint8)
+    return found

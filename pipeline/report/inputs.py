@@ -14,16 +14,48 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from pipeline.describe import described
 from pipeline.errors import UserError
 from pipeline.files import read_json
+from pipeline.matrix.running import Row as MatrixRow
 from pipeline.parameters import Parameters
-from pipeline.paths import LEARNING, MEAN, PCA, PREDICTIONS, STORE, WEIGHTS, metrics_of
+from pipeline.paths import LEARNING, MATRIX, MEAN, PCA, PREDICTIONS, PROVENANCE, STORE, WEIGHTS, metrics_of
+from pipeline.report.evidence import Evidence, evidence
 from pipeline.store import QUARANTINE, Store
 
+BROKEN_WEIGHTS = (SafetensorError, OSError, KeyError, TypeError)
+BROKEN_CURVE = (KeyError, ValueError, TypeError, csv.Error)
 STAGES = ("resize", "mean", "pca", "train", "evaluate")
-CURVE = ("step", "epoch", "training_loss", "validation_loss", "validation_error")
+CURVE = ("step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error")
+Curve = dict[str, NDArray[np.float64]]  # [points] under each name in CURVE
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What `alexnet matrix` last found, on which stack."""
+
+    rows: list[MatrixRow]
+    stack: dict[str, str]
+    workload: list[str]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """models/predictions.npz, as the stage `evaluate` describes it.
+
+    Attributes:
+        probabilities: float32 [validation images, classes]: the averages of ten crops.
+        each_crop: float32 [10, some validation images, classes].
+        queries, hidden, pixels: int64 [q], [q, 6], [q, 6]: nearest training images; None where none were sought.
+    """
+
+    probabilities: NDArray[np.float32]
+    each_crop: NDArray[np.float32]
+    queries: NDArray[np.int64] | None
+    hidden: NDArray[np.int64] | None
+    pixels: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -37,20 +69,31 @@ class Inputs:
         mean: float32 [side, side, 3], RGB, 0..255.
         colours: data/pca.json.
         quarantined: the rows of quarantine.json.
-        probabilities: float32 [validation images, classes]: the averages of ten crops.
+        predictions: of the validation images.
         network: the layer table, as `alexnet describe --json` has it.
+        provenance: what made the weights; None beside those of an older version.
+        matrix: None where there is none.
+        evidence: the ledger of the paper's claims.
     """
 
     parameters: Parameters
     metrics: dict[str, dict[str, Any]]
-    curve: dict[str, NDArray[np.float64]]
+    curve: Curve
     kernels: NDArray[np.float32]
     mean: NDArray[np.float32]
     colours: dict[str, Any]
     store: Store
     quarantined: list[dict[str, str]]
-    probabilities: NDArray[np.float32]
+    predictions: Predictions
     network: dict[str, Any]
+    provenance: dict[str, Any] | None
+    matrix: Matrix | None
+    evidence: Evidence
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """float32 [validation images, classes]: the averages of ten crops."""
+        return self.predictions.probabilities
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -69,7 +112,8 @@ def gather(parameters: Parameters) -> Inputs:
     network = described(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()
     inputs = Inputs(parameters, metrics, _curve(), kernels, _mean(store.side), read_json(PCA, "pca"), store,
-                    read_json(STORE / QUARANTINE, "resize"), _probabilities(store), network)
+                    read_json(STORE / QUARANTINE, "resize"), _predictions(store), network,
+                    read_json(PROVENANCE, "train") if PROVENANCE.exists() else None, _matrix(), evidence())
     first = network["layers"][0]
     if kernels.shape != (expected := (first["columns"] * first["outputs_per_column"], *first["weight_per_column"][1:])):
         raise UserError(f"{WEIGHTS}: conv1 of shape {list(kernels.shape)}, but params.yaml describes "
@@ -78,6 +122,8 @@ def gather(parameters: Parameters) -> Inputs:
                                 (metrics_of("evaluate"), metrics["evaluate"]["weights_digest"], "evaluate")):
         if digest != metrics["train"]["weights_digest"]:
             raise UserError(f"{what}: of other weights than {metrics_of('train')}; run `alexnet {stage}`")
+    if inputs.provenance and inputs.provenance.get("weights_digest") != weights_digest:
+        raise UserError(f"{PROVENANCE}: of other weights than {WEIGHTS}; run `alexnet train`, or remove it")
     if store.pixels_digest != metrics["resize"]["pixels_digest"]:
         raise UserError(f"{metrics_of('resize')}: of another store than {STORE}; run `alexnet resize`")
     return inputs
@@ -93,29 +139,36 @@ def _damaged(file: Path, stage: str, why: object) -> UserError:
 
 def _first_layer() -> tuple[str, NDArray[np.float32]]:
     """The digest of all weights, and conv1's."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(WEIGHTS, framework="np") as opened:
-            return opened.metadata()["digest"], opened.get_tensor("conv1.weight")
+        return first_layer(WEIGHTS)
     except FileNotFoundError:
         raise _missing(WEIGHTS, "train") from None
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except BROKEN_WEIGHTS as error:
         raise _damaged(WEIGHTS, "train", error) from None
 
 
-def _curve() -> dict[str, NDArray[np.float64]]:
+def first_layer(file: Path) -> tuple[str, NDArray[np.float32]]:
+    """The digest of all weights in the file, and conv1's; OSError or BROKEN_WEIGHTS where it cannot be read."""
+    with safe_open(file, framework="np") as opened:
+        return opened.metadata()["digest"], opened.get_tensor("conv1.weight")
+
+
+def _curve() -> Curve:
     try:
-        with LEARNING.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        curve = {name: np.array([float(row[name]) for row in rows]) for name in CURVE}
+        return curve_in(LEARNING)
     except FileNotFoundError:
         raise _missing(LEARNING, "train") from None
-    except (KeyError, ValueError, TypeError, csv.Error) as error:
+    except BROKEN_CURVE as error:
         raise _damaged(LEARNING, "train", error) from None
+
+
+def curve_in(file: Path) -> Curve:
+    """A learning curve; OSError or BROKEN_CURVE where it cannot be read."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
     if not rows:
-        raise _damaged(LEARNING, "train", "no row")
-    return curve
+        raise ValueError("no row")
+    return {name: np.array([float(row[name]) for row in rows]) for name in CURVE}
 
 
 def _mean(side: int) -> NDArray[np.float32]:
@@ -130,16 +183,28 @@ def _mean(side: int) -> NDArray[np.float32]:
     return mean
 
 
-def _probabilities(store: Store) -> NDArray[np.float32]:
+def _predictions(store: Store) -> Predictions:
     try:
         with np.load(PREDICTIONS, allow_pickle=False) as opened:
-            probabilities: NDArray[np.float32] = opened["ten_crop"]
+            found = Predictions(opened["ten_crop"], opened["each_crop"],
+                                *(opened.get(name)
+                                  for name in ("queries", "nearest_hidden", "nearest_pixels")))
             labels = opened["labels"]
     except FileNotFoundError:
         raise _missing(PREDICTIONS, "evaluate") from None
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise _damaged(PREDICTIONS, "evaluate", error) from None
-    expected = store.split("val").labels
-    if not np.array_equal(labels, expected) or probabilities.shape != (len(expected), len(store.classes)):
+    expected, shape = store.split("val").labels, (len(store.split("val")), len(store.classes))
+    if not np.array_equal(labels, expected) or found.probabilities.shape != shape:
         raise UserError(f"{PREDICTIONS}: of other validation images than those in {STORE}; run `alexnet evaluate`")
-    return probabilities
+    return found
+
+
+def _matrix() -> Matrix | None:
+    if not MATRIX.exists():
+        return None
+    told = read_json(MATRIX, "matrix")
+    try:
+        return Matrix([MatrixRow(**row) for row in told["rows"]], told["stack"], told["workload"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(MATRIX, "matrix", error) from None

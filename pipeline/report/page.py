@@ -1,59 +1,116 @@
-"""The page: the sections put into page.html.j2, with its style sheet, into one file that needs nothing else."""
+"""The page: the parts put into page.html.j2, with its style sheet, into one file that needs nothing else."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.report import sections
-from pipeline.report.figures import Figure
+from pipeline.report import confusion, learning, pictures, predictions, record, results
+from pipeline.report.choosing import LONGEST_LIST
+from pipeline.report.confusion import Confusion
+from pipeline.report.evidence import TABLE_1, TABLE_2
+from pipeline.report.figures import Exhibit, document, photo
 from pipeline.report.inputs import Inputs
+from pipeline.report.predictions import Prediction, Query
 
 HERE = Path(__file__).parent
 
 
-def figures(inputs: Inputs) -> dict[str, Figure]:
-    """Those that are also files of their own, by name."""
-    return sections.learning_figures(inputs) | {"kernels": sections.kernel_figure(inputs)}
+@dataclass(frozen=True)
+class Parts:
+    """What is drawn, and what the page and the figures' files are made of alike."""
+
+    exhibits: dict[str, Exhibit]
+    components: list[pictures.Component]
+    crops: pictures.TenCrops
+    predictions: list[tuple[str, list[Prediction]]]
+    queries: list[Query]
+    confusion: Confusion
 
 
-def render(inputs: Inputs, drawn: dict[str, Figure]) -> str:
-    """The HTML; `drawn` are the figures of these inputs."""
+def draw(inputs: Inputs) -> Parts:
+    """Everything that is drawn; each exhibit by its name."""
+    components, crops = pictures.components(inputs), pictures.ten_crops(inputs)
+    kinds, queries = predictions.predictions(inputs), predictions.neighbours(inputs)
+    counted = confusion.confusion(inputs)
+    exhibits = [*learning.exhibits(inputs), pictures.kernels(inputs), predictions.predictions_sheet(kinds),
+                *([predictions.neighbours_sheet(queries)] if queries else []), pictures.crops_sheet(inputs, crops),
+                pictures.mean(inputs), pictures.colour_axes(inputs, components), *confusion.exhibits(inputs, counted)]
+    return Parts({one.name: one for one in exhibits}, components, crops, kinds, queries, counted)
+
+
+def files(inputs: Inputs, parts: Parts) -> dict[str, bytes]:
+    """The files beside the page, by name: each figure and its numbers, and the ledger of claims."""
+    return {name: content for one in parts.exhibits.values() for name, content in one.files().items()} | {
+        "claims.json": document(inputs.evidence.as_json())}
+
+
+def render(inputs: Inputs, parts: Parts) -> str:
+    """The HTML."""
+    return str(template("page.html.j2").render(**_context(inputs, parts)))
+
+
+def template(name: str) -> Any:
+    """A template of this folder, which escapes all that is put into it."""
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"percent": percent, "short": short, "plain": plain, "number": number}
-    return environment.get_template("page.html.j2").render(
-        style=(HERE / "page.css").read_text(encoding="utf-8"), **_context(inputs, drawn))
+    environment.filters |= {"percent": percent, "short": short, "plain": plain, "number": number,
+                            "significant": significant, "signed": signed}
+    environment.globals |= {"photo": photo, "style": (HERE / "page.css").read_text(encoding="utf-8")}
+    return environment.get_template(name)
 
 
-def _context(inputs: Inputs, drawn: dict[str, Figure]) -> dict[str, Any]:
+def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
     parameters, store = inputs.parameters, inputs.store
-    errors, images = sections.errors(inputs), inputs.metrics["evaluate"]["images"]
+    errors, images = results.errors(inputs), inputs.metrics["evaluate"]["images"]
+    rows = inputs.evidence.rows
     return {
-        "parameters": parameters, "metrics": inputs.metrics, "network": inputs.network, "store": store,
-        "data": sections.data_name(parameters), "images": images, "train_images": len(store.split("train")),
-        "errors": errors, "others": sections.to_compare(len(store.classes)),
-        "intervals": {name: sections.interval(error, images) for name, error in errors.items()},
-        "unlike": sections.unlike_the_paper(parameters, len(store.classes)), "digests": sections.digests(inputs),
-        "epochs": inputs.curve["epoch"][-1], "curve": sections.curve_rows(inputs), "points": len(inputs.curve["step"]),
-        "figures": drawn,
-        "mean": sections.mean_figure(inputs), "components": sections.components(inputs), "sigmas": sections.SIGMAS,
-        "predictions": sections.predictions(inputs), "confusion": sections.confusion(inputs),
-        "quarantined": inputs.quarantined, "longest": sections.LONGEST_LIST,
-        "choices": sections.choices(parameters), "settings": sections.settings(parameters),
+        "parameters": parameters, "recipe": parameters.the_recipe(), "metrics": inputs.metrics,
+        "network": inputs.network, "store": store, "data": results.data_name(parameters), "images": images,
+        "train_images": len(store.split("train")), "words": [one.words for one in store.classes],
+        "errors": errors, "others": results.to_compare(len(store.classes)),
+        "intervals": {name: results.interval(error, images) for name, error in errors.items()},
+        "unlike": results.unlike_the_paper(parameters, len(store.classes)),
+        "table": results.TABLES.get(parameters.dataset.source, 2), "table_1": TABLE_1, "table_2": TABLE_2,
+        "evidence": inputs.evidence, "claims": [row for row in rows if row.claim.section != "ours"],
+        "own_claims": [row for row in rows if row.claim.section == "ours"],
+        "epochs": inputs.curve["epoch"][-1], "curve": learning.curve_rows(inputs), "points": len(inputs.curve["step"]),
+        "ends": {name: (float(values[0]), float(values[-1])) for name, values in inputs.curve.items()},
+        "rates": learning.learning_rates(parameters.the_recipe(), inputs.curve), "parts": parts,
+        "exhibits": parts.exhibits,
+        "sigmas": [pictures.deviations(sigma) for sigma in pictures.SIGMAS], "outlined": pictures.outlined(parts.crops),
+        "searched": inputs.predictions.each_crop.shape[1],
+        "sides": {"shifted": pictures.SHIFTED, "crop": pictures.CROP_SHOWN, "prediction": predictions.SHOWN,
+                  "neighbour": predictions.NEIGHBOUR_SHOWN},
+        "quarantined": inputs.quarantined, "longest": LONGEST_LIST, "digests": record.digests(inputs),
+        "more_digests": record.more_digests(inputs), "environment": record.environment(inputs),
+        "provenance": inputs.provenance, "matrix": record.matrix(inputs), "other_stack": record.other_stack(inputs),
+        "workload": inputs.matrix.workload if inputs.matrix else [],
+        "choices": record.choices(parameters), "settings": record.settings(parameters),
     }
 
 
 def percent(fraction: float, digits: int = 1) -> str:
-    """0.123 as 12.3 %."""
-    return f"{100 * fraction:.{digits}f} %"
+    """The number and its sign stay on one line."""
+    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def number(value: float) -> str:
     """Three significant digits, or a whole number with its thousands apart."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits; a dash for none."""
+    return "–" if value is None else f"{value:.3g}".replace("-", "−")
+
+
+def signed(value: float, form: str) -> str:
+    """With its sign, a minus being one."""
+    return format(value, f"+{form}").replace("-", "−")
 
 
 def short(words: str) -> str:

@@ -1,7 +1,16 @@
 """The `evaluate` stage: centre-crop and ten-crop top-1 and top-5 errors on the validation images (P §4.1, Table 2).
 
-Yields `models/predictions.npz`: the ten-crop and the centre probabilities of every validation image. Also measured is
-what the paper looks at in its figures 3 and 4: the colour of the two columns' kernels, and the nearest images.
+Yields `models/predictions.npz`, of validation images in stored order:
+
+    ten_crop, centre    float32 [n, classes]: probabilities
+    labels              int64 [n]
+    each_crop           float32 [10, CROPS_KEPT at most, classes]: of the first images, what each of the ten crops says
+    queries             int64 [q]: the images whose nearest training images were sought
+    nearest_hidden      int64 [q, 6]: these, by the last hidden layer
+    nearest_pixels      int64 [q, 6]: and by their pixels
+
+Also measured is what the paper looks at in its figures 3 and 4: the colour of the two columns' kernels, and the nearest
+images.
 """
 
 from __future__ import annotations
@@ -34,6 +43,7 @@ BATCH = 64
 QUERIES = 500  # validation images whose nearest training images are sought
 IMAGES_SEARCHED = 2000  # training images among which they are sought, or
 IMAGES_A_CLASS = 20  # so many a class, if that is more: the first of the store, which is shuffled
+CROPS_KEPT = 64  # validation images whose crops are kept one by one, for the report
 PIXELS = 32  # side to which images are averaged before their pixels are compared
 
 
@@ -61,6 +71,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     network.eval()
     mean, read = mean_image().to(device), images_of(split)
     centre, ten = [], []
+    each: list[Tensor] = []
     batches = -(-len(split) // BATCH)
     pixels = Ahead(lambda number: read(slice(number * BATCH, min((number + 1) * BATCH, len(split)))), batches)
     with progress("evaluate", len(split), "images") as advance:
@@ -69,17 +80,21 @@ def run(parameters: Parameters) -> dict[str, Any]:
             found = probabilities(network, images, mean, network.table.crop).cpu()
             centre.append(found[CENTRE])
             ten.append(found.mean(0))
+            each = each or [found[:, :CROPS_KEPT]]
             advance(len(images))
     labels = torch.from_numpy(split.labels)
-    return (_finish(torch.cat(centre), torch.cat(ten), labels)
+    said = {"centre": torch.cat(centre), "ten_crop": torch.cat(ten), "each_crop": each[0], "labels": labels}
+    near = _nearest(network, split, store.split("train"), len(store.classes), mean)
+    with written_whole(PREDICTIONS) as stream:
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in (said | near).items()}
+        numpy.savez(stream, **arrays)
+    return (_errors(said["centre"], said["ten_crop"], labels)
             | {"images": len(split), "weights_digest": digest_of(weights)}
-            | _retrieval(network, split, store.split("train"), len(store.classes), mean)
+            | _same_class(near, labels, torch.from_numpy(store.split("train").labels))
             | (_colours(weights["conv1.weight"]) if network.table.columns == 2 else {}))
 
 
-def _finish(centre: Tensor, ten: Tensor, labels: Tensor) -> dict[str, Any]:
-    with written_whole(PREDICTIONS) as stream:
-        numpy.savez(stream, centre=centre.numpy(), ten_crop=ten.numpy(), labels=labels.numpy())
+def _errors(centre: Tensor, ten: Tensor, labels: Tensor) -> dict[str, Any]:
     return {"top1_error": errors(centre, labels, 1), "top5_error": errors(centre, labels, 5),
             "top1_error_10crop": errors(ten, labels, 1), "top5_error_10crop": errors(ten, labels, 5),
             "loss": _loss(centre, labels), "loss_10crop": _loss(ten, labels)}
@@ -98,18 +113,24 @@ def _colours(kernels: Tensor) -> dict[str, float]:
     return {"colour_0": first, "colour_1": second, "specialisation": qualitative.specialisation(colours)}
 
 
-def _retrieval(network: Network, queries: Split, images: Split, classes: int, mean: Tensor) -> dict[str, float]:
-    """P §6.1, Fig. 4: {"same_class_hidden", "same_class_pixels"}; {} where fewer than six images are to be found."""
+def _nearest(network: Network, queries: Split, images: Split, classes: int, mean: Tensor) -> dict[str, Tensor]:
+    """P §6.1, Fig. 4: {"queries", "nearest_hidden", "nearest_pixels"}, places in the two splits; {} where fewer than
+    six images are to be found."""
     asked, searched = min(QUERIES, len(queries)), min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * classes), len(images))
     if searched < qualitative.NEAREST:
         return {}
     step = len(queries) / asked  # validation images need not be shuffled
     chosen = [int(number * step) for number in range(asked)]
-    q_labels, labels = torch.from_numpy(queries.labels)[chosen], torch.from_numpy(images.labels[:searched])
     by_query, by_image = (_features(network, split, places, mean)
                           for split, places in ((queries, chosen), (images, list(range(searched)))))
-    return {f"same_class_{name}": qualitative.same_class(by_query[name], q_labels, by_image[name], labels)
-            for name in ("hidden", "pixels")}
+    return {"queries": torch.tensor(chosen)} | {f"nearest_{name}": qualitative.nearest(by_query[name], by_image[name])
+                                                for name in ("hidden", "pixels")}
+
+
+def _same_class(near: dict[str, Tensor], query_labels: Tensor, labels: Tensor) -> dict[str, float]:
+    """P §6.1, Fig. 4: {"same_class_hidden", "same_class_pixels"}, or {} where nothing was sought."""
+    return {f"same_class_{name}": qualitative.same_class(near[f"nearest_{name}"], query_labels[near["queries"]], labels)
+            for name in ("hidden", "pixels") if near}
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The `report` stage: one page, complete in itself, that shows what was trained on what, and how it came out.
 
-Yields report/index.html, and in report/figures the learning curves (SVG) and the first layer's kernels (PNG) as files.
+Yields report/index.html, and in report/figures every figure as a file (SVG or PNG) beside the numbers behind it.
 The same inputs give the same bytes.
 """
 
@@ -13,15 +13,14 @@ from pipeline.files import written_whole
 from pipeline.parameters import Parameters
 from pipeline.paths import REPORT
 from pipeline.report.inputs import gather
-from pipeline.report.page import figures, render
+from pipeline.report.page import draw, files, render
 
 FIGURES = REPORT.parent / "figures"
-FILES = {"learning-loss": "learning-loss.svg", "learning-error": "learning-error.svg", "kernels": "kernels.png"}
-ARTIFACTS = (REPORT, *(FIGURES / file for file in FILES.values()))
+ARTIFACTS = (REPORT, FIGURES)
 
 
 def run(parameters: Parameters) -> dict[str, Any]:
-    """Write the page and the figures.
+    """Write the page and the figures, in place of those of an earlier run.
 
     Returns:
         report_digest, the sha256 of the page.
@@ -30,11 +29,15 @@ def run(parameters: Parameters) -> dict[str, Any]:
         UserError: an input is missing, damaged or of another run; names the stage to run.
     """
     inputs = gather(parameters)
-    drawn = figures(inputs)
-    page = render(inputs, drawn).encode()
-    for name, file in FILES.items():
-        with written_whole(FIGURES / file) as stream:
-            stream.write(drawn[name].content)
+    parts = draw(inputs)
+    page = render(inputs, parts).encode()
+    beside = files(inputs, parts)
+    for name, content in beside.items():
+        with written_whole(FIGURES / name) as stream:
+            stream.write(content)
+    for file in FIGURES.iterdir():
+        if file.name not in beside:
+            file.unlink()
     with written_whole(REPORT) as stream:
         stream.write(page)
     return {"report_digest": hashlib.sha256(page).hexdigest()}

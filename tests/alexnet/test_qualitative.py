@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.network import Network, architecture
-from alexnet.qualitative import colour, same_class, specialisation
+from alexnet.qualitative import colour, nearest, same_class, specialisation
 from alexnet.recipe import recipe
 
 
@@ -48,11 +48,12 @@ def test_nearest_images_are_those_of_loops() -> None:
     random = np.random.default_rng(4)
     queries, images = (torch.from_numpy(random.normal(size=(n, 8)).astype(np.float32)) for n in (7, 30))
     q_labels, labels = (torch.from_numpy(random.integers(0, 3, n)) for n in (7, 30))
-    hits = 0
+    hits, found = 0, nearest(queries, images)
     for q in range(7):
         order = sorted(range(30), key=lambda i: float(((queries[q] - images[i]).double() ** 2).sum()))
+        assert found[q].tolist() == order[:6]
         hits += sum(int(labels[i] == q_labels[q]) for i in order[:6])
-    assert same_class(queries, q_labels, images, labels) == pytest.approx(hits / 42)
+    assert same_class(found, q_labels, labels) == pytest.approx(hits / 42)
 
 
 def test_the_last_hidden_layer_is_what_the_output_layer_reads() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import io
 import itertools
 import json
 import re
@@ -13,10 +14,13 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from pipeline import parameters
 from pipeline.errors import UserError
@@ -24,15 +28,19 @@ from pipeline.files import write_json
 from pipeline.moments import Accumulator
 from pipeline.parameters import Parameters
 from pipeline.paths import LEARNING, MEAN, PCA, PREDICTIONS, REPORT, STORE, WEIGHTS, metrics_of
+from pipeline.report import learning, pictures, predictions
+from pipeline.report.inputs import Inputs, gather
+from pipeline.report.page import Parts, draw, render
 from pipeline.shards import shard_file, shard_written
 from pipeline.sources import Class
 from pipeline.stages import report
 from pipeline.store import Quarantined, Row, StoredShard, publish_description
 
 ROOT = Path(__file__).resolve().parents[2]
-CLASSES = [Class("n1", "cat, house cat"), Class("n2", "<b>dog</b> & \"friends\""), *(
+HOSTILE = "<b>dog</b> & \"friends\" $x^{ '</script>"
+CLASSES = [Class("n1", "cat, house cat"), Class("n2", HOSTILE), *(
     Class(f"n{k}", f"thing {k}") for k in range(3, 8))]
-IMAGES = 30
+IMAGES, TRAINING = 30, 3
 STEPS, EPOCHS = 60, 12.0
 DIGEST = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("weights", "trace", "mean", "pca")}
 
@@ -54,7 +62,11 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
     pixels_digest = write_store(classes, labels, random)
     for file in (WEIGHTS, MEAN, LEARNING):
         file.parent.mkdir(exist_ok=True)
-    np.savez(PREDICTIONS, centre=probabilities, ten_crop=probabilities, labels=labels)
+    queries = np.arange(0, images, 2)
+    np.savez(PREDICTIONS, centre=probabilities, ten_crop=probabilities, labels=labels,
+             each_crop=random.dirichlet(np.ones(len(classes)), (10, min(images, 4))).astype(np.float32),
+             queries=queries, nearest_hidden=random.integers(0, TRAINING, (len(queries), 6)),
+             nearest_pixels=random.integers(0, TRAINING, (len(queries), 6)))
     save_file({"conv1.weight": random.standard_normal((24, 3, 11, 11)).astype(np.float32)}, WEIGHTS,
               {"digest": DIGEST["weights"]})
     np.save(MEAN, random.uniform(0, 255, (256, 256, 3)).astype(np.float32))
@@ -62,20 +74,25 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
                      "eigenvectors": [[0.6, 0.8, 0.0], [0.8, -0.6, 0.0], [0.0, 0.0, 1.0]]})
     with LEARNING.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["step", "epoch", "training_loss", "validation_loss", "validation_error"])
-        writer.writerows([step, step * EPOCHS / STEPS, 50 / step, 40 / step, 5 / step] for step in (10, 20, 40, STEPS))
+        writer.writerow(["step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error"])
+        writer.writerows([step, step * EPOCHS / STEPS, 50 / step, 6 / step, 40 / step, 5 / step]
+                         for step in (10, 20, 40, STEPS))
+    shutil.copytree(ROOT / "experiments", "experiments")
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
     for stage, metrics in {
             "resize": {"pixels_digest": pixels_digest}, "mean": {"mean_digest": DIGEST["mean"]},
             "pca": {"pca_digest": DIGEST["pca"]},
             "train": {"steps": STEPS, "weights_digest": DIGEST["weights"], "trace_digest": DIGEST["trace"]},
             "evaluate": {"top1_error": 0.421, "top5_error": 0.123, "top1_error_10crop": 0.387,
-                         "top5_error_10crop": 0.098, "images": images, "weights_digest": DIGEST["weights"]}}.items():
+                         "top5_error_10crop": 0.098, "images": images, "weights_digest": DIGEST["weights"],
+                         "same_class_hidden": 0.71, "same_class_pixels": 0.29, "colour_0": 0.12, "colour_1": 0.34,
+                         "specialisation": 0.213}}.items():
         write_json(metrics_of(stage), metrics)
 
 
 def write_store(classes: list[Class], labels: np.ndarray, random: np.random.Generator) -> str:
     shards, moments = [], Accumulator()
-    for split, numbers in (("train", np.arange(2)), ("val", labels)):
+    for split, numbers in (("train", np.arange(TRAINING)), ("val", labels)):
         with shard_written(STORE / shard_file(split, 0)) as writer:
             for label in numbers:
                 image = random.integers(0, 256, (256, 256, 3), dtype=np.uint8)
@@ -106,14 +123,21 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture(scope="module")
-def page(prepared: Path) -> str:
+def made(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the page and the figures of these inputs."""
+    folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(prepared)
         metrics = report.run(read("recipe.colour_noise=none"))
-        content = REPORT.read_bytes()
-        shutil.rmtree(REPORT.parent)
+        shutil.move(REPORT.parent, folder)
+    content = (folder / REPORT).read_bytes()
     assert metrics == {"report_digest": hashlib.sha256(content).hexdigest()}
-    return content.decode()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(made: Path) -> str:
+    return (made / REPORT).read_text()
 
 
 # --- the page as HTML ---
@@ -191,10 +215,11 @@ def test_the_page_is_accessible(page: str) -> None:
 def test_the_page_says_what_the_inputs_say(page: str) -> None:
     text = Checked(page).text
     for words in ("42.1 %", "12.3 %", "38.7 %", "9.8 %", *DIGEST.values(), "bad <one>.jpg", "truncated", "Pillow 0",
-                  "f1f2", "<b>dog</b> & \"friends\"", "40.7", "18.2", "cannot be compared", "changed: colour_noise",
+                  "f1f2", HOSTILE, "40.7", "18.2", "cannot be compared", "changed: colour_noise",
                   "the built-in sample", "60 updates of 32 images", f"on {IMAGES} validation images", "3,569,767"):
         assert words in text, words
     assert "<b>dog" not in page
+    assert "</script" not in page
 
 
 def test_every_parameter_but_places_and_execution_is_on_the_page(page: str) -> None:
@@ -207,11 +232,51 @@ def test_every_parameter_but_places_and_execution_is_on_the_page(page: str) -> N
     assert "location" not in text
 
 
-def test_figures_are_files_too(here: Path) -> None:
+FIGURES = ("learning-loss.svg", "learning-error.svg", "kernels.png", "mean.png", "class-errors.svg", "predictions.png",
+           "neighbours.png", "ten-crops.png", "colour-axes.png", "confusion.png")
+
+
+def test_every_figure_is_a_file_beside_its_numbers(prepared: Path, made: Path, page: str) -> None:
+    folder = made / report.FIGURES
+    names = {file.name for file in folder.iterdir()}
+    data = {name for name in names if name.endswith((".csv", ".json", ".npy"))}
+    assert names - data == set(FIGURES)
+    assert {Path(name).stem for name in data} == {Path(name).stem for name in FIGURES} | {"claims"}
+    for name in FIGURES:
+        content = (folder / name).read_bytes()
+        if name.endswith(".png"):
+            assert min(Image.open(io.BytesIO(content)).size) > 20
+        else:
+            ElementTree.fromstring(content)
+        assert f"report/figures/{name}" in Checked(page).text
+    for name in FIGURES[:5]:  # the others stand on the page in pieces
+        assert base64.b64encode((folder / name).read_bytes()).decode() in page, name
+    assert np.array_equal(np.load(folder / "kernels.npy"), load_file(prepared / WEIGHTS)["conv1.weight"])
+    rows = list(csv.DictReader((folder / "class-errors.csv").open()))
+    assert sum(int(row["images"]) for row in rows) == IMAGES
+    assert [row["class"] for row in rows] == [one.words for one in CLASSES]
+    pairs = list(csv.DictReader((folder / "confusion.csv").open()))
+    assert sum(int(row["images"]) for row in pairs) == IMAGES
+    wrong = sum(int(row["images"]) for row in pairs if row["right_label"] != row["taken_for_label"])
+    assert wrong == sum(int(row["mistakes"]) for row in rows)
+    assert len(json.loads((folder / "neighbours.json").read_text())) == 5
+    assert len(json.loads((folder / "ten-crops.json").read_text())["crops"]) == 10
+
+
+def test_dvc_shows_every_figure() -> None:
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    assert {one for one in plots if isinstance(one, str)} == {(report.FIGURES / name).as_posix() for name in FIGURES}
+
+
+def test_a_figure_of_an_earlier_run_does_not_stay(here: Path) -> None:
+    report.FIGURES.mkdir(parents=True)
+    (report.FIGURES / "old.png").touch()
+    held = dict(np.load(PREDICTIONS))
+    np.savez(PREDICTIONS, **{name: held[name] for name in ("centre", "ten_crop", "labels", "each_crop")})
     report.run(read())
-    content = REPORT.read_text()
-    for file in report.ARTIFACTS[1:]:
-        assert base64.b64encode(file.read_bytes()).decode() in content, file
+    assert not (report.FIGURES / "old.png").exists()
+    assert not (report.FIGURES / "neighbours.png").exists()
+    assert "No neighbours were sought" in REPORT.read_text()
 
 
 def test_a_thousand_classes_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +284,9 @@ def test_a_thousand_classes_stay_small(tmp_path: Path, monkeypatch: pytest.Monke
     write_inputs([Class(f"n{k}", f"class number {k}, and its synonyms") for k in range(1000)])
     report.run(read())
     assert REPORT.stat().st_size < 3e6  # with pictures of noise, which are the largest
-    assert "Confusion matrix" not in REPORT.read_text()
+    assert "aria-label=\"Confusion matrix\"" not in REPORT.read_text()  # a table of a million cells
+    assert max(Image.open(report.FIGURES / "confusion.png").size) <= 1000
+    assert "Classes with the lowest error" in REPORT.read_text()
     Checked(REPORT.read_text())
 
 
@@ -267,24 +334,43 @@ def _curve() -> None:
     LEARNING.write_text(LEARNING.read_text().replace("1.25", "1.75"))
 
 
-CHANGES: dict[str, Callable[[], None]] = {
-    "mean": lambda: _array(MEAN, lambda mean: _flip(mean, (3, 4, 1), 22)),
-    "kernels": _kernels,
-    "predictions": _predictions,
-    "components": lambda: _json(PCA, "eigenvectors", 0, 1),
-    "spread": lambda: _json(PCA, "stdevs", 0),
-    "error": lambda: _json(metrics_of("evaluate"), "top1_error_10crop"),
-    "trace": lambda: _json(metrics_of("train"), "trace_digest"),
-    "curve": _curve,
-    "quarantine": lambda: _json(STORE / "quarantine.json", 0, "name"),
+Drawn = Callable[[Inputs], Any]
+CHANGES: dict[str, tuple[Callable[[], None], Drawn | None]] = {
+    "mean": (lambda: _array(MEAN, lambda mean: _flip(mean, (3, 4, 1), 22)), pictures.mean),
+    "kernels": (_kernels, pictures.kernels),
+    "predictions": (_predictions, lambda inputs: predictions.predictions_sheet(predictions.predictions(inputs))),
+    "components": (lambda: _json(PCA, "eigenvectors", 0, 1), lambda inputs: pictures.colour_axes(
+        inputs, pictures.components(inputs))),
+    "spread": (lambda: _json(PCA, "stdevs", 0), lambda inputs: pictures.colour_axes(
+        inputs, pictures.components(inputs))),
+    "curve": (_curve, learning.exhibits),
+    "error": (lambda: _json(metrics_of("evaluate"), "top1_error_10crop"), None),
+    "trace": (lambda: _json(metrics_of("train"), "trace_digest"), None),
+    "quarantine": (lambda: _json(STORE / "quarantine.json", 0, "name"), None),
 }
 
 
+@pytest.fixture(scope="module")
+def before(prepared: Path) -> tuple[Inputs, Parts, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(prepared)
+        inputs = gather(read())
+        parts = draw(inputs)
+        return inputs, parts, render(inputs, parts)
+
+
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_input_gives_another_page(here: Path, page: str, change: str) -> None:
-    CHANGES[change]()
-    report.run(read("recipe.colour_noise=none"))
-    assert REPORT.read_text() != page
+def test_another_input_gives_another_page(here: Path, before: tuple[Inputs, Parts, str], change: str) -> None:
+    """By its figure, which stands on the page, or by what the page says."""
+    inputs, parts, page = before
+    alter, drawn = CHANGES[change]
+    alter()
+    after = gather(read())
+    if drawn:
+        assert drawn(after) != drawn(inputs)
+        assert drawn(inputs) == drawn(inputs)
+    else:
+        assert render(after, parts) != page
 
 
 # --- inputs that are not there, are broken, or do not belong together ---

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,7 +18,8 @@ from scipy.stats import binomtest
 
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
-from pipeline.report import figures, sections
+from pipeline.report import confusion, figures, learning, pictures, predictions, record, results, sheets
+from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.inputs import Inputs
 from pipeline.sources import Class
 from tests.pipeline.test_report import read
@@ -30,14 +30,14 @@ def test_rate_changes_are_those_that_every_step_shows(name: Any, schedule: str, 
     chosen = recipe(name, schedule=schedule)
     rates = [rate(chosen, "fc8.weight", step / steps).lr for step in range(steps)]
     expected = [(step, value) for step, value in enumerate(rates) if step == 0 or value != rates[step - 1]]
-    assert sections.rate_changes(rates.__getitem__, steps) == expected
+    assert learning.rate_changes(rates.__getitem__, steps) == expected
 
 
 @given(data=st.data(), count=st.integers(1, 50_000))
 def test_intervals_are_wilsons(data: st.DataObject, count: int) -> None:
     wrong = data.draw(st.integers(0, count))
     expected = binomtest(wrong, count).proportion_ci(method="wilson")
-    found = sections.interval(wrong / count, count)
+    found = results.interval(wrong / count, count)
     assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
@@ -45,20 +45,24 @@ def test_intervals_are_wilsons(data: st.DataObject, count: int) -> None:
 def test_confusion_counts_every_image(data: st.DataObject, classes: int) -> None:
     labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=40))
     taken = data.draw(st.lists(st.integers(0, classes - 1), min_size=len(labels), max_size=len(labels)))
-    found = sections.confusion(_inputs(np.array(labels), np.eye(classes, dtype=np.float32)[taken]), most=10**6)
+    found = confusion.confusion(_inputs(np.array(labels), np.eye(classes, dtype=np.float32)[taken]))
     counts = {(right, guess): 0 for right in range(classes) for guess in range(classes)}
     for pair in zip(labels, taken, strict=True):
         counts[pair] += 1
-    if classes <= sections.MATRIX_CLASSES:
-        assert found.matrix == [[counts[i, j] for j in range(classes)] for i in range(classes)]
-    else:
-        assert found.matrix is None
+    assert found.counts.tolist() == [[counts[i, j] for j in range(classes)] for i in range(classes)]
     assert {(i, j): n for i, j, n in found.pairs} == {(i, j): n for (i, j), n in counts.items() if i != j and n}
     assert [n for _, _, n in found.pairs] == sorted((n for _, _, n in found.pairs), reverse=True)
-    errors = {i: (sum(counts[i, j] for j in range(classes) if j != i), labels.count(i)) for i in range(classes)}
-    assert {i: (wrong, n) for i, wrong, n in found.errors} == {i: pair for i, pair in errors.items() if pair[0]}
-    shares = [wrong / n for _, wrong, n in found.errors]
+    errors = {i: sum(counts[i, j] for j in range(classes) if j != i) for i in range(classes)}
+    assert sorted(found.order) == list(range(classes))
+    shares = [errors[i] / labels.count(i) for i in found.order if i in labels]
     assert shares == sorted(shares, reverse=True)
+    assert found.order[len(shares):] == [i for i in range(classes) if i not in labels]
+    for label in range(classes):
+        assert found.error(label)[2:] == (errors[label], labels.count(label))
+    assert [one[0] for one in found.worst()] == [i for i in found.order[:10] if errors[i]]
+    assert found.small == (classes <= 20)
+    assert found.best() == ([] if found.small else [found.error(i) for i in found.order[len(shares) - 10:][
+        : len(shares[-10:])][::-1]] if len(shares) >= 10 else [found.error(i) for i in found.order[:len(shares)][::-1]])
 
 
 def _inputs(labels: np.ndarray, probabilities: np.ndarray) -> Inputs:
@@ -73,8 +77,8 @@ def test_predictions_show_right_ones_and_the_surest_mistakes() -> None:
     random = np.random.default_rng(3)
     labels = random.integers(0, 8, 400)
     probabilities = random.random((400, 8)).astype(np.float32)
-    kinds = dict(sections.predictions(_inputs(labels, probabilities)))
-    shown = {title: [int(re.findall(r"\d+", card.image.alt)[0]) for card in cards] for title, cards in kinds.items()}
+    kinds = dict(predictions.predictions(_inputs(labels, probabilities)))
+    shown = {title: [card.index for card in cards] for title, cards in kinds.items()}
     best = probabilities.argmax(1)
     right, near, sure = shown.values()
     assert all(best[k] == labels[k] for k in right)
@@ -92,7 +96,7 @@ def test_predictions_show_right_ones_and_the_surest_mistakes() -> None:
 
 def test_a_kind_of_prediction_without_any_is_left_out() -> None:
     labels = np.array([0, 1, 1])
-    found = sections.predictions(_inputs(labels, np.eye(2, dtype=np.float32)[labels]))
+    found = predictions.predictions(_inputs(labels, np.eye(2, dtype=np.float32)[labels]))
     assert [title for title, _ in found] == ["Right"]
 
 
@@ -121,23 +125,65 @@ def test_kernels_are_stretched_one_by_one_and_stand_in_their_places() -> None:
     assert (sheet[~painted] == 0).all()
 
 
-def test_components_lie_in_the_columns_of_the_matrix() -> None:
-    mean = np.full((256, 256, 3), (100, 110, 120), np.float32)
+def test_components_lie_in_the_columns_of_the_matrix_and_move_the_image() -> None:
+    image = np.zeros((4, 4, 3), np.uint8) + np.array([100, 110, 120], np.uint8)
+    image[1, 2] = (250, 0, 7)
     colours = {"eigenvalues": [900.0, 400.0, 4e4], "stdevs": [30.0, 20.0, 200.0],
                "eigenvectors": [[0.6, -0.8, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]]}
-    first, second, third = sections.components(cast(Inputs, SimpleNamespace(mean=mean, colours=colours)))
-    assert first.vector == [0.6, 0.8, 0.0]
-    assert dict(first.swatches)[1] == f"#{118:02x}{134:02x}{120:02x}"
-    assert dict(first.swatches)[0] == f"#{100:02x}{110:02x}{120:02x}"
-    assert dict(second.swatches)[-1] == f"#{116:02x}{98:02x}{120:02x}"
-    assert dict(third.swatches)[-3] == f"#{100:02x}{110:02x}{0:02x}"
-    assert dict(third.swatches)[3] == f"#{100:02x}{110:02x}ff"
+    store = SimpleNamespace(split=lambda name: SimpleNamespace(image=lambda index: image))
+    found = pictures.components(cast(Inputs, SimpleNamespace(store=store, colours=colours)))
+    assert [one.vector for one in found] == [[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]]
+    assert [one.share for one in found] == pytest.approx([900 / 41300, 400 / 41300, 40000 / 41300])
+    for one in found:
+        assert [sigma for sigma, _ in one.shifted] == [-3, -2, -1, 0, 1, 2, 3]
+        for sigma, pixels in one.shifted:
+            for y, x, c in np.ndindex(4, 4, 3):
+                wanted = float(image[y, x, c]) + sigma * one.stdev * one.vector[c]
+                assert abs(float(pixels[y, x, c]) - min(255.0, max(0.0, wanted))) <= 0.5
+
+
+def test_of_the_first_images_the_one_whose_crops_disagree_most_is_shown() -> None:
+    random = np.random.default_rng(8)
+    images = random.integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
+    each = np.full((10, 3, 4), 0.25, np.float32)
+    each[:, 1] = np.eye(4, dtype=np.float32)[[0, 0, 0, 0, 0, 0, 0, 2, 2, 3]]
+    store = SimpleNamespace(split=lambda name: SimpleNamespace(image=lambda index: images[index]), classes=[None] * 4)
+    said = SimpleNamespace(each_crop=each)
+    found = pictures.ten_crops(cast(Inputs, SimpleNamespace(
+        predictions=said, store=store, parameters=read(), probabilities=each.mean(0), labels=np.array([0, 2, 1]))))
+    assert (found.index, found.label, found.average) == (1, 2, (0, pytest.approx(0.7)))
+    assert [says for *_, says, _ in found.crops] == [0, 0, 0, 0, 0, 0, 0, 2, 2, 3]
+    places = {"top left": (0, 0), "top right": (0, 32), "bottom left": (32, 0), "bottom right": (32, 32),
+              "centre": (16, 16)}
+    for number, (place, mirrored, pixels, _, _) in enumerate(found.crops):
+        top, left = places[place]
+        window = images[1, top: top + 224, left: left + 224]
+        assert mirrored == (number >= 5)
+        assert np.array_equal(pixels, window[:, ::-1] if mirrored else window)
+
+
+@given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=40))
+def test_queries_are_of_other_classes_while_there_are_others(labels: list[int]) -> None:
+    chosen = predictions._of_other_classes(np.array(labels))
+    assert len(chosen) == len(set(chosen)) == min(5, len(labels))
+    assert len({labels[place] for place in chosen}) == min(5, len(set(labels)), len(labels))
+
+
+def test_words_on_a_sheet_are_never_formulas_nor_wider_than_their_room() -> None:
+    sheet = sheets.Sheet(120, 40)
+    sheet.words("$\\frac{ <b> \u732b", 4, 4, 110)
+    sheet.words("W" * 100, 4, 20, 60)
+    pixels = np.asarray(Image.open(io.BytesIO(sheet.figure("alt").content)).convert("L"))
+    assert pixels.shape == (40, 120)
+    assert (pixels[:18] < 128).any()
+    assert (pixels[20:36, :64] < 128).any()
+    assert (pixels[20:36, 65:] > 250).all()
 
 
 def test_charts_do_not_depend_on_the_users_style() -> None:
     def drawn() -> figures.Figure:
-        line = figures.Line("validation", "validation", np.array([0.5, 0.25]))
-        return figures.chart("title", np.array([1.0, 2.0]), [line], [(0.0, 0.01), (0.7, 0.001)], "alt", percent=True)
+        line = figures.Line("validation", "validation", np.array([1.0, 2.0]), np.array([0.5, 0.25]))
+        return figures.chart("title", [line], [(0.0, 0.01), (0.7, 0.001)], "alt", percent=True)
 
     first = drawn()
     with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "svg.hashsalt": None, "axes.grid": True}):
@@ -151,7 +197,7 @@ FULL = ("dataset.source=imagenet2012", "dataset.location=archives", "network.wid
 
 
 def test_a_full_run_can_be_compared_with_the_paper() -> None:
-    assert sections.unlike_the_paper(read(*FULL), 1000) == []
+    assert results.unlike_the_paper(read(*FULL), 1000) == []
 
 
 @pytest.mark.parametrize(("override", "classes", "reason"), [
@@ -159,19 +205,19 @@ def test_a_full_run_can_be_compared_with_the_paper() -> None:
     ("network.dropout=false", 1000, "dropout false"), ("network.architecture=half", 1000, "architecture half"),
     ("train.epochs=30", 1000, "30 epochs"), ("train.seed=2", 100, "100 classes")])
 def test_what_keeps_a_run_from_comparison_is_named(override: str, classes: int, reason: str) -> None:
-    [found] = sections.unlike_the_paper(read(*FULL, override), classes)
+    [found] = results.unlike_the_paper(read(*FULL, override), classes)
     assert reason in found
 
 
 def test_of_the_weights_to_start_from_only_the_files_name_is_told() -> None:
-    found = sections.settings(read("train.start_from=/some/where/a.safetensors"))
+    found = record.settings(read("train.start_from=/some/where/a.safetensors"))
     assert dict(found)["train.start_from"] == "a.safetensors"
 
 
 def test_long_curves_are_thinned_evenly_with_both_ends() -> None:
     curve = {name: np.arange(1001.0) for name in ("step", "epoch")}
-    rows = sections.curve_rows(cast(Inputs, SimpleNamespace(curve=curve)))
-    assert len(rows) == sections.LONGEST_LIST
+    rows = learning.curve_rows(cast(Inputs, SimpleNamespace(curve=curve)))
+    assert len(rows) == LONGEST_LIST
     assert (rows[0]["step"], rows[-1]["step"]) == (0, 1000)
     gaps = {after["step"] - before["step"] for before, after in itertools.pairwise(rows)}
     assert math.isclose(max(gaps) - min(gaps), 1)

@@ -1,0 +1,285 @@
+"""Several recorded runs side by side, on a page of their own: `alexnet report RUN RUN ...`.
+
+`compare()` leaves index.html and figures/ in a folder. Everything is taken from the runs' records; class names and
+pictures from the image store here, where it is the one that the runs were evaluated on.
+"""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import differences, parameters, records
+from pipeline.ensemble import SETS, errors_of
+from pipeline.errors import UserError
+from pipeline.files import written_whole
+from pipeline.paths import REPORT, STORE
+from pipeline.records import Kept
+from pipeline.report.figures import RUN_COLOURS, Exhibit, Line, array, chart, kernel_sheet, table
+from pipeline.report.inputs import BROKEN_CURVE, BROKEN_WEIGHTS, Curve, curve_in, first_layer
+from pipeline.report.learning import learning_rates
+from pipeline.report.page import template
+from pipeline.report.predictions import GUESSES, SHOWN
+from pipeline.report.results import interval
+from pipeline.store import DESCRIPTION, Store
+
+FOLDER = REPORT.parent / "comparison"
+LISTED = 10  # classes, and rows of lists
+PICTURES = 8  # on which the runs disagree most
+DIGESTS = {"weights_digest": "weights", "trace_digest": "trace", "resize.pixels_digest": "pixels and labels",
+           "mean.mean_digest": "mean image", "pca.pca_digest": "colour components", "configuration_digest":
+           "configuration", "code_digest": "code", "environment_digest": "environment", "lock_digest": "lock file",
+           "git_commit": "git commit"}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the runs: its letter, its record, and what of it the record has, None where it has not.
+
+    Attributes:
+        settings: the sections of its parameters.
+        kernels: float32 [k, 3, s, s].
+        said: what it said of the validation images: "centre" and "ten_crop", float32 [n, classes], "labels", int64 [n].
+    """
+
+    letter: str
+    kept: Kept
+    settings: dict[str, Any]
+    curve: Curve | None
+    kernels: NDArray[np.float32] | None
+    said: dict[str, NDArray[Any]] | None
+
+    @property
+    def began(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.kept.facts.started / 1000))
+
+    @property
+    def seed(self) -> Any:
+        return self.settings.get("train", {}).get("seed", "unknown")
+
+    @property
+    def tested(self) -> dict[str, NDArray[Any]]:
+        """`said`, of a run that has it."""
+        assert self.said is not None
+        return self.said
+
+    def right(self) -> NDArray[np.bool_]:
+        """bool [n]: whether the most probable class, ten crops, is the right one."""
+        found: NDArray[np.bool_] = self.tested["ten_crop"].argmax(1) == self.tested["labels"]
+        return found
+
+
+def compare(names: Sequence[str], folder: Path = FOLDER) -> Path:
+    """Write the page and its figures. Returns the page.
+
+    Raises:
+        UserError: a run cannot be found or is damaged, more than six are named, or one twice.
+    """
+    if len(names) > RUN_COLOURS:
+        raise UserError(f"{len(names)} runs; no more than {RUN_COLOURS} can be told apart side by side")
+    sides = [_side(chr(ord("A") + number), name) for number, name in enumerate(names)]
+    ids = [side.kept.facts.run_id for side in sides]
+    for name, run_id in zip(names, ids, strict=True):
+        if ids.count(run_id) > 1:
+            raise UserError(f"{name}: the same run is named twice")
+    exhibits = [*_curves(sides), *_kernels(sides)]
+    page = template("comparison.html.j2").render(**_context(sides, exhibits)).encode()
+    for name, content in {name: content for one in exhibits for name, content in one.files().items()}.items():
+        with written_whole(folder / "figures" / name) as stream:
+            stream.write(content)
+    with written_whole(folder / "index.html") as stream:
+        stream.write(page)
+    return folder / "index.html"
+
+
+def _side(letter: str, name: str) -> Side:
+    kept = records.find(name)
+    curve = said = kernels = None
+    if file := kept.fetch("learning.csv"):
+        try:
+            curve = curve_in(file)
+        except BROKEN_CURVE as error:
+            raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
+    if file := kept.fetch("predictions.npz"):
+        try:
+            with np.load(file, allow_pickle=False) as opened:
+                said = {name: opened[name] for name in (*SETS, "labels")}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
+    if file := kept.fetch("model.safetensors"):
+        try:
+            kernels = first_layer(file)[1]
+        except BROKEN_WEIGHTS as error:
+            raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
+    return Side(letter, kept, kept.json("parameters.json"), curve, kernels, said)
+
+
+# --- figures ---
+
+def _curves(sides: Sequence[Side]) -> list[Exhibit]:
+    """Loss and error of all runs, training dashed, where the record has a curve."""
+    found = []
+    for what, title in (("loss", "Loss (nats per image)"), ("error", "Top-1 error, centre crop")):
+        lines, rows = [], []
+        for number, side in enumerate(sides):
+            curve = side.curve or {}
+            for kind in ("training", "validation") if curve else ():
+                epochs, values = curve["epoch"], curve[f"{kind}_{what}"]
+                lines.append(Line(f"{side.letter} {kind}", f"run{number}", epochs, values, dashed=kind == "training"))
+                rows += [[side.letter, kind, epoch, value] for epoch, value in
+                         zip(epochs.tolist(), values.tolist(), strict=True)]
+        if lines:
+            ends = "; ".join(f"{line.name} ends at {line.values[-1]:.3g}" for line in lines)
+            figure = chart(title, lines, _common_rates(sides), f"{title} over epochs: {ends}", percent=what == "error")
+            found.append(Exhibit(f"learning-{what}", figure, ".csv", table(["run", "images", "epoch", what], rows)))
+    return found
+
+
+def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
+    """The learning rates that all runs had at the same epochs; none where they are not the same, or not known."""
+    try:
+        every = [learning_rates(parameters.check(side.settings, Path("parameters.json")).the_recipe(), side.curve)
+                 for side in sides if side.curve]
+    except UserError:  # parameters of another version
+        return []
+    return every[0] if all(rates == every[0] for rates in every) else []
+
+
+def _kernels(sides: Sequence[Side]) -> list[Exhibit]:
+    """A sheet for each run whose record has weights."""
+    found = []
+    for side in sides:
+        if side.kernels is not None:
+            columns = 2 if side.settings.get("network", {}).get("architecture") in ("two-column", "conv6") else 1
+            figure = kernel_sheet(side.kernels, columns, f"The first layer's kernels of run {side.letter}")
+            found.append(Exhibit(f"kernels-{side.letter}", figure, ".npy", array(side.kernels)))
+    return found
+
+
+# --- what they say of the same images ---
+
+def tested_alike(sides: Sequence[Side]) -> list[Side]:
+    """Those that were tested on the same images as the first that was tested."""
+    every = [side for side in sides if side.said]
+    return [side for side in every if np.array_equal(side.tested["labels"], every[0].tested["labels"]) and
+            side.tested["ten_crop"].shape == every[0].tested["ten_crop"].shape]
+
+
+def errors(side: Side) -> dict[str, tuple[float, tuple[float, float]]] | None:
+    """Each error with its 95 % interval over images; None where it was not evaluated."""
+    if side.said is None:
+        return None
+    found, count = errors_of(side.said, side.said["labels"]), len(side.said["labels"])
+    return {name: (value, interval(value, count)) for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two runs on the same images, ten crops: the share on which they say the same; how many only one has right; and
+    how often as unequal a division would come by chance, if both were equally good (exact two-sided McNemar test)."""
+
+    first: Side
+    second: Side
+    same: float
+    only_first: int
+    only_second: int
+    chance: float
+
+
+def agreement(first: Side, second: Side) -> Agreement:
+    from scipy.stats import binomtest
+
+    said = [side.tested["ten_crop"].argmax(1) for side in (first, second)]
+    a, b = first.right(), second.right()
+    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    either = only_first + only_second
+    return Agreement(first, second, float((said[0] == said[1]).mean()), only_first, only_second,
+                     float(binomtest(only_first, either).pvalue) if either else 1.0)
+
+
+def class_errors(alike: Sequence[Side]) -> list[tuple[int, list[float]]]:
+    """Of each class with images its label and the top-1 errors of the runs, ten crops; those first that are furthest
+    apart."""
+    if not alike:
+        return []
+    labels, classes = alike[0].tested["labels"], alike[0].tested["ten_crop"].shape[1]
+    images = np.bincount(labels, minlength=classes)
+    wrong = [np.bincount(labels[~side.right()], minlength=classes) for side in alike]
+    shares = np.stack(wrong, axis=1) / np.maximum(images, 1)[:, None]
+    order = np.argsort(-np.ptp(shares, axis=1), kind="stable")
+    return [(int(label), shares[label].tolist()) for label in order if images[label]]
+
+
+def contested(alike: Sequence[Side]) -> list[int]:
+    """The images on which the runs are furthest apart in the probability of the right class, ten crops."""
+    if len(alike) < 2:
+        return []
+    labels = alike[0].tested["labels"]
+    own = np.stack([side.tested["ten_crop"][np.arange(len(labels)), labels] for side in alike])
+    found: list[int] = np.argsort(-np.ptp(own, axis=0), kind="stable")[:PICTURES].tolist()
+    return found
+
+
+def guesses(side: Side, index: int) -> list[tuple[int, float, bool]]:
+    """The five most probable classes: label, probability, whether it is the right one."""
+    values = side.tested["ten_crop"][index]
+    return [(int(label), float(values[label]), bool(label == side.tested["labels"][index]))
+            for label in np.argsort(-values, kind="stable")[:GUESSES]]
+
+
+def store_of(alike: Sequence[Side]) -> Store | None:
+    """The image store here, if these runs were tested on its images."""
+    if not alike or not (STORE / DESCRIPTION).exists():
+        return None
+    store = Store(STORE)
+    fits = store.pixels_digest == alike[0].kept.facts.tags.get("resize.pixels_digest") and \
+        np.array_equal(store.split("val").labels, alike[0].tested["labels"])
+    return store if fits else None
+
+
+# --- what their records say ---
+
+def traces(first: Side, second: Side) -> str:
+    """Whether two trainings were the same, in words."""
+    if not all(side.kept.fetch("trace.jsonl") for side in (first, second)):
+        return "no trace to compare"
+    found = differences.compared(*differences.common_steps(first.kept.trace(), second.kept.trace()))
+    if not found.steps:
+        return "no traced step in common"
+    return f"they part at {found.first}" if found.first else \
+        f"identical in all {found.steps} traced steps, to step {found.last}"
+
+
+def differing(sides: Sequence[Side]) -> dict[str, dict[str, list[Any]]]:
+    """{topic: {name: the value of each run}} where they are not all the same."""
+    first, others = sides[0], sides[1:]
+    pairs = [differences.of_records(first.kept, other.kept) for other in others]
+    found: dict[str, dict[str, list[Any]]] = {}
+    for topic in ("parameters", "data", "environment", "execution", "code"):
+        for name in dict.fromkeys(name for pair in pairs for name in pair[topic]):
+            own = next(pair[topic][name][0] for pair in pairs if name in pair[topic])
+            found.setdefault(topic, {})[name] = [own, *(pair[topic][name][1] if name in pair[topic] else own
+                                                        for pair in pairs)]
+    return found
+
+
+def _context(sides: Sequence[Side], exhibits: Sequence[Exhibit]) -> dict[str, Any]:
+    alike = tested_alike(sides)
+    store = store_of(alike)
+    count = alike[0].tested["ten_crop"].shape[1] if alike else 0
+    words = [one.words for one in store.classes] if store else [f"class {label}" for label in range(count)]
+    return {
+        "sides": sides, "exhibits": {one.name: one for one in exhibits}, "alike": alike,
+        "errors": [(side, errors(side)) for side in sides], "words": words, "store": store,
+        "agreements": [agreement(alike[0], other) for other in alike[1:]],
+        "traces": [(side, traces(sides[0], side)) for side in sides[1:]], "differing": differing(sides),
+        "classes": class_errors(alike)[:LISTED], "digests": DIGESTS,
+        "pictures": [(index, [(side, guesses(side, index)) for side in alike]) for index in contested(alike)]
+        if store else [], "shown": SHOWN}

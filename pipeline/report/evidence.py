@@ -1,0 +1,94 @@
+"""The paper's tables and claims with what this project has measured beside them, from experiments/results.
+
+`evidence()` yields the ledger's rows, and for the tables the errors of each configuration that a row of them stands
+for. Nothing here is of the run that the page is about: that has a column of its own.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.claims import evidence as ledgered
+from pipeline.claims.ledger import SCALES, Book, Results, load
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Mean errors of a configuration's runs with ten crops, as fractions."""
+
+    scale: str
+    seeds: int
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of the paper's tables, errors in %; None where the paper has none. `log`: what the logs of 2012 have."""
+
+    model: str
+    validation: tuple[float | None, float | None]
+    test: tuple[float | None, float | None]
+    log: tuple[float | None, float | None] = (None, None)
+    configuration: str | None = None  # of experiments/claims.yaml, that stands for it
+    this: bool = False  # what one run of the pipeline can be held against
+
+
+NONE = (None, None)
+TABLE_1 = (
+    PaperRow("Sparse coding (others, before)", NONE, (47.1, 28.2)),
+    PaperRow("SIFT + Fisher vectors (others, before)", NONE, (45.7, 25.7)),
+    PaperRow("One CNN, this network", NONE, (37.5, 17.0), (37.473, 16.999), this=True),
+)
+TABLE_2 = (
+    PaperRow("SIFT + Fisher vectors (the runner-up)", NONE, (None, 26.2), (None, 26.172)),
+    PaperRow("One CNN, this network", (40.7, 18.2), NONE, (40.664, 18.210), "base", this=True),
+    PaperRow("Five CNNs, averaged", (38.1, 16.4), (None, 16.4), (None, 16.422), "five-nets"),
+    PaperRow("One CNN with a sixth convolution, pre-trained", (39.0, 16.6), NONE, (38.990, 16.622), "fine-tuned"),
+    PaperRow("Seven CNNs, two of them pre-trained", (36.7, 15.4), (None, 15.3), (None, 15.315), "seven-nets"),
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Rows of the ledger, those with runs at every scale, of the others one; and errors by configuration."""
+
+    rows: list[ledgered.Row]
+    errors: dict[str, list[Errors]]
+
+    @property
+    def scales(self) -> list[str]:
+        """Those at which a row of the tables has been run."""
+        return [scale for scale in SCALES if any(one.scale == scale for found in self.errors.values() for one in found)]
+
+    def at(self, configuration: str | None, scale: str) -> Errors | None:
+        return next((one for one in self.errors.get(configuration or "", []) if one.scale == scale), None)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [row.as_json() for row in self.rows]
+
+
+def evidence() -> Evidence:
+    """Raises UserError that names the file of experiments/ that is missing or damaged."""
+    book = load()
+    results: dict[str, Results] = {scale: Results(book, scale) for scale in book.scales}
+    rows: list[ledgered.Row] = []
+    for claim in book.claims:
+        found = [ledgered.row(claim, results[scale]) for scale in (claim.scales if claim.measure else ["imagenet"])]
+        rows += [row for row in found if row.verdict != ledgered.NOT_RUN] or found[:1]
+    names = [row.configuration for row in TABLE_2 if row.configuration]
+    return Evidence(rows, {name: _errors(book, results, name) for name in names})
+
+
+def _errors(book: Book, results: Mapping[Any, Results], name: str) -> list[Errors]:
+    found = []
+    for scale in book.scales:
+        runs = list(results[scale].runs(name).values())
+        if runs:
+            top1, top5 = (statistics.fmean(run.number(f"evaluate.top{top}_error_10crop") for run in runs)
+                          for top in (1, 5))
+            found.append(Errors(scale, len(runs), top1, top5))
+    return found

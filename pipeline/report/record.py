@@ -1,0 +1,114 @@
+"""What makes the run repeatable: every digest, the environment, the parameters; and how this stack reproduces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet.recipe import recipe, switches
+from pipeline.matrix import page
+from pipeline.matrix.axes import STAGES
+from pipeline.matrix.running import Row
+from pipeline.parameters import Parameters
+from pipeline.report.inputs import Inputs
+
+# Of models/provenance.json, with words for people.
+CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has", "git_commit": "git commit"}
+
+
+# --- digests ---
+
+def digests(inputs: Inputs) -> list[tuple[str, str]]:
+    """What two runs compare to know whether they are the same."""
+    found = inputs.metrics
+    return [("weights", found["train"]["weights_digest"]), ("trace", found["train"]["trace_digest"]),
+            ("pixels and labels", found["resize"]["pixels_digest"]), ("mean image", found["mean"]["mean_digest"]),
+            ("colour components", found["pca"]["pca_digest"])]
+
+
+def more_digests(inputs: Inputs) -> list[tuple[str, str]]:
+    """Of what they were made with: configuration, listing of the data, code, environment, lock file."""
+    made = inputs.provenance
+    if made is None:
+        return []
+    found = [("configuration (parameters but the seed)", made["configuration_digest"])]
+    found += [("listing of the data set", made["data"]["download.listing_digest"])] \
+        if "download.listing_digest" in made["data"] else []
+    found += [(words, made[name]) for name, words in CODE.items() if name in made]
+    return [*found, ("environment", made["environment_digest"]), ("lock file", made["environment"]["lock_digest"])]
+
+
+def environment(inputs: Inputs) -> list[tuple[str, str]]:
+    """Machine and software of the training, and what of its execution can change a bit."""
+    made = inputs.provenance
+    if made is None:
+        return []
+    facts = {name: value for name, value in made["environment"].items() if name != "lock_digest"}
+    return [*facts.items(), *((name, value) for name, value in made["execution"].items() if name not in facts)]
+
+
+# --- the matrix ---
+
+@dataclass(frozen=True)
+class MatrixTable:
+    """The matrix for the page: its sum in words; of each axis its name, what it changes, and a kind and a word for each
+    stage; and what is to be told of single results."""
+
+    total: str
+    stages: tuple[str, ...]
+    lines: list[tuple[str, str, list[tuple[str, str]]]]
+    notes: list[Row]
+
+
+def matrix(inputs: Inputs) -> MatrixTable | None:
+    if inputs.matrix is None:
+        return None
+    rows: Sequence[Row] = inputs.matrix.rows
+    return MatrixTable(page.total(rows), STAGES, [
+        (axis, told, [(page.kind(row), page.short(row)) if row else ("", "") for row in cells])
+        for axis, told, cells in page.lines(rows)], page.notes(rows))
+
+
+def other_stack(inputs: Inputs) -> list[str]:
+    """What of the matrix's stack is not that of the training, by name."""
+    if inputs.matrix is None or inputs.provenance is None:
+        return []
+    here, there = inputs.provenance["environment"], inputs.matrix.stack
+    return [name for name in there if name in here and name != "lock_followed" and here[name] != there[name]]
+
+
+# --- parameters ---
+
+@dataclass(frozen=True)
+class Choice:
+    """A switch of the recipe: its value here and as the recipe has it."""
+
+    name: str
+    value: Any
+    recipe: Any
+    meaning: str
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.value != self.recipe)
+
+
+def choices(parameters: Parameters) -> list[Choice]:
+    named, chosen = recipe(parameters.recipe.name), parameters.the_recipe()  # type: ignore[attr-defined]
+    return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name), switch.meaning)
+            for switch in switches()]
+
+
+def settings(parameters: Parameters) -> list[tuple[str, Any]]:
+    """Every parameter that decides the bits, by its full name, but the recipe's, which `choices` has. Where the data
+    lie and what `execution` says is left out: neither decides a bit, and the page is to be the same without them. Of
+    weights to start from the file's name is told, not its folder."""
+    dataset = parameters.dataset
+    found = [("dataset.source", dataset.source)]
+    if dataset.source == "sample":
+        found += [(f"dataset.sample.{name}", value) for name, value in dataset.sample.model_dump().items()]
+    for section in ("resize", "store", "network", "train"):
+        found += [(f"{section}.{name}", value) for name, value in getattr(parameters, section).model_dump().items()]
+    return [(name, Path(value).name if name == "train.start_from" and value else value) for name, value in found]
