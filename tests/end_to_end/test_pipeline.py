@@ -32,7 +32,8 @@ def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> No
     assert train["weights_digest"] == evaluate["weights_digest"]
     assert train["steps"] == round(2 * 39 / 8)
     assert len(train["trace_digest"]) == 64
-    for name in ("models/model.safetensors", "report/index.html", "mlflow.db", "data/mean.png"):
+    for name in ("models/model.safetensors", "report/index.html", "mlflow.db", "data/mean.png",
+                 "report/figures/neighbours.png", "report/figures/class-errors.csv"):
         assert (reproduced.folder / name).stat().st_size > 0, name
     trace = [json.loads(line) for line in (reproduced.folder / "models/trace.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in trace] == [1, 2, 4, 6, 8, 10]
@@ -55,6 +56,13 @@ def test_everything_is_in_mlflow_training_and_evaluation_in_one_run(reproduced: 
     assert params["train.seed"] == "1"
     assert (params["store.encoding"], tags["store_encoding"]) == ("raw", "raw")
     assert f"fingerprint {decoder()['fingerprint']}" in tags["store_decoder"]
+    made = json.loads((reproduced.folder / "models/provenance.json").read_text())
+    assert {made[name] for name in ("code_digest", "git_commit", "environment_digest", "weights_digest")} == {
+        tags[name] for name in ("code_digest", "git_commit", "environment_digest", "weights_digest")}
+    assert made["data"]["resize.pixels_digest"] == reproduced.metrics("resize")["pixels_digest"]
+    page = (reproduced.folder / "report/index.html").read_text()
+    assert made["code_digest"] in page
+    assert made["environment_digest"] in page
 
 
 def test_a_changed_parameter_reruns_what_depends_on_it(reproduced: Project, tmp_path: Path) -> None:
@@ -92,6 +100,10 @@ def assert_ensemble_of_recorded_runs(project: Project) -> None:
     told = json.loads(project.run("alexnet", "ensemble", *runs, "--json"))
     assert {member["run"]: member["top1_error_10crop"] for member in told["members"]} == runs
     assert 0.0 <= told["top1_error_10crop"] <= 1.0
+    assert project.run("alexnet", "report", *runs).strip().endswith("report/comparison/index.html")
+    page = (project.folder / "report/comparison/index.html").read_text()
+    assert "they part at step 1" in page
+    assert all(run[:12] in page for run in runs)
 
 
 def test_metrics_plots_and_experiments_work_as_dvc_users_expect(reproduced: Project, tmp_path: Path) -> None:
@@ -100,6 +112,8 @@ def test_metrics_plots_and_experiments_work_as_dvc_users_expect(reproduced: Proj
     project.run("dvc", "plots", "show")
     plot = (project.folder / "dvc_plots" / "index.html").read_text()
     assert "validation_error" in plot
+    shown = [file.name for file in (project.folder / "dvc_plots").rglob("*") if file.suffix in (".png", ".svg")]
+    assert len(shown) == 10, shown
     output = project.run("dvc", "exp", "run", "-S", "train.seed=2", "--name", "second", "train")
     assert "second" in output
     shown = project.run("dvc", "exp", "show", "--csv")

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from safetensors.numpy import load_file, save_file
 from pipeline import parameters
 from pipeline.errors import UserError
 from pipeline.files import write_json
+from pipeline.matrix.running import Row as MatrixRow
 from pipeline.moments import Accumulator
 from pipeline.parameters import Parameters
-from pipeline.paths import LEARNING, MEAN, PCA, PREDICTIONS, REPORT, STORE, WEIGHTS, metrics_of
+from pipeline.paths import LEARNING, MATRIX, MEAN, PCA, PREDICTIONS, PROVENANCE, REPORT, STORE, WEIGHTS, metrics_of
 from pipeline.report import learning, pictures, predictions
 from pipeline.report.inputs import Inputs, gather
 from pipeline.report.page import Parts, draw, render
@@ -43,6 +45,12 @@ CLASSES = [Class("n1", "cat, house cat"), Class("n2", HOSTILE), *(
 IMAGES, TRAINING = 30, 3
 STEPS, EPOCHS = 60, 12.0
 DIGEST = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("weights", "trace", "mean", "pca")}
+
+
+MADE = {"weights_digest": DIGEST["weights"], "configuration_digest": "2" * 64, "code_digest": "3" * 64,
+        "git_commit": "4" * 40, "git_dirty": True, "code_diff_digest": "5" * 64, "environment_digest": "6" * 64,
+        "data": {"download.listing_digest": "7" * 64}, "environment": {"cpu": "two <i>", "lock_digest": "8" * 64},
+        "execution": {"threads": "2"}}
 
 
 def read(*overrides: str) -> Parameters:
@@ -77,7 +85,12 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
         writer.writerow(["step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error"])
         writer.writerows([step, step * EPOCHS / STEPS, 50 / step, 6 / step, 40 / step, 5 / step]
                          for step in (10, 20, 40, STEPS))
-    shutil.copytree(ROOT / "experiments", "experiments")
+    Path("experiments").mkdir()
+    shutil.copy(ROOT / "experiments/claims.yaml", "experiments/claims.yaml")
+    write_json(PROVENANCE, MADE)
+    write_json(MATRIX, {"workload": ["train.epochs=1"], "stack": {"cpu": "one"}, "rows": [
+        asdict(MatrixRow("process", "train", "identical", True, "again")),
+        asdict(MatrixRow("threads", "train", "differs", False, "step 1: <i>gradients</i>"))]})
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     for stage, metrics in {
             "resize": {"pixels_digest": pixels_digest}, "mean": {"mean_digest": DIGEST["mean"]},
@@ -216,7 +229,10 @@ def test_the_page_says_what_the_inputs_say(page: str) -> None:
     text = Checked(page).text
     for words in ("42.1 %", "12.3 %", "38.7 %", "9.8 %", *DIGEST.values(), "bad <one>.jpg", "truncated", "Pillow 0",
                   "f1f2", HOSTILE, "40.7", "18.2", "cannot be compared", "changed: colour_noise",
-                  "the built-in sample", "60 updates of 32 images", f"on {IMAGES} validation images", "3,569,767"):
+                  "the built-in sample", "60 updates of 32 images",
+                  *(digit * 64 for digit in "235678"), "4" * 40, "two <i>", "step 1: <i>gradients</i>",
+                  "1 of 1 required results are identical", "made on another stack", f"on {IMAGES} validation images",
+                  "3,569,767"):
         assert words in text, words
     assert "<b>dog" not in page
     assert "</script" not in page
@@ -405,6 +421,7 @@ FOREIGN: dict[str, tuple[Callable[[], None], str]] = {
     "metrics of other weights": (lambda: _json(metrics_of("evaluate"), "weights_digest"), "run `alexnet evaluate`"),
     "weights of another training": (lambda: _json(metrics_of("train"), "weights_digest"), "run `alexnet train`"),
     "another store": (lambda: _json(metrics_of("resize"), "pixels_digest"), "run `alexnet resize`"),
+    "a record of other weights": (lambda: _json(PROVENANCE, "weights_digest"), "run `alexnet train`"),
     "other labels": (_labels, "run `alexnet evaluate`"),
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,11 +20,14 @@ from scipy.stats import binomtest
 
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
-from pipeline.report import confusion, figures, learning, pictures, predictions, record, results, sheets
+from pipeline.claims.ledger import Results, load
+from pipeline.matrix.running import Row
+from pipeline.report import confusion, evidence, figures, learning, pictures, predictions, record, results, sheets
 from pipeline.report.choosing import LONGEST_LIST
-from pipeline.report.inputs import Inputs
+from pipeline.report.inputs import Inputs, Matrix
+from pipeline.samples import Run
 from pipeline.sources import Class
-from tests.pipeline.test_report import read
+from tests.pipeline.test_report import MADE, ROOT, read
 
 
 @given(name=st.sampled_from(["source", "paper"]), schedule=st.sampled_from(["hand", "dexp"]), steps=st.integers(1, 300))
@@ -221,3 +226,50 @@ def test_long_curves_are_thinned_evenly_with_both_ends() -> None:
     assert (rows[0]["step"], rows[-1]["step"]) == (0, 1000)
     gaps = {after["step"] - before["step"] for before, after in itertools.pairwise(rows)}
     assert math.isclose(max(gaps) - min(gaps), 1)
+
+
+# --- the record, the matrix, the evidence ---
+
+def test_the_record_has_every_digest() -> None:
+    inputs = cast(Inputs, SimpleNamespace(provenance=MADE))
+    assert {value for _, value in record.more_digests(inputs)} == {"2" * 64, "3" * 64, "4" * 40, "5" * 64, "6" * 64,
+                                                                  "7" * 64, "8" * 64}
+    assert record.environment(inputs) == [("cpu", "two <i>"), ("threads", "2")]
+    nothing = cast(Inputs, SimpleNamespace(provenance=None))
+    assert record.more_digests(nothing) == record.environment(nothing) == []
+
+
+def test_the_matrix_is_told_whole_and_a_matrix_of_another_stack_is_named() -> None:
+    rows = [Row("process", "train", "identical", True, "again"), Row("threads", "train", "differs", False, "step 1")]
+    inputs = cast(Inputs, SimpleNamespace(provenance=MADE, matrix=Matrix(rows, {"cpu": "one", "gpu": "none"}, [])))
+    table = record.matrix(inputs)
+    assert table
+    assert [(axis, kinds[3]) for axis, _, kinds in table.lines] == [
+        ("process*", ("identical", "identical")), ("threads", ("differs", "differs"))]
+    assert [row.detail for row in table.notes] == ["step 1"]
+    assert record.other_stack(inputs) == ["cpu"]
+    assert record.matrix(cast(Inputs, SimpleNamespace(matrix=None))) is None
+
+
+def test_the_tables_have_the_means_of_the_runs_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    book = load()
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "experiments/claims.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, name)
+    for seed, error in ((1, 0.2), (2, 0.3), (3, 0.1)):
+        metrics = {"evaluate": {"top1_error_10crop": error, "top5_error_10crop": error / 2, "top1_error": error + 0.01},
+                   "resize": {"train_images": 1200}}
+        Results(book, "sample").add("base", Run(seed, metrics), {"device": "cpu"}, "a test")
+    found = evidence.evidence()
+    assert found.scales == ["sample"]
+    base = found.at("base", "sample")
+    assert base
+    assert (base.seeds, base.top1, base.top5) == (3, pytest.approx(0.2), pytest.approx(0.1))
+    assert found.at("five-nets", "sample") is None
+    [row] = [row for row in found.rows if row.claim.name == "ten-crops-top1"]
+    assert (row.scale, row.ours) == ("sample", pytest.approx(1.0))
+    assert {row.claim.name for row in found.rows} == {claim.name for claim in book.claims}
+    configurations = {row.configuration for row in evidence.TABLE_2 if row.configuration}
+    assert configurations <= book.configurations.keys()
