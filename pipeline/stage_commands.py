@@ -60,8 +60,8 @@ STAGES = {
     "train": Stage(
         "Train the network; a stopped run goes on.",
         "data/store, data/mean.npy, data/pca.json; network.*, recipe.* and train.* of params.yaml",
-        "models/model.safetensors, models/trace.jsonl, plots/learning.csv, metrics/train.json; checkpoints in "
-        "work/checkpoints until it has ended",
+        "models/model.safetensors, models/trace.jsonl, models/provenance.json, plots/learning.csv, metrics/train.json; "
+        "checkpoints in work/checkpoints until it has ended",
         "1 to 2 minutes for the sample on two cores; days to weeks for ImageNet: docs/imagenet.md",
         (click.option("--placement", metavar="[auto|one|two]",
                       help="one process with both columns; or two, one column each."),
@@ -74,19 +74,26 @@ STAGES = {
         "metrics/evaluate.json, models/predictions.npz (probabilities of each image)",
         "seconds for the sample; for ImageNet eleven forward passes for each of 50,000 images", (DEVICE,)),
     "report": Stage(
-        "One page with figures, the paper's numbers beside ours.",
-        "what all stages left, and the claims in experiments/",
-        "report/index.html, report/figures, metrics/report.json",
-        "10 to 20 seconds for the sample"),
+        "One page of a run, beside the paper; or RUNs side by side.",
+        "what all stages left, the claims in experiments/; with RUNs: their records",
+        "report/index.html, report/figures, metrics/report.json; with RUNs: report/comparison/index.html and its figures",
+        "about 10 seconds for the sample",
+        options=(click.argument("runs", nargs=-1, metavar="[RUN]..."),
+                 click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                              help="The folder of the page of RUNs.  [default: report/comparison]")),
+        more="Without a RUN it is the last stage of the pipeline. A RUN is the id of a recorded one, the beginning of an "
+             "id, `latest`, or a folder made by `alexnet export`; up to six stand side by side."),
 }
 
 
 def _command(name: str, stage: Stage) -> click.Command:
     def run(file: Path, overrides: tuple[str, ...], verify: bool = False, dry_run: bool = False,
-            as_json: bool = False, **execution: str | None) -> None:
+            as_json: bool = False, runs: tuple[str, ...] = (), output: Path | None = None, **execution: str | None) -> None:
         from pipeline import parameters, recomputation
         from pipeline import stage as stages
 
+        if runs or output:
+            return _side_by_side(runs, output)
         if verify:
             return {"mean": recomputation.verify_mean, "pca": recomputation.verify_pca}[name]()
         more = [f"execution.{key}={value}" for key, value in execution.items() if value is not None]
@@ -106,6 +113,14 @@ def _command(name: str, stage: Stage) -> click.Command:
     return click.command(name, cls=Command, short_help=stage.summary, reads=stage.reads,
                          leaves=f"{stage.leaves}; a record in MLflow's store",
                          takes=stage.takes)(run)
+
+
+def _side_by_side(runs: tuple[str, ...], output: Path | None) -> None:
+    from pipeline.report import comparison
+
+    if not runs:
+        raise click.UsageError("--output goes with RUNs; the stage itself leaves report/index.html")
+    click.echo(comparison.compare(runs, output or comparison.FOLDER))
 
 
 COMMANDS = tuple(_command(name, stage) for name, stage in STAGES.items())

@@ -81,18 +81,22 @@ def lines(rows: Sequence[Row]) -> list[tuple[str, str, list[Row | None]]]:
 
 
 def notes(rows: Sequence[Row]) -> list[Row]:
+    """Rows of which there is more to tell: those that differ, and those that were skipped for a reason."""
     return [row for row in rows if row.verdict != "identical" and not row.detail.startswith("not run")]
 
 
 def kind(row: Row) -> str:
+    """A key of STYLES; on a page, the classes of the cell."""
     return "required differs" if row.fails else row.verdict
 
 
 def short(row: Row) -> str:
+    """The verdict, in a cell."""
     return "–" if row.verdict == "skipped" else row.verdict
 
 
 def total(rows: Sequence[Row]) -> str:
+    """How many of the results that must be identical are, and of the others."""
     ran = [row for row in rows if row.verdict != "skipped"]
     must = [row for row in ran if row.required]
     differ = [row for row in ran if row.verdict == "differs"]

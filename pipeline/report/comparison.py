@@ -58,10 +58,12 @@ class Side:
 
     @property
     def began(self) -> str:
+        """When, to the minute."""
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.kept.facts.started / 1000))
 
     @property
     def seed(self) -> Any:
+        """Of the training."""
         return self.settings.get("train", {}).get("seed", "unknown")
 
     @property
@@ -194,6 +196,7 @@ class Agreement:
 
 
 def agreement(first: Side, second: Side) -> Agreement:
+    """Of two runs that were tested on the same images."""
     from scipy.stats import binomtest
 
     said = [side.tested["ten_crop"].argmax(1) for side in (first, second)]

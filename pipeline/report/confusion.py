@@ -83,6 +83,7 @@ def exhibits(inputs: Inputs, found: Confusion) -> list[Exhibit]:
 
 
 def class_errors(inputs: Inputs, found: Confusion) -> Exhibit:
+    """Bars of the errors of the classes, the worst first, of many only these. The file has every class."""
     names = [one.words for one in inputs.store.classes]
     shown = [found.error(label) for label in found.order if found.images[label]][:MATRIX_CLASSES]
     rows = [(_brief(names[label]), share, f"{mistakes} of {images}") for label, share, mistakes, images in shown]

@@ -65,9 +65,11 @@ class Evidence:
         return [scale for scale in SCALES if any(one.scale == scale for found in self.errors.values() for one in found)]
 
     def at(self, configuration: str | None, scale: str) -> Errors | None:
+        """Of a configuration at a scale; None where it has not been run there."""
         return next((one for one in self.errors.get(configuration or "", []) if one.scale == scale), None)
 
     def as_json(self) -> list[dict[str, Any]]:
+        """The rows of the ledger, as `alexnet claims --json` has them."""
         return [row.as_json() for row in self.rows]
 
 

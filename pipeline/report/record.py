@@ -63,6 +63,7 @@ class MatrixTable:
 
 
 def matrix(inputs: Inputs) -> MatrixTable | None:
+    """None where there is none."""
     if inputs.matrix is None:
         return None
     rows: Sequence[Row] = inputs.matrix.rows
@@ -92,10 +93,12 @@ class Choice:
 
     @property
     def changed(self) -> bool:
+        """Whether it is not as the recipe has it."""
         return bool(self.value != self.recipe)
 
 
 def choices(parameters: Parameters) -> list[Choice]:
+    """Every switch of the recipe, as it takes effect."""
     named, chosen = recipe(parameters.recipe.name), parameters.the_recipe()  # type: ignore[attr-defined]
     return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name), switch.meaning)
             for switch in switches()]
