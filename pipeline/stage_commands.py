@@ -76,19 +76,20 @@ STAGES = {
     "report": Stage(
         "One page of a run, beside the paper; or RUNs side by side.",
         "what all stages left, the claims in experiments/; with RUNs: their records",
-        "report/index.html, report/figures, metrics/report.json; with RUNs: report/comparison/index.html and its figures",
+        "report/index.html, report/figures, metrics/report.json; with RUNs: report/comparison",
         "about 10 seconds for the sample",
         options=(click.argument("runs", nargs=-1, metavar="[RUN]..."),
                  click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
                               help="The folder of the page of RUNs.  [default: report/comparison]")),
-        more="Without a RUN it is the last stage of the pipeline. A RUN is the id of a recorded one, the beginning of an "
-             "id, `latest`, or a folder made by `alexnet export`; up to six stand side by side."),
+        more="Without a RUN it is the last stage of the pipeline. A RUN is the id of a recorded one, the beginning of "
+             "an id, `latest`, or a folder made by `alexnet export`; up to six stand side by side."),
 }
 
 
 def _command(name: str, stage: Stage) -> click.Command:
     def run(file: Path, overrides: tuple[str, ...], verify: bool = False, dry_run: bool = False,
-            as_json: bool = False, runs: tuple[str, ...] = (), output: Path | None = None, **execution: str | None) -> None:
+            as_json: bool = False, runs: tuple[str, ...] = (), output: Path | None = None,
+            **execution: str | None) -> None:
         from pipeline import parameters, recomputation
         from pipeline import stage as stages
 
