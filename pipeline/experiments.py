@@ -110,7 +110,7 @@ def setting(key: str, value: Any) -> str:
         if "\\" in value:
             raise UserError(f"{key}: {value}: DVC does not take a backslash")
         return f"{key}='{escaped}'"
-    return f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value!r}"
+    return f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else repr(value)}"
 
 
 def surroundings() -> dict[str, str]:
