@@ -218,7 +218,7 @@ def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path
     say(f"rerun: to step {until}, on {execution['device']}, {processes} process{'es' * (processes > 1)}")
     more = {"OMP_NUM_THREADS": str(execution["threads"])} if processes > 1 else {}
     status = run_to_the_end([*train.training_command(training, processes), str(until)], {**variables, **more}, data,
-                            output=2)
+                            output=2, killable=True)
     if status:
         raise UserError(f"a training process of the rerun ended with status {status}; what it said stands above. The "
                         "same command goes on from the last checkpoint")

@@ -183,7 +183,7 @@ def _train(parameters: Parameters, folder: Path) -> None:
         return
     write_json(folder / "parameters.json", parameters.model_dump(mode="json"))
     status = run_to_the_end(training_command(folder, processes),
-                            os.environ | {"OMP_NUM_THREADS": str(parameters.execution.threads)})
+                            os.environ | {"OMP_NUM_THREADS": str(parameters.execution.threads)}, killable=True)
     if status:
         raise UserError(f"a training process ended with status {status}; what it said stands above. The same command "
                         "goes on from the last checkpoint")
