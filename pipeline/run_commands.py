@@ -39,18 +39,20 @@ def summary(as_json: bool) -> None:
 @click.argument("run")
 @click.option("--steps", type=click.IntRange(min=1), help="Rerun only so many of the first updates.")
 @click.option("--anyway", is_flag=True, help="Run and compare even where the environment is another.")
+@click.option("--trust", is_flag=True, help="Run the code of a record from elsewhere, though it is not the code here.")
 @JSON
-def rerun(run: str, steps: int | None, anyway: bool, as_json: bool) -> None:
+def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool) -> None:
     """Train a recorded RUN again and compare, bit for bit.
 
     RUN is the id of a run, its beginning, `latest`, or a folder made by `alexnet export`. Its code, parameters and data
-    are restored in work/reruns, and that code is run: rerun records of people you trust.
+    are restored in work/reruns, and that code is run. Code from elsewhere (a folder, an imported run) that is not the
+    code here is only run with --trust: it may do all that you may.
 
     Exit code: 0 identical, 1 differs, 2 not comparable (the environment is another, or the data cannot be had).
     """
     from pipeline import rerun as rerunning
 
-    outcome = rerunning.rerun(run, steps, anyway)
+    outcome = rerunning.rerun(run, steps, anyway, trust)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:

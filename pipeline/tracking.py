@@ -408,7 +408,7 @@ class Tracker:
         for run in self.find("attributes.status = 'RUNNING'", limit=100):
             there = run.data.tags
             if all(there.get(name) == here[name] for name in ("process.host", "process.folder")) \
-                    and not alive(int(there["process.id"])):
+                    and not alive(there.get("process.id", "")):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def find(self, condition: str, limit: int = 1) -> Any:
