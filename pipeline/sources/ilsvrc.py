@@ -49,6 +49,9 @@ Y2010 = Year("ILSVRC2010_images_train.tar", "ILSVRC2010_images_val.tar", "ILSVRC
              "devkit-1.0/data/meta.mat", "devkit-1.0/data/ILSVRC2010_validation_ground_truth.txt", "ILSVRC2010_ID")
 
 
+LARGEST_KIT = 1 << 28  # bytes, unpacked; that of 2012 has 5 million
+
+
 @dataclass(frozen=True)
 class Devkit:
     """The classes, in label order, and the label of each validation picture, in order of name."""
@@ -64,14 +67,17 @@ def devkit(file: Path, year: Year = Y2012) -> Devkit:
         UserError: the file is missing, damaged, or not a development kit.
     """
     try:
-        content = gzip.decompress(file.read_bytes())  # all of it, and so its checksum too
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        with gzip.open(file) as stream:
+            content = stream.read(LARGEST_KIT + 1)  # all of it, and so its checksum too
+        if len(content) > LARGEST_KIT:
+            raise ValueError(f"it unpacks to more than {LARGEST_KIT:,} bytes")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             meta, truth = (_content(archive, name) for name in (year.meta, year.truth))
         classes = _classes(meta, year.number)
         labels = [int(line) - 1 for line in truth.split()]
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; fetch it again") from None
-    except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged, or no ILSVRC development kit ({error}); fetch it again") from None
     if not all(0 <= label < len(classes) for label in labels):
         raise UserError(f"{file}: {year.truth} has ids outside 1..{len(classes)}")
@@ -79,7 +85,8 @@ def devkit(file: Path, year: Year = Y2012) -> Devkit:
 
 
 def _content(archive: tarfile.TarFile, name: str) -> bytes:
-    stream = archive.extractfile(name)  # KeyError: no such member
+    member = archive.getmember(name)  # KeyError: no such member
+    stream = archive.extractfile(member) if member.isreg() and not member.issparse() else None
     if stream is None:
         raise KeyError(f"{name} is not a file")
     return stream.read()
@@ -87,14 +94,13 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
 
 def _classes(meta: bytes, number: str) -> list[Class]:
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     try:
-        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-    except (MatReadError, TypeError, NotImplementedError) as error:
-        raise ValueError(f"meta.mat: {error}") from None
-    leaves = {int(one[number]): Class(str(one["WNID"]), str(one["words"]))
-              for one in np.atleast_1d(synsets) if int(one["num_children"]) == 0}
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True, variable_names=["synsets"])["synsets"]
+        leaves = {int(one[number]): Class(str(one["WNID"]), str(one["words"]))
+                  for one in np.atleast_1d(synsets) if int(one["num_children"]) == 0}
+    except Exception as error:  # of too many kinds: scipy does not check what it reads
+        raise ValueError(f"meta.mat: {type(error).__name__}: {error}") from None
     if sorted(leaves) != list(range(1, len(leaves) + 1)):
         raise ValueError("meta.mat: the ids of the leaves are not 1, 2, 3, ...")
     return [leaves[place] for place in sorted(leaves)]
