@@ -145,7 +145,7 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     if places is not None:
         return JpegImages(file, places, side)
     try:
-        mapped = np.load(file, mmap_mode="r")
+        mapped = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise damaged(file, str(error)) from None
     if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:

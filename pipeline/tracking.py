@@ -241,11 +241,10 @@ def data_digests(stage: str, folder: Path = Path()) -> dict[str, str]:
         if stage == "resize":
             return {"pixels_digest": str(read_json(folder / STORE / "store.json", stage)["pixels_digest"])}
         if stage == "mean":
-            import numpy
-
+            from pipeline.arrays import array_in
             from pipeline.stages import mean
 
-            return {"mean_digest": mean.digest(numpy.load(folder / MEAN, allow_pickle=False))}
+            return {"mean_digest": mean.digest(array_in(folder / MEAN, ""))}
         from pipeline.stages import pca
 
         return {"pca_digest": pca.digest(read_json(folder / PCA, stage))}
