@@ -59,7 +59,8 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
     console = Console(stderr=True)
     count = MofNCompleteColumn() if console.width >= WIDE else TaskProgressColumn()
     # The bar takes what the words leave.
-    columns = (TextColumn("{task.description}", style="bold", markup=False), BarColumn(bar_width=None, table_column=Column(ratio=1)), count,
+    columns = (TextColumn("{task.description}", style="bold", markup=False),
+               BarColumn(bar_width=None, table_column=Column(ratio=1)), count,
                TextColumn("{task.fields[rate]} " + unit + "/s"), TimeRemainingColumn(),
                TextColumn("{task.fields[note]}", markup=False))
     with Progress(*columns, console=console, expand=True) as bar:

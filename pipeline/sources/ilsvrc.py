@@ -21,11 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.errors import UserError
 from pipeline.progress import progress
-from pipeline.sources import Catalogue, Class, Entry
+from pipeline.sources import Catalogue, Class, Entry, meta_mat
 from pipeline.sources.entries import Entries
 from pipeline.sources.tars import Member, members
 
@@ -60,8 +58,8 @@ class Devkit:
     val_labels: list[int]
 
 
-def devkit(file: Path, year: Year = Y2012) -> Devkit:
-    """Read the development kit.
+def devkit(file: Path, year: Year = Y2012, known: bool = False) -> Devkit:
+    """Read the development kit; `known`: its bytes are, by their checksum, or because they were written here.
 
     Raises:
         UserError: the file is missing, damaged, or not a development kit.
@@ -73,7 +71,7 @@ def devkit(file: Path, year: Year = Y2012) -> Devkit:
             raise ValueError(f"it unpacks to more than {LARGEST_KIT:,} bytes")
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             meta, truth = (_content(archive, name) for name in (year.meta, year.truth))
-        classes = _classes(meta, year.number)
+        classes = _classes(meta, year.number, known)
         labels = [int(line) - 1 for line in truth.split()]
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; fetch it again") from None
@@ -92,27 +90,21 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
     return stream.read()
 
 
-def _classes(meta: bytes, number: str) -> list[Class]:
-    from scipy.io import loadmat
-
-    try:
-        synsets = loadmat(io.BytesIO(meta), squeeze_me=True, variable_names=["synsets"])["synsets"]
-        leaves = {int(one[number]): Class(str(one["WNID"]), str(one["words"]))
-                  for one in np.atleast_1d(synsets) if int(one["num_children"]) == 0}
-    except Exception as error:  # of too many kinds: scipy does not check what it reads
-        raise ValueError(f"meta.mat: {type(error).__name__}: {error}") from None
+def _classes(meta: bytes, number: str, known: bool) -> list[Class]:
+    read = meta_mat.classes if known else meta_mat.classes_apart
+    leaves = {place: Class(wnid, words) for place, wnid, words in read(meta, number)}
     if sorted(leaves) != list(range(1, len(leaves) + 1)):
         raise ValueError("meta.mat: the ids of the leaves are not 1, 2, 3, ...")
     return [leaves[place] for place in sorted(leaves)]
 
 
-def catalogue(folder: Path, year: Year = Y2012) -> Catalogue:
-    """Find every picture of the three archives in `folder`.
+def catalogue(folder: Path, year: Year = Y2012, known: bool = False) -> Catalogue:
+    """Find every picture of the three archives in `folder`; `known` as in `devkit`.
 
     Raises:
         UserError: an archive is damaged, or the three do not belong together.
     """
-    kit = devkit(folder / year.devkit, year)
+    kit = devkit(folder / year.devkit, year, known)
     train = Entries.of(folder, _train(folder, kit.classes, year)).ordered("label", "name")
     return Catalogue(kit.classes, train, Entries.of(folder, _val(folder, kit.val_labels, year)))
 

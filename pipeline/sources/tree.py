@@ -105,7 +105,7 @@ def in_zip(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
     """
     file = root / archive
     with opened_zip(file) as directory, file.open("rb", buffering=0) as stream:
-        found = [one for one in directory.infolist() if one.filename.startswith(top) and not one.is_dir()]
+        found = [one for one in directory.infolist() if one.filename.startswith(top) and not one.filename.endswith("/")]
         with progress(f"reading the table of {archive}", len(found), "members") as advance:
             for one in found:
                 if not is_safe(one.filename) or one.flag_bits & 1 or (one.external_attr >> 28) not in (0, 8):
