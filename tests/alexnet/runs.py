@@ -41,7 +41,6 @@ class Run:
     steps: int = 3
     stop: int = 3  # updates to do before leaving the state
     trace_every: int = 1  # updates; of those between, the losses are kept
-    checkpoint: int | None = None  # leave it at this step, too, in a folder `checkpoint`
     recipe: str = "source"
     switches: dict[str, Any] = field(default_factory=dict)
     architecture: str = "two-column"
@@ -103,8 +102,6 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
     while state_of.step < run.stop:
         state_of.advance()
         traces.append(_entry(state_of, state_of.step % run.trace_every == 0))
-        if state_of.step == run.checkpoint:
-            _leave(state_of, traces, folder / "checkpoint")
     state_of.finish()
     rank = dist.get_rank() if dist.is_initialized() else 0
     (folder / f"read-{rank}.json").write_text(json.dumps(READ))
@@ -122,7 +119,6 @@ def _entry(state_of: Training, traced: bool) -> dict[str, Any] | None:
 def _leave(state_of: Training, traces: list[Any], folder: Path) -> None:
     state = state_of.state() if state_of.place.replica == 0 else None
     if state is not None:
-        folder.mkdir(exist_ok=True)
         save_file(state, folder / "state.safetensors")
         (folder / "traces.json").write_text(json.dumps(traces))
 

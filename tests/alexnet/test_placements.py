@@ -60,14 +60,13 @@ def test_a_resume_under_another_placement_gives_the_same_bits(tmp_path: Path) ->
 
 
 def test_ten_updates_of_the_full_width_net_are_the_same_everywhere(tmp_path: Path) -> None:
-    """The paper's net: one process, two, 2 x 2, and a resume in the middle of an epoch under another placement."""
+    """The paper's net: one process; and four (2 x 2) to the middle of an epoch, from where two go on."""
     run = Run(steps=10, stop=10, width=1.0, classes=1000, batch=4, trace_every=5)
     one = launch(run, tmp_path / "one", processes=1)
     assert sum(tensor.numel() for name, tensor in one[0].items() if name.startswith("weights/")) == 60_965_224
-    assert same(one, launch(replace(run, split=True), tmp_path / "two", processes=2))
-    assert same(one, launch(replace(run, split=True, checkpoint=5), tmp_path / "four", processes=4))
-    ended = launch(replace(run, split=True), tmp_path / "ended", processes=2, resume=tmp_path / "four" / "checkpoint")
-    assert same(one, (ended[0], one[1][:5] + ended[1]))
+    four = launch(replace(run, split=True, stop=5), tmp_path / "four", processes=4)
+    two = launch(replace(run, split=True), tmp_path / "two", processes=2, resume=tmp_path / "four")
+    assert same(one, (two[0], four[1] + two[1]))
 
 
 def test_one_flipped_bit_is_seen(tmp_path: Path) -> None:

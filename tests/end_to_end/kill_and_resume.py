@@ -31,7 +31,8 @@ from pipeline.processes import kill_children, kill_with_children
 from pipeline.progress import progress, say
 from tests.end_to_end.project import Project
 
-WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1, "execution.checkpoint_every": 2}
+WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1, "execution.checkpoint_every": 2,
+            "execution.placement": "two"}
 PREPARATION = {"dataset.sample.train_images": 2600, "dataset.sample.val_images": 500, "execution.workers": 2}
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 LOCK = "dvc.lock"

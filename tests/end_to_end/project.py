@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "dataset.sample.train_images": 40, "dataset.sample.val_images": 20, "resize.max_quarantined": 1,
     "network.width": 0.0625, "train.epochs": 2, "train.batch": 8, "train.validate_every": 1, "train.trace_every": 2,
-    "execution.checkpoint_every": 2, "execution.workers": 1,
+    "execution.checkpoint_every": 2, "execution.workers": 1, "execution.placement": "one",
 }
 
 

@@ -26,7 +26,8 @@ def machines(*projects: Project, processes: int = 2) -> list[tuple[int, str]]:
 
 def test_two_machines_give_the_bits_of_one_process(reproduced: Project, tmp_path: Path) -> None:
     project = copy(reproduced, tmp_path / "copy")
-    project.run(*TRAIN, "--placement", "one")
+    project.run(*TRAIN)
+    project.set(**{"execution.placement": "two"})
     alone = project.metrics("train")
     (project.folder / "metrics" / "train.json").unlink()
     (first, said), (second, silent) = machines(project, project)
@@ -40,6 +41,8 @@ def test_two_machines_give_the_bits_of_one_process(reproduced: Project, tmp_path
 def test_machines_without_a_common_folder_are_refused(reproduced: Project, tmp_path: Path) -> None:
     project, other = copy(reproduced, tmp_path / "copy"), copy(reproduced, tmp_path / "other")
     other.set(**{"train.seed": 2})
+    for one in (project, other):
+        one.set(**{"execution.placement": "two"})
     (first, said), (second, _) = machines(project, other, processes=1)
     assert first
     assert second
