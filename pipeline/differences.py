@@ -145,7 +145,7 @@ def _deciding_params(kept: Kept) -> dict[str, str]:
 
 
 def _environment(kept: Kept) -> dict[str, str]:
-    return dict(kept.json("environment.json")) if kept.fetch("environment.json") else {}
+    return kept.environment() if kept.fetch("environment.json") else {}
 
 
 def _code(a: Kept, b: Kept) -> Pairs:

@@ -257,7 +257,7 @@ class _Partial:
         return notes if isinstance(notes, dict) else {}
 
     def _hash_what_is_there(self) -> None:
-        self.md5, self.sha256 = hashlib.md5(), hashlib.sha256()
+        self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         with self.file.open("rb", buffering=0) as stream:
             while chunk := stream.read(8 * CHUNK):
                 self.md5.update(chunk)
@@ -268,7 +268,7 @@ class _Partial:
         self.stream.truncate(0)
         self.restarts += self.size > 0
         self.size, self.total, self.validator = 0, self.remote.bytes, ""
-        self.md5, self.sha256 = hashlib.md5(), hashlib.sha256()
+        self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
 
     @property
     def whole(self) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import records
+from pipeline.arrays import arrays_in
 from pipeline.errors import UserError
 
 SETS = {"centre": "", "ten_crop": "_10crop"}  # in the file, and at the end of the metrics' names
@@ -49,10 +49,9 @@ def errors_of(probabilities: dict[str, Any], labels: NDArray[np.int64]) -> dict[
 
 def _predictions(run: str) -> dict[str, NDArray[Any]]:
     file = Path(run) if run.endswith(".npz") else records.find(run).file("predictions.npz")
-    try:
-        with np.load(file) as arrays:
-            return {name: arrays[name] for name in (*SETS, "labels")}
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file; make it with `alexnet evaluate`") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file}: not the predictions of a run ({error})") from None
+    found = arrays_in(file, "make it with `alexnet evaluate`")
+    wanted = {**dict.fromkeys(SETS, ("float32", 2)), "labels": ("int64", 1)}
+    if any(name not in found or (str(found[name].dtype), found[name].ndim) != wanted[name] for name in wanted) or any(
+            len(found[name]) != len(found["labels"]) for name in SETS):
+        raise UserError(f"{file}: not the predictions of a run, which are {', '.join(SETS)} and labels")
+    return found

@@ -19,9 +19,19 @@ MENDS = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: "gi
          errno.EPERM: "give yourself the right to it", errno.EROFS: "work where files can be written"}
 
 
+def printable(text: object) -> str:
+    """Fit for a terminal: what would move its cursor, colour it or turn the direction of writing is written out.
+
+    Names of files, classes and runs are strangers' words, and they stand in messages.
+    """
+    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in str(text))
+
+
 class UserError(Exception):
     """Something outside the program is wrong. The message names the file or field and the mend."""
 
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(message))
 
 def told(error: BaseException) -> tuple[str, int]:
     """What to say of an error that ends a command, and the exit status that goes with it.

@@ -19,6 +19,8 @@ from typing import IO, Any
 from pipeline.errors import UserError
 from pipeline.processes import alive
 
+BROKEN_JSON = (ValueError, RecursionError)  # what reading it raises; the second where brackets are nested too deeply
+
 
 @contextlib.contextmanager
 def written_whole(file: Path) -> Iterator[IO[bytes]]:
@@ -62,5 +64,5 @@ def read_json(file: Path, made_by: str) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; make it with `alexnet {made_by}` or `dvc repro {made_by}`") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except BROKEN_JSON as error:
         raise UserError(f"{file}: broken ({error}); make it again with `alexnet {made_by}`") from None

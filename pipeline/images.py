@@ -16,13 +16,15 @@ import warnings
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, features
 
 from pipeline import golden_pictures
 
 SIDE = 256
 PIXEL_LIMIT = 150_000_000  # pixels of one picture; ImageNet's largest has some 60 million
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM")  # told by content, not by name
+BYTE_LIMIT = 1 << 26  # of one picture's file; ImageNet's largest has some 15 million
+GIF_BYTE_LIMIT = 1 << 23  # Pillow takes time with the square of a GIF's comments: of 8 MB, some seconds
+FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; told by content, not by name
 
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs corrupt EXIF, which nothing here reads
 
@@ -43,7 +45,8 @@ def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
         uint8 [side, side, 3], RGB, 0..255.
 
     Raises:
-        Undecodable: not a picture of a known format, truncated, broken, or of more than 150 million pixels.
+        Undecodable: not a picture of a known format, truncated, broken, of more than 150 million pixels, or of more
+            than 64 MiB.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -61,7 +64,10 @@ def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
 
 
 def _rgb(content: bytes) -> Image.Image:
-    file = Image.open(io.BytesIO(content), formats=FORMATS)
+    limit = GIF_BYTE_LIMIT if content[:4] == b"GIF8" else BYTE_LIMIT
+    if len(content) > limit:
+        raise Undecodable(f"more than {limit} bytes")
+    file = _opened(content)
     if file.width * file.height > PIXEL_LIMIT:  # before anything is decompressed
         raise Undecodable(f"more than {PIXEL_LIMIT} pixels")
     file.decodermaxblock = len(content)  # all at once, not in blocks of 64 KB that are joined again
@@ -72,6 +78,25 @@ def _rgb(content: bytes) -> Image.Image:
     elif image.mode == "F":
         raise Undecodable("floating-point pixels")
     return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """Has no EXIF data, which Pillow would read for the resolution: a crafted directory of 0.3 MB takes gigabytes."""
+
+    def getexif(self) -> Image.Exif:
+        return Image.Exif()
+
+
+def _opened(content: bytes) -> ImageFile.ImageFile:
+    """Its header is read. Raises UnidentifiedImageError."""
+    if content[:3] != b"\xff\xd8\xff":
+        file = Image.open(io.BytesIO(content), formats=FORMATS)
+        assert isinstance(file, ImageFile.ImageFile)
+        return file
+    try:
+        return _Jpeg(io.BytesIO(content))  # and never a JPEG of several pictures (MPO)
+    except SyntaxError:
+        raise UnidentifiedImageError from None
 
 
 def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, float, float]:
@@ -99,7 +124,9 @@ def encode_stored(image: NDArray[np.uint8]) -> bytes:
 def decode_stored(content: bytes) -> NDArray[np.uint8]:
     """uint8 [height, width, 3], RGB, read-only: the pixels of a JPEG as they are. Raises Undecodable."""
     try:
-        image = Image.open(io.BytesIO(content), formats=("JPEG",))
+        image: Image.Image = _Jpeg(io.BytesIO(content))
+        if max(image.size) > SIDE:
+            raise ValueError
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception as error:  # as in `decode`
         raise Undecodable("truncated" if "truncated" in str(error).lower() else "broken data") from None

@@ -6,13 +6,13 @@ adding them in any order, split over any number of workers, gives the same bits.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import arrays_in
 from pipeline.errors import UserError
 from pipeline.files import written_whole
 from pipeline.images import SIDE
@@ -66,13 +66,7 @@ class Moments:
     @staticmethod
     def load(file: Path) -> Moments:
         """Raises UserError when the file is missing, damaged, or holds something else."""
-        try:
-            with np.load(file) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-        except FileNotFoundError:
-            raise UserError(f"{file}: no such file; make it with `alexnet resize` or `dvc repro resize`") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-            raise UserError(f"{file}: damaged ({error}); make it again with `alexnet resize`") from None
+        found = arrays_in(file, "make it with `alexnet resize` or `dvc repro resize`")
         side = len(found["sums"]) if found.get("sums", np.array(0)).ndim else 0
         shapes = {"count": (), "sums": (side, side, 3), "products": (3, 3)}
         if {name: (array.shape, array.dtype) for name, array in found.items()} != {

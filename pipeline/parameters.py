@@ -25,6 +25,11 @@ FILE = Path("params.yaml")
 ORIGINS = {"imagenet2012": ("official", "kaggle", "huggingface"), "imagenet2010": ("official",)}  # besides addresses
 
 
+LARGEST = 100_000  # bytes; it has some 5,000
+LONGEST_SHOWN = 200  # characters of a value in a message
+NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)  # of its reader
+
+
 class Section(BaseModel):
     """A section of params.yaml: unknown keys and values of another type are refused."""
 
@@ -203,16 +208,42 @@ def _told(problem: Any) -> str:
         return f"{key}: unknown key; remove it or mend its spelling"
     if problem["type"] == "missing":
         return f"{key}: missing"
-    return f"{key}: {problem['msg'].removeprefix('Value error, ').lower()}, not {problem['input']!r}"
+    found = repr(problem["input"])
+    return (f"{key}: {problem['msg'].removeprefix('Value error, ').lower()}, not "
+            f"{found if len(found) <= LONGEST_SHOWN else found[:LONGEST_SHOWN] + '...'}")
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Plain YAML: no aliases, by which a few lines stand for gigabytes; no key twice, of which one would be lost."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(None, None, "an alias (*name), which is not taken here",
+                                                    self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
+            seen.add(key.value if isinstance(key.value, str) else None)
+        return super().construct_mapping(node, deep)
 
 
 def read(file: Path = FILE) -> dict[str, Any]:
     """The file's nested dictionaries, unchecked; UserError when there is no such file or it is no YAML of sections."""
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            text = stream.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise UserError(f"{file}: more than {LARGEST:,} bytes are no parameters")
+        values = yaml.load(text.decode(), _Loader)  # noqa: S506  (it is a SafeLoader)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file in {os.getcwd()}; run this in the project's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    except NOT_YAML as error:
         raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{file}: expected sections (dataset, resize, ...), found {type(values).__name__}")
@@ -229,7 +260,7 @@ def _overridden(values: dict[str, Any], overrides: Iterable[str], file: Path) ->
         if not equals or not isinstance(section, dict) or last not in section:
             raise UserError(f"--set {override}: expected section.key=value with a key that stands in {file}")
         try:
-            section[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            section[last] = yaml.load(text, _Loader)  # noqa: S506
+        except NOT_YAML:
             raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
     return values

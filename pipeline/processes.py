@@ -68,11 +68,11 @@ def _unheard() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # and those whom it starts inherit that
 
 
-def alive(process: int) -> bool:
-    """Whether a process of this number is there, on this machine."""
+def alive(process: int | str) -> bool:
+    """Whether a process of this number is there, on this machine; of what is no number, none is."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
         return False
     except PermissionError:  # there, but somebody else's
         pass

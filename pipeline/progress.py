@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pipeline.errors import printable
+
 SECONDS_BETWEEN_LINES = 10.0  # at first; a run of days has one every ten minutes in the end
 WIDE = 100  # columns of a terminal on which there is room for counts, and not only for a percentage
 SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
@@ -15,7 +17,7 @@ SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
 
 def say(message: str) -> None:
     """One line for the user, on standard error, so that standard output stays clean for results."""
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -57,18 +59,19 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
     console = Console(stderr=True)
     count = MofNCompleteColumn() if console.width >= WIDE else TaskProgressColumn()
     # The bar takes what the words leave.
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=None, table_column=Column(ratio=1)), count,
+    columns = (TextColumn("{task.description}", style="bold", markup=False),
+               BarColumn(bar_width=None, table_column=Column(ratio=1)), count,
                TextColumn("{task.fields[rate]} " + unit + "/s"), TimeRemainingColumn(),
-               TextColumn("{task.fields[note]}"))
+               TextColumn("{task.fields[note]}", markup=False))
     with Progress(*columns, console=console, expand=True) as bar:
-        task = bar.add_task(title, total=total, rate="0.0", note="")
+        task = bar.add_task(printable(title), total=total, rate="0.0", note="")
         bar.update(task, completed=done)
         gone = 0.0
 
         def advance(n: float = 1, note: str = "") -> None:
             nonlocal gone
             gone += n
-            bar.update(task, advance=n, rate=_rate(gone / max(time.monotonic() - start, 1e-9)), note=note)
+            bar.update(task, advance=n, rate=_rate(gone / max(time.monotonic() - start, 1e-9)), note=printable(note))
 
         yield advance
 

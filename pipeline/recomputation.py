@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import array_in
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.paths import MEAN, PCA, STORE
@@ -57,10 +58,7 @@ def verify_mean() -> None:
     Raises:
         UserError: the first pixel of which that is not true; a file that is missing or of another form.
     """
-    try:
-        mean = np.load(MEAN, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{MEAN}: {error}; make it with `alexnet mean`") from None
+    mean = array_in(MEAN, "make it with `alexnet mean`")
     found = sums()
     if mean.dtype != np.float32 or mean.shape != found.pixels.shape:
         raise _wrong(MEAN, f"{mean.dtype} {list(mean.shape)}, not float32 {list(found.pixels.shape)}", "mean")

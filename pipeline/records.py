@@ -9,18 +9,24 @@ the folder and `bring()` puts it into a store:
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import itertools
 import json
 import os
+import posixpath
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from pipeline import snapshot, tracking
 from pipeline.errors import UserError
-from pipeline.files import sha256_of, write_json
+from pipeline.files import BROKEN_JSON, sha256_of, write_json
 from pipeline.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
 from pipeline.tracking import IMPORTED, Record, Tracker
 
@@ -32,21 +38,59 @@ FILES = {"environment.json": "environment.json", "parameters.json": "parameters.
          "model.safetensors": WEIGHTS.as_posix(), "predictions.npz": PREDICTIONS.as_posix()}
 LARGE = ("model.safetensors", "predictions.npz")  # not exported unless asked for
 TEXTS = ("environment.json", "parameters.json", "code.diff")
+Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]  # MLflow's
+Moment = Annotated[int, Field(ge=0, lt=2**53)]  # milliseconds since 1970
+
+
+def _mlflows_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.:/ -]{1,250}", name) or posixpath.normpath(name) != name or name[0] in "./":
+        raise ValueError("not a name that MLflow takes")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_mlflows_name)]
+
+
+def _with_step(point: dict[str, float]) -> dict[str, float]:
+    if not abs(point.get("step", float("nan"))) < 2**53 or point["step"] % 1:
+        raise ValueError("a point without a step")
+    return point
 
 
 @dataclass(frozen=True)
 class Facts:
     """What record.json says of a run, besides its files."""
 
-    run_id: str
+    run_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]  # names a folder
     stage: str
-    status: str
-    started: int  # milliseconds since 1970
-    ended: int
-    params: dict[str, str]
-    tags: dict[str, str]
-    metrics: dict[str, float]
-    curve: list[dict[str, float]]  # points of one step each
+    status: Status
+    started: Moment
+    ended: Moment
+    params: dict[Name, str]
+    tags: dict[Name, str]
+    metrics: dict[Name, float]
+    curve: list[Annotated[dict[Name, float], AfterValidator(_with_step)]]  # points of one step each
+
+
+class Digests(BaseModel):
+    """Of an entry of the trace: over all tensors, and the first digits of each, by "conv1.weight/0"."""
+
+    digest: str
+    tensors: dict[Annotated[str, Field(pattern=r"^[^/]+/\d{1,4}$")], str]
+
+
+class Entry(BaseModel):
+    """An entry of the trace."""
+
+    step: Annotated[int, Field(ge=0, lt=2**53)]
+    loss: str | None
+    weights: Digests
+    momentum: Digests
+    gradients: Digests
+
+
+# A record may come from anybody: nothing is taken for what it only resembles.
+FACTS, TRACED, TEXT = TypeAdapter(Facts), TypeAdapter(list[Entry]), TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -70,21 +114,61 @@ class Kept:
                             "only a training that has ended has all that a rerun needs")
         return found
 
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else may have made it: it lies in a folder, or was imported."""
+        return not self.in_store or IMPORTED in self.facts.tags
+
+    def tag(self, name: str) -> str:
+        """Raises UserError where the record has no such tag."""
+        if name not in self.facts.tags:
+            raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its record has no tag {name}; "
+                            "only a training that `alexnet train` has recorded can be used so")
+        return self.facts.tags[name]
+
+    def text(self, name: str) -> str:
+        """The content of one of its text files; UserError if it is none."""
+        return str(self._parsed(name, str))
+
     def json(self, name: str) -> Any:
         """The content of one of its JSON files; UserError if that is broken."""
-        file = self.file(name)
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise UserError(f"{file}: broken ({error})") from None
+        return self._parsed(name, json.loads)
+
+    def environment(self) -> dict[str, str]:
+        """The fingerprint of what it ran on."""
+        found: dict[str, str] = self._parsed("environment.json", lambda text: TEXT.validate_json(text, strict=True))
+        return found
 
     def trace(self) -> list[dict[str, Any]]:
         """The entries of the trace, by rising step."""
-        file = self.file("trace.jsonl")
+        def parse(text: str) -> list[dict[str, Any]]:
+            found = [json.loads(line) for line in text.splitlines()]
+            TRACED.validate_json(json.dumps(found), strict=True)
+            steps = [entry["step"] for entry in found]
+            if not steps or any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+                raise ValueError("its steps do not rise")
+            return found
+
+        entries: list[dict[str, Any]] = self._parsed("trace.jsonl", parse)
+        return entries
+
+    def curve(self) -> list[dict[str, str]]:
+        """The rows of learning.csv, numbers as they are written; none where the record has no such file."""
+        def parse(text: str) -> list[dict[str, str]]:
+            found = list(csv.DictReader(text.splitlines(), strict=True))
+            for row in found:
+                int(row["step"])
+            return found
+
+        rows: list[dict[str, str]] = self._parsed("learning.csv", parse) if self.fetch("learning.csv") else []
+        return rows
+
+    def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
+        file = self.file(name)
         try:
-            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        except (ValueError, OSError) as error:
-            raise UserError(f"{file}: broken ({error})") from None
+            return parse(file.read_text(encoding="utf-8"))
+        except (OSError, KeyError, csv.Error, *BROKEN_JSON) as error:
+            raise UserError(f"{file}: broken ({_why(error)})") from None
 
 
 def find(name: str) -> Kept:
@@ -142,27 +226,29 @@ def write(folder: Path, facts: Facts) -> None:
 
 
 def read(folder: Path) -> Kept:
-    """A record that travelled, every file of it checked.
+    """A record that travelled, every file of it checked. Nothing of it is run, and no link in it followed.
 
     Raises:
         UserError: a file is missing or is not the one that was written; it is named.
     """
     file = folder / RECORD
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = json.loads(_plain(file).read_text(encoding="utf-8"))
         digest, files = told.pop("digest"), told["files"]
         if told["format"] != FORMAT:
             raise UserError(f"{file}: format {told['format']}, but this program reads format {FORMAT}")
         if _digest(told) != digest:
             raise UserError(f"{file}: changed since it was written: its contents have not the digest it names")
-        facts = Facts(**{name: told[name] for name in Facts.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not the record of a run ({type(error).__name__}: {error})") from None
+        facts = FACTS.validate_json(json.dumps({name: told[name] for name in Facts.__dataclass_fields__}), strict=True)
+        if not isinstance(files, dict) or not all(isinstance(written, str) for written in files.values()):
+            raise TypeError("files: not digests by name")
+    except (OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON) as error:
+        raise UserError(f"{file}: not the record of a run ({type(error).__name__}: {_why(error)})") from None
     for name, written in files.items():
         if name not in FILES:
-            raise UserError(f"{file}: names a file {name}, which no record has")
+            raise UserError(f"{file}: names a file {name!r}, which no record has")
         try:
-            found = sha256_of(folder / name)
+            found = sha256_of(_plain(folder / name))
         except OSError as error:
             raise UserError(f"{folder / name}: missing from the record ({error.strerror})") from None
         if found != written:
@@ -186,7 +272,7 @@ def bring(folder: Path) -> tuple[str, bool]:
         return whole[0].info.run_id, False
     tags = facts.tags | {IMPORTED: facts.run_id, "imported_record": digest, "record": digest}
     record = Record(facts.stage, facts.started, facts.params, tags,
-                    {name: kept.file(name).read_text(encoding="utf-8") for name in TEXTS if kept.fetch(name)},
+                    {name: kept.text(name) for name in TEXTS if kept.fetch(name)},
                     facts.metrics, facts.curve, status=facts.status, ended=facts.ended)
     for name in FILES:
         if name not in TEXTS and kept.fetch(name):
@@ -206,6 +292,8 @@ def link(kept: Kept, tags: dict[str, str]) -> None:
 
 def _from_store(tracker: Tracker, run: Any) -> Kept:
     run_id = run.info.run_id
+    if not run_id.isalnum():  # it names folders
+        raise UserError(f"{run_id!r}: no run's id; the store is not in order")
     curve: dict[int, dict[str, float]] = {}
     metrics = {}
     for name in run.data.metrics:
@@ -215,7 +303,7 @@ def _from_store(tracker: Tracker, run: Any) -> Kept:
             else:
                 metrics[name] = point.value
     tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
-    facts = Facts(run_id, tags.get("stage", run.info.run_name), run.info.status, run.info.start_time,
+    facts = Facts(run_id, tags.get("stage") or str(run.info.run_name), run.info.status, run.info.start_time or 0,
                   run.info.end_time or 0, dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
     return Kept(facts, lambda name: _downloaded(tracker.client, run_id, FILES[name]), in_store=True)
 
@@ -225,6 +313,20 @@ def _downloaded(client: Any, run_id: str, artifact: str) -> Path | None:
     if artifact not in [found.path for found in client.list_artifacts(run_id, folder or None)]:
         return None
     return Path(client.download_artifacts(run_id, artifact))
+
+
+def _plain(file: Path) -> Path:
+    """The file, if it is one: a link could lead anywhere, and a pipe or device has no end."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise UserError(f"{file}: not a plain file, and a record has nothing else; have it exported again")
+    return file
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _digest(told: dict[str, Any]) -> str:

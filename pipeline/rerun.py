@@ -56,25 +56,33 @@ class Outcome:
                 "rerun": self.rerun, "environment": self.environment, "reasons": list(self.reasons)}
 
 
-def rerun(name: str, steps: int | None = None, anyway: bool = False) -> Outcome:
+def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bool = False) -> Outcome:
     """Run it again and compare.
 
     Args:
         name: of the run, as `records.find` takes it.
         steps: only the beginning: up to the last traced step among so many.
         anyway: even where the environment differs in what can change bits.
+        trusted: even where the code is neither the one here nor from this store.
 
     Raises:
-        UserError: there is no such run, its record lacks what a rerun needs, or the training failed.
+        UserError: there is no such run, its record lacks what a rerun needs, its code is a stranger's, or the training
+            failed.
     """
     kept = records.find(name)
     trace = kept.trace()
     until = max((entry["step"] for entry in trace if steps is None or entry["step"] <= steps), default=0)
+    curve = [row for row in kept.curve() if int(row["step"]) <= until]
     digests = recorded_data.wanted(kept.facts.tags)
+    recorded = kept.environment()
+    if kept.foreign and not trusted and kept.tag("code_digest") != environment.code_digest():
+        raise UserError(f"run {kept.name} was made elsewhere, by code that is not the code here. To rerun it is to run "
+                        f"that code, which may do all that you may. `alexnet diff latest {name}` names the files that "
+                        f"differ; they are in {kept.file(snapshot.ARCHIVE)}. If you trust it, give the command again "
+                        "with --trust")
     with _locked():
         code = (project() / RERUNS / kept.name / "code").resolve()
-        snapshot.restored(kept.file(snapshot.ARCHIVE), code, kept.facts.tags["code_digest"])
-        recorded = kept.json("environment.json")
+        snapshot.restored(kept.file(snapshot.ARCHIVE), code, kept.tag("code_digest"))
         variables = _variables(code, recorded)
         here = _fingerprint(code, variables)
         device = kept.facts.tags.get("device", "cpu")
@@ -94,7 +102,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False) -> Outcome:
         with tracking.tracked(_record(kept, code, here, parameters), code) as record:
             training = code.parent / f"training-{_short(here)}"
             _train(parameters, training, until, data, variables)
-            outcome = _compared(kept, trace, until, training, data, record, differing)
+            outcome = _compared(kept, trace, curve, until, training, data, record, differing)
             record.finish({"verdict": outcome.verdict, "steps_compared": outcome.comparison.steps,
                            "trace_digest": sha256_of(training / "trace.jsonl")})
         if kept.in_store:
@@ -108,8 +116,8 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False) -> Outcome:
         return outcome
 
 
-def _compared(kept: Kept, trace: list[dict[str, Any]], until: int, training: Path, data: Path, record: Record,
-              differing: Pairs) -> Outcome:
+def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int, training: Path,
+              data: Path, record: Record, differing: Pairs) -> Outcome:
     """Compare what the training left with the record, and take it into the rerun's own."""
     lines = _lines(training / "learning.jsonl")
     record.artifact(training / "trace.jsonl", TRACE.as_posix())
@@ -120,8 +128,7 @@ def _compared(kept: Kept, trace: list[dict[str, Any]], until: int, training: Pat
         record.log_curve(lines)
     comparison = compared(trace, _lines(training / "trace.jsonl"), until)
     first = comparison.first
-    curves = [[row for row in rows if int(row["step"]) <= until] for rows in (_rows(kept), _text(lines))]
-    other = of_curves(*curves) or _of_weights(kept, training, until, record)
+    other = of_curves(curve, _text(lines)) or _of_weights(kept, training, until, record)
     if other and (first is None or other.step < first.step):
         comparison = Comparison(comparison.steps, comparison.last, other)
     verdict, reasons = (DIFFERS if comparison.first else IDENTICAL), []
@@ -150,14 +157,19 @@ def _parameters(kept: Kept, here: Mapping[str, str]) -> dict[str, Any]:
     """The recorded ones, to be executed as they were where this machine can; the bits do not depend on that.
 
     Raises:
-        UserError: the weights that were fine-tuned are not where they were.
+        UserError: the weights that were fine-tuned are not where they were; or these are no parameters.
     """
     parameters: dict[str, Any] = kept.json("parameters.json")
     tags = kept.facts.tags
-    execution = parameters["execution"]
-    execution |= {"placement": tags.get("placement", "one"), "device": tags.get("device", "cpu"),
-                  "threads": int(tags.get("threads", execution["threads"])),
-                  "replicas": int(tags.get("replicas", "1"))}
+    try:
+        execution = parameters["execution"]
+        execution |= {"placement": tags.get("placement", "one"), "device": tags.get("device", "cpu"),
+                      "threads": int(tags.get("threads", execution["threads"])),
+                      "replicas": int(tags.get("replicas", "1"))}
+        parameters["train"].get("start_from"), parameters["dataset"]["source"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"run {kept.name}: its parameters.json or tags are not those of a training ({error!r})"
+                        ) from None
     if execution["device"] == "cuda" and _processes(execution) > len(here.get("gpu", "none").split(", ")):
         execution |= {"placement": "one", "replicas": 1}
     if parameters["train"].get("start_from"):
@@ -177,7 +189,8 @@ def _processes(execution: Mapping[str, Any]) -> int:
 def _variables(code: Path, recorded: Mapping[str, str]) -> dict[str, str]:
     """Of the rerun's processes: the restored code first, and as recorded what can change bits."""
     kept = {name: value for name, value in os.environ.items() if name not in environment.BIT_CHANGING_VARIABLES}
-    kept |= {name.removeprefix("variable "): value for name, value in recorded.items() if name.startswith("variable ")}
+    kept |= {name: recorded[f"variable {name}"] for name in environment.BIT_CHANGING_VARIABLES
+             if f"variable {name}" in recorded}
     path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"OMP_WAIT_POLICY": "PASSIVE"} | kept | {"PYTHONPATH": path}
 
@@ -222,12 +235,6 @@ def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path
     if status:
         raise UserError(f"a training process of the rerun ended with status {status}; what it said stands above. The "
                         "same command goes on from the last checkpoint")
-
-
-def _rows(kept: Kept) -> list[dict[str, str]]:
-    """The recorded learning curve, its numbers as they are written."""
-    file = kept.fetch("learning.csv")
-    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file else []
 
 
 def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pipeline.command_group import command
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 from pipeline.options import JSON
 
 RUN_READ = "MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folder made by `alexnet export`"
@@ -39,18 +39,20 @@ def summary(as_json: bool) -> None:
 @click.argument("run")
 @click.option("--steps", type=click.IntRange(min=1), help="Rerun only so many of the first updates.")
 @click.option("--anyway", is_flag=True, help="Run and compare even where the environment is another.")
+@click.option("--trust", is_flag=True, help="Run the code of a record from elsewhere, though it is not the code here.")
 @JSON
-def rerun(run: str, steps: int | None, anyway: bool, as_json: bool) -> None:
+def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool) -> None:
     """Train a recorded RUN again and compare, bit for bit.
 
     RUN is the id of a run, its beginning, `latest`, or a folder made by `alexnet export`. Its code, parameters and data
-    are restored in work/reruns, and that code is run: rerun records of people you trust.
+    are restored in work/reruns, and that code is run. Code from elsewhere (a folder, an imported run) that is not the
+    code here is only run with --trust: it may do all that you may.
 
     Exit code: 0 identical, 1 differs, 2 not comparable (the environment is another, or the data cannot be had).
     """
     from pipeline import rerun as rerunning
 
-    outcome = rerunning.rerun(run, steps, anyway)
+    outcome = rerunning.rerun(run, steps, anyway, trust)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
@@ -59,9 +61,9 @@ def rerun(run: str, steps: int | None, anyway: bool, as_json: bool) -> None:
                                      f"{comparison.last}",
                 rerunning.DIFFERS: f"from {comparison.first}",
                 rerunning.NOT_COMPARABLE: "; ".join(outcome.reasons)}[outcome.verdict]
-        click.echo(f"{outcome.verdict}: {told}")
+        click.echo(printable(f"{outcome.verdict}: {told}"))
         for name, (was, here) in outcome.environment.items() if outcome.rerun else ():
-            click.echo(f"  environment, {name}: {was} -> {here}")
+            click.echo(printable(f"  environment, {name}: {was} -> {here}"))
         if outcome.environment and not outcome.rerun:
             click.echo("`--anyway` runs it here all the same")
     sys.exit({rerunning.IDENTICAL: 0, rerunning.DIFFERS: 1, rerunning.NOT_COMPARABLE: 2}[outcome.verdict])
@@ -98,15 +100,15 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any]) -> None:
         click.echo("their traces have no step in common")
     elif comparison.first:
         before = comparison.steps - 1
-        click.echo(f"they part at {comparison.first}; {before} traced step{'s' * (before != 1)} before it "
-                   f"{'are' if before != 1 else 'is'} equal")
+        click.echo(printable(f"they part at {comparison.first}; {before} traced step{'s' * (before != 1)} before it "
+                             f"{'are' if before != 1 else 'is'} equal"))
     else:
         click.echo(f"equal in all {comparison.steps} traced steps that both have, to step {comparison.last}"
                    + (f"; they end at {ends[0]} and {ends[1]}" if ends[0] != ends[1] else ""))
     for topic, pairs in apart.items():
         click.echo(f"{topic}:{'' if pairs else ' the same'}")
         for name, (left, right) in pairs.items():
-            click.echo(f"  {name}: {_short(left)} -> {_short(right)}")
+            click.echo(printable(f"  {name}: {_short(left)} -> {_short(right)}"))
 
 
 def _short(value: Any) -> str:

@@ -13,13 +13,14 @@ import io
 import shutil
 import tarfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline import environment
 from pipeline.errors import UserError
 
 ARCHIVE = "code.tar.gz"
 BESIDE = ("params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml", "requirements.lock")  # each where there is one
+LARGEST = 64 << 20  # bytes, unpacked; the code has less than one million
 
 
 def taken(root: Path = environment.ROOT) -> bytes:
@@ -39,13 +40,12 @@ def restored(archive: Path, folder: Path, code_digest: str) -> None:
     """Unpack into `folder`, which is emptied before.
 
     Raises:
-        UserError: the archive is damaged, or its code is not the one with this digest.
+        UserError: the archive is damaged, holds something else than code, or its code is not the one with this digest.
     """
+    contents = _contents(archive)
     shutil.rmtree(folder, ignore_errors=True)
-    for name, content in _contents(archive).items():
+    for name, content in contents.items():
         file = folder / name
-        if not file.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{archive}: {name} would be unpacked outside {folder}")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     if environment.code_digest(folder) != code_digest:
@@ -64,9 +64,29 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _contents(archive: Path) -> dict[str, bytes]:
+    """By name. Only what `taken` packs is taken: a module of any other name beside the packages would be imported in
+    place of an installed one, and no digest covers it."""
+    found: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, mode="r:gz") as opened:
-            return {member.name: stream.read() for member in opened
-                    if member.isfile() and (stream := opened.extractfile(member))}
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        with gzip.open(archive) as compressed:
+            content = compressed.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise UserError(f"{archive}: unpacks to more than {LARGEST:,} bytes, which is no code of this project")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as opened:
+            for member in opened:
+                stream = opened.extractfile(member) if member.isreg() and not member.issparse() else None
+                if stream is None or member.name in found or not _is_ours(member.name):
+                    raise UserError(f"{archive}: {member.name!r} is not a file of the code, occurs twice or leads out "
+                                    "of its folder")
+                found[member.name] = stream.read()
+    except (OSError, EOFError, ValueError, RecursionError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{archive}: damaged ({error})") from None
+    return found
+
+
+def _is_ours(name: str) -> bool:
+    package, *rest = name.split("/")
+    if not rest:
+        return name in BESIDE
+    return (package in environment.CODE and PurePosixPath(name).suffix == ".py" and "\0" not in name
+            and not {"", ".", ".."} & set(rest))

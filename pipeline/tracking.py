@@ -241,11 +241,10 @@ def data_digests(stage: str, folder: Path = Path()) -> dict[str, str]:
         if stage == "resize":
             return {"pixels_digest": str(read_json(folder / STORE / "store.json", stage)["pixels_digest"])}
         if stage == "mean":
-            import numpy
-
+            from pipeline.arrays import array_in
             from pipeline.stages import mean
 
-            return {"mean_digest": mean.digest(numpy.load(folder / MEAN, allow_pickle=False))}
+            return {"mean_digest": mean.digest(array_in(folder / MEAN, ""))}
         from pipeline.stages import pca
 
         return {"pca_digest": pca.digest(read_json(folder / PCA, stage))}
@@ -408,7 +407,7 @@ class Tracker:
         for run in self.find("attributes.status = 'RUNNING'", limit=100):
             there = run.data.tags
             if all(there.get(name) == here[name] for name in ("process.host", "process.folder")) \
-                    and not alive(int(there["process.id"])):
+                    and not alive(there.get("process.id", "")):
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def find(self, condition: str, limit: int = 1) -> Any:

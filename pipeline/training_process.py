@@ -32,6 +32,7 @@ from alexnet.network import Network
 from alexnet.trace import PendingEntry
 from alexnet.training import Plan, Training, fitting, load_weights, weights_of
 from pipeline import checkpoints, environment
+from pipeline.arrays import array_in
 from pipeline.differences import decisive
 from pipeline.errors import UserError
 from pipeline.files import read_json, written_whole
@@ -146,10 +147,7 @@ def statistics() -> Statistics:
 
 def mean_image() -> Tensor:
     """float32 [256, 256, 3], as the stage `mean` left it."""
-    try:
-        return torch.from_numpy(numpy.load(MEAN, allow_pickle=False))
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{MEAN}: {error}; make it with `alexnet mean`") from None
+    return torch.from_numpy(array_in(MEAN, "make it with `alexnet mean`"))
 
 
 def weights_in(file: Path, mend: str) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.claims.evidence import fastest
 from pipeline.claims.ledger import Claim, Epochs, Results
 from pipeline.files import written_whole
-from pipeline.report.figures import LIGHT, svg
+from pipeline.report.figures import CHART_PIXELS, Exhibit, table, twice
 from pipeline.samples import Run
 
 if TYPE_CHECKING:
@@ -17,17 +17,31 @@ if TYPE_CHECKING:
 
 def drawn(claim: Claim, results: Results) -> list[Path]:
     """Leaves experiments/results/SCALE/CLAIM.svg for a claim on epochs whose runs are there; the files it left."""
-    measure = claim.measure
-    if not isinstance(measure, Epochs):
-        return []
-    sides = [fastest(side, measure, results) for side in (measure.fast, measure.slow)]
-    runs = {name: list(results.runs(name).values()) for name in sides if name}
-    if not runs:
+    found = exhibit(claim, results)
+    if found is None:
         return []
     file = results.folder / f"{claim.name}.svg"
     with written_whole(file) as stream:
-        stream.write(svg(lambda axes, colours: _draw(axes, colours, runs, measure), LIGHT))
+        stream.write(found.figure.content)
     return [file]
+
+
+def exhibit(claim: Claim, results: Results) -> Exhibit | None:
+    """The figure of a claim on epochs, with the curves behind it; None of another claim, or where no run is there."""
+    measure = claim.measure
+    if not isinstance(measure, Epochs):
+        return None
+    sides = [fastest(side, measure, results) for side in (measure.fast, measure.slow)]
+    runs = {name: results.runs(name) for name in sides if name}
+    if not runs:
+        return None
+    rows = [[name, seed, epoch, value] for name, ones in runs.items() for seed, one in sorted(ones.items())
+            for epoch, value in one.points(measure.curve)]
+    lists = {name: list(ones.values()) for name, ones in runs.items()}
+    figure = twice(lambda axes, colours: _draw(axes, colours, lists, measure), CHART_PIXELS,
+                   f"{measure.curve.replace('_', ' ').capitalize()} over epochs: {', '.join(runs)}")
+    return Exhibit(f"{claim.name}-{results.scale}", figure, ".csv",
+                   table(["configuration", "seed", "epoch", measure.curve], rows))
 
 
 def _draw(axes: Axes, colours: dict[str, str], runs: dict[str, list[Run]], measure: Epochs) -> None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.claims import evidence as ledgered
+from pipeline.claims.figure import exhibit
 from pipeline.claims.ledger import SCALES, Book, Results, load
+from pipeline.report.figures import Exhibit
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ TABLE_2 = (
 
 @dataclass(frozen=True)
 class Evidence:
-    """Rows of the ledger, those with runs at every scale, of the others one; and errors by configuration."""
+    """Rows of the ledger, those with runs at every scale, of the others one; errors by configuration; and the figures
+    of claims on epochs (P Fig. 1)."""
 
     rows: list[ledgered.Row]
     errors: dict[str, list[Errors]]
+    figures: list[Exhibit]
 
     @property
     def scales(self) -> list[str]:
@@ -82,7 +86,8 @@ def evidence() -> Evidence:
         found = [ledgered.row(claim, results[scale]) for scale in (claim.scales if claim.measure else ["imagenet"])]
         rows += [row for row in found if row.verdict != ledgered.NOT_RUN] or found[:1]
     names = [row.configuration for row in TABLE_2 if row.configuration]
-    return Evidence(rows, {name: _errors(book, results, name) for name in names})
+    drawn = [exhibit(row.claim, results[row.scale]) for row in rows if row.verdict != ledgered.NOT_RUN]
+    return Evidence(rows, {name: _errors(book, results, name) for name in names}, [one for one in drawn if one])
 
 
 def _errors(book: Book, results: Mapping[Any, Results], name: str) -> list[Errors]:

@@ -119,16 +119,19 @@ def chart(title: str, lines: Sequence[Line], rates: Sequence[tuple[float, float]
         rates: the epoch from which each learning rate holds, and the rate; the first from 0. Empty: none is written.
         percent: the values are fractions, to be read as percentages.
     """
-    return _twice(lambda axes, colours: _draw(axes, colours, title, lines, rates, percent), CHART_PIXELS, alt)
+    below = 24 * -(-len(lines) // 3) if len(lines) > 2 else 0  # for the names of the lines
+    return twice(lambda axes, colours: _draw(axes, colours, title, lines, rates, percent),
+                 (CHART_PIXELS[0], CHART_PIXELS[1] + below), alt)
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, str]], alt: str) -> Figure:
     """Bars from the left, one below the other, each of a fraction, with its name before it and words behind it."""
-    return _twice(lambda axes, colours: _draw_bars(axes, colours, title, rows),
+    return twice(lambda axes, colours: _draw_bars(axes, colours, title, rows),
                   (CHART_PIXELS[0], 60 + 20 * max(1, len(rows))), alt)
 
 
-def _twice(draw: Callable[..., None], pixels: tuple[int, int], alt: str) -> Figure:
+def twice(draw: Callable[..., None], pixels: tuple[int, int], alt: str) -> Figure:
+    """What `draw(axes, colours)` draws, for a light page and for a dark one."""
     light, dark = (svg(draw, palette, pixels) for palette in (LIGHT, DARK))
     return Figure(light, "image/svg+xml", *pixels, alt, dark)
 
@@ -187,7 +190,9 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line]
             axes.axvline(start, color=colours["text"], linewidth=0.8, linestyle=":")
         axes.text((start + end) / 2, 1.01, f"lr {rate:g}" if number == 0 else f"{rate:g}", fontsize=8, ha="center",
                   va="bottom", transform=axes.get_xaxis_transform())
-    if len(lines) > 1:
+    if len(lines) > 2:  # too many to stand within
+        axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
+    elif len(lines) == 2:
         axes.legend(frameon=False, loc="upper right")
 
 

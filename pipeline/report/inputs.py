@@ -7,7 +7,6 @@ worse than none, so digests are compared before anything is drawn.
 from __future__ import annotations
 
 import csv
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from pipeline.arrays import array_in, arrays_in
 from pipeline.describe import described
 from pipeline.errors import UserError
 from pipeline.files import read_json
@@ -172,28 +172,20 @@ def curve_in(file: Path) -> Curve:
 
 
 def _mean(side: int) -> NDArray[np.float32]:
-    try:
-        mean: NDArray[np.float32] = np.load(MEAN, allow_pickle=False)
-    except FileNotFoundError:
-        raise _missing(MEAN, "mean") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(MEAN, "mean", error) from None
+    mean: NDArray[np.float32] = array_in(MEAN, "make it with `alexnet mean` or `dvc repro mean`")
     if mean.shape != (side, side, 3):
         raise _damaged(MEAN, "mean", f"{list(mean.shape)} where {[side, side, 3]} belongs")
     return mean
 
 
 def _predictions(store: Store) -> Predictions:
+    arrays = arrays_in(PREDICTIONS, "make it with `alexnet evaluate` or `dvc repro evaluate`")
     try:
-        with np.load(PREDICTIONS, allow_pickle=False) as opened:
-            found = Predictions(opened["ten_crop"], opened["each_crop"],
-                                *(opened.get(name)
-                                  for name in ("queries", "nearest_hidden", "nearest_pixels")))
-            labels = opened["labels"]
-    except FileNotFoundError:
-        raise _missing(PREDICTIONS, "evaluate") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise _damaged(PREDICTIONS, "evaluate", error) from None
+        found = Predictions(arrays["ten_crop"], arrays["each_crop"],
+                            *(arrays.get(name) for name in ("queries", "nearest_hidden", "nearest_pixels")))
+        labels = arrays["labels"]
+    except KeyError as error:
+        raise _damaged(PREDICTIONS, "evaluate", f"no array {error}") from None
     expected, shape = store.split("val").labels, (len(store.split("val")), len(store.classes))
     if not np.array_equal(labels, expected) or found.probabilities.shape != shape:
         raise UserError(f"{PREDICTIONS}: of other validation images than those in {STORE}; run `alexnet evaluate`")

@@ -38,7 +38,8 @@ def draw(inputs: Inputs) -> Parts:
     counted = confusion.confusion(inputs)
     exhibits = [*learning.exhibits(inputs), pictures.kernels(inputs), predictions.predictions_sheet(kinds),
                 *([predictions.neighbours_sheet(queries)] if queries else []), pictures.crops_sheet(inputs, crops),
-                pictures.mean(inputs), pictures.colour_axes(inputs, components), *confusion.exhibits(inputs, counted)]
+                pictures.mean(inputs), pictures.colour_axes(inputs, components), *confusion.exhibits(inputs, counted),
+                *inputs.evidence.figures]
     return Parts({one.name: one for one in exhibits}, components, crops, kinds, queries, counted)
 
 

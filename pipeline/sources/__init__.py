@@ -191,6 +191,9 @@ def read(entry: Entry) -> bytes:
     Raises:
         UserError: the file is gone, shorter than it was when it was listed, or broken where the picture is packed.
     """
+    if not 0 <= entry.size <= LARGEST:
+        raise UserError(f"{entry.file}: {entry.name}: {entry.size:,} bytes are no picture; remove it, and run `alexnet "
+                        "download` again")
     try:
         descriptor = os.open(entry.file, os.O_RDONLY)
     except OSError as error:

@@ -8,14 +8,15 @@
     packing string   "", "deflate" or "gzip": how they are compressed there
 
 `alexnet download` leaves these columns, both splits one after the other, in data/download/index.parquet, so that no
-archive's table need be read twice.
+archive's table need be read twice. The file holds a digest of all values: of a flipped bit no picture is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ CHUNK = 65_536  # pictures turned into columns at a time
 TYPES = {"name": pa.string(), "label": pa.int32(), "file": pa.dictionary(pa.int32(), pa.string()),
          "offset": pa.int64(), "size": pa.int64(), "packing": pa.dictionary(pa.int32(), pa.string())}
 SCHEMA = pa.schema(list(TYPES.items()))
+LARGEST = 1 << 25  # pictures; the whole of ImageNet has 14 million
 
 
 class Entries(Sequence[Entry]):
@@ -104,18 +106,39 @@ def write_index(file: Path, splits: Mapping[str, Sequence[Entry]]) -> None:
         assert isinstance(entries, Entries)
         name = pa.array([split] * len(entries), pa.string()).dictionary_encode()
         tables.append(entries.table.append_column("split", name))
+    table = pa.concat_tables(tables).unify_dictionaries()
     with written_whole(file) as stream:
-        pq.write_table(pa.concat_tables(tables).unify_dictionaries(), stream, compression="zstd")
+        pq.write_table(table.replace_schema_metadata({"digest": _digest(table)}), stream, compression="zstd")
 
 
 def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Entries]:
     """Raises UserError when there is no such file or it is damaged."""
     try:
-        with file.open("rb") as stream:
-            table: Any = pq.read_table(stream, use_threads=False)
+        with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
+            if opened.metadata.num_rows > LARGEST:
+                raise ValueError(f"{opened.metadata.num_rows:,} pictures")
+            table: Any = opened.read(use_threads=False)
+        if (table.schema.metadata or {}).get(b"digest") != _digest(table).encode():
+            raise ValueError("its digest is another, or it was made by an earlier version")
+        if leading := [name for name in pc.unique(table["file"]).to_pylist() if _leads_elsewhere(PurePosixPath(name))]:
+            raise ValueError(f"{leading[0]!r} leads out of the data set's folder")
         return {split: Entries(root, table.filter(pc.equal(table["split"], split)).select(list(TYPES)))
                 for split in splits}
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; make it with `alexnet download` or `dvc repro download`") from None
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged ({error}); make it again with `alexnet download`") from None
+
+
+def _digest(table: Any) -> str:
+    """SHA-256 over all values, in whatever chunks they lie."""
+    digest = hashlib.sha256()
+    for start in range(0, len(table), CHUNK):
+        for column in table.slice(start, CHUNK).columns:
+            digest.update(column.to_numpy().tobytes() if pa.types.is_integer(column.type) else
+                          "\0".join(column.to_pylist()).encode())
+    return digest.hexdigest()
+
+
+def _leads_elsewhere(path: PurePosixPath) -> bool:
+    return path.is_absolute() or ".." in path.parts

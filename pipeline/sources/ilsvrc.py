@@ -21,11 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.errors import UserError
 from pipeline.progress import progress
-from pipeline.sources import Catalogue, Class, Entry
+from pipeline.sources import Catalogue, Class, Entry, meta_mat
 from pipeline.sources.entries import Entries
 from pipeline.sources.tars import Member, members
 
@@ -49,6 +47,9 @@ Y2010 = Year("ILSVRC2010_images_train.tar", "ILSVRC2010_images_val.tar", "ILSVRC
              "devkit-1.0/data/meta.mat", "devkit-1.0/data/ILSVRC2010_validation_ground_truth.txt", "ILSVRC2010_ID")
 
 
+LARGEST_KIT = 1 << 28  # bytes, unpacked; that of 2012 has 5 million
+
+
 @dataclass(frozen=True)
 class Devkit:
     """The classes, in label order, and the label of each validation picture, in order of name."""
@@ -57,21 +58,24 @@ class Devkit:
     val_labels: list[int]
 
 
-def devkit(file: Path, year: Year = Y2012) -> Devkit:
-    """Read the development kit.
+def devkit(file: Path, year: Year = Y2012, known: bool = False) -> Devkit:
+    """Read the development kit; `known`: its bytes are, by their checksum, or because they were written here.
 
     Raises:
         UserError: the file is missing, damaged, or not a development kit.
     """
     try:
-        content = gzip.decompress(file.read_bytes())  # all of it, and so its checksum too
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        with gzip.open(file) as stream:
+            content = stream.read(LARGEST_KIT + 1)  # all of it, and so its checksum too
+        if len(content) > LARGEST_KIT:
+            raise ValueError(f"it unpacks to more than {LARGEST_KIT:,} bytes")
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             meta, truth = (_content(archive, name) for name in (year.meta, year.truth))
-        classes = _classes(meta, year.number)
+        classes = _classes(meta, year.number, known)
         labels = [int(line) - 1 for line in truth.split()]
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; fetch it again") from None
-    except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged, or no ILSVRC development kit ({error}); fetch it again") from None
     if not all(0 <= label < len(classes) for label in labels):
         raise UserError(f"{file}: {year.truth} has ids outside 1..{len(classes)}")
@@ -79,34 +83,28 @@ def devkit(file: Path, year: Year = Y2012) -> Devkit:
 
 
 def _content(archive: tarfile.TarFile, name: str) -> bytes:
-    stream = archive.extractfile(name)  # KeyError: no such member
+    member = archive.getmember(name)  # KeyError: no such member
+    stream = archive.extractfile(member) if member.isreg() and not member.issparse() else None
     if stream is None:
         raise KeyError(f"{name} is not a file")
     return stream.read()
 
 
-def _classes(meta: bytes, number: str) -> list[Class]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-    except (MatReadError, TypeError, NotImplementedError) as error:
-        raise ValueError(f"meta.mat: {error}") from None
-    leaves = {int(one[number]): Class(str(one["WNID"]), str(one["words"]))
-              for one in np.atleast_1d(synsets) if int(one["num_children"]) == 0}
+def _classes(meta: bytes, number: str, known: bool) -> list[Class]:
+    read = meta_mat.classes if known else meta_mat.classes_apart
+    leaves = {place: Class(wnid, words) for place, wnid, words in read(meta, number)}
     if sorted(leaves) != list(range(1, len(leaves) + 1)):
         raise ValueError("meta.mat: the ids of the leaves are not 1, 2, 3, ...")
     return [leaves[place] for place in sorted(leaves)]
 
 
-def catalogue(folder: Path, year: Year = Y2012) -> Catalogue:
-    """Find every picture of the three archives in `folder`.
+def catalogue(folder: Path, year: Year = Y2012, known: bool = False) -> Catalogue:
+    """Find every picture of the three archives in `folder`; `known` as in `devkit`.
 
     Raises:
         UserError: an archive is damaged, or the three do not belong together.
     """
-    kit = devkit(folder / year.devkit, year)
+    kit = devkit(folder / year.devkit, year, known)
     train = Entries.of(folder, _train(folder, kit.classes, year)).ordered("label", "name")
     return Catalogue(kit.classes, train, Entries.of(folder, _val(folder, kit.val_labels, year)))
 

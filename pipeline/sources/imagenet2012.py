@@ -74,7 +74,7 @@ def fetch(dataset: DatasetSection) -> Found:
         for remote in _remotes(dataset) if dataset.origin else []:
             downloads.fetched(remote, folder)
         listing = verified(folder, OFFICIAL)
-        return Found(listing, ilsvrc.catalogue(folder))
+        return Found(listing, ilsvrc.catalogue(folder, known=True))
     if form == "kaggle":
         return kaggle.fetch(folder, bool(dataset.origin), classes())
     if form == "huggingface":
@@ -122,7 +122,7 @@ def verified(location: Path, archives: Mapping[str, Archive]) -> Listing:
         if file.md5 != archives[file.name].md5:
             raise UserError(f"{location / file.name}: MD5 {file.md5}, not {archives[file.name].md5}: damaged, or not "
                             "the official archive; fetch it again")
-    return Listing("imagenet2012", ilsvrc.devkit(location / Y2012.devkit).classes, files, {})
+    return Listing("imagenet2012", ilsvrc.devkit(location / Y2012.devkit, known=True).classes, files, {})
 
 
 def _unpacked(folder: Path, classes: list[Class]) -> Found:

@@ -30,6 +30,7 @@ TAR = "imagenet_object_localization_patched2019.tar"
 SOLUTION = "LOC_val_solution.csv"
 TOP = "ILSVRC/Data/CLS-LOC/"
 BYTES = 167_600_000_000  # of the zip, about
+LARGEST_SOLUTION = 1 << 26  # bytes; it has some 2 million
 PICTURES = 150_000_000_000  # bytes of the pictures of train and val in a tar, about
 
 
@@ -65,8 +66,11 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Found:
             _repack(folder, stream, found)
         found = TAR
     elif found == ZIP and (member := _tar_in_zip(folder)):
-        with tree.opened_zip(folder / ZIP) as archive, archive.open(member) as stream:
-            _repack(folder, stream, f"{ZIP}: {member}")
+        try:
+            with tree.opened_zip(folder / ZIP) as archive, archive.open(member) as stream:
+                _repack(folder, stream, f"{ZIP}: {member}")
+        except tree.BROKEN_ZIP as error:
+            raise UserError(f"{folder / ZIP}: {member}: cannot be read ({error}); fetch the zip again") from None
         found = TAR
     labels = _val_labels(folder, classes)
     if found == TOP:
@@ -105,13 +109,13 @@ def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
         if file.is_file():
             text = file.read_text(encoding="utf-8")
         else:
-            with tree.opened_zip(folder / ZIP) as archive:
-                text = archive.read(SOLUTION).decode()
+            with tree.opened_zip(folder / ZIP) as archive, archive.open(SOLUTION) as stream:
+                text = stream.read(LARGEST_SOLUTION).decode()
         return {row["ImageId"]: number[row["PredictionString"].split()[0]] for row in csv.DictReader(io.StringIO(text))}
     except (UserError, OSError):
         raise UserError(f"{file}: no such file, and it holds the classes of the validation pictures; it is among the "
                         f"competition's files: {ADDRESS}/data") from None
-    except (KeyError, IndexError, UnicodeDecodeError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError, csv.Error, *tree.BROKEN_ZIP) as error:
         raise UserError(f"{file}: not Kaggle's list of validation classes ({error!r}); fetch it again") from None
 
 

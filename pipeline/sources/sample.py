@@ -56,7 +56,7 @@ def fetch(dataset: DatasetSection) -> Found:
     write(DOWNLOAD, dataset.sample)
     names = (Y2012.train, Y2012.val, Y2012.devkit)
     listing = Listing("sample", CLASSES, checksums(DOWNLOAD, names), dataset.sample.model_dump())
-    return Found(listing, ilsvrc.catalogue(DOWNLOAD))
+    return Found(listing, ilsvrc.catalogue(DOWNLOAD, known=True))
 
 
 def write(folder: Path, sample: SampleSection) -> None:

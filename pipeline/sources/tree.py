@@ -10,6 +10,7 @@ import os
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from pipeline.sources.tars import is_safe, members
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm")
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member: signature, ..., lengths of its name and extra field
 PACKINGS = {zipfile.ZIP_STORED: "", zipfile.ZIP_DEFLATED: "deflate"}
+# What Python's reader raises, also where it is encrypted, packed in a way that it does not know, or lies about itself.
+BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error)
 
 
 def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
@@ -78,6 +81,10 @@ def in_folder(root: Path, top: str = "") -> Iterator[Entry]:
             folders.sort()
             for name in sorted(names):
                 file = Path(folder, name)
+                try:
+                    str(file).encode()
+                except UnicodeEncodeError:
+                    raise UserError(f"{str(file)!r}: this name is not UTF-8; rename it") from None
                 yield Entry(file.relative_to(root / top).as_posix(), -1, file.relative_to(root), 0, _size(file))
 
 
@@ -98,7 +105,7 @@ def in_zip(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
     """
     file = root / archive
     with opened_zip(file) as directory, file.open("rb", buffering=0) as stream:
-        found = [one for one in directory.infolist() if one.filename.startswith(top) and not one.is_dir()]
+        found = [one for one in directory.infolist() if one.filename.startswith(top) and not one.filename.endswith("/")]
         with progress(f"reading the table of {archive}", len(found), "members") as advance:
             for one in found:
                 if not is_safe(one.filename) or one.flag_bits & 1 or (one.external_attr >> 28) not in (0, 8):
@@ -107,7 +114,10 @@ def in_zip(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
                 if one.compress_type not in PACKINGS:
                     raise UserError(f"{file}: {one.filename}: packed in a way ({one.compress_type}) that is not "
                                     "known here; unpack the archive")
-                header = os.pread(stream.fileno(), LOCAL_HEADER.size, one.header_offset)
+                try:
+                    header = os.pread(stream.fileno(), LOCAL_HEADER.size, one.header_offset)
+                except (OSError, OverflowError):  # it lies before the beginning, or beyond any file's end
+                    header = b""
                 if len(header) < LOCAL_HEADER.size or header[:4] != b"PK\3\4":
                     raise UserError(f"{file}: {one.filename}: damaged header; fetch the archive again")
                 _, name, extra = LOCAL_HEADER.unpack(header)
@@ -121,7 +131,7 @@ def opened_zip(file: Path) -> zipfile.ZipFile:
     """Raises UserError when it is no whole zip."""
     try:
         return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (OSError, *BROKEN_ZIP) as error:
         raise UserError(f"{file}: not a whole zip ({error}); fetch it again") from None
 
 

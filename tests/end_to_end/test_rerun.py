@@ -133,7 +133,8 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     planted = doctored(record, tmp_path / "planted", {
         "code.tar.gz": snapshot.taken(tmp_path / "code"), "environment.json": json.dumps(found).encode()},
         {"code_digest": environment.code_digest(tmp_path / "code")})
-    told = reproduced.run("alexnet", "rerun", str(planted), status=2)
+    assert "give the command again with --trust" in reproduced.run("alexnet", "rerun", str(planted), status=1)
+    told = reproduced.run("alexnet", "rerun", str(planted), "--trust", status=2)
     assert "not comparable: torch: 1.0 when it was recorded" in told
     assert "python" not in told
     assert "rerun: to step" not in told
@@ -141,7 +142,8 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     shutil.rmtree(reproduced.folder / "data/store")
     (reproduced.folder / "data/mean.npy").unlink()
     try:
-        told = reproduced.run("alexnet", "rerun", str(planted), "--anyway", "--json", "--steps", "7", status=1)
+        told = reproduced.run("alexnet", "rerun", str(planted), "--trust", "--anyway", "--json", "--steps", "7",
+                              status=1)
     finally:
         reproduced.run("dvc", "checkout")
     assert "making them again" not in told

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -154,10 +156,11 @@ def test_corrupt_exif_and_other_oddities_say_nothing(capfd: pytest.CaptureFixtur
     assert not recwarn.list
 
 
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
+
+def png_header(width: int, height: int) -> bytes:
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(bytes(1000))))
 
@@ -175,11 +178,65 @@ JPEG = encoded(picture(320, 300), "JPEG")
     (png_header(13_000, 13_000), "more than 150000000 pixels"),
     (png_header(100_000, 100_000), "more than 150000000 pixels"),
     (b"Pf 2 2 -1.0\n" + bytes(16), "floating-point pixels"),
+    (b"\xff\xd8\xff\x02 nonsense", "not a picture of a known format"),
+    (JPEG + bytes(images.BYTE_LIMIT), "more than 67108864 bytes"),
+    (encoded(picture(9, 9), "GIF") + bytes(images.GIF_BYTE_LIMIT), "more than 8388608 bytes"),
+    *((encoded(picture(16, 16), kind), "not a picture of a known format") for kind in (
+        "DDS", "DIB", "EPS", "ICO", "IM", "PCX", "PDF", "QOI", "SGI", "TGA", "TIFF")),
+    *((magic + bytes(200), "not a picture of a known format") for magic in (
+        b"RIFF\xc8\0\0\0WEBPVP8 ", b"8BPS\0\1", b"\0\0\0\x1cftypavif", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"SIMPLE  =", b"\x89HDF\r\n\x1a\n", b"/* XPM */")),
 ])
 def test_what_cannot_be_decoded_has_its_reason(content: bytes, reason: str) -> None:
     with pytest.raises(Undecodable) as raised:
         decode(content)
     assert str(raised.value) == reason
+
+
+def with_chunk(kind: bytes, content: bytes) -> bytes:
+    whole = encoded(picture(64, 64))
+    return whole[:33] + chunk(kind, content) + whole[33:]
+
+
+def exif(entries: int, size: int) -> bytes:
+    """A directory of which every entry has the same `size` bytes: read one by one they are entries * size."""
+    table = b"".join(struct.pack("<HHII", tag, 7, size, 10 + 12 * entries) for tag in range(entries))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", entries) + table + bytes(4 + size)
+
+
+def with_exif(content: bytes) -> bytes:
+    parts = [b"Exif\0\0" + content[k: k + 65_000] for k in range(0, len(content), 65_000)]
+    after = 4 + int.from_bytes(JPEG[4:6], "big")  # without JFIF, which would tell the resolution
+    return JPEG[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts) + JPEG[after:]
+
+
+BOMB = zlib.compress(bytes(1 << 26))
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (with_chunk(b"zTXt", b"a\0\0" + BOMB), "broken data"), (with_chunk(b"iTXt", b"a\0\1\0\0\0" + BOMB), "broken data"),
+    (with_chunk(b"iCCP", b"a\0\0" + BOMB), "broken data"), (with_chunk(b"tEXt", b"a\0" + bytes(1 << 20)), None),
+    (with_chunk(b"eXIf", exif(20_000, 50_000)), None), (with_exif(exif(20_000, 50_000)), None),
+    (with_exif(exif(5000, 50_000)) + bytes(1 << 20), None)])
+def test_hostile_metadata_take_neither_memory_nor_time(content: bytes, reason: str | None) -> None:
+    start = time.process_time()
+    tracemalloc.start()
+    try:
+        if reason is None:
+            decode(content)
+        else:
+            with pytest.raises(Undecodable, match=reason):
+                decode(content)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20  # a directory's entries would be a gigabyte
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - start < 5
+
+
+def test_of_several_jpegs_in_one_file_the_first_is_taken() -> None:
+    first, second = (Image.fromarray(picture(300, 280, seed)) for seed in (1, 2))
+    assert np.array_equal(decode(encoded(first, "MPO", save_all=True, append_images=[second])),
+                          decode(encoded(first, "JPEG")))
 
 
 def test_running_out_of_memory_is_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +314,7 @@ def test_a_stored_jpeg_is_of_quality_95_with_halved_colour() -> None:
     assert content == encoded(image, "JPEG", quality=95, subsampling=2)
     assert np.array_equal(decode_stored(content), np.asarray(Image.open(io.BytesIO(content))))
     assert psnr(decode_stored(content), image) > 30
-    for broken, reason in ((content[:3000], "truncated"), (b"no", "broken data"), (encoded(image), "broken data")):
+    for broken, reason in ((content[:3000], "truncated"), (b"no", "broken data"), (encoded(image), "broken data"),
+                           (encoded(picture(257, 256), "JPEG"), "broken data")):
         with pytest.raises(Undecodable, match=reason):
             decode_stored(broken)

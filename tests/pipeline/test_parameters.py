@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,45 @@ def test_an_override_is_the_same_as_the_file(tmp_path: Path, seed: int, width: f
 
 def test_read_does_not_check() -> None:
     assert parameters.read(COMMITTED) == VALUES
+
+
+# params.yaml from elsewhere
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in itertools.pairwise("abcdefghi"))
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    (LAUGHS, r"an alias \(\*name\)"), ("a: &a {b: *a}", "an alias"), ("[" * 50_000, "not YAML"),
+    ("x: " + "[" * 2000 + "]" * 2000, "not YAML"), ("train: " + "9" * 5000, "not YAML"),
+    ("x" * 100_001, "more than 100,000 bytes"), ("a: 1\nb: 2\na: 3", "a stands there twice"), ("\0", "not YAML"),
+    ("a: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
+    ("a: !!python/name:os.system", "could not determine"), ("a: !!timestamp x", "not YAML"),
+    ("a: 2001-99-99", "not YAML"), ("", "found NoneType"), ("- a", "found list"), ("--- a\n--- b", "not YAML")])
+def test_yaml_that_means_harm_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str,
+                                         told: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(text)
+    with pytest.raises(UserError, match=told) as refused:
+        load()
+    assert len(str(refused.value)) < 500
+    assert not Path("pwned").exists()
+
+
+def test_a_hostile_value_is_told_in_few_words_that_fit_a_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(COMMITTED.read_text().replace("train:\n", 'train:\n  "\\e[2J\\u202Ekey": ' + "x" * 50_000 + "\n", 1)
+                    .replace("epochs:", "epochs: '" + "\u202e" * 3000 + "' #"))
+    with pytest.raises(UserError) as refused:
+        load(file)
+    message = str(refused.value)
+    assert r"train.\x1b[2J\u202ekey: unknown key" in message
+    assert message.replace("\n", "").isprintable()
+    assert len(message) < 1500
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "9" * 5000, "*a", "!!python/name:os.system"])
+def test_a_set_that_means_harm_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is not a YAML value"):
+        load(COMMITTED, [f"train.seed={text}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import progress as progress_
-from pipeline.progress import duration, progress
+from pipeline.errors import UserError, printable
+from pipeline.progress import duration, progress, say
 
 
 def test_lines_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,3 +96,29 @@ def on_a_terminal(columns: int, **variables: str) -> str:
             pass
     os.close(ours)
     return shown.decode()
+
+
+def test_no_name_of_a_file_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a terminal (title, colour, cursor, direction of writing), nor of rich's markup."""
+    evil = "\x1b]0;title\x07\x1b[2J\u202e[red]\udcff\r.jpg"
+    say(evil)
+    with pytest.raises(UserError) as told:
+        raise UserError(evil)
+    shown = r"\x1b]0;title\x07\x1b[2J\u202e[red]\udcff\r.jpg"
+    assert capsys.readouterr().err == shown + "\n"
+    assert str(told.value) == str(UserError(told.value)) == shown
+    assert printable("Größe 3×4 µm\n\t日本") == "Größe 3×4 µm\n\t日本"
+
+
+def test_a_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress("[red]a\x1b[2J", 2, "images") as told:
+        told(1, "[bold]\x07b")
+        told(1, "[bold]\x07b")
+    assert r"[red]a\x1b[2J" in terminal.getvalue()
+    assert r"[bold]\x07b" in terminal.getvalue()
+    assert "\x07" not in terminal.getvalue()

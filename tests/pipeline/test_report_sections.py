@@ -262,7 +262,16 @@ def test_the_tables_have_the_means_of_the_runs_that_are_kept(tmp_path: Path, mon
         metrics = {"evaluate": {"top1_error_10crop": error, "top5_error_10crop": error / 2, "top1_error": error + 0.01},
                    "resize": {"train_images": 1200}}
         Results(book, "sample").add("base", Run(seed, metrics), {"device": "cpu"}, "a test")
+    cifar = Results(book, "cifar10")
+    for name in book.claim("relu-against-tanh").configurations():
+        run = Run(1, {"train": {"training_loss": 1.0}}, curve=["1 2 0.9 2 0.8", "2 1 0.2 1 0.5"])
+        cifar.add(name, run, {}, "a test")
     found = evidence.evidence()
+    [figure] = found.figures
+    assert figure.files().keys() == {"relu-against-tanh-cifar10.svg", "relu-against-tanh-cifar10.csv"}
+    assert figure.data.decode().splitlines() == [
+        "configuration,seed,epoch,training_error", *(f"figure-1-{neuron}-0.0005,1,{epoch}.0,{error}" for neuron in
+                                                     ("relu", "tanh") for epoch, error in ((1, 0.9), (2, 0.2)))]
     assert found.scales == ["sample"]
     base = found.at("base", "sample")
     assert base

@@ -69,16 +69,43 @@ def test_damaged_archives_are_told_of(project: Path, tmp_path: Path) -> None:
             snapshot.restored(packed(tmp_path, content), tmp_path / "restored", environment.code_digest(project))
 
 
-@pytest.mark.parametrize("name", ["../outside.py", "/outside.py", "alexnet/../../outside.py"])
-def test_nothing_is_written_outside_the_folder(tmp_path: Path, name: str) -> None:
+def archive_of(name: str, content: bytes = b"x", times: int = 1, **of_header: object) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.size = 1
-        archive.addfile(member, io.BytesIO(b"x"))
-    with pytest.raises(UserError, match="outside"):
-        snapshot.restored(packed(tmp_path, gzip.compress(buffer.getvalue())), tmp_path / "a/b", "0" * 64)
-    assert not list(tmp_path.rglob("outside.py"))
+        for _ in range(times):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for key, value in of_header.items():
+                setattr(member, key, value)
+            archive.addfile(member, io.BytesIO(content))
+    return gzip.compress(buffer.getvalue(), 1)
+
+
+@pytest.mark.parametrize("name", ["../outside.py", "/outside.py", "alexnet/../../outside.py", "alexnet//outside.py",
+                                  "sitecustomize.py", "torch.py", "numpy/outside.py", "alexnet/outside.so", "alexnet",
+                                  "work/params.yaml"])
+def test_only_files_of_the_code_are_taken(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "a/b"
+    target.mkdir(parents=True)
+    (target / "there").touch()
+    with pytest.raises(UserError, match="not a file of the code"):
+        snapshot.restored(packed(tmp_path, archive_of(name)), target, "0" * 64)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["code.tar.gz", "there"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    content = archive_of("alexnet/net.py", b"", type=kind, linkname="/etc/passwd")
+    with pytest.raises(UserError, match="not a file of the code"):
+        snapshot.restored(packed(tmp_path, content), tmp_path / "a", "0" * 64)
+
+
+def test_bombs_and_files_that_occur_twice_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="occurs twice"):
+        snapshot.digests(packed(tmp_path, archive_of("alexnet/net.py", times=2)))
+    monkeypatch.setattr(snapshot, "LARGEST", 1 << 20)
+    with pytest.raises(UserError, match="unpacks to more than 1,048,576 bytes"):
+        snapshot.digests(packed(tmp_path, archive_of("alexnet/net.py", bytes(1 << 20))))
 
 
 def test_the_projects_own_is_small() -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,3 +66,43 @@ def test_a_missing_or_damaged_index_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"index\.parquet: damaged"):
         read_index(file, ROOT, ("train",))
+
+
+def test_no_value_is_taken_that_was_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "index.parquet"
+    entries = Entries.of(ROOT, [Entry(f"n{k}", k, Path("a.tar"), 512 * k, 400 + k) for k in range(9)])
+    write_index(file, {"train": entries})
+    whole = pq.read_table(file)
+    for name, values in {"name": ["x"], "label": [3], "offset": [7], "size": [7], "file": ["b.tar"],
+                         "packing": ["gzip"], "split": ["val"]}.items():
+        place = whole.schema.get_field_index(name)
+        column = pa.array([*values, *whole[name].to_pylist()[1:]])
+        pq.write_table(whole.set_column(place, name, column.cast(whole.schema.field(name).type)), file)
+        with pytest.raises(UserError, match=r"index\.parquet: damaged \(its digest is another"):
+            read_index(file, ROOT, ("train",))
+    pq.write_table(whole, file)
+    assert read_index(file, ROOT, ("train",))["train"] == entries
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../other", "a/../../b"])
+def test_a_path_out_of_the_folder_is_refused(tmp_path: Path, path: str) -> None:
+    file = tmp_path / "index.parquet"
+    write_index(file, {"train": Entries.of(ROOT, [Entry("a", 0, Path(path), 0, 1)])})
+    with pytest.raises(UserError, match="leads out of the data set's folder"):
+        read_index(file, ROOT, ("train",))
+
+
+@pytest.mark.parametrize("table", [pa.table({}), pa.table({"split": ["train"]}), pa.table({"split": [None]}),
+                                   pa.table({"file": [1.5], "split": [b"x"]})])
+def test_parquet_of_something_else_is_no_index(tmp_path: Path, table: pa.Table) -> None:
+    pq.write_table(table, tmp_path / "index.parquet")
+    with pytest.raises(UserError, match=r"index\.parquet: damaged"):
+        read_index(tmp_path / "index.parquet", ROOT, ("train",))
+
+
+def test_an_index_of_more_pictures_than_there_are_is_not_read(tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sources.entries.LARGEST", 8)
+    write_index(tmp_path / "index.parquet", {"train": Entries.of(ROOT, [Entry("a", 0, Path("b"), 0, 1)] * 9)})
+    with pytest.raises(UserError, match="9 pictures"):
+        read_index(tmp_path / "index.parquet", ROOT, ("train",))

@@ -42,7 +42,8 @@ def test_every_picture_is_found_with_its_label(tmp_path: Path) -> None:
 def test_labels_follow_the_ids_whatever_the_wnids(tmp_path: Path, order: list[int], labels: list[int]) -> None:
     classes = [Class(f"n{number}", f"word {number}") for number in order]
     train = [[(f"{one.wnid}_{i}", f"{one.wnid} {i}".encode()) for i in range(2)] for one in classes]
-    found = ilsvrc.catalogue(tree(tmp_path, classes, train, [(f"val_{i:03}", b"") for i in range(len(labels))], labels))
+    folder = tree(tmp_path, classes, train, [(f"val_{i:03}", b"") for i in range(len(labels))], labels)
+    found = ilsvrc.catalogue(folder, known=True)
     assert found.classes == classes
     assert [entry.label for entry in found.val] == labels
     assert all(sources.read(entry).decode().split()[0] == classes[entry.label].wnid for entry in found.train)
