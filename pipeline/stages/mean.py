@@ -48,6 +48,22 @@ def mean_image(moments: Moments) -> NDArray[np.float32]:
     return (moments.sums / np.float64(moments.count)).astype(np.float32)
 
 
+def load() -> NDArray[np.float32]:
+    """data/mean.npy, which is that of the store's moments, to the bit.
+
+    Raises:
+        UserError: it is missing, damaged, or of other images.
+    """
+    try:
+        mean: NDArray[np.float32] = np.load(MEAN, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{MEAN}: {error}; make it with `alexnet mean`") from None
+    exact = mean_image(Moments.load(STORE / MOMENTS))
+    if (mean.dtype, mean.shape) != (exact.dtype, exact.shape) or digest(mean) != digest(exact):
+        raise UserError(f"{MEAN}: damaged, or not that of {STORE}; make it again with `alexnet mean`")
+    return mean
+
+
 def digest(mean: NDArray[np.float32]) -> str:
     """SHA-256 of the mean image's float32 numbers, little-endian, in hexadecimal."""
     return hashlib.sha256(mean.astype("<f4").tobytes()).hexdigest()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import itertools
@@ -30,6 +29,7 @@ from pipeline import environment, sources
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 from pipeline.images import SIDE, Undecodable, decode, decoder
+from pipeline.locks import only_one
 from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import Parameters, ResizeSection
 from pipeline.paths import LISTING, STORE, WORK
@@ -74,7 +74,7 @@ def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor
     made_by = decoder()
     say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint {made_by['fingerprint']}")
     key = _key(catalogue, listing, settings, encoding, made_by)
-    with _locked(work):
+    with only_one(work / "lock", "another `alexnet resize`"):
         folder = work / key
         _told_of_other_work(folder, made_by)
         shards = [Shard(split, number, tuple(entries), str(folder.absolute()), os.getcwd(), made_by["fingerprint"],
@@ -318,15 +318,3 @@ def _move(folder: Path, destination: Path) -> None:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
         os.rename(copy, destination)
-
-
-@contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Two runs at once would remove each other's work. The lock goes with the process, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{work}: another `alexnet resize` is at work here; wait for it or stop it") from None
-        yield
