@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_raised = 0  # the signal that has been raised last; a library may have swallowed it
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,8 +29,12 @@ class Interrupted(KeyboardInterrupt):
 def raised() -> Iterator[None]:
     """Within the block either signal raises `Interrupted`, wherever the main thread is."""
     def handler(number: int, frame: FrameType | None) -> None:
+        global _raised
+        _raised = number
         raise Interrupted(number)
 
+    global _raised
+    _raised = 0
     with _handled_by(handler):
         yield
 
@@ -41,9 +46,10 @@ def noted(told: str, again: bool = True) -> Iterator[Callable[[], int]]:
     With `again=False` the second one is ignored, too: a launcher and the terminal may both send one.
 
     Yields:
-        What gives the signal's number, or 0 if none has come.
+        What gives the signal's number, or 0 if none has come. One that was raised before, and swallowed by a library
+        that was just being loaded, counts.
     """
-    found = 0
+    found = _raised
 
     def handler(number: int, frame: FrameType | None) -> None:
         nonlocal found

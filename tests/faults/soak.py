@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import statistics
 import sys
@@ -29,6 +30,7 @@ import click
 import psutil
 
 from pipeline.processes import kill_with_children
+from pipeline.progress import say
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 
@@ -38,6 +40,7 @@ IMAGES, BATCH = 39, 8  # of the tiny sample, one of whose pictures is broken
 SECONDS_BETWEEN_KILLS = 60.0  # on average
 SECONDS_TO_LISTEN = 2.0  # until a process has begun to handle signals: before, Python ends by them
 SECONDS_BETWEEN_SAMPLES = 5.0
+SECONDS_TO_END = 600.0  # on a machine that has much else to do
 SECONDS_TO_START = 15.0  # until memory is what it will be
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}
 GROWTH = 1.05  # of the last quarter's median over the first's that still is flat
@@ -104,7 +107,7 @@ class Run:
         assert self.child is not None
         self.child.send_signal(number)
         self.child.send_signal(signal.SIGCONT)
-        return self.child.wait(120)
+        return self.child.wait(SECONDS_TO_END)
 
     def grown(self) -> dict[str, float]:
         """The medians of the first and the last quarter of the time, of processes past their start."""
@@ -132,22 +135,25 @@ def flat(grown: dict[str, float]) -> bool:
 def main(minutes: float, steps: int, seed: int, between: float) -> None:
     """Train for so long with kills; exit 1 if it does not end as the undisturbed training does."""
     os.environ["PYTHONUNBUFFERED"] = "1"
-    with tempfile.TemporaryDirectory(prefix="alexnet-soak-") as place:
-        base = Project(Path(place) / "undisturbed")
-        base.set(**WORKLOAD, **{"train.epochs": steps * BATCH / IMAGES})
-        for stage in ("download", "resize", "mean", "pca"):
-            base.run("alexnet", stage)
-        began = time.monotonic()
-        runs = [Run(base, steps, began), Run(copy(base, Path(place) / "killed"), steps, began)]
-        try:
-            summary = _soak(*runs, minutes * 60, random.Random(seed), between)
-        finally:
-            for run in runs:
-                if run.child is not None:
-                    run.child.send_signal(signal.SIGCONT)
-                    kill_with_children(run.child)
+    place = Path(tempfile.mkdtemp(prefix="alexnet-soak-"))
+    say(f"in {place}, which stays if anything is not as it should be")
+    base = Project(place / "undisturbed")
+    base.set(**WORKLOAD, **{"train.epochs": steps * BATCH / IMAGES})
+    for stage in ("download", "resize", "mean", "pca"):
+        base.run("alexnet", stage)
+    began = time.monotonic()
+    runs = [Run(base, steps, began), Run(copy(base, place / "killed"), steps, began)]
+    try:
+        summary = _soak(*runs, minutes * 60, random.Random(seed), between)
+    finally:
+        for run in runs:
+            if run.child is not None:
+                run.child.send_signal(signal.SIGCONT)
+                kill_with_children(run.child)
     print(json.dumps(summary, indent=2))
-    sys.exit(int(not (summary["identical"] and summary["flat"])))
+    if not (summary["identical"] and summary["flat"]):
+        sys.exit(1)
+    shutil.rmtree(place)
 
 
 def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, between: float) -> dict[str, Any]:
