@@ -43,18 +43,18 @@ class Ran:
     def refused(self, *words: str) -> Ran:
         """It failed, as a command should that cannot go on: status 1, these words, no traceback."""
         assert self.status == 1, f"status {self.status}: {self.said}"
-        return self._says("error: ", *words)
+        return self.says("error: ", *words)
 
     def stopped_by(self, number: int) -> Ran:
         """It ended as a command should that a signal reaches."""
         assert self.status == 128 + number, f"status {self.status}: {self.said}"
-        return self._says("interrupted; the same command goes on")
+        return self.says("interrupted; the same command goes on")
 
     def done(self, *words: str) -> Ran:
         assert self.status == 0, f"status {self.status}: {self.said}"
-        return self._says(*words)
+        return self.says(*words)
 
-    def _says(self, *words: str) -> Ran:
+    def says(self, *words: str) -> Ran:
         for word in words:
             assert word in self.said, f"{word!r} is not in: {self.said}"
         assert "Traceback" not in self.said, self.said
@@ -199,11 +199,16 @@ class Bench:
         file.write_bytes(bytes(content))
         return name
 
+    def step(self) -> int:
+        """Of the newest checkpoint."""
+        return int(self.checkpoints()[-1].stem.removeprefix("step-"))
+
     def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("work/checkpoints/*/step-*.safetensors"))
 
 
 def _limit(limits: Sequence[tuple[int, int]]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as from a shell in the foreground
     for which, value in limits:
         resource.setrlimit(which, (value, value))
 

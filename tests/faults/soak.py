@@ -18,6 +18,7 @@ import random
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,6 +47,11 @@ STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 1
 GROWTH = 1.05  # of the last quarter's median over the first's that still is flat
 
 
+def heard() -> None:
+    """In a child: Ctrl-C is not ignored, as it is where a shell has started this in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Sample:
     """Of one moment: seconds since the soak began and since the process started, bytes, descriptors."""
@@ -71,7 +77,8 @@ class Run:
 
     def start(self) -> None:
         self.child = Popen(["alexnet", "train"], cwd=self.project.folder, env=self.project.environment, text=True,
-                           stdout=(self.project.folder / "said.txt").open("a"), stderr=-2, start_new_session=True)
+                           stdout=(self.project.folder / "said.txt").open("a"), stderr=subprocess.STDOUT,
+                           start_new_session=True, preexec_fn=heard)
         self.started, self.held, self.starts = time.monotonic(), False, self.starts + 1
 
     @property
