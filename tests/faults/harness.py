@@ -78,7 +78,7 @@ class Running:
         while not (found := condition()):
             assert self._ended() is None, f"it ended before: {self.said}"
             assert time.monotonic() < latest, f"not within {seconds} s: {self.said}"
-            time.sleep(0.005)
+            time.sleep(0.01)
         return found
 
     def children(self, of: str) -> list[psutil.Process]:
@@ -93,15 +93,14 @@ class Running:
 
     def end(self, seconds: float = SECONDS) -> Ran:
         """Wait for its end; nothing that it started is left then."""
-        others = psutil.Process(self.pid).children(recursive=True) if self._ended() is None else []
         latest = time.monotonic() + seconds
         while (status := self._ended()) is None:
-            with suppress(psutil.NoSuchProcess):
-                others += [one for one in psutil.Process(self.pid).children(recursive=True) if one not in others]
             assert time.monotonic() < latest, f"not ended within {seconds} s: {self.said}"
-            time.sleep(0.01)
-        left = psutil.wait_procs([one for one in others if "resource_tracker" not in _command(one)], timeout=5)[1]
-        assert not left, f"left running: {[_command(one) for one in left]}"
+            time.sleep(0.02)
+        latest = time.monotonic() + 5
+        while left := [one for one in psutil.process_iter() if _session(one.pid) == self.pid]:
+            assert time.monotonic() < latest, f"left running: {[_command(one) for one in left]}"
+            time.sleep(0.1)
         return Ran(status, self.said)
 
     def kill(self) -> None:
@@ -147,7 +146,8 @@ class Bench:
         if before or LONG in os.environ or "PYTHONPATH" in variables:
             with output.open("w") as stream:
                 process = subprocess.Popen([*before, "alexnet", *command], cwd=self.folder, env=environment,
-                                           stdout=stream, stderr=subprocess.STDOUT, preexec_fn=lambda: _limit(limits))
+                                           stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+                                           preexec_fn=lambda: _limit(limits))
         else:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(LOADED)
@@ -200,8 +200,9 @@ class Bench:
         return name
 
     def step(self) -> int:
-        """Of the newest checkpoint."""
-        return int(self.checkpoints()[-1].stem.removeprefix("step-"))
+        """Of the newest checkpoint; 0 if there is none."""
+        found = self.checkpoints()
+        return int(found[-1].stem.removeprefix("step-")) if found else 0
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("work/checkpoints/*/step-*.safetensors"))
@@ -218,6 +219,7 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str], outp
     """In the forked process."""
     from pipeline.cli import main
 
+    os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -228,6 +230,13 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str], outp
     sys.argv = ["alexnet", *command]
     _limit(limits)
     main()
+
+
+def _session(process: int) -> int:
+    """Of which process it is the session; each command has one of its own."""
+    with suppress(OSError):
+        return os.getsid(process)
+    return 0
 
 
 def _command(process: psutil.Process) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.faults.harness import Bench
 
-JUMPING = os.pathsep.join(str(folder) for folder in (Path(__file__).parent / "jumping_clock", Path(__file__).parents[2]))
+HERE = Path(__file__).parent
+JUMPING = f"{HERE / 'jumping_clock'}{os.pathsep}{HERE.parents[1]}"
 TRAINED = ("models/model.safetensors", "models/trace.jsonl", "plots", "metrics/train.json")
 
 

@@ -23,7 +23,8 @@ LEFT = {"train": TRAINED, "resize": PREPARED, "mean": ("data/mean.npy", "data/me
         "report": ("report", "metrics/report.json")}
 MOUNTS = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True,
                         check=False).returncode == 0 if shutil.which("unshare") else False
-mounting = [pytest.mark.long, pytest.mark.skipif(not MOUNTS, reason="no right to mount anything here")]
+NO_MOUNTS = "no right to mount anything here"
+mounting = [pytest.mark.long, pytest.mark.skipif(not MOUNTS, reason=NO_MOUNTS)]
 
 
 def mounted(command: str) -> tuple[str, ...]:
@@ -80,10 +81,11 @@ def test_a_read_only_folder(bench: Bench, outcome: Callable[[str], None], comman
     outcome(f"status {ran.status}; the file is named; the same command then publishes what was trained")
 
 
-@pytest.mark.parametrize("marks", [pytest.param(None, marks=mounting)], ids=["full"])
-def test_shared_memory(bench: Bench, outcome: Callable[[str], None], marks: None) -> None:
+@pytest.mark.long
+@pytest.mark.skipif(not MOUNTS, reason=NO_MOUNTS)
+def test_full_shared_memory(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*PREPARED)
-    full = mounted("mount -t tmpfs -o size=4k tmpfs /dev/shm && { head -c 9000 /dev/zero >/dev/shm/full 2>/dev/null; true; }")
+    full = mounted("mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 4096 /dev/zero >/dev/shm/full")
     ran = bench.run("resize", "--workers", "2", before=full).refused("/dev/shm", "No space left on device")
     assert not bench.made(*PREPARED)
     trained = bench.run("train", "--placement", "two", before=full).done()

@@ -1,4 +1,4 @@
-"""A worker or a training process that is killed, runs out of memory or hangs: the command says so, and nothing stays."""
+"""Signals; workers and training processes that are killed, hang or lack memory: it is said, and nothing runs on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.faults.harness import Bench
 
 TRAINED = ("models/model.safetensors", "models/trace.jsonl", "plots", "metrics/train.json")
 PREPARED = ("data/store", "metrics/resize.json")
-TWO = ("train", "--placement", "two")
+ONE, TWO = ("train", "--placement", "one"), ("train", "--placement", "two")
 
 
 def test_a_preparation_worker_is_killed(bench: Bench, outcome: Callable[[str], None]) -> None:
@@ -47,14 +47,14 @@ def test_a_preparation_worker_runs_out_of_memory(bench: Bench, outcome: Callable
 @pytest.mark.long
 def test_the_training_runs_out_of_memory(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*TRAINED)
-    running = bench.start("train", "--placement", "one")
+    running = bench.start(*ONE)
     running.until(bench.checkpoints)
     room = psutil.Process(running.pid).memory_info().vms + 1_000_000
     resource.prlimit(running.pid, resource.RLIMIT_AS, (room, room))
     ran = running.end()
     ran.refused("there is not enough memory") if ran.status else bench.assert_right(*TRAINED)
     assert not bench.wrong()
-    bench.run("train", "--placement", "one").done()
+    bench.run(*ONE).done()
     bench.assert_right(*TRAINED)
     outcome("status 1, named; the same command goes on to the same weights")
 
@@ -66,7 +66,7 @@ def test_one_of_two_training_processes_is_killed(bench: Bench, outcome: Callable
     running.children("pipeline.training_process")[1].kill()
     running.end(seconds=60).refused("a training process was killed by SIGKILL", "goes on from the last checkpoint")
     assert not bench.made(*TRAINED)
-    bench.run("train", "--placement", "one").done("going on from the checkpoint")
+    bench.run(*ONE).done("going on from the checkpoint")
     bench.assert_right(*TRAINED)
     outcome("the other ends at once, status 1, named; the same command goes on to the same weights")
 
@@ -104,29 +104,35 @@ def test_a_whole_training_that_stands_still_is_no_hang(bench: Bench, outcome: Ca
     outcome("it goes on: silence is counted in own beats (Ctrl-Z, a machine that slept)")
 
 
-@pytest.mark.parametrize("stage", [pytest.param("train", id="train"),
-                                   pytest.param("resize", id="resize", marks=pytest.mark.long)])
-def test_sigterm_then_sigint(bench: Bench, outcome: Callable[[str], None], stage: str) -> None:
-    left, command = {"train": (TRAINED, ("train", "--placement", "one")),
-                     "resize": (PREPARED, ("resize", "--workers", "1"))}[stage]
-    bench.remove(*left)
-    seen = 0
+def test_sigterm_then_sigint(bench: Bench, outcome: Callable[[str], None]) -> None:
+    bench.remove(*TRAINED)
+    steps = [0]
     for number in (signal.SIGTERM, signal.SIGINT):
-        running = bench.start(*command)
-        if stage == "train":
-            running.until(lambda: len(bench.checkpoints()) and bench.step() > seen)
-        else:
-            running.until(lambda: running.children("spawn_main"))
+        running = bench.start(*ONE)
+        running.until(lambda: bench.step() > steps[-1])
         running.send(number)
         ran = running.end().stopped_by(number)
-        if stage == "train":
-            assert f"the checkpoint of step {bench.step()} of 10 is written" in ran.said
-            assert not seen or f"going on from the checkpoint of step {seen}" in ran.said
-            seen = bench.step()
-        assert not bench.made(*left)
-    bench.run(*command).done()
-    bench.assert_right(*left)
-    outcome("status 143, then 130; a checkpoint (train); the same command goes on to the same bytes")
+        assert f"the checkpoint of step {bench.step()} of 10 is written" in ran.said
+        assert len(steps) == 1 or f"going on from the checkpoint of step {steps[-1]}" in ran.said
+        assert not bench.made(*TRAINED)
+        steps.append(bench.step())
+    bench.run(*ONE).done(f"going on from the checkpoint of step {steps[-1]}")
+    bench.assert_right(*TRAINED)
+    outcome("a checkpoint after the update; status 143, then 130; the same command goes on to the same weights")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_preparation(bench: Bench, outcome: Callable[[str], None], number: signal.Signals) -> None:
+    bench.remove(*PREPARED)
+    running = bench.start("resize", "--workers", "1")
+    running.until(lambda: running.children("spawn_main"))
+    running.send(number)
+    running.end().stopped_by(number)
+    assert not bench.made(*PREPARED)
+    bench.run("resize", "--workers", "1").done()
+    bench.assert_right(*PREPARED)
+    outcome(f"status {128 + number}; the workers end, too; the same command then makes the same bytes")
 
 
 @pytest.mark.long
