@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.arrays import array_in
 from pipeline.errors import UserError
 from pipeline.files import written_whole
 from pipeline.moments import Moments
@@ -54,10 +55,7 @@ def load() -> NDArray[np.float32]:
     Raises:
         UserError: it is missing, damaged, or of other images.
     """
-    try:
-        mean: NDArray[np.float32] = np.load(MEAN, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{MEAN}: {error}; make it with `alexnet mean`") from None
+    mean = array_in(MEAN, "make it with `alexnet mean`")
     exact = mean_image(Moments.load(STORE / MOMENTS))
     if (mean.dtype, mean.shape) != (exact.dtype, exact.shape) or digest(mean) != digest(exact):
         raise UserError(f"{MEAN}: damaged, or not that of {STORE}; make it again with `alexnet mean`")

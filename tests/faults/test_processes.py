@@ -64,7 +64,7 @@ def test_one_of_two_training_processes_is_killed(bench: Bench, outcome: Callable
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
     running.children("pipeline.training_process")[1].kill()
-    running.end(seconds=60).refused("a training process was killed by SIGKILL", "goes on from the last checkpoint")
+    running.end().refused("a training process was killed by SIGKILL", "goes on from the last checkpoint")
     assert not bench.made(*TRAINED)
     bench.run(*ONE).done("going on from the checkpoint")
     bench.assert_right(*TRAINED)
