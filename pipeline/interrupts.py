@@ -22,6 +22,7 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
+        """As a shell tells it: 130 of SIGINT, 143 of SIGTERM."""
         return 128 + self.number
 
 
