@@ -21,6 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seconds", type=float, default=1.0, help="of damaged input for each reader")
     parser.addoption("--fuzz-seed", type=int, default=0, help="of the damage")
+    parser.addoption("--long", action="store_true", help="all faults of tests/faults, each command from nothing")
 
 
 @pytest.fixture(scope="session")

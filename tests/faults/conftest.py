@@ -1,4 +1,4 @@
-"""The bench of the faults, the flag --long, and the table of outcomes at the end of the session."""
+"""The bench of the faults, what --long adds, and the table of outcomes at the end of the session."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ from tests.end_to_end.project import Project
 from tests.faults.harness import LONG, Bench
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="every fault, the slow ones, too; commands start from nothing")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: a fault that takes long; only with --long")
-    if config.getoption("--long", default=False):
+    if config.getoption("--long"):
         os.environ[LONG] = "1"
 
 
