@@ -174,6 +174,17 @@ def test_queries_are_of_other_classes_while_there_are_others(labels: list[int]) 
     assert len({labels[place] for place in chosen}) == min(5, len(set(labels)), len(labels))
 
 
+def test_pictures_on_a_sheet_fill_their_place_or_as_much_as_whole_pixels_can() -> None:
+    sheet = sheets.Sheet(60, 60)
+    large, small = np.full((100, 100, 3), 7, np.uint8), np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    assert sheet.picture(large, 2, 3, 20) == 20
+    assert (sheet.canvas[3:23, 2:22] == 7).all()
+    assert sheet.picture(small, 30, 30, 20) == 16
+    for y, x in np.ndindex(16, 16):
+        assert (sheet.canvas[30 + y, 30 + x] == small[y // 2, x // 2]).all()
+    assert (sheet.canvas[46:] == 255).all()
+
+
 def test_words_on_a_sheet_are_never_formulas_nor_wider_than_their_room() -> None:
     sheet = sheets.Sheet(120, 40)
     sheet.words("$\\frac{ <b> \u732b", 4, 4, 110)
