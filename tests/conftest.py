@@ -1,4 +1,5 @@
-"""One copy of the project, reproduced once, for the tests that look at the result; one process of xdist runs those."""
+"""One copy of the project, reproduced once, for the tests that look at the result: one process of xdist runs those.
+And the options of the tests' own."""
 
 from __future__ import annotations
 
