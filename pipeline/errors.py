@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -34,6 +35,11 @@ def printable(text: object) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in str(text))
 
 
+def without_password(text: str) -> str:
+    """The text, with no user and password left in the addresses it holds: fit for a log."""
+    return re.sub(r"//[^/\s]*:\S*@|//[^/@\s]*@", "//", text)
+
+
 class UserError(Exception):
     """Something outside the program is wrong. The message names the file or field and the mend."""
 
@@ -57,7 +63,7 @@ def told(error: BaseException) -> tuple[str, int]:
             isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)):
         return ("error: there is not enough memory; free some, or set execution.workers lower (resize) or "
                 "train.micro_batches higher (train), and give the same command again"), 1
-    reason = " ".join(str(error).split())
+    reason = without_password(printable(" ".join(str(error).split())))
     line = f"error: unexpected {type(error).__name__}{': ' * bool(reason)}{reason[:200]} ({_where(error)})"
     where = f"the traceback is in {TRACEBACK}" if _kept(error) else "--debug prints the traceback"
     return f"{line}; {where}. Please report it with that and what `alexnet doctor --json` prints", 70
@@ -82,7 +88,8 @@ def _where(error: BaseException) -> str:
 def _kept(error: BaseException) -> bool:
     try:
         TRACEBACK.parent.mkdir(exist_ok=True)
-        TRACEBACK.write_text(f"$ {' '.join(sys.argv)}\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
+        text = f"$ {' '.join(sys.argv)}\n{''.join(traceback.format_exception(error))}"
+        TRACEBACK.write_text(without_password(text), encoding="utf-8", errors="backslashreplace")
     except OSError:
         return False
     return True
