@@ -61,13 +61,13 @@ def row(claim: Claim, results: Results) -> Row:
     if claim.measure is None:
         return Row(claim, results.scale, {}, NOT_RUN, note=f"takes {claim.takes}")
     numbers, note = numbers_of(claim, results)
+    if not numbers:
+        return Row(claim, results.scale, {}, NOT_RUN, note=note)
     images = {run.metrics["resize"]["train_images"] for name in claim.configurations()
               for run in results.runs(name).values() if "resize" in run.metrics}
     whole = images <= {results.book.scales[results.scale].images[0]}  # type: ignore[index]
     if not whole:
         note = "; ".join(filter(None, [f"trained on {' and '.join(f'{n:,}' for n in sorted(images))} pictures", note]))
-    if not numbers:
-        return Row(claim, results.scale, {}, NOT_RUN, note=note)
     ours, interval, prediction = _estimated(list(numbers.values()), claim)
     own = results.scale in claim.own and whole
     if len(numbers) < SEEDS or interval is None or prediction is None:
