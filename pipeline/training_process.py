@@ -318,7 +318,8 @@ class _Run:
         raise interrupts.Interrupted(number)
 
     def _note(self, validated: str) -> str:
-        return f"loss {float(self.training.loss):.3f}{validated}" if self.training.loss is not None else ""
+        loss = self.training.loss
+        return "" if loss is None else f"loss {loss:.3f}{validated}" if loss < 1000 else f"loss {loss:.3g}{validated}"
 
     def _count_loss(self) -> None:
         if self.training.loss is None or self.training.wrong is None:
