@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
-from pipeline.claims.ledger import Results, load
+from pipeline.claims.ledger import Epochs, Results, load
 from pipeline.matrix.running import Row
 from pipeline.report import confusion, evidence, figures, learning, pictures, predictions, record, results, sheets
 from pipeline.report.choosing import LONGEST_LIST
@@ -280,9 +280,12 @@ def test_the_tables_have_the_means_of_the_runs_that_are_kept(tmp_path: Path, mon
     found = evidence.evidence()
     [figure] = found.figures
     assert figure.files().keys() == {"relu-against-tanh-cifar10.svg", "relu-against-tanh-cifar10.csv"}
+    measure = book.claim("relu-against-tanh").measure
+    assert isinstance(measure, Epochs)
     assert figure.data.decode().splitlines() == [
-        "configuration,seed,epoch,training_error", *(f"figure-1-{neuron}-0.0005,1,{epoch}.0,{error}" for neuron in
-                                                     ("relu", "tanh") for epoch, error in ((1, 0.9), (2, 0.2)))]
+        "configuration,seed,epoch,training_error",
+        *(f"{side[0]},1,{epoch}.0,{error}" for side in (measure.fast, measure.slow)
+          for epoch, error in ((1, 0.9), (2, 0.2)))]
     assert found.scales == ["sample"]
     base = found.at("base", "sample")
     assert base
