@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 PORT ?= 5000
 
-.PHONY: help setup repro test docs ui
+.PHONY: help setup repro check test docs ui
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,11 @@ repro: setup ## run the pipeline: whatever has changed, from the data to the rep
 	@.venv/bin/alexnet mend
 	.venv/bin/dvc repro
 	@.venv/bin/alexnet summary
+
+check: setup ## style, types, unsafe code (bandit's rules), and the packages: pinned, fitting, without known holes
+	.venv/bin/ruff check --quiet .
+	.venv/bin/mypy alexnet pipeline
+	.venv/bin/python -m tests.packages
 
 test: setup ## run the tests
 	.venv/bin/python -m pytest -n 2 --dist loadgroup

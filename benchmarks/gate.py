@@ -27,15 +27,17 @@ from pipeline import samples
 from pipeline.errors import UserError
 from pipeline.gate import assessment, golden
 from pipeline.gate.checking import check
+from pipeline.moments import Moments
 from pipeline.options import JSON, seeds_option
 from pipeline.parameters import load
 from pipeline.paths import DOWNLOAD, MEAN, METRICS, PCA, STORE, WORK
 from pipeline.progress import say
 from pipeline.samples import Run, Sample
-from pipeline.stages.mean import digest
+from pipeline.stages.mean import digest, mean_image
+from pipeline.store import MOMENTS
 
 KEPT = WORK / "planted"
-SHIFT = 16.0  # grey levels
+SHIFT = 16  # grey levels
 # What `alexnet train` and `evaluate` are given in place of what is configured.
 PLANTED = {"bias learning rate halved": ["recipe.bias_lr=0.01"], "no normalisation": ["network.normalization=false"],
            "mean image shifted": [], "one crop in place of ten": [], "nothing": []}
@@ -96,13 +98,16 @@ def _run(name: str, seed: int) -> Run:
     folder = KEPT / "run"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
-    for path in (DOWNLOAD, STORE, PCA):
+    for path in (DOWNLOAD, PCA, *STORE.iterdir()):
+        (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).symlink_to(path.resolve())
     shutil.copy("params.yaml", folder)
     shutil.copytree(METRICS, folder / METRICS)
     shutil.copy(MEAN, folder / MEAN)
     if name == "mean image shifted":
-        shifted = np.load(folder / MEAN) + np.float32(SHIFT)
+        moments = _shifted(Moments.load(STORE / MOMENTS))  # or training would refuse a mean that is not the store's
+        moments.save(folder / STORE / MOMENTS)
+        shifted = mean_image(moments)
         np.save(folder / MEAN, shifted)
     options = [part for change in [*PLANTED[name], f"train.seed={seed}"] for part in ("--set", change)]
     for stage in ("train", "evaluate"):
@@ -114,6 +119,13 @@ def _run(name: str, seed: int) -> Run:
     if name == "mean image shifted":
         run.metrics["mean"]["mean_digest"] = digest(shifted)
     return Run(run.seed, run.metrics, record=run.record)
+
+
+def _shifted(moments: Moments) -> Moments:
+    """Those of the same images, brighter: another mean, the same colour components."""
+    channels, pixels = moments.sums.sum(axis=(0, 1)), moments.count * moments.pixels
+    products = moments.products + SHIFT * (channels[:, None] + channels[None, :]) + SHIFT**2 * pixels
+    return Moments(moments.count, moments.sums + SHIFT * moments.count, products)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Checkpoints of a training run: whole or absent, checked when read, the last two kept, no pickle.
 
 A checkpoint is one safetensors file, `step-00000100.safetensors`: weights and momentum with both columns merged, so
-that any placement can go on from it, and in its header the step, what the loop must remember, and a digest of the
-tensors.
+that any placement can go on from it, and in its header the step, what the loop must remember, and a digest of all that.
+Lines that the run has written beside it (pipeline.lines) belong to it: it remembers how many, and their digest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,17 @@ from torch import Tensor
 
 from alexnet.digest import digest_of
 from pipeline.files import written_whole
+from pipeline.lines import Lines, marked
 from pipeline.progress import say
 
 KEPT = 2
 
 
-def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any]) -> None:
+def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any], beside: Sequence[Lines]) -> None:
     """Write the checkpoint of this step and delete those before the one before it."""
-    header = {"step": str(step), "memory": json.dumps(memory), "digest": digest_of(state)}
+    memory = memory | {"lines": {lines.file.name: lines.mark() for lines in beside}}
+    header = {"step": str(step), "memory": json.dumps(memory)}
+    header["digest"] = _digest(state, header)
     with written_whole(directory / f"step-{step:08d}.safetensors") as stream:
         stream.write(safetensors.torch.save(state, header))
     for old in _files(directory)[:-KEPT]:
@@ -32,18 +37,28 @@ def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str,
 
 
 def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """Step, state and memory of the newest checkpoint that is whole; damaged ones are told of and passed over."""
+    """Step, state and memory of the newest checkpoint that is whole; damaged ones are told of and passed over.
+
+    The memory has a mark for each file of lines, under `lines`: Lines(file, mark) cuts the file back to it.
+    """
     for file in reversed(_files(directory)):
         try:
             with safetensors.safe_open(file, framework="pt") as opened:
                 header = opened.metadata()
                 state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            if digest_of(state) != header["digest"]:
-                raise ValueError("its tensors do not have the digest it names")
-            return int(header["step"]), state, json.loads(header["memory"])
+            if _digest(state, header) != header["digest"]:
+                raise ValueError("its contents do not have the digest it names")
+            memory = json.loads(header["memory"])
+            for name, mark in memory["lines"].items():
+                marked(directory / name, mark)
+            return int(header["step"]), state, memory
         except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            say(f"{file}: damaged ({error}); the one before it is used")
+            say(f"{file}: damaged ({error}); it is passed over")
     return None
+
+
+def _digest(state: dict[str, Tensor], header: dict[str, str]) -> str:
+    return hashlib.sha256("\n".join([digest_of(state), header["step"], header["memory"]]).encode()).hexdigest()
 
 
 def _files(directory: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pipeline import errors
+from pipeline import errors, interrupts
 
 COLUMNS = 100  # of help, on a terminal that has them
 
@@ -63,7 +63,8 @@ class Group(Command, click.Group):
 
 
 class Contents(click.Group):
-    """The top command. A UserError is one plain message and exit 1; what nobody expected exits with 70, Ctrl-C 130."""
+    """The top command. A UserError is one plain message and exit 1; what nobody expected exits with 70, Ctrl-C 130,
+    SIGTERM 143."""
 
     command_class = Command
 
@@ -99,12 +100,13 @@ class Contents(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Run the command; an exception becomes a line and an exit status."""
         try:
-            return super().invoke(context)
+            with interrupts.raised():
+                return super().invoke(context)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):  # click's own affair
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             click.secho("interrupted; the same command goes on where it stopped", fg="yellow", err=True)
-            sys.exit(130)
+            sys.exit(error.status if isinstance(error, interrupts.Interrupted) else 130)
         except Exception as error:
             line, status = errors.told(error)
             click.secho(line, fg="red", err=True)

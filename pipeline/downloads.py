@@ -32,6 +32,7 @@ from pipeline.files import write_json
 from pipeline.progress import progress, say
 
 USER, PASSWORD, TOKEN = "ALEXNET_DOWNLOAD_USER", "ALEXNET_DOWNLOAD_PASSWORD", "ALEXNET_DOWNLOAD_TOKEN"
+HOST, USUAL_HOST = "ALEXNET_DOWNLOAD_HOST", "image-net.org"  # to whom they may go: params.yaml may be a stranger's
 CHUNK = 1 << 20
 TIMEOUT = (30, 60)  # seconds to connect, and between two arrivals of bytes
 TRIES = 8  # in a row without a single new byte, or that begin anew
@@ -159,7 +160,8 @@ def _check_status(answer: requests.Response, remote: Remote) -> None:
         raise _Again(f"{host} answers {status} {answer.reason}", _retry_after(answer))
     mend = "look at the address"
     if status in (401, 403, 407):
-        mend = (f"it wants credentials: {USER} and {PASSWORD}, or {TOKEN}, in the environment, or a netrc file"
+        mend = (f"it wants credentials: {USER} and {PASSWORD}, or {TOKEN}, in the environment, and {HOST}={host}; or "
+                "a netrc file"
                 if remote.private else "it does not give this file away")
     raise UserError(f"{remote.address}: {host} answers {status} {answer.reason}; {mend}")
 
@@ -202,16 +204,18 @@ class _Session(requests.Session):
 
 
 def _credentials(remote: Remote) -> Any:
-    """What adds the user's credentials to a request, from the environment or netrc: over TLS, or to this machine."""
+    """What adds the user's credentials to a request: over TLS, or to this machine. Those of the environment go to the
+    host that it names, those of netrc to the hosts that stand there: an address alone asks for none."""
     parts = urlsplit(remote.address)
     if not remote.private or not (parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")):
         return lambda request: request  # and so nothing from netrc either
-    if token := os.environ.get(TOKEN):
+    named = parts.hostname == os.environ.get(HOST, USUAL_HOST)
+    if named and (token := os.environ.get(TOKEN)):
         def bearer(request: requests.PreparedRequest) -> requests.PreparedRequest:
             request.headers["Authorization"] = f"Bearer {token}"
             return request
         return bearer
-    pair = (os.environ[USER], os.environ.get(PASSWORD, "")) if USER in os.environ else None
+    pair = (os.environ[USER], os.environ.get(PASSWORD, "")) if named and USER in os.environ else None
     pair = pair or requests.utils.get_netrc_auth(remote.address)
     return requests.auth.HTTPBasicAuth(*pair) if pair else lambda request: request
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -15,8 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TRACEBACK = Path("work/traceback.txt")
 DEBUG = "ALEXNET_DEBUG"  # a variable of the environment, so that training processes and workers have it, too
-MENDS = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EACCES: "give yourself the right to it",
-         errno.EPERM: "give yourself the right to it", errno.EROFS: "work where files can be written"}
+MENDS = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota",
+         errno.EFBIG: "raise the limit on the size of files (`ulimit -f`)",
+         errno.EACCES: "give yourself the right to it", errno.EPERM: "give yourself the right to it",
+         errno.EROFS: "work where files can be written", errno.EIO: "see to the disk",
+         errno.ENOENT: "see what removed it while the command was at work", errno.ESTALE: "see to the file server",
+         errno.ENOTDIR: "see what replaced it while the command was at work",
+         errno.EMFILE: "raise the limit on open files (`ulimit -n`)", errno.ENOMEM: "free some memory",
+         errno.EAGAIN: "raise the limit on processes (`ulimit -u`)"}
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in what PyTorch raises
 
 
 def printable(text: object) -> str:
@@ -25,6 +33,11 @@ def printable(text: object) -> str:
     Names of files, classes and runs are strangers' words, and they stand in messages.
     """
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in str(text))
+
+
+def without_password(text: str) -> str:
+    """The text, with no user and password left in the addresses it holds: fit for a log."""
+    return re.sub(r"//[^/\s]*:\S*@|//[^/@\s]*@", "//", text)
 
 
 class UserError(Exception):
@@ -46,7 +59,11 @@ def told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno in MENDS:
         place = f"{error.filename}: " if error.filename else ""
         return f"error: {place}{error.strerror}; {MENDS[error.errno]}, and give the same command again", 1
-    reason = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or (
+            isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)):
+        return ("error: there is not enough memory; free some, or set execution.workers lower (resize) or "
+                "train.micro_batches higher (train), and give the same command again"), 1
+    reason = without_password(printable(" ".join(str(error).split())))
     line = f"error: unexpected {type(error).__name__}{': ' * bool(reason)}{reason[:200]} ({_where(error)})"
     where = f"the traceback is in {TRACEBACK}" if _kept(error) else "--debug prints the traceback"
     return f"{line}; {where}. Please report it with that and what `alexnet doctor --json` prints", 70
@@ -71,7 +88,8 @@ def _where(error: BaseException) -> str:
 def _kept(error: BaseException) -> bool:
     try:
         TRACEBACK.parent.mkdir(exist_ok=True)
-        TRACEBACK.write_text(f"$ {' '.join(sys.argv)}\n{''.join(traceback.format_exception(error))}", encoding="utf-8")
+        text = f"$ {' '.join(sys.argv)}\n{''.join(traceback.format_exception(error))}"
+        TRACEBACK.write_text(without_password(text), encoding="utf-8", errors="backslashreplace")
     except OSError:
         return False
     return True

@@ -9,12 +9,10 @@ left.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import yaml
 from pipeline import environment, tracking
 from pipeline.configure import leaves
 from pipeline.errors import UserError
+from pipeline.locks import only_one
 from pipeline.parameters import FILE, Parameters
 from pipeline.parameters import read as read_parameters
 from pipeline.paths import WORK
@@ -119,16 +118,9 @@ def surroundings() -> dict[str, str]:
     return dict(os.environ) | {"PATH": path, "DVC_NO_ANALYTICS": "true"}
 
 
-@contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
+def one_at_a_time() -> contextlib.AbstractContextManager[None]:
     """Two commands that run experiments would wait for each other's locks and leave each other's results."""
-    WORK.mkdir(exist_ok=True)
-    with (WORK / "experiments.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError("another command runs experiments in this project; wait for it or stop it") from None
-        yield
+    return only_one(WORK / "experiments.lock", "another command that runs experiments")
 
 
 def _command(*arguments: str) -> list[str]:

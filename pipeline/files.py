@@ -29,13 +29,24 @@ def written_whole(file: Path) -> Iterator[IO[bytes]]:
     _remove_leftovers(file)
     temporary = file.with_name(f".{file.name}.{platform.node()}-{os.getpid()}.part")
     try:
-        with temporary.open("wb") as stream:
+        with naming(file), temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Has an OSError that names no file, as of a write to a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(file)
+        raise
 
 
 def _remove_leftovers(file: Path) -> None:

@@ -40,32 +40,22 @@ def keep_freed_memory() -> None:
 
 
 def run_to_the_end(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None,
-                   output: int | None = None, killable: bool = False) -> int:
+                   output: int | None = None) -> int:
     """Run a child and return its exit status; when this process is interrupted or ends, the child ends too.
 
-    It runs in `folder`, and its standard output goes to the descriptor `output`, if they are given. One that is
-    `killable`, since all that it leaves is whole at every instant, does not hear of Ctrl-C, which reaches the whole
-    group, and is killed with what it started: it has no last words, which would be tracebacks.
+    It runs in `folder`, and its standard output goes to the descriptor `output`, if they are given.
     """
-    child = subprocess.Popen(command, env=dict(environment), cwd=folder, stdout=output,
-                             preexec_fn=_unheard if killable else die_with_parent)
+    child = subprocess.Popen(command, env=dict(environment), preexec_fn=die_with_parent, cwd=folder, stdout=output)
     try:
         return child.wait()
     finally:
-        if killable:
-            kill_with_children(child)
-        elif child.poll() is None:
+        if child.poll() is None:
             child.terminate()
             try:
                 child.wait(SECONDS_TO_END)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-
-
-def _unheard() -> None:
-    die_with_parent()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # and those whom it starts inherit that
 
 
 def alive(process: int | str) -> bool:

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from pipeline import snapshot, tracking
-from pipeline.errors import UserError
+from pipeline.errors import UserError, without_password
 from pipeline.files import BROKEN_JSON, sha256_of, write_json
 from pipeline.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
 from pipeline.tracking import IMPORTED, Record, Tracker
@@ -192,7 +192,7 @@ def find(name: str) -> Kept:
     if name == "latest":
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
-        raise UserError(f"{none} in {tracking.without_password(tracking.tracking_uri())}; `make ui` shows the runs")
+        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `make ui` shows the runs")
     if len(runs) > 1:
         raise UserError(f"{name}: {len(runs)} runs begin so, {', '.join(run.info.run_id for run in runs[:3])}; "
                         "give more of the id")

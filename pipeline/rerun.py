@@ -7,26 +7,24 @@ bit. It is tracked as a run of the stage `rerun`. A rerun that was killed goes o
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import environment, recorded_data, records, snapshot, tracking
+from pipeline import environment, launcher, recorded_data, records, snapshot, tracking
 from pipeline.differences import Comparison, Difference, Pairs, compared, deciding, of_curves
 from pipeline.errors import UserError
 from pipeline.files import sha256_of, write_json, written_whole
+from pipeline.locks import only_one
 from pipeline.paths import LEARNING, STORE, TRACE, WORK
-from pipeline.processes import run_to_the_end
 from pipeline.progress import say
 from pipeline.records import Kept
 from pipeline.stages import train
@@ -80,7 +78,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bo
                         f"that code, which may do all that you may. `alexnet diff latest {name}` names the files that "
                         f"differ; they are in {kept.file(snapshot.ARCHIVE)}. If you trust it, give the command again "
                         "with --trust")
-    with _locked():
+    with only_one(project() / RERUNS / "lock", "another `alexnet rerun`"):
         code = (project() / RERUNS / kept.name / "code").resolve()
         snapshot.restored(kept.file(snapshot.ARCHIVE), code, kept.tag("code_digest"))
         variables = _variables(code, recorded)
@@ -230,11 +228,9 @@ def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path
     write_json(training / "parameters.json", parameters)
     say(f"rerun: to step {until}, on {execution['device']}, {processes} process{'es' * (processes > 1)}")
     more = {"OMP_NUM_THREADS": str(execution["threads"])} if processes > 1 else {}
-    status = run_to_the_end([*train.training_command(training, processes), str(until)], {**variables, **more}, data,
-                            output=2, killable=True)
+    status = launcher.launch(training, processes, {**variables, **more}, until, data)
     if status:
-        raise UserError(f"a training process of the rerun ended with status {status}; what it said stands above. The "
-                        "same command goes on from the last checkpoint")
+        raise UserError(f"rerun: {launcher.told(status)}. The same command goes on from the last checkpoint")
 
 
 def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -247,16 +243,3 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 def _short(facts: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """One rerun at a time in a project: two would tread on each other's folders. The lock goes with the process."""
-    (project() / RERUNS).mkdir(parents=True, exist_ok=True)
-    with (project() / RERUNS / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{project() / RERUNS}: another `alexnet rerun` is at work; wait for it or stop it") \
-                from None
-        yield

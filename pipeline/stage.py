@@ -15,8 +15,9 @@ from pathlib import Path
 from pipeline import environment, provenance, tracking
 from pipeline.errors import UserError
 from pipeline.files import write_json
+from pipeline.locks import only_one
 from pipeline.parameters import Parameters
-from pipeline.paths import LEARNING, PROVENANCE, metrics_of
+from pipeline.paths import LEARNING, PROVENANCE, WORK, metrics_of
 
 
 def run(name: str, parameters: Parameters) -> None:
@@ -31,7 +32,8 @@ def run(name: str, parameters: Parameters) -> None:
     if os.environ.get("RANK", "0") != "0":
         _join(name, parameters)
         return
-    with tracking.recorded(name, parameters) as record:  # takes the digest of the code before any of it is loaded
+    with (only_one(WORK / "locks" / name, f"another `alexnet {name}`"),
+          tracking.recorded(name, parameters) as record):  # takes the digest of the code before any of it is loaded
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "facts"):
             record.tags |= module.facts(parameters)

@@ -6,10 +6,12 @@
     classes.json         the classes, in the order of their labels: wnid, words
     quarantine.json      images that could not be decoded: split, name, reason, sha256
     moments.npz          exact sums over the training images (pipeline.moments)
-    store.json           format, encoding, decoder, order, shards with their lengths and digests, pixels_digest
+    store.json           format, encoding, decoder, order, shards with their lengths and digests, pixels_digest, digest
 
 A shard's digest is the sha256 over its images of the label (8 bytes, little-endian) and the pixels, as they are read;
-`pixels_digest` is that of the shards' digests. `publish_description` writes all but the shards, and `Store` reads.
+`pixels_digest` is that of the shards' digests. store.json has digests of the files beside it and of itself, which are
+checked when the store is opened; a shard's is checked when the first of its images is asked for. `publish_description`
+writes all but the shards, and `Store` reads.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json, written_whole
+from pipeline.files import read_json, sha256_of, write_json, written_whole
 from pipeline.images import decoder
 from pipeline.moments import Moments
 from pipeline.shards import (
@@ -51,7 +54,9 @@ DESCRIPTION = "store.json"
 INDEX = "index.parquet"
 CLASSES = "classes.json"
 QUARANTINE = "quarantine.json"
-MOMENTS = "moments.npz"
+MOMENTS = "moments.npz"  # has checksums of its own
+Stamp = tuple[int, ...]  # of a file: inode, size and time of its last change
+DESCRIBED = (INDEX, CLASSES, QUARANTINE)
 
 
 def digest_of_shards(digests: Mapping[str, Sequence[str]]) -> str:
@@ -105,9 +110,31 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
     images = {split: sum(shard["images"] for shard in splits[split]) for split in SPLITS}
     description = {"format": FORMATS[encoding], "encoding": encoding, **made, "side": len(moments.sums),
                    "images": images, "shard_images": SHARD_IMAGES, "pixels_digest": digest_of_shards(digests),
-                   "shards": splits}
+                   "shards": splits, "files": {name: sha256_of(folder / name) for name in DESCRIBED}}
+    description["digest"] = _digest_of(description)
     write_json(folder / DESCRIPTION, description)
     return description
+
+
+def _digest_of(description: Mapping[str, Any]) -> str:
+    """The sha256 of a description, but for its own digest."""
+    told = {name: value for name, value in description.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _check_description(path: Path, description: Mapping[str, Any]) -> None:
+    """That store.json and the files beside it are as written. Stores from before there was a digest have none."""
+    if "digest" not in description:
+        return
+    if description["digest"] != _digest_of(description):
+        raise damaged(path / DESCRIPTION, "it does not have the digest that it names")
+    for name, written in description["files"].items():
+        try:
+            found = sha256_of(path / name)
+        except OSError as error:
+            raise damaged(path / name, str(error.strerror)) from None
+        if found != written:
+            raise damaged(path / name, f"it does not have the digest that {DESCRIPTION} names")
 
 
 def _indexed(stream: IO[bytes], shards: Iterable[StoredShard], encoding: Encoding) -> Iterator[StoredShard]:
@@ -164,6 +191,7 @@ class Store:
                             f"{', '.join(map(str, FORMATS.values()))}; make the store again with `alexnet resize`")
         self.encoding: Encoding = next(encoding for encoding, number in FORMATS.items() if number == found)
         try:
+            _check_description(path, description)
             self.decoder: dict[str, str] = description["decoder"]
             if self.encoding == "jpeg" and self.decoder["jpeg"] != decoder()["jpeg"]:
                 raise UserError(f"{path}: its JPEGs were written by {told(self.decoder)}, and decode to other pixels "
@@ -215,6 +243,7 @@ class Split:
         self._digests = [str(shard["sha256"]) for shard in shards]
         self._starts = [0, *itertools.accumulate(self._lengths)]
         self._opened: list[Images | None] = [None] * len(shards)
+        self._stamps: dict[int, Stamp] = {}  # of the opened shards
         self.labels, self._places = _index(path / INDEX, name, [shard["number"] for shard in shards], self._lengths,
                                            encoding)
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < classes:
@@ -278,21 +307,40 @@ class Split:
 
     def verify(self) -> list[str]:
         """The shards' digests, recomputed; UserError names the first shard that has another."""
-        for number, (file, written) in enumerate(zip(self._files, self._digests, strict=True)):
-            labels = self.labels[self._starts[number]: self._starts[number + 1]]
-            if digest_of_images(self._shard(number), labels.tolist()) != written:
-                raise damaged(file, "its pixels or labels are not those that were written")
+        for number in range(len(self._files)):
+            self._verified(number)
         return self._digests
 
     def _shard(self, number: int) -> Images:
-        mapped = self._opened[number]
-        if mapped is None:
-            mapped = self._opened[number] = open_shard(self._files[number], self._lengths[number], self.side,
-                                                       self._places_in(number))
-        return mapped
+        opened = self._opened[number]
+        if opened is None:  # its first use: from here on it is trusted
+            opened = self._opened[number] = self._verified(number)
+        return opened
+
+    def check_unchanged(self) -> None:
+        """That nobody has touched the shards since their first use. Raises UserError naming the first."""
+        for number, stamp in list(self._stamps.items()):
+            file = self._files[number]
+            if not file.exists() or _stamp(file) != stamp:
+                raise damaged(file, "it was changed while it was in use")
+
+    def _verified(self, number: int) -> Images:
+        """The shard, read from end to end. Raises UserError when it is not as it was written."""
+        file = self._files[number]
+        self._stamps[number] = _stamp(file) if file.exists() else ()
+        images = open_shard(self._files[number], self._lengths[number], self.side, self._places_in(number))
+        labels = self.labels[self._starts[number]: self._starts[number + 1]]
+        if digest_of_images(images, labels.tolist()) != self._digests[number]:
+            raise damaged(file, "its pixels or labels are not those that were written")
+        return images
 
     def _places_in(self, shard: int) -> NDArray[np.int64] | None:
         return None if self._places is None else self._places[self._starts[shard]: self._starts[shard + 1]]
+
+
+def _stamp(file: Path) -> Stamp:
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def prepared_by(path: Path) -> dict[str, str]:

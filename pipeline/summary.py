@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import UserError, printable
+from pipeline.errors import UserError, printable, without_password
 from pipeline.files import read_json
 from pipeline.paths import METRICS, REPORT, metrics_of
-from pipeline.tracking import tracking_uri, without_password
+from pipeline.tracking import tracking_uri
 
 STAGES = ("download", "resize", "mean", "pca", "train", "evaluate", "report")
 DIGITS = 16  # of a digest of 64: enough to tell two runs apart by eye

@@ -129,7 +129,7 @@ def completion(context: click.Context, shell: str) -> None:
 
 @command(short_help="Does this machine reproduce? Changes one thing at a time.",
          reads="params.yaml (the network and the recipe)",
-         leaves="work/matrix, a record in MLflow's store", takes="4 minutes on two cores")
+         leaves="experiments/matrix.json, work/matrix, a record in MLflow's store", takes="4 minutes on two cores")
 @parameter_options
 @click.option("--axes", metavar="AXES", help="Only these axes, separated by commas.  [default: all]")
 @click.option("--require", metavar="AXES",

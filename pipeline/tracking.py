@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import platform
-import re
 import shutil
 import tempfile
 import time
@@ -28,7 +27,7 @@ from typing import Any
 
 from pipeline import environment, snapshot
 from pipeline.configure import leaves
-from pipeline.errors import UserError
+from pipeline.errors import UserError, without_password
 from pipeline.files import read_json, sha256_of, write_json, written_whole
 from pipeline.parameters import Parameters
 from pipeline.paths import LISTING, MEAN, PCA, STORE, WORK, metrics_of
@@ -176,11 +175,6 @@ def _unusable(error: Exception) -> str:
     first_line = (str(error).splitlines() or [""])[0]
     return without_password(f"MLflow's store {tracking_uri()} cannot be used ({type(error).__name__}: "
                             f"{first_line[:200]})")
-
-
-def without_password(text: str) -> str:
-    """The text, with no user and password left in the addresses it holds: fit for a log."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def flat(parameters: Parameters, sections: Iterable[str]) -> dict[str, str]:

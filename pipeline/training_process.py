@@ -31,19 +31,22 @@ from alexnet.digest import digest_of
 from alexnet.network import Network
 from alexnet.trace import PendingEntry
 from alexnet.training import Plan, Training, fitting, load_weights, weights_of
-from pipeline import checkpoints, environment
-from pipeline.arrays import array_in
+from pipeline import checkpoints, environment, errors, interrupts
 from pipeline.differences import decisive
 from pipeline.errors import UserError
-from pipeline.files import read_json, written_whole
+from pipeline.files import written_whole
+from pipeline.heartbeat import Heartbeat
+from pipeline.lines import Lines
 from pipeline.parameters import Parameters, check
-from pipeline.paths import MEAN, PCA, STORE
+from pipeline.paths import STORE
 from pipeline.processes import die_with_parent, keep_freed_memory
 from pipeline.progress import progress, say
+from pipeline.stages import mean, pca
 from pipeline.store import Split, Store
 
 PLATEAU_EPOCHS = 3.0  # a healthy run has left log(classes) behind by then
 PLATEAU_SHARE = 0.97
+LINES = ("trace.jsonl", "learning.jsonl")
 
 
 def main(folder: Path, stop: int | None = None) -> None:
@@ -55,33 +58,45 @@ def main(folder: Path, stop: int | None = None) -> None:
             together(parameters, folder, stop)
         else:
             train(parameters, folder, prepare(parameters), stop)
-    except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
-            say(f"error: {error}")
-        sys.exit(3)
+    except interrupts.Interrupted as interrupted:
+        sys.exit(interrupted.status)
+    except Exception as error:
+        line, status = errors.told(error)
+        say(line)
+        sys.exit(status)
 
 
 def together(parameters: Parameters, folder: Path, stop: int | None = None) -> None:
     """Train as one of the processes that PyTorch's launcher started; nothing is left to do where a model is there.
 
     Raises:
-        UserError: as `train`; or the processes do not all find the same run.
+        UserError: as `train`; the processes do not all find the same run; or another one has ended.
     """
     device = prepare(parameters)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        finished = (folder / "model.safetensors").exists()
-        if not _same_everywhere(f"{folder.name} {finished}", device):
-            raise UserError(f"the training processes do not all find the same code, parameters, data and {folder}: "
-                            "machines that train together need one project folder, on a file system that they share")
-        several_machines = os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]
-        if several_machines and not _same_everywhere(
-                json.dumps(decisive(environment.fingerprint(), device.type)), device) and dist.get_rank() == 0:
-            say("warning: the machines that train together are not alike; the record names the first one only")
-        if not finished:
-            train(parameters, folder, device, stop)
+        with Heartbeat():
+            _train_together(parameters, folder, device, stop)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise UserError("the connection to another training process is lost: it has ended; what it said stands "
+                            "above. The same command goes on from the last checkpoint") from None
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _train_together(parameters: Parameters, folder: Path, device: torch.device, stop: int | None) -> None:
+    finished = (folder / "model.safetensors").exists()
+    if not _same_everywhere(f"{folder.name} {finished}", device):
+        raise UserError(f"the training processes do not all find the same code, parameters, data and {folder}: "
+                        "machines that train together need one project folder, on a file system that they share")
+    several_machines = os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]
+    if several_machines and not _same_everywhere(
+            json.dumps(decisive(environment.fingerprint(), device.type)), device) and dist.get_rank() == 0:
+        say("warning: the machines that train together are not alike; the record names the first one only")
+    if not finished:
+        train(parameters, folder, device, stop)
 
 
 def _same_everywhere(told: str, device: torch.device) -> bool:
@@ -140,23 +155,34 @@ def network_of(parameters: Parameters, store: Store, split: bool, device: torch.
 
 def statistics() -> Statistics:
     """Mean image and colour components, as the stages `mean` and `pca` left them."""
-    pca = read_json(PCA, made_by="pca")
-    return Statistics(mean_image(), torch.tensor(pca["eigenvalues"], dtype=torch.float64),
-                      torch.tensor(pca["eigenvectors"], dtype=torch.float64))
+    found = pca.load()
+    return Statistics(mean_image(), torch.tensor(found["eigenvalues"], dtype=torch.float64),
+                      torch.tensor(found["eigenvectors"], dtype=torch.float64))
 
 
 def mean_image() -> Tensor:
     """float32 [256, 256, 3], as the stage `mean` left it."""
-    return torch.from_numpy(array_in(MEAN, "make it with `alexnet mean`"))
+    return torch.from_numpy(mean.load())
 
 
-def weights_in(file: Path, mend: str) -> dict[str, Tensor]:
-    """The canonical weights in a safetensors file."""
+def weights_in(file: Path, mend: str, anyones: bool = False) -> dict[str, Tensor]:
+    """The canonical weights in a safetensors file, which have the digest that its header names.
+
+    With `anyones`, of a file that names none, too: of other programs.
+
+    Raises:
+        UserError: the file is missing or damaged; `mend` says what helps.
+    """
     try:
-        return safetensors.torch.load_file(file)
+        with safetensors.safe_open(file, framework="pt") as opened:
+            digest = (opened.metadata() or {}).get("digest")
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        if digest != digest_of(weights) and not (anyones and digest is None):
+            raise ValueError("its tensors do not have the digest it names" if digest else "it names no digest")
+        return weights
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; {mend}") from None
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{file}: damaged ({error}); {mend}") from None
 
 
@@ -183,7 +209,7 @@ class _Run:
         self.every = parameters.execution.checkpoint_every
         self.classes = len(store.classes)
         self.validation = store.split("val")
-        split = store.split("train")
+        split = self.images = store.split("train")
         self.count = len(split)
         if self.count == 0 or len(self.validation) == 0:
             raise UserError(f"{STORE}: no images to train on or to validate with")
@@ -200,10 +226,13 @@ class _Run:
         # Of the updates since the last line of the learning curve.
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self.warned = False
+        self.lines: dict[str, Lines] = {}  # on the first process
+        # Between CPUs, whatever the devices: what the processes agree on besides tensors.
+        self.control = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
 
     def _start_from(self, network: Network, file: Path) -> None:
-        taken = fitting(network, weights_in(file, "mend train.start_from"))
+        taken = fitting(network, weights_in(file, "mend train.start_from", anyones=True))
         if not taken:
             raise UserError(f"train.start_from: no layer of {file} has the shape of one of this network's")
         load_weights(network, taken)
@@ -219,8 +248,10 @@ class _Run:
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; lines written after it are forgotten."""
         found = checkpoints.newest(self.folder)
+        marks: dict[str, Any] = {}
         if found:
             step, state, memory = found
+            marks = memory["lines"]
             self.training.load(step, state)
             self.loss_sum, self.loss_count = float.fromhex(memory["loss_sum"]), memory["loss_count"]
             self.wrong = memory["wrong"]
@@ -230,13 +261,28 @@ class _Run:
             raise UserError(f"{self.folder}: the training processes found different checkpoints there; it must be on a "
                             "file system that they share")  # and nobody writes before all have read
         if self.place.first:
-            for name in ("trace.jsonl", "learning.jsonl"):
-                _forget_after(self.folder / name, self.training.step)
+            self.lines = {name: Lines(self.folder / name, marks.get(name)) for name in LINES}
 
     def go_on(self, stop: int | None) -> None:
+        """Train to the end, or to the update `stop`.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; a checkpoint has been written.
+        """
         steps = self.training.plan.steps
         until = min(steps, stop or steps)
-        batch = self.settings.batch
+        with interrupts.noted("train: stopping after this update, with a checkpoint; again to stop at once",
+                              again=not dist.is_initialized()) as heard:
+            self._update(until, heard)
+        if until < steps:
+            return
+        self._check_images()
+        state = self._state()
+        if state is not None:
+            self._publish(weights_of(state))
+
+    def _update(self, until: int, heard: Callable[[], int]) -> None:
+        steps, batch = self.training.plan.steps, self.settings.batch
         with progress("train", until * batch, "images", self.training.step * batch, quiet=not self.place.first) as told:
             validated = ""
             while self.training.step < until:
@@ -248,19 +294,32 @@ class _Run:
                     self.traced = self.training.trace()
                 if last or self._validation_is_due():
                     validated = self._validate()
-                if step % self.every == 0 and not last:
+                interrupted = self._heard_anywhere(heard())
+                if (interrupted or step % self.every == 0) and not last:
                     self._checkpoint()
                 told(batch, self._note(validated))
+                if interrupted and step < until:
+                    self._interrupt(interrupted)
             self._write_trace()
         self.training.finish()
-        if until < steps:
-            return
-        state = self._state()
-        if state is not None:
-            self._publish(weights_of(state))
+
+    def _heard_anywhere(self, number: int) -> int:
+        """The signal that any of the processes has heard, so that all stop after the same update."""
+        if not dist.is_initialized():
+            return number
+        signals = torch.tensor([number], dtype=torch.int32)
+        dist.all_reduce(signals, dist.ReduceOp.MAX, self.control)
+        return int(signals)
+
+    def _interrupt(self, number: int) -> None:
+        self.training.finish()
+        if self.place.first:
+            say(f"train: the checkpoint of step {self.training.step} of {self.training.plan.steps} is written")
+        raise interrupts.Interrupted(number)
 
     def _note(self, validated: str) -> str:
-        return f"loss {float(self.training.loss):.3f}{validated}" if self.training.loss is not None else ""
+        loss = self.training.loss
+        return "" if loss is None else f"loss {loss:.3f}{validated}" if loss < 1000 else f"loss {loss:.3g}{validated}"
 
     def _count_loss(self) -> None:
         if self.training.loss is None or self.training.wrong is None:
@@ -307,37 +366,28 @@ class _Run:
             self.traced = None
 
     def _checkpoint(self) -> None:
+        self._check_images()
         self._write_trace()  # a run that goes on from here does not trace earlier steps again
         state = self._state()
         if state is not None:
             checkpoints.save(self.folder, self.training.step, state,
-                             {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count, "wrong": self.wrong})
+                             {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count, "wrong": self.wrong},
+                             list(self.lines.values()))
+
+    def _check_images(self) -> None:
+        for split in (self.images, self.validation):
+            split.check_unchanged()
 
     def _state(self) -> dict[str, Tensor] | None:
         return self.training.state() if self.place.replica == 0 else None
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
         if self.place.first:
-            with (self.folder / name).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+            self.lines[name].append(line)
 
     def _publish(self, weights: dict[str, Tensor]) -> None:
         with written_whole(self.folder / "model.safetensors") as stream:
             stream.write(safetensors.torch.save(weights, {"digest": digest_of(weights)}))
-
-
-def _forget_after(file: Path, step: int) -> None:
-    """Drop lines of later steps, and a last line that was cut off."""
-    kept = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            if json.loads(line)["step"] > step:
-                break
-        except ValueError:
-            break
-        kept.append(line + "\n")
-    with written_whole(file) as stream:
-        stream.write("".join(kept).encode())
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def test_an_interpreter_that_is_gone_repeats_it(clone: Path) -> None:
 
 def test_make_alone_lists_what_there_is() -> None:
     told = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "repro", "test", "ui"):
+    for target in ("setup", "repro", "check", "test", "ui"):
         assert f"make {target} " in told
 
 

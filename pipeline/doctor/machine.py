@@ -121,7 +121,7 @@ def free_memory() -> float:
     return max(free, 0.0)
 
 
-def shared_memory(parameters: Parameters, folder: Path = Path("/dev/shm")) -> Finding:
+def shared_memory(parameters: Parameters, folder: Path = Path("/dev/shm")) -> Finding:  # noqa: S108  (only asked)
     """Processes that start together need it for their locks, NCCL for what GPUs of one machine exchange."""
     if sys.platform != "linux":
         return skipped("not a folder on this system")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pipeline import environment
 from pipeline.doctor.finding import Finding, ok
+from pipeline.errors import without_password
 from pipeline.parameters import Parameters
 
 SECONDS_FOR_DVC = 15
@@ -84,7 +85,7 @@ def mlflow(parameters: Parameters) -> Finding:
     from pipeline import tracking
 
     uri = tracking.tracking_uri()
-    told = tracking.without_password(uri)
+    told = without_password(uri)
     scheme = urlsplit(uri).scheme
     if scheme == "sqlite":
         file = Path(uri.removeprefix("sqlite:///"))
@@ -97,7 +98,7 @@ def mlflow(parameters: Parameters) -> Finding:
     try:
         found = tracking.client().get_experiment_by_name(tracking.experiment_name())
     except Exception as error:  # of the network, the database, the disk, MLflow
-        reason = tracking.without_password(" ".join(str(error).split())[:200])
+        reason = without_password(" ".join(str(error).split())[:200])
         upgrade = f"keep a copy of it, then: mlflow db upgrade '{told}'" if "schema" in reason else ""
         return Finding("fails", f"{told}: {type(error).__name__}: {reason}",
                        upgrade or "start the server, or mend MLFLOW_TRACKING_URI (unset: mlflow.db here)")

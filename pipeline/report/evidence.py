@@ -29,7 +29,8 @@ class Errors:
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of the paper's tables, errors in %; None where the paper has none. `log`: what the logs of 2012 have."""
+    """A row of the paper's tables, errors in %; None where the paper has none. `log`: what the logs of 2012 have, or of
+    ensembles and the runner-up the results page of the competition, for its test images."""
 
     model: str
     validation: tuple[float | None, float | None]

@@ -27,6 +27,8 @@ from pipeline.store import QUARANTINE, Store
 
 BROKEN_WEIGHTS = (SafetensorError, OSError, KeyError, TypeError)
 BROKEN_CURVE = (KeyError, ValueError, TypeError, csv.Error)
+PROVENANCE_KEYS = ("weights_digest", "configuration_digest", "code_digest", "git_dirty", "environment_digest", "data",
+                   "environment", "execution")
 STAGES = ("resize", "mean", "pca", "train", "evaluate")
 CURVE = ("step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error")
 Curve = dict[str, NDArray[np.float64]]  # [points] under each name in CURVE
@@ -113,7 +115,7 @@ def gather(parameters: Parameters) -> Inputs:
     weights_digest, kernels = _first_layer()
     inputs = Inputs(parameters, metrics, _curve(), kernels, _mean(store.side), read_json(PCA, "pca"), store,
                     read_json(STORE / QUARANTINE, "resize"), _predictions(store), network,
-                    read_json(PROVENANCE, "train") if PROVENANCE.exists() else None, _matrix(), evidence())
+                    _provenance(), _matrix(), evidence())
     first = network["layers"][0]
     if kernels.shape != (expected := (first["columns"] * first["outputs_per_column"], *first["weight_per_column"][1:])):
         raise UserError(f"{WEIGHTS}: conv1 of shape {list(kernels.shape)}, but params.yaml describes "
@@ -122,7 +124,7 @@ def gather(parameters: Parameters) -> Inputs:
                                 (metrics_of("evaluate"), metrics["evaluate"]["weights_digest"], "evaluate")):
         if digest != metrics["train"]["weights_digest"]:
             raise UserError(f"{what}: of other weights than {metrics_of('train')}; run `alexnet {stage}`")
-    if inputs.provenance and inputs.provenance.get("weights_digest") != weights_digest:
+    if inputs.provenance and inputs.provenance["weights_digest"] != weights_digest:
         raise UserError(f"{PROVENANCE}: of other weights than {WEIGHTS}; run `alexnet train`, or remove it")
     if store.pixels_digest != metrics["resize"]["pixels_digest"]:
         raise UserError(f"{metrics_of('resize')}: of another store than {STORE}; run `alexnet resize`")
@@ -189,6 +191,15 @@ def _predictions(store: Store) -> Predictions:
     expected, shape = store.split("val").labels, (len(store.split("val")), len(store.classes))
     if not np.array_equal(labels, expected) or found.probabilities.shape != shape:
         raise UserError(f"{PREDICTIONS}: of other validation images than those in {STORE}; run `alexnet evaluate`")
+    return found
+
+
+def _provenance() -> dict[str, Any] | None:
+    if not PROVENANCE.exists():
+        return None
+    found: dict[str, Any] = read_json(PROVENANCE, "train")
+    if missing := [name for name in PROVENANCE_KEYS if name not in found]:
+        raise _damaged(PROVENANCE, "train", f"no {missing[0]}")
     return found
 
 

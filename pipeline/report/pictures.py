@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.testing import CENTRE, corners
-from pipeline.report.figures import Exhibit, Figure, array, document, kernel_sheet, photo, picture, smaller
+from pipeline.report.figures import Exhibit, Figure, array, document, kernel_sheet, photo, picture
 from pipeline.report.inputs import Inputs
 from pipeline.report.sheets import BLUE, ORANGE, Sheet
 
 SIGMAS = (-3, -2, -1, 0, 1, 2, 3)
 SHIFTED = 112  # pixels of a side on the page
 CROP_SHOWN = 128
+OUTLINED = 256
 PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")  # as alexnet.testing has the crops
 
 
@@ -82,7 +83,7 @@ def colour_axes(inputs: Inputs, found: list[Component]) -> Exhibit:
         for line, (name, part) in enumerate(zip("RGB", one.vector, strict=True)):
             sheet.words(f"{name} {part:+.3f}", 4, here + 52 + 18 * line, left)
         for column, (_, pixels) in enumerate(one.shifted):
-            sheet.picture(smaller(pixels, side), left + column * (side + gap), here)
+            sheet.picture(pixels, left + column * (side + gap), here, side)
     figure = sheet.figure("One image moved along the principal components of colour, by -3 to 3 standard deviations")
     return Exhibit("colour-axes", figure, ".json", document(
         {"validation_image": 0, "standard_deviations_moved": SIGMAS} | inputs.colours))
@@ -136,11 +137,12 @@ def ten_crops(inputs: Inputs) -> TenCrops:
 
 def outlined(found: TenCrops) -> Figure:
     """The image with the five windows drawn in, the centre's in orange."""
-    crop = len(found.crops[0][2])
-    sheet = Sheet(len(found.image), len(found.image))
-    sheet.picture(found.image, 0, 0)
-    for place, (top, left) in enumerate(corners(len(found.image) - crop)):
-        sheet.frame(left, top, crop, ORANGE if place == CENTRE else BLUE)
+    stored, crop = len(found.image), len(found.crops[0][2])
+    times = max(1, OUTLINED // stored)
+    sheet = Sheet(stored * times, stored * times)
+    sheet.picture(found.image, 0, 0, stored * times)
+    for place, (top, left) in enumerate(corners(stored - crop)):
+        sheet.frame(left * times, top * times, crop * times, ORANGE if place == CENTRE else BLUE)
     return photo(sheet.canvas, f"Validation image {found.index} with the outlines of its five crops")
 
 
@@ -152,7 +154,7 @@ def crops_sheet(inputs: Inputs, found: TenCrops) -> Exhibit:
                 f"{found.average[1]:.1%}", gap, 8, 5 * (side + gap), bold=True)
     for number, (place, mirrored, pixels, says, probability) in enumerate(found.crops):
         left, top = gap + number % 5 * (side + gap), 32 + number // 5 * (side + under + gap)
-        sheet.picture(smaller(np.ascontiguousarray(pixels), side), left, top)
+        sheet.picture(np.ascontiguousarray(pixels), left, top, side)
         sheet.words(f"{place}{', mirrored' * mirrored}", left, top + side + 3, side + gap, 11)
         sheet.words(f"{probability:.1%} {words[says]}", left, top + side + 19, side + gap, 11)
     data = {"validation_image": found.index, "label": found.label, "average": found.average,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report.choosing import evenly
-from pipeline.report.figures import Exhibit, document, smaller
+from pipeline.report.figures import Exhibit, document
 from pipeline.report.inputs import Inputs
 from pipeline.report.sheets import BLUE, GREY, ORANGE, Sheet
 
@@ -62,7 +62,7 @@ def predictions_sheet(kinds: list[tuple[str, list[Prediction]]]) -> Exhibit:
         sheet.words(title, gap, row * height + 8, PER_KIND * (side + gap), 13, bold=True)
         for column, card in enumerate(cards):
             left, top = gap + column * (side + gap), row * height + head
-            sheet.picture(smaller(card.image, side), left, top)
+            sheet.picture(card.image, left, top, side)
             sheet.words(card.right, left, top + side + 4, side, 12, bold=True)
             for place, (words, probability, right) in enumerate(card.guesses):
                 here = top + side + 24 + place * line
@@ -145,12 +145,12 @@ def neighbours_sheet(queries: list[Query]) -> Exhibit:
             top = 24 + (2 * number + row) * pitch
             sheet.words(name, 4, top + side // 2, left)
             if row == 0:
-                sheet.picture(smaller(query.image, side), left, top)
+                sheet.picture(query.image, left, top, side)
                 sheet.words(query.words, left, top + side + 2, side, 11, bold=True)
             for column, one in enumerate(near):
                 here = left + (column + 1) * (side + gap) + gap
-                sheet.picture(smaller(one.image, side), here, top)
-                sheet.frame(here, top, min(side, len(one.image)), BLUE if one.same else ORANGE, 3)
+                wide = sheet.picture(one.image, here, top, side)
+                sheet.frame(here, top, wide, BLUE if one.same else ORANGE, 3)
                 sheet.words(one.words, here, top + side + 2, side, 11)
     data = [{"validation_image": query.index, "class": query.words,
              **{name: [{"training_image": one.index, "class": one.words} for one in near]

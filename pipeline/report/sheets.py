@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.figures import DOTS_PER_INCH, LIGHT, Figure, styled
+from pipeline.report.figures import DOTS_PER_INCH, LIGHT, Figure, smaller, styled
 
 if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,10 +41,15 @@ class Sheet:
         self.canvas = np.full((height, width, 3), 255, np.uint8)
         self._words: list[Words] = []
 
-    def picture(self, pixels: NDArray[np.uint8], left: int, top: int) -> None:
-        """uint8 [h, w, 3], which must fit."""
-        height, width = pixels.shape[:2]
+    def picture(self, pixels: NDArray[np.uint8], left: int, top: int, side: int | None = None) -> int:
+        """uint8 [h, w, 3], which must fit; a square one in `side` pixels, or as many times enlarged as fits into them.
+        Returns how wide it has become."""
+        if side:
+            pixels = smaller(pixels, side)
+            pixels = pixels.repeat(side // len(pixels), axis=0).repeat(side // len(pixels), axis=1)
+        height, width = len(pixels), len(pixels[0])
         self.canvas[top: top + height, left: left + width] = pixels
+        return width
 
     def box(self, left: int, top: int, width: int, height: int, colour: tuple[int, int, int]) -> None:
         """A rectangle, filled."""

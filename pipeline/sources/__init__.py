@@ -14,6 +14,7 @@ read picture by picture (a compressed tar, Parquet) is put into a plain tar once
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib
 import io
 import json
@@ -183,6 +184,18 @@ def catalogue(dataset: DatasetSection) -> Catalogue:
                         f"say {dataset.source} {made_with or ''}; run `alexnet download` again")
     in_place(root(dataset), listing.files)
     return Catalogue(listing.classes, **read_index(INDEX, root(dataset), ("train", "val")))
+
+
+def stamp(dataset: DatasetSection) -> str:
+    """Another one when one of the listed files has been written to: a digest of their sizes and times of change."""
+    digest = hashlib.sha256()
+    for file in Listing.of_json(read_json(LISTING, "download")).files:
+        try:
+            found = (root(dataset) / file.name).stat()
+            digest.update(f"{file.name} {found.st_size} {found.st_mtime_ns}\n".encode())
+        except OSError as error:
+            digest.update(f"{file.name} {error.strerror}\n".encode())
+    return digest.hexdigest()
 
 
 def read(entry: Entry) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.arrays import array_in
 from pipeline.errors import UserError
 from pipeline.files import written_whole
 from pipeline.moments import Moments
@@ -46,6 +47,19 @@ def mean_image(moments: Moments) -> NDArray[np.float32]:
     if moments.count == 0:
         raise UserError(f"{STORE}: no training images, so there is no mean image; see {STORE}/quarantine.json")
     return (moments.sums / np.float64(moments.count)).astype(np.float32)
+
+
+def load() -> NDArray[np.float32]:
+    """data/mean.npy, which is that of the store's moments, to the bit.
+
+    Raises:
+        UserError: it is missing, damaged, or of other images.
+    """
+    mean = array_in(MEAN, "make it with `alexnet mean`")
+    exact = mean_image(Moments.load(STORE / MOMENTS))
+    if (mean.dtype, mean.shape) != (exact.dtype, exact.shape) or digest(mean) != digest(exact):
+        raise UserError(f"{MEAN}: damaged, or not that of {STORE}; make it again with `alexnet mean`")
+    return mean
 
 
 def digest(mean: NDArray[np.float32]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import read_json, write_json
 from pipeline.moments import Moments
 from pipeline.parameters import Parameters
 from pipeline.paths import PCA, STORE
@@ -34,10 +34,26 @@ def run(parameters: Parameters) -> dict[str, Any]:
     Returns:
         The three standard deviations, and the sha256 of pca.json's values.
     """
-    moments = Moments.load(STORE / MOMENTS)
-    result = components(covariance(moments)) | {"pixels": moments.count * moments.pixels}
+    result = _result()
     write_json(PCA, result)
     return {**{f"stdev_{k}": stdev for k, stdev in enumerate(result["stdevs"], start=1)}, "pca_digest": digest(result)}
+
+
+def load() -> dict[str, Any]:
+    """data/pca.json, which is that of the store's moments, to the bit.
+
+    Raises:
+        UserError: it is missing, damaged, or of other images.
+    """
+    found: dict[str, Any] = read_json(PCA, made_by="pca")
+    if found != _result():
+        raise UserError(f"{PCA}: damaged, or not that of {STORE}; make it again with `alexnet pca`")
+    return found
+
+
+def _result() -> dict[str, Any]:
+    moments = Moments.load(STORE / MOMENTS)
+    return components(covariance(moments)) | {"pixels": moments.count * moments.pixels}
 
 
 def covariance(moments: Moments) -> Matrix:

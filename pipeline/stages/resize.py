@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import itertools
@@ -18,7 +17,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import environment, sources
+from pipeline import environment, errors, sources
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json
 from pipeline.images import SIDE, Undecodable, decode, decoder
+from pipeline.locks import only_one
 from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import Parameters, ResizeSection
 from pipeline.paths import LISTING, STORE, WORK
@@ -50,6 +50,7 @@ from pipeline.store import (
 from pipeline.workers import cluster, process_pool
 
 DECODER = "decoder.json"  # in the work folder: who makes its shards
+STAMP = "stamp"  # there, too: of the files that they are made of
 IN_FLIGHT = 512  # shards handed to the executor at a time: more than any cluster's workers, and some 50 MB
 
 
@@ -65,17 +66,21 @@ def run(parameters: Parameters) -> dict[str, Any]:
     workers = cluster(execution.scheduler) if execution.scheduler else process_pool(execution.workers)
     with workers as executor:
         return resize(catalogue, listing, parameters.resize, executor, WORK / "resize", STORE,
-                      parameters.store.encoding)
+                      parameters.store.encoding, functools.partial(sources.stamp, parameters.dataset))
 
 
 def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor: Executor, work: Path,
-           store: Path, encoding: Encoding = "raw") -> dict[str, Any]:
-    """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns the metrics."""
+           store: Path, encoding: Encoding = "raw", stamp: Callable[[], str] = str) -> dict[str, Any]:
+    """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns the metrics.
+
+    `stamp` gives another text when these files have been written to since.
+    """
     made_by = decoder()
     say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint {made_by['fingerprint']}")
     key = _key(catalogue, listing, settings, encoding, made_by)
-    with _locked(work):
+    with only_one(work / "lock", "another `alexnet resize`"):
         folder = work / key
+        _forget_work_of_other_files(folder, stamp())
         _told_of_other_work(folder, made_by)
         shards = [Shard(split, number, tuple(entries), str(folder.absolute()), os.getcwd(), made_by["fingerprint"],
                         environment.code_digest(), settings.side, encoding)
@@ -83,12 +88,14 @@ def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor
                   for number, entries in enumerate(_chunks(entries))]
         try:
             quarantined = _make(shards, folder, settings.max_quarantined, executor)
+            _check_unchanged(folder, stamp())
             metrics = _publish(shards, folder / "store", catalogue, quarantined,
                                {"decoder": made_by, "order_seed": settings.order_seed}, encoding, store)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            raise UserError(f"{folder}: {error.strerror}; free some room and give the same command again") from None
+            mend = errors.MENDS[error.errno]
+            raise UserError(f"{folder}: {error.strerror}; {mend}, and give the same command again") from None
         for stale in (path for path in work.iterdir() if path.is_dir()):
             shutil.rmtree(stale)
     return metrics
@@ -257,6 +264,23 @@ def _make(shards: list[Shard], folder: Path, max_quarantined: int, executor: Exe
     return [one for k in range(len(shards)) for one in found[k]]
 
 
+def _forget_work_of_other_files(folder: Path, stamp: str) -> None:
+    """Shards made before the data set's files were written to are not gone on with."""
+    file = folder / STAMP
+    if file.exists() and file.read_text() != stamp:
+        say(f"resize: the data set's files have been written to since the work in {folder}; beginning anew")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(stamp)
+
+
+def _check_unchanged(folder: Path, stamp: str) -> None:
+    if (folder / STAMP).read_text() != stamp:
+        shutil.rmtree(folder)
+        raise UserError("the data set's files were changed while they were read; what was made of them is thrown away. "
+                        "Run `alexnet download`, which verifies them, and the same command again")
+
+
 def _told_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
     """Half-finished work of another decoder is not gone on with: a store has the pixels of one. That is told."""
     for file in folder.parent.glob(f"*/{DECODER}"):
@@ -318,15 +342,3 @@ def _move(folder: Path, destination: Path) -> None:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
         os.rename(copy, destination)
-
-
-@contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Two runs at once would remove each other's work. The lock goes with the process, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{work}: another `alexnet resize` is at work here; wait for it or stop it") from None
-        yield

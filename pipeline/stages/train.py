@@ -16,17 +16,17 @@ import io
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import launcher
 from pipeline.configuration import TRAINING, configuration, digest, start_digest
 from pipeline.errors import UserError
 from pipeline.files import write_json, written_whole
+from pipeline.locks import only_one
 from pipeline.parameters import ExecutionSection, Parameters
 from pipeline.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
-from pipeline.processes import run_to_the_end
 from pipeline.progress import say
 from pipeline.store import prepared_by
 from pipeline.tracking import project
@@ -51,15 +51,16 @@ def run(parameters: Parameters) -> dict[str, Any]:
     say(f"train: {processes} process{'es' * (processes > 1)}, "
         f"{'one column each' if execution.placement == 'two' else 'all columns in each'}, {execution.device}, "
         f"{execution.threads} thread{'s' * (execution.threads > 1)} each")
-    if launched():
-        from pipeline.training_process import together
+    with only_one(folder / "lock", "another process that trains the same"):  # perhaps of an experiment
+        if launched():
+            from pipeline.training_process import together
 
-        together(parameters, folder)
-    elif not (folder / FINISHED).exists():
-        _train(parameters, folder)
-    metrics = _publish(folder) | {"seed": parameters.train.seed,
-                                  "configuration_digest": digest(configuration(parameters, TRAINING))}
-    shutil.rmtree(folder)
+            together(parameters, folder)
+        elif not (folder / FINISHED).exists():
+            _train(parameters, folder)
+        metrics = _publish(folder) | {"seed": parameters.train.seed,
+                                      "configuration_digest": digest(configuration(parameters, TRAINING))}
+        shutil.rmtree(folder)
     return metrics
 
 
@@ -101,12 +102,6 @@ def _folder(parameters: Parameters) -> Path:
     folder = project() / CHECKPOINTS / _key(parameters)  # a temporary copy of a killed experiment is not found again
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def training_command(folder: Path, processes: int) -> list[str]:
-    """Starts the training processes; FOLDER holds their parameters.json."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [sys.executable, *(launcher if processes > 1 else []), "-m", "pipeline.training_process", str(folder)]
 
 
 def decided(parameters: Parameters) -> ExecutionSection:
@@ -182,24 +177,23 @@ def _train(parameters: Parameters, folder: Path) -> None:
         train(parameters, folder, prepare(parameters))
         return
     write_json(folder / "parameters.json", parameters.model_dump(mode="json"))
-    status = run_to_the_end(training_command(folder, processes),
-                            os.environ | {"OMP_NUM_THREADS": str(parameters.execution.threads)}, killable=True)
+    status = launcher.launch(folder, processes, os.environ | {"OMP_NUM_THREADS": str(parameters.execution.threads)})
     if status:
-        raise UserError(f"a training process ended with status {status}; what it said stands above. The same command "
-                        "goes on from the last checkpoint")
+        raise UserError(f"{launcher.told(status)}. The same command goes on from the last checkpoint")
 
 
 def _publish(folder: Path) -> dict[str, Any]:
-    from safetensors import safe_open
+    from alexnet.digest import digest_of
+    from pipeline.training_process import weights_in
 
+    finished = folder / FINISHED
+    weights_digest = digest_of(weights_in(finished, "remove it, and the same command goes on from a checkpoint"))
     lines = [json.loads(line) for line in (folder / "learning.jsonl").read_text(encoding="utf-8").splitlines()]
     trace = (folder / "trace.jsonl").read_bytes()
     for target, content in ((LEARNING, learning_table(lines)), (TRACE, trace),
-                            (WEIGHTS, (folder / FINISHED).read_bytes())):
+                            (WEIGHTS, finished.read_bytes())):
         with written_whole(target) as stream:
             stream.write(content)
-    with safe_open(WEIGHTS, framework="pt") as opened:
-        weights_digest = opened.metadata()["digest"]
     last = lines[-1]
     return {"steps": last["step"], "training_loss": last["training_loss"], "validation_loss": last["validation_loss"],
             "validation_error": last["validation_error"], "trace_digest": hashlib.sha256(trace).hexdigest(),

@@ -16,6 +16,11 @@ TINY = {
     "network.width": 0.0625, "train.epochs": 2, "train.batch": 8, "train.validate_every": 1, "train.trace_every": 2,
     "execution.checkpoint_every": 2, "execution.workers": 1, "execution.placement": "one",
 }
+# In the environment of every command that these tests run; test_secrets.py looks for them in all that is left.
+SECRETS = {name: f"planted-{number:03}-{name.lower()}" for number, name in enumerate((
+    "HF_TOKEN", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "ALEXNET_DOWNLOAD_PASSWORD", "ALEXNET_DOWNLOAD_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY"))}
+IN_ADDRESS = "planted-in/an@address"  # a password with the characters that end one
 
 
 class Project:
@@ -32,6 +37,7 @@ class Project:
         self.set(**TINY)
         for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "A copy for a test"]):
             self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", *command)
+        self.run("git", "remote", "add", "origin", f"https://ann:{IN_ADDRESS}@example.org/project.git")
 
     @classmethod
     def at(cls, folder: Path) -> Project:
@@ -45,7 +51,7 @@ class Project:
         """That of a user in the activated environment, in this copy."""
         tools = Path(sys.executable).parent
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "GIT_"))}
-        return kept | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(self.folder),
+        return kept | SECRETS | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(self.folder),
                        "DVC_NO_ANALYTICS": "1", "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@localhost",
                        "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@localhost"}
 
@@ -58,6 +64,8 @@ class Project:
         """What the command printed; it must exit with this status."""
         done = subprocess.run(command, cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=400, check=False)
+        with self.folder.with_name(f"{self.folder.name}.said").open("a", encoding="utf-8") as said:
+            said.write(done.stdout)
         assert done.returncode == status, f"{command} exited with {done.returncode}:\n{done.stdout}"
         return done.stdout
 

@@ -41,6 +41,7 @@ def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
     assert told.pop(("threads", "train")) in ("identical", "differs")
     assert told == {("workers", "resize"): "identical", ("placement", "train"): "identical"}
     assert {row["axis"] for row in found if row["required"]} == {"workers", "placement"}
+    assert json.loads((project.folder / "experiments/matrix.json").read_text())["rows"] == found
     page = (project.folder / "matrix.html").read_text()
     assert "pillow" in page
     assert "http" not in page.replace("http-equiv", "")

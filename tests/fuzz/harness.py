@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import faulthandler
 import hashlib
 import random
 import resource
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -18,7 +18,8 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.readers import CORPUS, READERS, mended, seeds
 
 SECONDS = 10.0  # of processor time, for one input
-KILLED_AFTER = 120.0  # seconds: what hangs in C is not to be interrupted otherwise
+KILLED_AFTER = 120.0  # seconds, by SIGALRM: what hangs in C is not to be interrupted otherwise
+IN_MEMORY = Path("/dev/shm")  # noqa: S108  (a thousand folders are made there in the time of ten on a disk)
 MEGABYTES = {"image": 1200}  # more than before one input; a picture may have 150 million pixels, of four bytes each
 MEGABYTES_ELSE = 256
 
@@ -53,13 +54,13 @@ def tried(reader: str, name: str, content: bytes) -> str:
     """What became of it. Raises Failure."""
     with _folder() as folder:
         start, before = time.process_time(), _peak()
-        faulthandler.dump_traceback_later(KILLED_AFTER, exit=True)
+        signal.setitimer(signal.ITIMER_REAL, KILLED_AFTER)
         try:
             outcome = READERS[reader](content, name, folder)
         except (Exception, RecursionError) as error:
             raise Failure(reader, name, content, f"{type(error).__name__}: {error}") from error
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
         if (took := time.process_time() - start) > SECONDS:
             raise Failure(reader, name, content, f"took {took:.1f} s")
         if (grown := _peak() - before) > MEGABYTES.get(reader, MEGABYTES_ELSE):
@@ -78,7 +79,7 @@ def run(reader: str, seed: int, numbers: Iterator[int]) -> Counter[str]:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
     try:
         yield folder
     finally:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from alexnet.digest import digest_of
 from pipeline import checkpoints
+from pipeline.lines import Lines
 
 
 def state(step: int) -> dict[str, Tensor]:
@@ -17,8 +20,12 @@ def state(step: int) -> dict[str, Tensor]:
 
 
 def saved(folder: Path, *steps: int) -> None:
+    """Checkpoints of these steps, and after each a line more beside them."""
+    lines = Lines(folder / "trace.jsonl")
     for step in steps:
-        checkpoints.save(folder, step, state(step), {"loss_sum": (0.1 * step).hex(), "loss_count": step})
+        lines.append({"step": step})
+        checkpoints.save(folder, step, state(step), {"loss_sum": (0.1 * step).hex(), "loss_count": step}, [lines])
+    lines.append({"step": steps[-1] + 1})
 
 
 def test_the_newest_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -38,21 +45,43 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
 def test_two_are_kept(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3, 4)
     kept = [file.name for file in sorted(tmp_path.iterdir())]
-    assert kept == ["step-00000003.safetensors", "step-00000004.safetensors"]
+    assert kept == ["step-00000003.safetensors", "step-00000004.safetensors", "trace.jsonl"]
 
 
-@pytest.mark.parametrize("where", [8, 200, -1])
-def test_a_damaged_one_is_told_of_and_the_one_before_used(
-        tmp_path: Path, where: int, capsys: pytest.CaptureFixture[str]) -> None:
+@given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_with_one_flipped_bit_it_is_told_of_and_the_one_before_used(
+        tmp_path: Path, where: int, bit: int, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path, 5, 10)
+    whole = checkpoints.newest(tmp_path)
+    assert whole is not None
+    capsys.readouterr()
     file = tmp_path / "step-00000010.safetensors"
     content = bytearray(file.read_bytes())
-    content[where] ^= 1
+    content[where % len(content)] ^= 1 << bit
     file.write_bytes(content)
     found = checkpoints.newest(tmp_path)
     assert found is not None
-    assert found[0] == 5
-    assert "step-00000010.safetensors: damaged" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    if found[0] == 10:  # the same header, written otherwise
+        assert (digest_of(found[1]), found[2]) == (digest_of(whole[1]), whole[2])
+        assert said == ""
+    else:
+        assert found[0] == 5
+        assert "step-00000010.safetensors: damaged" in said
+
+
+@pytest.mark.parametrize(("where", "step"), [(0, None), (13, 5)])
+def test_lines_that_have_changed_take_with_them_the_checkpoints_that_stand_on_them(
+        tmp_path: Path, where: int, step: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(tmp_path, 5, 10)
+    lines = tmp_path / "trace.jsonl"
+    content = bytearray(lines.read_bytes())
+    content[where] ^= 1
+    lines.write_bytes(content)
+    found = checkpoints.newest(tmp_path)
+    assert (found and found[0]) == step
+    assert "damaged (trace.jsonl is not as it was" in capsys.readouterr().err
 
 
 def test_a_file_cut_off_is_passed_over(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in (downloads.USER, downloads.PASSWORD, downloads.TOKEN):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(downloads.HOST, "127.0.0.1")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("no_proxy", "*")
 
@@ -213,6 +214,7 @@ def test_credentials_of_the_environment_go_to_private_addresses_only(server: Ser
     monkeypatch.setenv(downloads.TOKEN, "secret")
     fetched(remote(server, "private", private=True), tmp_path)
     assert server.requests[-1][1]["Authorization"] == "Bearer secret"
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
     (tmp_path / "file").unlink()
     fetched(remote(server, "honest"), tmp_path)
     assert "Authorization" not in server.requests[-1][1]
@@ -252,10 +254,21 @@ def test_a_redirection_takes_no_credentials_to_another_host(server: Server, tmp_
     assert "secret" not in str(refused.value)
 
 
-def test_no_credentials_over_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(downloads.TOKEN, "secret")
-    for address, sent in (("http://example.org/file", False), ("https://example.org/file", True),
-                          ("http://localhost/file", True)):
+@pytest.mark.parametrize(("host", "address", "sent"), [
+    ("example.org", "http://example.org/file", False), ("example.org", "https://example.org/file", True),
+    ("localhost", "http://localhost/file", True), ("example.org", "https://evil.example/example.org", False),
+    ("example.org", "https://example.org.evil.example/file", False), (None, "https://example.org/file", False),
+    (None, "https://image-net.org/file", True)])
+def test_credentials_go_over_tls_and_to_the_host_that_the_user_names(
+        monkeypatch: pytest.MonkeyPatch, host: str | None, address: str, sent: bool) -> None:
+    monkeypatch.delenv(downloads.HOST)
+    if host:
+        monkeypatch.setenv(downloads.HOST, host)
+    for variables in ({downloads.TOKEN: "secret"}, {downloads.USER: "ann", downloads.PASSWORD: "secret"}):
+        for name in (downloads.USER, downloads.TOKEN):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
         session = downloads._Session(Remote("file", address, private=True))
         request = downloads.requests.Request("GET", address)
         assert ("Authorization" in session.prepare_request(request).headers) == sent, address

@@ -75,8 +75,8 @@ def test_one_changed_bit_of_a_stored_pixel_is_seen() -> None:
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    refused("mean", f"{MEAN}: not that of {STORE}: row 31, column 31, B is ", "make it again with `alexnet mean`")
-    refused("pca", f"{PCA}: not that of {STORE}: covariance ")
+    refused("mean", f"{shard}: damaged: its pixels", "make it with `alexnet resize`")
+    refused("pca", f"{shard}: damaged: its pixels")
 
 
 @pytest.mark.usefixtures("here")

@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
-from pipeline.claims.ledger import Results, load
+from pipeline.claims.ledger import Epochs, Results, load
 from pipeline.matrix.running import Row
 from pipeline.report import confusion, evidence, figures, learning, pictures, predictions, record, results, sheets
 from pipeline.report.choosing import LONGEST_LIST
@@ -174,6 +174,17 @@ def test_queries_are_of_other_classes_while_there_are_others(labels: list[int]) 
     assert len({labels[place] for place in chosen}) == min(5, len(set(labels)), len(labels))
 
 
+def test_pictures_on_a_sheet_fill_their_place_or_as_much_as_whole_pixels_can() -> None:
+    sheet = sheets.Sheet(60, 60)
+    large, small = np.full((100, 100, 3), 7, np.uint8), np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    assert sheet.picture(large, 2, 3, 20) == 20
+    assert (sheet.canvas[3:23, 2:22] == 7).all()
+    assert sheet.picture(small, 30, 30, 20) == 16
+    for y, x in np.ndindex(16, 16):
+        assert (sheet.canvas[30 + y, 30 + x] == small[y // 2, x // 2]).all()
+    assert (sheet.canvas[46:] == 255).all()
+
+
 def test_words_on_a_sheet_are_never_formulas_nor_wider_than_their_room() -> None:
     sheet = sheets.Sheet(120, 40)
     sheet.words("$\\frac{ <b> \u732b", 4, 4, 110)
@@ -269,9 +280,12 @@ def test_the_tables_have_the_means_of_the_runs_that_are_kept(tmp_path: Path, mon
     found = evidence.evidence()
     [figure] = found.figures
     assert figure.files().keys() == {"relu-against-tanh-cifar10.svg", "relu-against-tanh-cifar10.csv"}
+    measure = book.claim("relu-against-tanh").measure
+    assert isinstance(measure, Epochs)
     assert figure.data.decode().splitlines() == [
-        "configuration,seed,epoch,training_error", *(f"figure-1-{neuron}-0.0005,1,{epoch}.0,{error}" for neuron in
-                                                     ("relu", "tanh") for epoch, error in ((1, 0.9), (2, 0.2)))]
+        "configuration,seed,epoch,training_error",
+        *(f"{side[0]},1,{epoch}.0,{error}" for side in (measure.fast, measure.slow)
+          for epoch, error in ((1, 0.9), (2, 0.2)))]
     assert found.scales == ["sample"]
     base = found.at("base", "sample")
     assert base

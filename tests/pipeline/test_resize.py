@@ -29,6 +29,7 @@ from PIL import Image
 from pipeline.environment import code_digest
 from pipeline.errors import UserError
 from pipeline.images import decode, decoder
+from pipeline.locks import only_one
 from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import ResizeSection
 from pipeline.shards import Encoding
@@ -392,7 +393,7 @@ def test_a_bounded_number_of_shards_is_in_flight(catalogue: Catalogue, tmp_path:
 
 
 def test_only_one_run_at_a_time(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
-    with stage._locked(tmp_path / "work"), pytest.raises(UserError, match="another `alexnet resize` is at work"):
+    with only_one(tmp_path / "work/lock", "x"), pytest.raises(UserError, match="another `alexnet resize` is at work"):
         make(catalogue, tmp_path, thread)
     make(catalogue, tmp_path, thread)
 

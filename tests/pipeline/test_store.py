@@ -3,13 +3,14 @@
 import io
 import json
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -167,6 +168,7 @@ def change_index(folder: Path, column: str, row: int, value: int) -> None:
     rows = pyarrow.parquet.read_table(folder / INDEX).to_pylist()
     rows[row][column] = value
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / INDEX)
+    change_description(folder)
 
 
 def test_one_changed_label_is_noticed(copy: Path) -> None:
@@ -186,8 +188,73 @@ def test_an_index_of_other_images_is_noticed(copy: Path, column: str, value: int
 
 
 def change_description(folder: Path, **values: object) -> None:
+    """And take its digest out, as a store of before there was one: what is left are the checks of meaning."""
     description = json.loads((folder / DESCRIPTION).read_text()) | values
+    description.pop("digest", None)
     (folder / DESCRIPTION).write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("file", [DESCRIPTION, INDEX, CLASSES, QUARANTINE])
+@given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_one_flipped_bit_beside_the_shards_is_noticed(copy: Path, file: str, where: int, bit: int) -> None:
+    path = copy / file
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[where % len(whole)] ^= 1 << bit
+    path.write_bytes(bytes(changed))
+    try:
+        if file == DESCRIPTION and _harmless(whole, bytes(changed)):
+            Store(copy)
+        else:
+            with pytest.raises(UserError, match=re.escape(str(path))):
+                Store(copy)
+    finally:
+        path.write_bytes(whole)
+
+
+def _harmless(whole: bytes, changed: bytes) -> bool:
+    """The same JSON, written otherwise (a space that is now a line's end); or only the name `digest` is another."""
+    values = json.loads(whole)
+    try:
+        found = json.loads(changed)
+    except ValueError:
+        return False
+    digest = values.pop("digest")
+    return found in (values | {"digest": digest}, values) or any(
+        found == values | {name: digest} for name in found.keys() - values.keys())
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_a_shard_is_checked_on_its_first_use_and_not_again(copy: Path, jpegs: Path, encoding: Encoding) -> None:
+    folder = {"raw": copy, "jpeg": jpegs}[encoding]
+    shard = folder / shard_file("train", 3, encoding)
+    content = bytearray(shard.read_bytes())
+    content[-700] ^= 1
+    split = Store(folder).split("train")
+    split.image(0)
+    split.image(3)
+    shard.write_bytes(bytes(content))
+    split.image(0)
+    with pytest.raises(UserError, match=f"{shard.name}: damaged: (its pixels or labels|image . *: )"):
+        split.image(5)
+    with pytest.raises(UserError, match=f"{shard.name}: damaged: (its pixels or labels|image . *: )"):
+        split.gather_crops(np.array([0, 5]), np.array([0, 0]), np.array([0, 0]), np.array([False, False]))
+
+
+def test_a_shard_that_is_changed_while_it_is_in_use_is_named(copy: Path) -> None:
+    split = Store(copy).split("train")
+    split.image(0)
+    os.utime(copy / "train-00002.npy")  # not in use
+    split.check_unchanged()
+    with (copy / "train-00000.npy").open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(b"x")
+    with pytest.raises(UserError, match=r"train-00000\.npy: damaged: it was changed while it was in use"):
+        split.check_unchanged()
+    (copy / "train-00000.npy").unlink()
+    with pytest.raises(UserError, match=r"train-00000\.npy: damaged: it was changed"):
+        split.check_unchanged()
 
 
 def test_other_digests_and_formats_are_noticed(copy: Path) -> None:

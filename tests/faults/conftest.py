@@ -1,0 +1,49 @@
+"""The bench of the faults, what --long adds, and the table of outcomes at the end of the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.project import Project
+from tests.faults.harness import LONG, Bench
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: a fault that takes long; only with --long")
+    if config.getoption("--long"):
+        os.environ[LONG] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if LONG not in os.environ:
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture
+def bench(reproduced: Project, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(reproduced.folder, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def outcome(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Call it with what became of the fault, for the table."""
+    return lambda text: record_property("outcome", text)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    rows = [(report.nodeid.split("/")[-1], dict(report.user_properties).get("outcome"))
+            for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
+    rows = [(name, text) for name, text in rows if text]
+    if rows:
+        terminalreporter.section("faults and what became of them")
+        for name, text in sorted(rows):
+            terminalreporter.write_line(f"{name:75} {text}")
