@@ -178,4 +178,17 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
                    f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}")
 
 
-COMMANDS = (summary, rerun, diff, export, import_, sync, ensemble)
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True,
+              help="Of the page, on this machine only.")
+def ui(port: int) -> None:
+    """Look at the runs in MLflow's pages: opens them on the store that the stages record in; Ctrl-C ends it.
+
+    Where MLFLOW_TRACKING_URI names a server, the pages are there already, and their address is printed.
+    """
+    from pipeline import ui as pages
+
+    pages.serve(port)
+
+
+COMMANDS = (summary, rerun, diff, export, import_, sync, ensemble, ui)

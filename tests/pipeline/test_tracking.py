@@ -88,8 +88,8 @@ def data_of(folder: Path, pixels_digest: str) -> np.ndarray[Any, Any]:
 def test_a_preparation_stage_is_a_run(here: Path) -> None:
     finish("resize", {"images": 7, "pixels_digest": "p" * 64, "note": True, "nothing": None})
     [run] = runs()
-    assert (run.info.run_name, run.info.status) == ("resize", "FINISHED")
-    assert run.data.metrics == {"images": 7.0}
+    assert (run.info.run_name, run.info.status) == ("resize sample", "FINISHED")
+    assert run.data.metrics == {"resize/images": 7.0}
     assert run.data.tags["pixels_digest"] == "p" * 64
     assert run.data.tags["note"] == "True"
     assert run.data.tags["code_digest"] == environment.code_digest()
@@ -118,7 +118,8 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     assert train.data.tags["prepared_by.mean"] == mean.info.run_id
     assert "prepared_by.pca" not in train.data.tags
     assert train.data.tags["resize.pixels_digest"] == "p" * 64
-    assert train.data.metrics == {"steps": 4.0, "validation_error": 0.5, "training_loss": 0.25, "top1_error": 0.25}
+    assert train.data.metrics == {"train/steps": 4.0, "val/top1_error": 0.5, "train/loss": 0.25,
+                                  "val/top1_error_1crop": 0.25}
     assert train.data.params["recipe.lrn_divisor"] == "window"
     assert train.data.params["train.seed"] == "1"
     assert train.data.tags["evaluate.status"] == "FINISHED"
@@ -129,18 +130,20 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
 
 
 def test_every_point_of_a_long_curve_arrives_once() -> None:
-    finish("train", TRAINED, curve=[{"step": step, "loss": float(step), "rate": 0.5} for step in range(1, 1502)])
+    finish("train", TRAINED, curve=[{"step": step, "training_loss": float(step), "rate": 0.5} for step in range(1, 1502)])
     from mlflow.tracking import MlflowClient
 
     [run] = runs()
-    history = MlflowClient(tracking.tracking_uri()).get_metric_history(run.info.run_id, "loss")
-    assert sorted((point.step, point.value) for point in history) == [(step, float(step)) for step in range(1, 1502)]
+    client = MlflowClient(tracking.tracking_uri())
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    images = READ.train.batch
+    assert sorted((point.step, point.value) for point in history) == [(step * images, step) for step in range(1, 1502)]
 
 
 def test_an_evaluation_of_unknown_weights_is_a_run_of_its_own() -> None:
     finish("train", TRAINED)
     finish("evaluate", {"top1_error": 0.5, "weights_digest": "x" * 64})
-    assert [run.info.run_name for run in runs()] == ["train", "evaluate"]
+    assert [run.info.run_name for run in runs()] == ["sample source seed 1", "evaluate sample source seed 1"]
     assert runs()[1].data.tags["weights_digest"] == "x" * 64
 
 
@@ -149,7 +152,7 @@ def test_the_newest_training_of_the_same_weights_is_joined() -> None:
     time.sleep(0.01)
     finish("train", TRAINED)
     finish("evaluate", {"top1_error": 0.5, "weights_digest": "w" * 64})
-    assert ["top1_error" in run.data.metrics for run in runs()] == [False, True]
+    assert ["val/top1_error_1crop" in run.data.metrics for run in runs()] == [False, True]
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "FAILED"),
@@ -214,7 +217,8 @@ def test_an_unreachable_server_loses_nothing(here: Path, monkeypatch: pytest.Mon
     assert kept["status"] == "FINISHED"
     assert kept["metrics"] == {"steps": 4.0, "validation_error": 0.5}
     assert kept["tags"]["weights_digest"] == kept["weights_digest"] == "w" * 64
-    assert kept["curve"] == [{"step": 1, "training_loss": 2.0}]
+    [point] = kept["curve"]
+    assert point == {"step": 1, "training_loss": 2.0, "time": point["time"]}
     assert kept["artifacts"][-1]["path"] == "weights"
     assert len(kept["artifacts"][-1]["sha256"]) == 64
     assert kept["params"] == flat(READ, tuple(parameters.Parameters.model_fields))
@@ -236,7 +240,7 @@ def test_a_store_that_breaks_meanwhile_does_not_stop_the_stage(here: Path, monke
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "test_a_store_that_breaks_meanwhile_does_not_stop_the_stage")
     assert send_unsent() == ([folder], [])
     [run] = runs()  # completed, not sent twice
-    assert (run.info.status, run.data.metrics) == ("FINISHED", {"mean_r": 1.0})
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"mean/mean_r": 1.0})
 
 
 def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +260,8 @@ def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.Mo
     assert send_unsent() == ([], [])
     [run] = runs()
     assert run.info.status == "FINISHED"
-    assert run.data.metrics == {"steps": 4.0, "validation_error": 0.5, "training_loss": 2.0, "top1_error": 0.5}
+    assert run.data.metrics == {"train/steps": 4.0, "val/top1_error": 0.5, "train/loss": 2.0,
+                                "val/top1_error_1crop": 0.5}
     assert artifacts(run)["weights"] == b"the first"
     assert "code.tar.gz" in artifacts(run)
 
@@ -274,7 +279,7 @@ def test_a_damaged_unsent_record_is_kept_and_the_others_are_sent(here: Path, mon
     assert kept == [damaged]
     assert len(sent) == 1
     assert "weights has changed" in capsys.readouterr().err
-    assert [run.info.run_name for run in runs()] == ["pca"]
+    assert [run.info.run_name for run in runs()] == ["pca sample"]
 
 
 def test_digests_are_of_the_data_that_lie_here(here: Path) -> None:
