@@ -22,7 +22,7 @@ USUAL = {"dataset.sample.seed": 2012, "dataset.sample.train_images": 1200, "data
          "train.start_from": None}
 BARE = ("network.architecture", "network.neuron", "train.precision", "store.encoding")  # told by their value alone
 UNTOLD = ("dataset.location", "dataset.origin", "train.validate_every", "train.trace_every")
-LONGEST = 120
+LONGEST = 100
 TRAININGS = ("train", "rerun")
 CURVES = {"training_loss": "train/loss", "training_error": "train/top1_error", "validation_loss": "val/loss",
           "validation_error": "val/top1_error"}
@@ -59,8 +59,11 @@ def run_name(stage: str, params: Mapping[str, str]) -> str:
     """
     told = [params[key] for key in ("dataset.source", "recipe.name") if key in params]
     told += [f"seed {params['train.seed']}"] if "train.seed" in params else []
-    name = " ".join([*([] if stage == "train" else [stage]), *told, *differing(params)])
-    return name if len(name) <= LONGEST else name[:LONGEST - 3].rpartition(" ")[0] + "..."
+    name = " ".join([*([] if stage == "train" else [stage]), *told])
+    others = list(differing(params))
+    while others and len(name) + len(others[0]) < LONGEST:
+        name += f" {others.pop(0)}"
+    return name + (f" and {len(others)} more" if others else "")
 
 
 def differing(params: Mapping[str, str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import environment, parameters, tracking
-from pipeline.files import write_json
+from pipeline import environment, live, parameters, tracking
+from pipeline.files import write_json, written_whole
 from pipeline.paths import LISTING, MEAN, PCA, STORE, metrics_of
 from pipeline.stages import mean as mean_stage
 from pipeline.tracking import data_digests, flat, project, recorded, send_unsent
@@ -127,17 +128,97 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     held = artifacts(train)
     assert held["weights"] == b"weights"
     assert "evaluate/environment.json" in held
+    inputs = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in train.inputs.dataset_inputs}
+    assert inputs == {"sample train": ("p" * 32, "training"), "sample val": ("p" * 32, "validation")}
+    note = train.data.tags["mlflow.note.content"]
+    assert note.count(f"(#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}/artifacts/report/") == 1
+    assert f"[resize](#/experiments/{train.info.experiment_id}/runs/{resize.info.run_id})" in note
+    assert f"`alexnet rerun {train.info.run_id[:12]}`" in note
 
 
 def test_every_point_of_a_long_curve_arrives_once() -> None:
-    finish("train", TRAINED, curve=[{"step": step, "training_loss": float(step), "rate": 0.5} for step in range(1, 1502)])
+    points = [{"step": step, "training_loss": float(step), "rate": 0.5} for step in range(1, 1502)]
+    finish("train", TRAINED, curve=points)
+    [run] = runs()
+    assert history(run, "train/loss") == [(step * READ.train.batch, step) for step in range(1, 1502)]
+
+
+def history(run: Any, name: str) -> list[tuple[int, float]]:
+    """Step and value of every point that MLflow has, in its order."""
     from mlflow.tracking import MlflowClient
 
+    found = MlflowClient(tracking.tracking_uri()).get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in found)
+
+
+def test_curves_grow_while_it_trains_and_no_point_comes_twice(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SECONDS", 0.05)
+    folder = here / "work/checkpoints/key"
+    folder.mkdir(parents=True)
+    learning, trace, batch = folder / "learning.jsonl", folder / "trace.jsonl", READ.train.batch
+    first = [json.dumps({"step": 2 * k, "epoch": k / 2, "training_loss": 1 / k, "validation_error": 1 / 3}) + "\n"
+             for k in (1, 2)]
+    traces = [json.dumps({"step": k, "loss": (1 / k).hex(), "weights": {}}) + "\n" for k in (1, 2, 3, 4)]
+    learning.write_text("".join(first))  # of an attempt that was killed
+    trace.write_text("".join(traces))
+    with recorded("train", READ) as record:
+        with live.shown(record, folder):
+            awaited(lambda: len(history(runs()[0], "val/top1_error")) == 2)
+            [run] = runs()
+            assert run.info.status == "RUNNING"
+            assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5)]
+            assert history(run, "train/batch_loss") == [(k * batch, 1 / k) for k in (1, 2, 3, 4)]
+            with written_whole(learning) as stream:  # it goes on from a checkpoint before the last line
+                stream.write(first[0].encode())
+            with learning.open("a") as more:
+                more.write(first[1] + '{"step": 6, "epoch": 1.5, "training_loss": 0.125, "valid')
+                more.flush()
+                time.sleep(0.2)
+                more.write('ation_error": 0.25}\n')
+            awaited(lambda: len(history(runs()[0], "val/top1_error")) == 3)
+            learning.unlink()
+        record.log_curve([*map(json.loads, first), {"step": 6, "training_loss": 0.125}])
+        record.log_curve([{"step": 7, "training_loss": 0.0}])
+        record.finish(TRAINED)
+        record.sent = 0  # as when an answer was lost: all of it again
     [run] = runs()
-    client = MlflowClient(tracking.tracking_uri())
-    history = client.get_metric_history(run.info.run_id, "train/loss")
-    images = READ.train.batch
-    assert sorted((point.step, point.value) for point in history) == [(step * images, step) for step in range(1, 1502)]
+    assert history(run, "val/top1_error") == [(2 * batch, 1 / 3), (4 * batch, 1 / 3), (6 * batch, 0.25)]
+    assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5), (6 * batch, 0.125), (7 * batch, 0.0)]
+    assert history(run, "train/epoch") == [(2 * batch, 0.5), (4 * batch, 1.0), (6 * batch, 1.5)]
+
+
+def test_a_store_that_is_away_for_a_while_gets_the_curve_later(here: Path, monkeypatch: pytest.MonkeyPatch,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(live, "SECONDS", 0.05)
+    learning = here / "learning.jsonl"
+    with recorded("train", READ) as record, live.shown(record, here):
+        with monkeypatch.context() as away:
+            away.setattr("mlflow.tracking.MlflowClient.log_batch", None)
+            learning.write_text('{"step": 1, "training_loss": 0.5}\n')
+            awaited(lambda: "MLflow does not take the curve" in capsys.readouterr().err)
+        awaited(lambda: history(runs()[0], "train/loss") == [(READ.train.batch, 0.5)])
+    learning.unlink()
+    assert history(runs()[0], "train/loss") == [(READ.train.batch, 0.5)]
+
+
+def test_a_killed_attempt_stands_under_the_run_that_goes_on(here: Path) -> None:
+    folder = here / "work/checkpoints/key"
+    folder.mkdir(parents=True)
+    for error in (KeyboardInterrupt, None):
+        with contextlib.suppress(KeyboardInterrupt), recorded("train", READ) as record, live.shown(record, folder):
+            if error:
+                raise error
+    killed, finished = runs()
+    assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
+    assert killed.data.tags["mlflow.parentRunId"] == finished.info.run_id
+    assert "mlflow.parentRunId" not in finished.data.tags
+
+
+def awaited(condition: Callable[[], bool]) -> None:
+    latest = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < latest
+        time.sleep(0.02)
 
 
 def test_an_evaluation_of_unknown_weights_is_a_run_of_its_own() -> None:
