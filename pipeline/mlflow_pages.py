@@ -1,7 +1,7 @@
 """What MLflow's pages show besides numbers: the experiment's default view, descriptions, data sets.
 
 Columns, order and filter of the list of runs belong to the address that is opened: the view is kept with the
-experiment, as those are that are saved in the page itself, and `address()` names it. Opened in any other way, the list
+experiment, as those are that are saved in the page itself, and `addresses()` name it. Opened in any other way, the list
 has MLflow's own columns.
 """
 
@@ -22,7 +22,7 @@ COLUMNS = {"metrics": ("val/top1_error_10crop", "val/top5_error_10crop", "val/to
            "attributes": ("Duration",)}
 ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
 
-- A run is named for its data set, recipe and seed, and for what else differs from that data set's preset.
+- A run is named for its data set and seed, and for what differs from that data set's preset and the recipe *source*.
 - Curves (`train/`, `val/`) stand at **images seen**; `val/..._1crop` and `_10crop` are those of the finished weights.
 - Evaluation and report are part of the training whose weights they saw. `prepared_by.*` among its tags are the runs
   that made its data.
@@ -45,14 +45,19 @@ def _view() -> dict[str, Any]:
             "selectedColumns": columns, "hideEmptyCharts": True}
 
 
-def address(server: str, experiment: str) -> str:
-    """Of the list of trainings, on the server at this address."""
-    return f"{server.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
+def addresses(server: str, experiment: str) -> str:
+    """Where to look on the server at this address: at the trainings as a list, and at their curves."""
+    trainings = (f"{server.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
+                 "&workflowType=machine_learning")
+    return f"The runs: {trainings}\nTheir curves: {trainings}&compareRunsMode=CHART"
 
 
 def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], experiment: str, run_id: str,
                 texts: Sequence[str] = ()) -> str:
-    """Markdown: what the run is, and where its record is; `texts` are the files that it has from the start."""
+    """Markdown: what the run is, and where its record is; `texts` are the files that it has from the start.
+
+    The page shows three lines of it, and more when asked to: they hold what is looked for most.
+    """
     def link(text: str, file: str) -> str:
         return f"[{text}](#/experiments/{experiment}/runs/{run_id}/artifacts/{file})"
 
@@ -63,11 +68,11 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
                                                      "recipe.name", "train.epochs", "train.batch")}
     lines = ["**{}** of the {} network, width {}, on {}, recipe {}: {} epochs, batches of {}.".format(
         what, *told.values())]
-    others = list(differing(params))
-    if others:
-        lines.append(f"Differs from the preset in: {', '.join(others)}.")
     files = [*texts, "code.tar.gz", "models/trace.jsonl", "plots/learning.csv"]
     lines.append(f"Record: {', '.join(link(name.rpartition('/')[2], name) for name in files)}.")
+    others = list(differing(params))
+    if others:
+        lines.append(f"Not as in the preset: {', '.join(others)}.")
     made = [f"[{stage}](#/experiments/{experiment}/runs/{run})" for name, run in tags.items()
             if (stage := name.removeprefix("prepared_by.")) != name]
     if made:
@@ -77,7 +82,7 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
 
 
 def addition(stage: str, metrics: Mapping[str, float], experiment: str, run_id: str) -> str:
-    """What the description of a training gains when a stage joins its run."""
+    """What the description of a training gains, at its beginning, when a stage joins its run."""
     if stage == "report":
         return f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/report/index.html)"
     errors = [f"{name.replace('_error_10crop', '').replace('top', 'top-')} {100 * value:.2f} %"

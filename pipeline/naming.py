@@ -25,7 +25,7 @@ UNTOLD = ("dataset.location", "dataset.origin", "train.validate_every", "train.t
 LONGEST = 100
 TRAININGS = ("train", "rerun")
 CURVES = {"training_loss": "train/loss", "training_error": "train/top1_error", "validation_loss": "val/loss",
-          "validation_error": "val/top1_error"}
+          "validation_error": "val/top1_error", "epoch": "x-axis/epoch", "steps": "weights/steps"}
 # Of the trained weights, on the validation images; the curves' own are those of the centre crop as the training goes.
 EVALUATION = {"top1_error": "val/top1_error_1crop", "top5_error": "val/top5_error_1crop", "loss": "val/loss_1crop",
               "colour_0": "weights/colour_0", "colour_1": "weights/colour_1",
@@ -51,13 +51,14 @@ def images_a_step(stage: str, params: Mapping[str, str]) -> int:
 
 
 def run_name(stage: str, params: Mapping[str, str]) -> str:
-    """As `sample source seed 2 width 0.5`: data set, recipe, seed, and what is not as its preset and recipe have it.
+    """As `sample seed 2 width 0.5`: data set, seed, and what is not as the data set's preset and the recipe have it.
 
     Args:
         stage: comes first in the name, unless it is `train`.
         params: a record's, `section.key` to value as JSON writes it; those that are not there are not told.
     """
-    told = [params[key] for key in ("dataset.source", "recipe.name") if key in params]
+    told = [params["dataset.source"]] if "dataset.source" in params else []
+    told += ["paper"] if params.get("recipe.name") == "paper" else []
     told += [f"seed {params['train.seed']}"] if "train.seed" in params else []
     name = " ".join([*([] if stage == "train" else [stage]), *told])
     others = list(differing(params))

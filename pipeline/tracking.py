@@ -436,13 +436,15 @@ class Tracker:
             self._complete(prefix="")
             return
         record.run_id = runs[0].info.run_id
+        there = runs[0].data.tags  # what is the same is there
+        record.tags = {name: value for name, value in record.tags.items() if there.get(name) != value}
         record.tags["status"] = record.status
         self._write(record.texts, f"{record.stage}/")
         self._complete(prefix=f"{record.stage}.")
-        note = runs[0].data.tags.get("mlflow.note.content", "")
+        note = there.get("mlflow.note.content", "")
         line = mlflow_pages.addition(record.stage, record.metrics, str(self.experiment), record.run_id)
         if line not in note:
-            self.log(tags={"mlflow.note.content": f"{note}\n\n{line}".strip()})
+            self.log(tags={"mlflow.note.content": f"{line}\n\n{note}".strip()})
 
     def _bury_the_dead(self) -> None:
         """Mark as killed what was begun here by processes that are no more."""

@@ -39,17 +39,17 @@ def serve(port: int) -> None:
     """
     uri = tracking_uri()
     if is_server(uri):
-        click.echo(f"The runs are at {mlflow_pages.address(without_password(uri), str(connected().experiment))}")
+        click.echo(mlflow_pages.addresses(without_password(uri), str(connected().experiment)))
         return
     _check(port)
     experiment = str(connected().experiment)
     with _server(port, uri) as server:
         _wait_for(server, port)
-        address = mlflow_pages.address(f"http://{HOST}:{port}", experiment)
-        click.echo(f"The runs are at {address}\nCtrl-C ends it.")
+        told = mlflow_pages.addresses(f"http://{HOST}:{port}", experiment)
+        click.echo(f"{told}\nCtrl-C ends it.")
         if sys.stdout.isatty() and (sys.platform == "darwin" or os.environ.get("DISPLAY")
                                     or os.environ.get("WAYLAND_DISPLAY")):
-            webbrowser.open(address)
+            webbrowser.open(told.split()[2])
         if status := server.wait():
             raise UserError(f"MLflow's server ended with status {status}; what it said stands above")
 

@@ -47,7 +47,7 @@ def test_everything_is_in_mlflow_training_and_evaluation_in_one_run(reproduced: 
     with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
         runs = dict(store.execute("select name, run_uuid from runs where status = 'FINISHED'").fetchall())
         different = "train_images 40 val_images 20 width 0.0625 epochs 2 batch 8"
-        training = f"sample source seed 1 {different}"
+        training = f"sample seed 1 {different}"
         assert {f"download sample {different.partition(' width')[0]}", training} <= runs.keys()
         metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (runs[training],)))
         tags = dict(store.execute("select key, value from tags where run_uuid = ?", (runs[training],)))

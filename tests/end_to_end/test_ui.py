@@ -12,13 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline import parameters, records, tracking
@@ -63,11 +63,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         try:
             assert process.stdout is not None
             said = process.stdout.readline()
-            assert said.startswith("The runs are at http://127.0.0.1:"), said
+            assert said.startswith("The runs: http://127.0.0.1:"), said
             yield Pages(folder, tracking.tracking_uri(), port, process, said.split()[-1], runs)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=30)
 
 
 def command(*arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -76,7 +77,7 @@ def command(*arguments: str, **variables: str) -> subprocess.Popen[str]:
 
 
 def trained(seed: int, falling: float) -> str:
-    """The id of a new run: what a training of four epochs, its evaluation and its report leave, with made-up numbers."""
+    """The id of a new run: what a training, its evaluation and its report leave, with made-up numbers."""
     read = parameters.load(ROOT / "params.yaml", [f"train.seed={seed}", "train.epochs=4"])
     lines = [{"step": 38 * k, "epoch": float(k), "training_loss": 2.3 * falling**k, "training_error": 0.9 * falling**k,
               "validation_loss": 2.2 * falling**k, "validation_error": 0.8 * falling**k} for k in range(1, 5)]
@@ -123,7 +124,7 @@ def test_a_server_is_a_store_too_and_ui_says_where_its_pages_are(pages: Pages, m
         assert records.find(run_id).facts.curve[-1]["step"] == 152
         assert records.find(run_id).file("learning.csv").read_bytes() == LEARNING.read_bytes()
         told, _ = command("ui").communicate(timeout=60)
-    assert re.fullmatch(rf"The runs are at {server}/#/experiments/\d+/runs\?viewStateShareKey=\S+\n", told)
+    assert re.match(rf"The runs: {server}/#/experiments/\d+/runs\?viewStateShareKey=\S+\n", told)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "through the server")
     assert records.find(run_id).facts.status == "FINISHED"  # in the same database
 
@@ -148,25 +149,64 @@ def browser(width: int) -> Iterator[Any]:
         context = started.chromium.launch_persistent_context(folder, executable_path=program, args=FLAGS,
                                                              viewport={"width": width, "height": 900})
         try:
-            yield context.pages[0]
+            page = context.pages[0]
+            page.add_init_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
+            page.set_default_timeout(60_000)
+            yield page
         finally:
             context.close()
 
 
 def test_the_pages_show_runs_their_difference_and_both_curves(pages: Pages) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    names = [f"sample seed {seed} epochs 4" for seed in (1, 2)]
     with browser(1280) as page:
-        def shot(name: str) -> None:
-            page.screenshot(path=SCREENSHOTS / f"{name}.png")
-
         page.goto(pages.address)
-        for seed in (1, 2):
-            page.get_by_text(f"sample source seed {seed} epochs 4", exact=True).first.wait_for()
-        shot("trainings")
+        for name in names:
+            page.get_by_text(name, exact=True).first.wait_for()
+        shot(page, "trainings")
+        for column in ("train/loss", "val/top1_error"):
+            assert page.get_by_role("columnheader", name=column).count() == 1
+        assert page.get_by_text("resize sample").count() == 0  # only trainings are listed
+
+        for box in page.get_by_role("checkbox", name="Press Space to toggle row selection").all()[-2:]:
+            box.check()
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_text("Comparing 2 Runs from 1 Experiment").wait_for()
+        parameters_told = page.locator("table").filter(has_text="dataset.source").first
+        parameters_told.wait_for()
+        page.get_by_role("switch").first.click()  # show diff only
+        parameters_told = page.locator("table").filter(has_text="train.seed").first
+        parameters_told.wait_for()
+        shot(page, "comparison")
+        assert parameters_told.inner_text().split() == ["train.seed", "2", "1"]
+
+        page.get_by_role("link", name="val/top1_error", exact=True).click()
+        page.locator(".scatterlayer .trace").nth(1).wait_for()
+        assert page.locator(".scatterlayer .trace").count() == 2
+        assert page.locator(".scatterlayer .trace").nth(0).locator(".point").count() == 4
+        shot(page, "curves")
+
+        page.goto(f"{pages.address.partition('?')[0]}/{pages.runs[0]}")
+        page.get_by_role("link", name="Report").click()
+        page.frame_locator("iframe").get_by_role("heading", name="The report").wait_for()
+        shot(page, "report")
 
 
-def awaited(condition: Callable[[], bool]) -> None:
-    latest = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < latest
-        time.sleep(0.05)
+def shot(page: Any, name: str) -> None:
+    """The page at two widths."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for width in (800, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.screenshot(path=SCREENSHOTS / f"{name}-{width}.png")
+
+
+def test_an_interrupt_ends_the_server_and_all_that_it_started(pages: Pages) -> None:
+    """The last one here: it ends what the others look at."""
+    everyone = psutil.Process(pages.process.pid).children(recursive=True)
+    assert len(everyone) >= 2
+    pages.process.send_signal(signal.SIGINT)
+    _, said = pages.process.communicate(timeout=30)
+    assert pages.process.returncode == 0
+    assert "Traceback" not in said
+    assert postgresql.PASSWORD not in said
+    assert not [one for one in everyone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]

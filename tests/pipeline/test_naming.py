@@ -26,13 +26,13 @@ def named(*overrides: str, stage: str = "train", sections: tuple[str, ...] = SEC
 
 
 def test_a_run_is_named_for_what_differs() -> None:
-    assert named() == "sample source seed 1"
-    assert named("train.seed=2", "network.width=0.5") == "sample source seed 2 width 0.5"
+    assert named() == "sample seed 1"
+    assert named("train.seed=2", "network.width=0.5") == "sample seed 2 width 0.5"
     assert named("recipe.name=paper", "network.without=fc6") == "sample paper seed 1 without fc6"
     assert named("network.neuron=tanh", "network.normalization=false", "train.epochs=4") == (
-        "sample source seed 1 tanh no normalization epochs 4")
+        "sample seed 1 tanh no normalization epochs 4")
     assert named("network.architecture=half", "train.precision=bf16", "train.start_from=x.safetensors") == (
-        "sample source seed 1 half bf16 fine-tuned")
+        "sample seed 1 half bf16 fine-tuned")
     assert named(stage="resize", sections=("dataset", "resize", "store")) == "resize sample"
     assert run_name("mean", {}) == "mean"
 
@@ -48,14 +48,14 @@ def test_a_preset_is_named_as_itself(name: str, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", file)
     configure.configure(name, file=file)
-    assert named(file=file) == f"{name} source seed 1"
+    assert named(file=file) == f"{name} seed 1"
 
 
 def test_a_long_name_ends_with_how_many_are_untold() -> None:
     name = named(*(f"recipe.{switch}" for switch in (
         "lrn_divisor=none", "lrn_window=layer", "layer1_order=relu-norm-pool", "spatial_norm=false",
         "conv1_padding=symmetric", "conv345_init_std=0.01", "dropout_scaling=train")))
-    assert name == ("sample source seed 1 lrn_divisor none lrn_window layer layer1_order relu-norm-pool no spatial_norm"
+    assert name == ("sample seed 1 lrn_divisor none lrn_window layer layer1_order relu-norm-pool no spatial_norm"
                     " and 3 more")
 
 
@@ -69,7 +69,7 @@ def test_other_parameters_have_another_name(values: tuple[float, int, str, float
 def test_every_metric_finds_back_to_its_name() -> None:
     shown = [metric(stage, name) for stage, names in (("train", TRAIN), ("evaluate", EVALUATE)) for name in names]
     assert len(set(shown)) == len(shown)  # in one run
-    assert {name.partition("/")[0] for name in shown} == {"train", "val", "weights"}
+    assert {name.partition("/")[0] for name in shown} == {"train", "val", "weights", "x-axis"}
     assert [flat_metric(name) for name in shown] == [*TRAIN, *EVALUATE]
     assert metric("evaluate", "top5_error_10crop") == "val/top5_error_10crop"
     assert metric("rerun", "training_loss") == metric("train", "training_loss") == "train/loss"

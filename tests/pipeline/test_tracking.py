@@ -119,7 +119,7 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     assert train.data.tags["prepared_by.mean"] == mean.info.run_id
     assert "prepared_by.pca" not in train.data.tags
     assert train.data.tags["resize.pixels_digest"] == "p" * 64
-    assert train.data.metrics == {"train/steps": 4.0, "val/top1_error": 0.5, "train/loss": 0.25,
+    assert train.data.metrics == {"weights/steps": 4.0, "val/top1_error": 0.5, "train/loss": 0.25,
                                   "val/top1_error_1crop": 0.25}
     assert train.data.params["recipe.lrn_divisor"] == "window"
     assert train.data.params["train.seed"] == "1"
@@ -184,7 +184,7 @@ def test_curves_grow_while_it_trains_and_no_point_comes_twice(here: Path, monkey
     [run] = runs()
     assert history(run, "val/top1_error") == [(2 * batch, 1 / 3), (4 * batch, 1 / 3), (6 * batch, 0.25)]
     assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5), (6 * batch, 0.125), (7 * batch, 0.0)]
-    assert history(run, "train/epoch") == [(2 * batch, 0.5), (4 * batch, 1.0), (6 * batch, 1.5)]
+    assert history(run, "x-axis/epoch") == [(2 * batch, 0.5), (4 * batch, 1.0), (6 * batch, 1.5)]
 
 
 def test_a_store_that_is_away_for_a_while_gets_the_curve_later(here: Path, monkeypatch: pytest.MonkeyPatch,
@@ -224,7 +224,7 @@ def awaited(condition: Callable[[], bool]) -> None:
 def test_an_evaluation_of_unknown_weights_is_a_run_of_its_own() -> None:
     finish("train", TRAINED)
     finish("evaluate", {"top1_error": 0.5, "weights_digest": "x" * 64})
-    assert [run.info.run_name for run in runs()] == ["sample source seed 1", "evaluate sample source seed 1"]
+    assert [run.info.run_name for run in runs()] == ["sample seed 1", "evaluate sample seed 1"]
     assert runs()[1].data.tags["weights_digest"] == "x" * 64
 
 
@@ -341,7 +341,7 @@ def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.Mo
     assert send_unsent() == ([], [])
     [run] = runs()
     assert run.info.status == "FINISHED"
-    assert run.data.metrics == {"train/steps": 4.0, "val/top1_error": 0.5, "train/loss": 2.0,
+    assert run.data.metrics == {"weights/steps": 4.0, "val/top1_error": 0.5, "train/loss": 2.0,
                                 "val/top1_error_1crop": 0.5}
     assert artifacts(run)["weights"] == b"the first"
     assert "code.tar.gz" in artifacts(run)
