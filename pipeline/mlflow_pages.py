@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.naming import differing
+from pipeline.naming import differing, plain
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -66,10 +66,10 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
     what = "Training" if stage == "train" else f"Rerun of `{tags.get('rerun_of', '?')[:12]}`"
     told = {name: params.get(name, "?") for name in ("network.architecture", "network.width", "dataset.source",
                                                      "recipe.name", "train.epochs", "train.batch")}
-    lines = ["**{}** of the {} network, width {}, on {}, recipe {}: {} epochs, batches of {}.".format(
-        what, *told.values())]
     files = [*texts, "code.tar.gz", "models/trace.jsonl", "plots/learning.csv"]
-    lines.append(f"Record: {', '.join(link(name.rpartition('/')[2], name) for name in files)}.")
+    lines = [f"Record: {', '.join(link(name.rpartition('/')[2], name) for name in files)}.",
+             "**{}** of the {} network, width {}, on {}, recipe {}: {} epochs, batches of {}.".format(
+                 what, *map(plain, told.values()))]
     others = list(differing(params))
     if others:
         lines.append(f"Not as in the preset: {', '.join(others)}.")

@@ -71,8 +71,8 @@ def differing(params: Mapping[str, str]) -> Iterator[str]:
     """Each parameter that is not as in the preset of the data set and in the named recipe, in few words."""
     usual = _usual(params.get("dataset.source", configure.BASE), params.get("recipe.name", "source"))
     for key, value in params.items():
-        if key in usual and _number(value) != _number(usual[key]) and key not in UNTOLD:
-            yield _told(key, _number(value))
+        if key in usual and plain(value) != plain(usual[key]) and key not in UNTOLD:
+            yield _told(key, plain(value))
 
 
 def _told(key: str, value: str) -> str:
@@ -86,7 +86,7 @@ def _told(key: str, value: str) -> str:
     return f"{name} {value}"
 
 
-def _number(value: str) -> str:
+def plain(value: str) -> str:
     """1e-2 and 0.01, 16 and 16.0 are the same."""
     try:
         return f"{float(value):.12g}"

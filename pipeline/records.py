@@ -192,7 +192,7 @@ def find(name: str) -> Kept:
     if name == "latest":
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
-        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `make ui` shows the runs")
+        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `alexnet ui` shows the runs")
     if len(runs) > 1:
         raise UserError(f"{name}: {len(runs)} runs begin so, {', '.join(run.info.run_id for run in runs[:3])}; "
                         "give more of the id")
