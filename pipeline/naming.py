@@ -47,7 +47,8 @@ def flat_metric(shown: str) -> str:
 
 def images_a_step(stage: str, params: Mapping[str, str]) -> int:
     """By which an update's number becomes the step of its points in MLflow: images seen."""
-    return int(params.get("train.batch", 1)) if stage in TRAININGS else 1
+    batch = params.get("train.batch", "")
+    return int(batch) if stage in TRAININGS and batch.isdecimal() and int(batch) else 1
 
 
 def run_name(stage: str, params: Mapping[str, str]) -> str:

@@ -21,10 +21,10 @@ from typing import Any
 import click
 
 from pipeline import mlflow_pages
-from pipeline.errors import UserError
+from pipeline.errors import UserError, without_password
 from pipeline.processes import die_with_parent
 from pipeline.progress import say
-from pipeline.tracking import SETTINGS, connected, is_server, project, tracking_uri, without_password
+from pipeline.tracking import SETTINGS, connected, is_server, project, tracking_uri
 
 HOST = "127.0.0.1"
 SECONDS_TO_START = 120.0

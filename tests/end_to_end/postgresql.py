@@ -18,7 +18,7 @@ from pipeline.processes import die_with_parent
 
 PROGRAMS = ("initdb", "postgres")
 DEBIAN = "/usr/lib/postgresql/*/bin"
-PASSWORD = "a-secret"  # noqa: S105 - of a server that lives as long as its test
+PASSWORD = "a-secret"  # noqa: S105 - of a server that lives as long as a test
 
 
 def missing() -> str | None:

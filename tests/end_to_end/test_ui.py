@@ -151,7 +151,7 @@ def browser(width: int) -> Iterator[Any]:
         try:
             page = context.pages[0]
             page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
-            page.set_default_timeout(240_000)  # of a busy machine; as a rule they are there in seconds
+            page.set_default_timeout(120_000)  # of a busy machine; as a rule they are there in seconds
             yield page
         finally:
             context.close()
@@ -171,9 +171,10 @@ def test_the_pages_show_runs_their_difference_and_both_curves(pages: Pages) -> N
             box.check()
         page.get_by_role("button", name="Compare").first.click()
         page.get_by_text("Comparing 2 Runs from 1 Experiment").wait_for()
-        page.get_by_role("cell", name="dataset.source").wait_for()
+        same = page.get_by_text("dataset.source", exact=True).first
+        same.wait_for()
         page.get_by_label("Parameters - Show diff only").click()
-        page.get_by_role("cell", name="dataset.source").wait_for(state="detached")
+        same.wait_for(state="detached")
         assert page.locator("table").nth(1).inner_text().split() == ["train.seed", "2", "1"]
         shot(page, "comparison")
 
