@@ -196,7 +196,7 @@ def change_description(folder: Path, **values: object) -> None:
 
 @pytest.mark.parametrize("file", [DESCRIPTION, INDEX, CLASSES, QUARANTINE])
 @given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_flipped_bit_beside_the_shards_is_noticed(copy: Path, file: str, where: int, bit: int) -> None:
     path = copy / file
     whole = path.read_bytes()
