@@ -40,7 +40,7 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise UserError("/dev/shm: No space left on device: worker processes have their locks there; make room, and "
+        raise UserError("No space left in /dev/shm, where worker processes have their locks; make room, and "
                         "give the same command again") from None
     try:
         yield executor
