@@ -34,8 +34,4 @@ docs: setup ## the reference of both packages, from their docstrings, as pages i
 	@echo "build/docs/index.html"
 
 ui: setup ## look at the runs in MLflow's pages (PORT=5000)
-	@case "$${MLFLOW_TRACKING_URI:=sqlite:///$(CURDIR)/mlflow.db}" in \
-	http*) echo "The runs are at $$MLFLOW_TRACKING_URI" ;; \
-	*) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	   exec .venv/bin/mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --workers 1 --port $(PORT) ;; \
-	esac
+	@exec .venv/bin/alexnet ui --port $(PORT)

@@ -18,7 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from alexnet.digest import digest_of
-from pipeline.files import written_whole
+from pipeline.files import BROKEN_JSON, written_whole
 from pipeline.lines import Lines, marked
 from pipeline.progress import say
 
@@ -52,7 +52,7 @@ def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | N
             for name, mark in memory["lines"].items():
                 marked(directory / name, mark)
             return int(header["step"]), state, memory
-        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON) as error:
             say(f"{file}: damaged ({error}); it is passed over")
     return None
 

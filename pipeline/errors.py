@@ -61,8 +61,8 @@ def told(error: BaseException) -> tuple[str, int]:
         return f"error: {place}{error.strerror}; {MENDS[error.errno]}, and give the same command again", 1
     if isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)):
-        return ("error: there is not enough memory; free some, or set execution.workers lower (resize) or "
-                "train.micro_batches higher (train), and give the same command again"), 1
+        return ("error: there is not enough memory; set execution.workers lower (resize) or train.micro_batches higher "
+                "(train), or free some memory, and give the same command again"), 1
     reason = without_password(printable(" ".join(str(error).split())))
     line = f"error: unexpected {type(error).__name__}{': ' * bool(reason)}{reason[:200]} ({_where(error)})"
     where = f"the traceback is in {TRACEBACK}" if _kept(error) else "--debug prints the traceback"

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
-from pipeline import snapshot, tracking
+from pipeline import naming, snapshot, tracking
 from pipeline.errors import UserError, without_password
 from pipeline.files import BROKEN_JSON, sha256_of, write_json
 from pipeline.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
@@ -192,7 +192,7 @@ def find(name: str) -> Kept:
     if name == "latest":
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
-        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `make ui` shows the runs")
+        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `alexnet ui` shows the runs")
     if len(runs) > 1:
         raise UserError(f"{name}: {len(runs)} runs begin so, {', '.join(run.info.run_id for run in runs[:3])}; "
                         "give more of the id")
@@ -294,16 +294,20 @@ def _from_store(tracker: Tracker, run: Any) -> Kept:
     run_id = run.info.run_id
     if not run_id.isalnum():  # it names folders
         raise UserError(f"{run_id!r}: no run's id; the store is not in order")
+    tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+    stage = tags.get("stage") or str(run.info.run_name)
     curve: dict[int, dict[str, float]] = {}
     metrics = {}
-    for name in run.data.metrics:
-        for point in tracker.client.get_metric_history(run_id, name):
+    for shown in run.data.metrics:
+        name = naming.flat_metric(shown)
+        images = naming.images_a_step(stage, run.data.params) if shown != name else 1
+        for point in tracker.client.get_metric_history(run_id, shown):
             if point.step:
-                curve.setdefault(point.step, {"step": point.step})[name] = point.value
+                step = point.step // images
+                curve.setdefault(step, {"step": step})[name] = point.value
             else:
                 metrics[name] = point.value
-    tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
-    facts = Facts(run_id, tags.get("stage") or str(run.info.run_name), run.info.status, run.info.start_time or 0,
+    facts = Facts(run_id, stage, run.info.status, run.info.start_time or 0,
                   run.info.end_time or 0, dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
     return Kept(facts, lambda name: _downloaded(tracker.client, run_id, FILES[name]), in_store=True)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import environment, launcher, recorded_data, records, snapshot, tracking
+from pipeline import environment, launcher, live, recorded_data, records, snapshot, tracking
 from pipeline.differences import Comparison, Difference, Pairs, compared, deciding, of_curves
 from pipeline.errors import UserError
 from pipeline.files import sha256_of, write_json, written_whole
@@ -99,7 +99,9 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bo
             return Outcome(NOT_COMPARABLE, kept.facts.run_id, len(trace), reasons=(str(error),))
         with tracking.tracked(_record(kept, code, here, parameters), code) as record:
             training = code.parent / f"training-{_short(here)}"
-            _train(parameters, training, until, data, variables)
+            training.mkdir(parents=True, exist_ok=True)
+            with live.shown(record, training):
+                _train(parameters, training, until, data, variables)
             outcome = _compared(kept, trace, curve, until, training, data, record, differing)
             record.finish({"verdict": outcome.verdict, "steps_compared": outcome.comparison.steps,
                            "trace_digest": sha256_of(training / "trace.jsonl")})
@@ -124,6 +126,7 @@ def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str
             stream.write(train.learning_table(lines))
         record.artifact(training / "learning.csv", LEARNING.as_posix())
         record.log_curve(lines)
+    record.log_curve(live.traced(entry) for entry in _lines(training / "trace.jsonl"))
     comparison = compared(trace, _lines(training / "trace.jsonl"), until)
     first = comparison.first
     other = of_curves(curve, _text(lines)) or _of_weights(kept, training, until, record)

@@ -178,4 +178,20 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
                    f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}")
 
 
-COMMANDS = (summary, rerun, diff, export, import_, sync, ensemble)
+@command(short_help="Opens MLflow's pages at the trainings.",
+         reads="MLflow's store: mlflow.db here, or what MLFLOW_TRACKING_URI names", leaves="nothing",
+         takes="10 seconds to start; then it serves until Ctrl-C")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True,
+              help="Of the page, on this machine only.")
+def ui(port: int) -> None:
+    """Look at the runs in MLflow's pages, on the store that the stages record in.
+
+    Two addresses are printed, the list of trainings and their curves; on a desktop the browser opens. Where
+    MLFLOW_TRACKING_URI names a server, its pages are the ones, and nothing is started.
+    """
+    from pipeline import ui as pages
+
+    pages.serve(port)
+
+
+COMMANDS = (summary, rerun, diff, export, import_, sync, ensemble, ui)

@@ -10,6 +10,7 @@ pixels that will be read, and the digest is of those.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -147,7 +148,11 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
         return JpegImages(file, places, side)
     try:
         mapped = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
+    except OSError as error:
+        if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):  # no fault of the file's
+            raise
+        raise damaged(file, str(error)) from None
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise damaged(file, str(error)) from None
     if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
         raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, side, side, 3]} belongs")

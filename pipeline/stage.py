@@ -7,17 +7,19 @@ the files and folders that its record holds, `facts(parameters)`, tags of its re
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
+import json
 import os
 from pathlib import Path
 
-from pipeline import environment, provenance, tracking
+from pipeline import environment, live, provenance, tracking
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.locks import only_one
 from pipeline.parameters import Parameters
-from pipeline.paths import LEARNING, PROVENANCE, WORK, metrics_of
+from pipeline.paths import LEARNING, PROVENANCE, TRACE, WORK, metrics_of
 
 
 def run(name: str, parameters: Parameters) -> None:
@@ -37,13 +39,16 @@ def run(name: str, parameters: Parameters) -> None:
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "facts"):
             record.tags |= module.facts(parameters)
-        metrics = module.run(parameters)
+        with live.shown(record, module.growing(parameters)) if name == "train" else contextlib.nullcontext():
+            metrics = module.run(parameters)
         write_json(metrics_of(name), metrics)
         record.finish(metrics)
         if name == "train":
             provenance.write(record.tags, record.texts, metrics)
             record.artifact(PROVENANCE)
             record.log_curve(_points(LEARNING))
+            with TRACE.open(encoding="utf-8") as stream:
+                record.log_curve(live.traced(json.loads(line)) for line in stream)
         for path in getattr(module, "ARTIFACTS", ()):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 record.artifact(file)

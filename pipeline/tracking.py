@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import environment, snapshot
+from pipeline import environment, mlflow_pages, naming, snapshot
 from pipeline.configure import leaves
 from pipeline.errors import UserError, without_password
 from pipeline.files import read_json, sha256_of, write_json, written_whole
@@ -39,6 +39,7 @@ UNSENT = WORK / "unsent"
 # The sections of params.yaml that are a stage's parameters; train has all, mean and pca have none.
 SECTIONS = {"download": ("dataset",), "resize": ("dataset", "resize", "store"), "mean": (), "pca": ()}
 PREPARATION = tuple(SECTIONS)
+INPUTS = {"resize": ("download",), "mean": ("resize",), "pca": ("resize",), "train": PREPARATION}  # of whom
 JOINING = ("evaluate", "report")
 WITH_TORCH = ("train", "evaluate")
 LONGEST_TAG = 5000
@@ -58,7 +59,8 @@ class Record:
     tags: dict[str, str]
     texts: dict[str, str]
     metrics: dict[str, float] = field(default_factory=dict)
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)  # points of one step each, at the time they came
+    sent: int = 0  # so many points of the curve MLflow has
     artifacts: list[dict[str, str]] = field(default_factory=list)  # name in the store, path and sha256 of each
     weights_digest: str | None = None  # of the training that this stage belongs to
     run_id: str | None = None
@@ -66,8 +68,10 @@ class Record:
     ended: int = 0
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Take the stage's metrics: numbers become MLflow metrics, anything else becomes a tag."""
+        """Take the stage's metrics: numbers become MLflow metrics, anything else a tag; a parameter is one already."""
         for name, value in metrics.items():
+            if f"{self.stage}.{name}" in self.params:
+                continue
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self.metrics[name] = float(value)
             elif value is not None:
@@ -75,8 +79,12 @@ class Record:
         self.weights_digest = metrics.get("weights_digest", self.weights_digest)
 
     def log_curve(self, points: Iterable[Mapping[str, float]]) -> None:
-        """Take points of a learning curve, each with its `step` and any number of named values."""
-        self.curve.extend(dict(point) for point in points)
+        """Take points of a learning curve, each with its `step` and any number of named values; each value once."""
+        known = {(point["step"], name) for point in self.curve for name in point}
+        for point in points:
+            new = {name: value for name, value in point.items() if (point["step"], name) not in known}
+            if new:
+                self.curve.append({"step": point["step"], **new, "time": now()})
 
     def artifact(self, path: Path, name: str | None = None) -> None:
         """Take a file that the stage made; it is sent when the stage has ended, as `name` if not under its path."""
@@ -161,6 +169,11 @@ def client() -> Any:
     return MlflowClient(tracking_uri())
 
 
+def is_server(uri: str) -> bool:
+    """Whether MLflow's server answers there, and not a database."""
+    return uri.startswith(("http://", "https://"))
+
+
 def connected() -> Tracker:
     """A tracker without a record, to look for runs with. Raises UserError when the store cannot be reached."""
     tracker = Tracker(Record("none", 0, {}, {}, {}))
@@ -182,7 +195,7 @@ def flat(parameters: Parameters, sections: Iterable[str]) -> dict[str, str]:
     values = parameters.model_dump(mode="json", include=set(sections))
     if "recipe" in values:
         values["recipe"] |= asdict(parameters.the_recipe())
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in leaves(values)}
+    return {name: naming.as_text(value) for name, value in leaves(values)}
 
 
 def process_tags() -> dict[str, str]:
@@ -211,11 +224,13 @@ def _begun(stage: str, parameters: Parameters) -> Record:
     if git.dirty:
         texts["code.diff"] = git.diff
     sections = SECTIONS.get(stage, tuple(Parameters.model_fields))
+    tags["mlflow.runName"] = naming.run_name(stage, flat(parameters, ("dataset", *sections)))
+    for made_by in INPUTS.get(stage, ()):
+        tags |= {f"{made_by}.{name}": value for name, value in data_digests(made_by).items()}
+        tags |= {f"images.{split}": str(count) for split, count in _images().items() if made_by == "resize"}
     record = Record(stage, now(), flat(parameters, sections), tags, texts,
                     weights_digest=_digests("train").get("weights_digest") if stage in JOINING else None)
     if stage == "train":
-        record.tags |= {f"{made_by}.{name}": value
-                        for made_by in PREPARATION for name, value in data_digests(made_by).items()}
         file = WORK / "code" / f"{tags['code_digest'][:16]}.tar.gz"
         with written_whole(file) as stream:
             stream.write(snapshot.taken())
@@ -243,6 +258,14 @@ def data_digests(stage: str, folder: Path = Path()) -> dict[str, str]:
 
         return {"pca_digest": pca.digest(read_json(folder / PCA, stage))}
     except (UserError, OSError, EOFError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _images() -> dict[str, int]:
+    """How many images the store here has, by split."""
+    try:
+        return dict(read_json(STORE / "store.json", "resize")["images"])
+    except (UserError, KeyError, TypeError, ValueError):
         return {}
 
 
@@ -286,6 +309,7 @@ class Tracker:
     def send(self) -> bool:
         """The whole of a record that has ended, into the run that has a part of it if there is one."""
         record = self.record
+        record.sent = 0  # the store need not be the one that had them
         if record.stage in JOINING:
             self.attempt(self._join)
         else:
@@ -320,13 +344,18 @@ class Tracker:
         self.client = client()
         name = experiment_name()
         found = self.client.get_experiment_by_name(name)
-        ours = None if os.environ.get("MLFLOW_TRACKING_URI") else (project() / "mlartifacts").as_uri()
-        self.experiment = found.experiment_id if found else self.client.create_experiment(name, ours)
+        if not found:  # a server has a place of its own for files; a database has none
+            place = None if is_server(tracking_uri()) else (project() / "mlartifacts").as_uri()
+            found = self.client.get_experiment(self.client.create_experiment(name, place))
+        self.experiment = found.experiment_id
+        for tag, value in mlflow_pages.experiment_tags().items():
+            if tag not in found.tags:
+                self.client.set_experiment_tag(self.experiment, tag, value)
 
     def _link_preparation(self) -> None:
-        """Name the runs that made a training's data, in this folder or where DVC's cache has it from."""
+        """Name the runs that made the data that go in, in this folder or where DVC's cache has it from."""
         tags = self.record.tags
-        for stage in PREPARATION if self.record.stage == "train" else ():
+        for stage in INPUTS.get(self.record.stage, ()):
             for name in [name for name in tags if name.startswith(f"{stage}.")]:
                 digest = name.removeprefix(f"{stage}.")
                 runs = self.find(f"tags.stage = '{stage}' and tags.`{digest}` = '{tags[name]}'")
@@ -346,27 +375,43 @@ class Tracker:
         standard = {"mlflow.user": _user(), "mlflow.source.name": f"alexnet {record.stage}",
                     "mlflow.source.type": "LOCAL", "mlflow.source.git.commit": record.tags["git_commit"],
                     "record": record.tags["record"]}
-        run = self.client.create_run(self.experiment, record.started, tags=standard, run_name=record.stage)
+        name = record.tags.get("mlflow.runName") or naming.run_name(record.stage, record.params)
+        run = self.client.create_run(self.experiment, record.started, tags=standard, run_name=name)
         record.run_id = run.info.run_id
-        self.log(tags=record.tags, params=record.params)
+        about = mlflow_pages.description(record.stage, record.params, record.tags, str(self.experiment),
+                                         run.info.run_id, tuple(record.texts))
+        self.log(tags=record.tags | {"mlflow.note.content": about}, params=record.params)
+        self.client.log_inputs(record.run_id, mlflow_pages.data_sets(record.stage, record.params, record.tags))
         self._write(record.texts, "")
 
     def _complete(self, prefix: str) -> None:
         """What is known at a stage's end; `prefix` keeps the facts of a joining stage apart from the training's."""
-        from mlflow.entities import Metric
-
         record = self.record
-        points = [Metric(name, value, record.ended, int(point["step"]))
-                  for point in record.curve for name, value in point.items() if name != "step"]
-        drawn = {point.key for point in points}
-        points += [Metric(name, value, record.ended, 0) for name, value in record.metrics.items() if name not in drawn]
-        for some in _portions(points, 1000):
-            self.client.log_batch(record.run_id, metrics=some)
-        self.log(tags={prefix + name: value for name, value in record.tags.items()})
+        self.send_curve()
+        drawn = {name for point in record.curve for name in point}
+        self._send({"step": 0, "time": record.ended, **{name: value for name, value in record.metrics.items()
+                                                        if name not in drawn}})
+        self.log(tags={prefix + name: value for name, value in record.tags.items()
+                       if not prefix or not name.startswith("mlflow.")})
         for artifact in record.artifacts:
             self._upload(Path(artifact["path"]), artifact["name"])
         if not prefix:
             self.client.set_terminated(record.run_id, record.status, record.ended)
+
+    def send_curve(self) -> None:
+        """The points that MLflow does not have yet. Sent twice they would count once: each has its own time."""
+        self._send(*self.record.curve[self.record.sent:])
+        self.record.sent = len(self.record.curve)
+
+    def _send(self, *points: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        stage, images = self.record.stage, naming.images_a_step(self.record.stage, self.record.params)
+        values = [Metric(naming.metric(stage, name), value, int(point.get("time", self.record.ended)),
+                         int(point["step"]) * images)
+                  for point in points for name, value in point.items() if name not in ("step", "time")]
+        for some in _portions(values, 1000):
+            self.client.log_batch(self.record.run_id, metrics=some)
 
     def _upload(self, path: Path, name: str) -> None:
         """A file, under this name: MLflow keeps a file's own last name, so another one takes a link of that name."""
@@ -391,9 +436,15 @@ class Tracker:
             self._complete(prefix="")
             return
         record.run_id = runs[0].info.run_id
+        there = runs[0].data.tags  # what is the same is there
+        record.tags = {name: value for name, value in record.tags.items() if there.get(name) != value}
         record.tags["status"] = record.status
         self._write(record.texts, f"{record.stage}/")
         self._complete(prefix=f"{record.stage}.")
+        note = there.get("mlflow.note.content", "")
+        line = mlflow_pages.addition(record.stage, record.metrics, str(self.experiment), record.run_id)
+        if line not in note:
+            self.log(tags={"mlflow.note.content": f"{line}\n\n{note}".strip()})
 
     def _bury_the_dead(self) -> None:
         """Mark as killed what was begun here by processes that are no more."""

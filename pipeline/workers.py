@@ -7,6 +7,7 @@ user's: it is there before and stays after.
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -34,7 +35,13 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
     if count < 1:
         raise UserError(f"execution.workers: {workers}; expected auto, or 1 or more")
     others = set(multiprocessing.active_children())
-    executor = _Pool(count, multiprocessing.get_context("spawn"), initializer=_worker_starts)
+    try:
+        executor = _Pool(count, multiprocessing.get_context("spawn"), initializer=_worker_starts)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UserError("No space left in /dev/shm, where worker processes have their locks; make room, and "
+                        "give the same command again") from None
     try:
         yield executor
     except BaseException as error:  # Ctrl-C too; what the workers have in hand is not waited for

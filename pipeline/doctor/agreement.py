@@ -20,7 +20,7 @@ from pipeline.files import write_json
 from pipeline.parameters import Parameters
 from pipeline.processes import die_with_parent
 
-SECONDS = 120  # for both to start, to meet and to take their steps
+SECONDS = 200  # for both to start, to meet and to take their steps
 
 
 class Pair:

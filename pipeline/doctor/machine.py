@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
@@ -17,6 +18,7 @@ FLOAT = 4  # bytes
 CHECKPOINTS_KEPT = 3  # two, and the one that is being written; each holds weights and velocities
 COPIES_OF_WEIGHTS = 7  # weights, velocities, gradients; copies of the three for the trace, one of them for a checkpoint
 COPIES_OF_OUTPUTS = 4  # of a layer: itself, what the normalisation keeps, and their gradients
+SHARE_STORED = 0.9  # of a data set's pictures: a store that has so many is taken to be its own
 PROCESS = 0.4e9  # bytes of Python, PyTorch and its libraries
 SHARED_BY_NCCL = 64_000_000  # bytes that NCCL wants for a pair of GPUs; containers have 64 MB in all by default
 
@@ -31,7 +33,8 @@ def disk(parameters: Parameters) -> Finding:
         return Finding("fails", str(error), "mend dataset.location, or make the folder")
     side, encoding = parameters.resize.side, parameters.store.encoding
     weights = parameters_of(parameters)
-    needs = {plan.folder: plan.download, STORE: 0 if (STORE / "store.json").exists() else plan.store(side, encoding),
+    stored = _stored() >= SHARE_STORED * plan.images > 0
+    needs = {plan.folder: plan.download, STORE: 0 if stored else plan.store(side, encoding),
              CHECKPOINTS: weights * FLOAT * (2 * CHECKPOINTS_KEPT + 1)}
     for folder in needs:
         there = _nearest(folder)
@@ -44,6 +47,14 @@ def disk(parameters: Parameters) -> Finding:
     from pipeline.sources.planning import free
 
     return ok(f"about {size(sum(needs.values()))} still to be written, {size(free(STORE))} free")
+
+
+def _stored() -> int:
+    """Images in the store that is here, which may be of another data set."""
+    try:
+        return sum(json.loads((STORE / "store.json").read_text(encoding="utf-8"))["images"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0
 
 
 def short_of(needs: Mapping[Path, float]) -> list[str]:

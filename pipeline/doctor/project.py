@@ -15,7 +15,7 @@ from pipeline.doctor.finding import Finding, ok
 from pipeline.errors import without_password
 from pipeline.parameters import Parameters
 
-SECONDS_FOR_DVC = 15
+SECONDS_FOR_DVC = 60
 
 
 def commands(parameters: Parameters) -> Finding:

@@ -27,7 +27,7 @@ from alexnet.training import Plan, Training
 from pipeline.files import write_json
 from pipeline.parameters import Parameters, check
 
-SECONDS = 60  # that one process waits for the other
+SECONDS = 90  # that one process waits for the other
 STEPS, IMAGES, CLASSES, BATCH, WIDTH = 2, 4, 10, 2, 1 / 16
 EXCHANGED = 1 << 20  # numbers of four bytes: 4 MiB each way
 

@@ -98,6 +98,11 @@ def processes_of(execution: ExecutionSection) -> int:
     return execution.replicas * (2 if execution.placement == "two" else 1)
 
 
+def growing(parameters: Parameters) -> Path:
+    """The folder in which the learning curve and the trace grow."""
+    return _folder(settled(parameters))
+
+
 def _folder(parameters: Parameters) -> Path:
     folder = project() / CHECKPOINTS / _key(parameters)  # a temporary copy of a killed experiment is not found again
     folder.mkdir(parents=True, exist_ok=True)

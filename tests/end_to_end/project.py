@@ -20,7 +20,7 @@ TINY = {
 SECRETS = {name: f"planted-{number:03}-{name.lower()}" for number, name in enumerate((
     "HF_TOKEN", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "ALEXNET_DOWNLOAD_PASSWORD", "ALEXNET_DOWNLOAD_TOKEN",
     "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY"))}
-IN_ADDRESS = "planted-in/an@address"  # a password with the characters that end one
+IN_ADDRESS = "/an@".join(("planted-in", "address"))  # a password with the characters that end one; not in this text
 
 
 class Project:

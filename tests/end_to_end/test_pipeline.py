@@ -46,12 +46,14 @@ def test_a_second_time_there_is_nothing_to_do(reproduced: Project) -> None:
 def test_everything_is_in_mlflow_training_and_evaluation_in_one_run(reproduced: Project) -> None:
     with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
         runs = dict(store.execute("select name, run_uuid from runs where status = 'FINISHED'").fetchall())
-        assert {"download", "resize", "mean", "pca", "train"} <= runs.keys()
-        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (runs["train"],)))
-        tags = dict(store.execute("select key, value from tags where run_uuid = ?", (runs["train"],)))
-        params = dict(store.execute("select key, value from params where run_uuid = ?", (runs["train"],)))
-    assert metrics["top1_error_10crop"] == reproduced.metrics("evaluate")["top1_error_10crop"]
-    assert metrics["validation_error"] == reproduced.metrics("train")["validation_error"]
+        different = "train_images 40 val_images 20 width 0.0625 epochs 2 batch 8"
+        training = f"sample seed 1 {different}"
+        assert {f"download sample {different.partition(' width')[0]}", training} <= runs.keys()
+        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (runs[training],)))
+        tags = dict(store.execute("select key, value from tags where run_uuid = ?", (runs[training],)))
+        params = dict(store.execute("select key, value from params where run_uuid = ?", (runs[training],)))
+    assert metrics["val/top1_error_10crop"] == reproduced.metrics("evaluate")["top1_error_10crop"]
+    assert metrics["val/top1_error"] == reproduced.metrics("train")["validation_error"]
     assert tags["weights_digest"] == reproduced.metrics("train")["weights_digest"]
     assert params["train.seed"] == "1"
     assert (params["store.encoding"], tags["store_encoding"]) == ("raw", "raw")
@@ -94,7 +96,7 @@ def test_a_run_that_does_not_learn_says_so_with_the_likely_causes(reproduced: Pr
 
 def assert_ensemble_of_recorded_runs(project: Project) -> None:
     with sqlite3.connect(project.folder / "mlflow.db") as store:
-        query = "select run_uuid, value from latest_metrics where key = 'top1_error_10crop'"
+        query = "select run_uuid, value from latest_metrics where key = 'val/top1_error_10crop'"
         runs = dict(store.execute(query).fetchall())
     assert len(runs) == 2, runs  # both seeds
     told = json.loads(project.run("alexnet", "ensemble", *runs, "--json"))

@@ -32,10 +32,11 @@ class Clone(Project):
 def record(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported record of the training that `dvc repro` ran."""
     folder = tmp_path_factory.mktemp("records") / "record"
+    weights = reproduced.metrics("train")["weights_digest"]
     with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
         [[run_id], *_] = store.execute(
             "select run_uuid from tags join runs using (run_uuid) where key = 'weights_digest' and value = ? "
-            "and name = 'train' order by start_time", (reproduced.metrics("train")["weights_digest"],)).fetchall()
+            "and name not like 'rerun %' order by start_time", (weights,)).fetchall()
     reproduced.run("alexnet", "export", run_id[:10], str(folder))
     return folder
 

@@ -42,7 +42,6 @@ SECONDS_BETWEEN_KILLS = 60.0  # on average
 SECONDS_TO_LISTEN = 2.0  # until a process has begun to handle signals: before, Python ends by them
 SECONDS_BETWEEN_SAMPLES = 5.0
 SECONDS_TO_END = 600.0  # on a machine that has much else to do
-SECONDS_TO_START = 15.0  # until memory is what it will be
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}
 GROWTH = 1.05  # of the last quarter's median over the first's that still is flat
 
@@ -54,10 +53,10 @@ def heard() -> None:
 
 @dataclass
 class Sample:
-    """Of one moment: seconds since the soak began and since the process started, bytes, descriptors."""
+    """Of one moment: seconds since the soak began, whether the process has come to training yet, bytes, descriptors."""
 
     at: float
-    age: float
+    trains: bool
     rss: int
     fds: int
 
@@ -71,6 +70,7 @@ class Run:
     began: float
     child: Popen[str] | None = None
     started: float = 0.0
+    first: int = 0  # the update from which it went on
     held: bool = False
     samples: list[Sample] = field(default_factory=list)
     starts: int = 0
@@ -80,6 +80,7 @@ class Run:
                            stdout=(self.project.folder / "said.txt").open("a"), stderr=subprocess.STDOUT,
                            start_new_session=True, preexec_fn=heard)
         self.started, self.held, self.starts = time.monotonic(), False, self.starts + 1
+        self.first = self.step
 
     @property
     def step(self) -> int:
@@ -103,7 +104,7 @@ class Run:
         try:
             process = psutil.Process(self.child.pid)
             everyone = [process, *process.children(recursive=True)]
-            self.samples.append(Sample(now - self.began, now - self.started,
+            self.samples.append(Sample(now - self.began, self.step > self.first,
                                        sum(one.memory_info().rss for one in everyone),
                                        sum(one.num_fds() for one in everyone)))
         except psutil.Error:  # it has just ended
@@ -117,8 +118,8 @@ class Run:
         return self.child.wait(SECONDS_TO_END)
 
     def grown(self) -> dict[str, float]:
-        """The medians of the first and the last quarter of the time, of processes past their start."""
-        settled = [one for one in self.samples if one.age > SECONDS_TO_START]
+        """The medians of the first and the last quarter of the time, of processes that train."""
+        settled = [one for one in self.samples if one.trains]
         end = settled[-1].at
         first, last = ([one for one in settled if low * end <= one.at <= high * end]
                        for low, high in ((0.0, 0.25), (0.75, 1.0)))

@@ -303,7 +303,7 @@ def arrays(content: bytes, name: str, folder: Path) -> str:
 
 READERS: dict[str, Judge] = {
     "image": image, "tar": tar, "tgz": tgz, "zip": zipped, "index": index, "store": store, "record": record,
-    "code": code, "devkit": devkit, "params": params, "arrays": arrays}
+    "code": code, "checkpoint": checkpoint, "devkit": devkit, "params": params, "arrays": arrays}
 
 
 def mended(reader: str, content: bytes, draw: random.Random) -> bytes:

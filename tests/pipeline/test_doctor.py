@@ -132,6 +132,10 @@ def test_determinism(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_disk(here: Path) -> None:
     assert machine.disk(with_()).verdict == "ok"
     fails(machine.disk(with_("dataset.source=folder", "dataset.location=nowhere")), "nowhere", "dataset.location")
+    machine.STORE.mkdir(parents=True)
+    for images, needed in (({"train": 1200, "val": 300}, "160.0 MB"), ({"train": 40, "val": 20}, "455")):
+        (machine.STORE / "store.json").write_text(json.dumps({"images": images}))  # of these data, and of others
+        assert f"about {needed}" in machine.disk(with_()).detail
     free = shutil.disk_usage(here).free
     assert machine.short_of({here / "a": free / 4, here / "b": 0}) == []
     told, = machine.short_of({here / "a": free * 0.7, here / "b/c": free * 0.7, Path("/proc"): 0})

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,7 +197,7 @@ def change_description(folder: Path, **values: object) -> None:
 
 @pytest.mark.parametrize("file", [DESCRIPTION, INDEX, CLASSES, QUARANTINE])
 @given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_flipped_bit_beside_the_shards_is_noticed(copy: Path, file: str, where: int, bit: int) -> None:
     path = copy / file
     whole = path.read_bytes()
@@ -416,3 +417,14 @@ def test_the_system_is_told_which_images_will_be_read(finished: Path, compressed
     assert told == [wanted[0] + wanted[1], wanted[2], wanted[3]]
     with pytest.raises(IndexError):
         split.expect(np.array([6]))
+
+
+def test_a_shard_for_which_there_is_no_memory_is_not_called_damaged(copy: Path) -> None:
+    split = Store(copy).split("train")
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1_000_000, hard))
+    try:
+        with pytest.raises((OSError, MemoryError)):  # no UserError
+            split.image(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

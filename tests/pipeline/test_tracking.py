@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import environment, parameters, tracking
-from pipeline.files import write_json
+from pipeline import environment, live, parameters, tracking
+from pipeline.files import write_json, written_whole
 from pipeline.paths import LISTING, MEAN, PCA, STORE, metrics_of
 from pipeline.stages import mean as mean_stage
 from pipeline.tracking import data_digests, flat, project, recorded, send_unsent
@@ -88,8 +89,8 @@ def data_of(folder: Path, pixels_digest: str) -> np.ndarray[Any, Any]:
 def test_a_preparation_stage_is_a_run(here: Path) -> None:
     finish("resize", {"images": 7, "pixels_digest": "p" * 64, "note": True, "nothing": None})
     [run] = runs()
-    assert (run.info.run_name, run.info.status) == ("resize", "FINISHED")
-    assert run.data.metrics == {"images": 7.0}
+    assert (run.info.run_name, run.info.status) == ("resize sample", "FINISHED")
+    assert run.data.metrics == {"resize/images": 7.0}
     assert run.data.tags["pixels_digest"] == "p" * 64
     assert run.data.tags["note"] == "True"
     assert run.data.tags["code_digest"] == environment.code_digest()
@@ -118,7 +119,8 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     assert train.data.tags["prepared_by.mean"] == mean.info.run_id
     assert "prepared_by.pca" not in train.data.tags
     assert train.data.tags["resize.pixels_digest"] == "p" * 64
-    assert train.data.metrics == {"steps": 4.0, "validation_error": 0.5, "training_loss": 0.25, "top1_error": 0.25}
+    assert train.data.metrics == {"weights/steps": 4.0, "val/top1_error": 0.5, "train/loss": 0.25,
+                                  "val/top1_error_1crop": 0.25}
     assert train.data.params["recipe.lrn_divisor"] == "window"
     assert train.data.params["train.seed"] == "1"
     assert train.data.tags["evaluate.status"] == "FINISHED"
@@ -126,21 +128,103 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     held = artifacts(train)
     assert held["weights"] == b"weights"
     assert "evaluate/environment.json" in held
+    inputs = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in train.inputs.dataset_inputs}
+    assert inputs == {"sample train": ("p" * 32, "training"), "sample val": ("p" * 32, "validation")}
+    note = train.data.tags["mlflow.note.content"]
+    assert note.count(f"(#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}/artifacts/report/") == 1
+    assert f"[resize](#/experiments/{train.info.experiment_id}/runs/{resize.info.run_id})" in note
+    assert f"`alexnet rerun {train.info.run_id[:12]}`" in note
 
 
 def test_every_point_of_a_long_curve_arrives_once() -> None:
-    finish("train", TRAINED, curve=[{"step": step, "loss": float(step), "rate": 0.5} for step in range(1, 1502)])
+    points = [{"step": step, "training_loss": float(step), "rate": 0.5} for step in range(1, 1502)]
+    finish("train", TRAINED, curve=points)
+    [run] = runs()
+    assert history(run, "train/loss") == [(step * READ.train.batch, step) for step in range(1, 1502)]
+
+
+def history(run: Any, name: str) -> list[tuple[int, float]]:
+    """Step and value of every point that MLflow has, in its order."""
     from mlflow.tracking import MlflowClient
 
+    found = MlflowClient(tracking.tracking_uri()).get_metric_history(run.info.run_id, name)
+    return sorted((point.step, point.value) for point in found)
+
+
+def test_curves_grow_while_it_trains_and_no_point_comes_twice(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SECONDS", 0.05)
+    folder = here / "work/checkpoints/key"
+    folder.mkdir(parents=True)
+    learning, trace, batch = folder / "learning.jsonl", folder / "trace.jsonl", READ.train.batch
+    first = [json.dumps({"step": 2 * k, "epoch": k / 2, "training_loss": 1 / k, "validation_error": 1 / 3}) + "\n"
+             for k in (1, 2)]
+    traces = [json.dumps({"step": k, "loss": (1 / k).hex(), "weights": {}}) + "\n" for k in (1, 2, 3, 4)]
+    learning.write_text("".join(first))  # of an attempt that was killed
+    trace.write_text("".join(traces))
+    with recorded("train", READ) as record:
+        with live.shown(record, folder):
+            awaited(lambda: len(history(runs()[0], "val/top1_error")) == 2)
+            [run] = runs()
+            assert run.info.status == "RUNNING"
+            assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5)]
+            assert history(run, "train/batch_loss") == [(k * batch, 1 / k) for k in (1, 2, 3, 4)]
+            with written_whole(learning) as stream:  # it goes on from a checkpoint before the last line
+                stream.write(first[0].encode())
+            with learning.open("a") as more:
+                more.write(first[1] + '{"step": 6, "epoch": 1.5, "training_loss": 0.125, "valid')
+                more.flush()
+                time.sleep(0.2)
+                more.write('ation_error": 0.25}\n')
+            awaited(lambda: len(history(runs()[0], "val/top1_error")) == 3)
+            learning.unlink()
+        record.log_curve([*map(json.loads, first), {"step": 6, "training_loss": 0.125}])
+        record.log_curve([{"step": 7, "training_loss": 0.0}])
+        record.finish(TRAINED)
+        record.sent = 0  # as when an answer was lost: all of it again
     [run] = runs()
-    history = MlflowClient(tracking.tracking_uri()).get_metric_history(run.info.run_id, "loss")
-    assert sorted((point.step, point.value) for point in history) == [(step, float(step)) for step in range(1, 1502)]
+    assert history(run, "val/top1_error") == [(2 * batch, 1 / 3), (4 * batch, 1 / 3), (6 * batch, 0.25)]
+    assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5), (6 * batch, 0.125), (7 * batch, 0.0)]
+    assert history(run, "x-axis/epoch") == [(2 * batch, 0.5), (4 * batch, 1.0), (6 * batch, 1.5)]
+
+
+def test_a_store_that_is_away_for_a_while_gets_the_curve_later(here: Path, monkeypatch: pytest.MonkeyPatch,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(live, "SECONDS", 0.05)
+    learning = here / "learning.jsonl"
+    with recorded("train", READ) as record, live.shown(record, here):
+        with monkeypatch.context() as away:
+            away.setattr("mlflow.tracking.MlflowClient.log_batch", None)
+            learning.write_text('{"step": 1, "training_loss": 0.5}\n')
+            awaited(lambda: "MLflow does not take the curve" in capsys.readouterr().err)
+        awaited(lambda: history(runs()[0], "train/loss") == [(READ.train.batch, 0.5)])
+    learning.unlink()
+    assert history(runs()[0], "train/loss") == [(READ.train.batch, 0.5)]
+
+
+def test_a_killed_attempt_stands_under_the_run_that_goes_on(here: Path) -> None:
+    folder = here / "work/checkpoints/key"
+    folder.mkdir(parents=True)
+    for error in (KeyboardInterrupt, None):
+        with contextlib.suppress(KeyboardInterrupt), recorded("train", READ) as record, live.shown(record, folder):
+            if error:
+                raise error
+    killed, finished = runs()
+    assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
+    assert killed.data.tags["mlflow.parentRunId"] == finished.info.run_id
+    assert "mlflow.parentRunId" not in finished.data.tags
+
+
+def awaited(condition: Callable[[], bool]) -> None:
+    latest = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < latest
+        time.sleep(0.02)
 
 
 def test_an_evaluation_of_unknown_weights_is_a_run_of_its_own() -> None:
     finish("train", TRAINED)
     finish("evaluate", {"top1_error": 0.5, "weights_digest": "x" * 64})
-    assert [run.info.run_name for run in runs()] == ["train", "evaluate"]
+    assert [run.info.run_name for run in runs()] == ["sample seed 1", "evaluate sample seed 1"]
     assert runs()[1].data.tags["weights_digest"] == "x" * 64
 
 
@@ -149,7 +233,7 @@ def test_the_newest_training_of_the_same_weights_is_joined() -> None:
     time.sleep(0.01)
     finish("train", TRAINED)
     finish("evaluate", {"top1_error": 0.5, "weights_digest": "w" * 64})
-    assert ["top1_error" in run.data.metrics for run in runs()] == [False, True]
+    assert ["val/top1_error_1crop" in run.data.metrics for run in runs()] == [False, True]
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (SystemExit, "FAILED"),
@@ -214,7 +298,8 @@ def test_an_unreachable_server_loses_nothing(here: Path, monkeypatch: pytest.Mon
     assert kept["status"] == "FINISHED"
     assert kept["metrics"] == {"steps": 4.0, "validation_error": 0.5}
     assert kept["tags"]["weights_digest"] == kept["weights_digest"] == "w" * 64
-    assert kept["curve"] == [{"step": 1, "training_loss": 2.0}]
+    [point] = kept["curve"]
+    assert point == {"step": 1, "training_loss": 2.0, "time": point["time"]}
     assert kept["artifacts"][-1]["path"] == "weights"
     assert len(kept["artifacts"][-1]["sha256"]) == 64
     assert kept["params"] == flat(READ, tuple(parameters.Parameters.model_fields))
@@ -236,7 +321,7 @@ def test_a_store_that_breaks_meanwhile_does_not_stop_the_stage(here: Path, monke
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "test_a_store_that_breaks_meanwhile_does_not_stop_the_stage")
     assert send_unsent() == ([folder], [])
     [run] = runs()  # completed, not sent twice
-    assert (run.info.status, run.data.metrics) == ("FINISHED", {"mean_r": 1.0})
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"mean/mean_r": 1.0})
 
 
 def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +341,8 @@ def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.Mo
     assert send_unsent() == ([], [])
     [run] = runs()
     assert run.info.status == "FINISHED"
-    assert run.data.metrics == {"steps": 4.0, "validation_error": 0.5, "training_loss": 2.0, "top1_error": 0.5}
+    assert run.data.metrics == {"weights/steps": 4.0, "val/top1_error": 0.5, "train/loss": 2.0,
+                                "val/top1_error_1crop": 0.5}
     assert artifacts(run)["weights"] == b"the first"
     assert "code.tar.gz" in artifacts(run)
 
@@ -274,7 +360,7 @@ def test_a_damaged_unsent_record_is_kept_and_the_others_are_sent(here: Path, mon
     assert kept == [damaged]
     assert len(sent) == 1
     assert "weights has changed" in capsys.readouterr().err
-    assert [run.info.run_name for run in runs()] == ["pca"]
+    assert [run.info.run_name for run in runs()] == ["pca sample"]
 
 
 def test_digests_are_of_the_data_that_lie_here(here: Path) -> None:
