@@ -15,9 +15,9 @@ SECONDS = 120.0
 
 def test_a_training_killed_twice_ends_with_the_bits_of_one_that_was_not(reproduced: Project, tmp_path: Path) -> None:
     project = copy(reproduced, tmp_path / "copy")
+    project.set(**{"execution.placement": "two"})
     project.run(*TRAIN)
     uninterrupted = outcome(project)
-    project.set(**{"execution.placement": "two"})
     last = ""
     for step in (4, 12):
         for name in ("models/model.safetensors", "models/trace.jsonl", "plots/learning.csv", "metrics/train.json"):
