@@ -3,20 +3,39 @@ And the options of the tests' own."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.end_to_end.project import Project
+from tests.end_to_end.project import ROOT, Project
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups (`--dist loadgroup`)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that look at the reproduced project: so it is reproduced once. They come first, since they take longest."""
-    for item in items:
-        if "reproduced" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("reproduced"))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+class OneForTheReproduced(LoadScopeScheduling):
+    """Each test for itself, but the files that look at the reproduced project together: so it is reproduced once.
+
+    What `--dist loadgroup` is for; with pytest 9.2, xdist 3.8 does not see its groups.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "reproduced" if _looks_at_the_reproduced(nodeid.partition("::")[0]) else nodeid
+
+
+@cache
+def _looks_at_the_reproduced(name: str) -> bool:
+    """Itself, or through a fixture of its folder."""
+    file = ROOT / name
+    fixtures = file.with_name("conftest.py")
+    files = [file, *([fixtures] if fixtures.exists() and fixtures != Path(__file__) else [])]
+    return any("reproduced: Project" in one.read_text(encoding="utf-8") for one in files)
+
+
+@pytest.hookimpl(optionalhook=True)  # of xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `-n 2` and the like."""
+    return OneForTheReproduced(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
