@@ -146,7 +146,7 @@ def _ratios(measure: Epochs, results: Results) -> tuple[Numbers, str]:
     both = {seed: (epochs_to(slow[seed], measure), epochs_to(fast[seed], measure))
             for seed in sorted(slow.keys() & fast.keys())}
     found = {seed: a / b for seed, (a, b) in both.items() if math.isfinite(a) and math.isfinite(b)}
-    lost = f"; {len(both) - len(found)} seeds did not get there" if len(found) < len(both) else ""
+    lost = f"; not there on {len(both) - len(found)} of {len(both)} seeds" if len(found) < len(both) else ""
     absent = [name for name in [*measure.slow, *measure.fast] if not results.runs(name)]
     others = f"; not run: {', '.join(absent)}" if absent else ""
     return found, f"best: {best[0]} against {best[1]}{lost}{others}"

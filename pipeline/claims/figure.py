@@ -53,7 +53,8 @@ def _draw(axes: Axes, colours: dict[str, str], runs: dict[str, list[Run]], measu
             axes.plot(*zip(*curve, strict=True), style, color=colours["text"], linewidth=0.4, alpha=0.5)
         epochs = [epoch for epoch, _ in min(curves, key=len)]
         mean = [sum(curve[place][1] for curve in curves) / len(curves) for place in range(len(epochs))]
-        axes.plot(epochs, mean, style, color=colours["text"], linewidth=1.8, label=f"{name} ({len(ones)} seeds)")
+        seeds = f"{len(ones)} seed{'s' * (len(ones) != 1)}"
+        axes.plot(epochs, mean, style, color=colours["text"], linewidth=1.8, label=f"{name} ({seeds})")
     axes.axhline(measure.below, color=colours["grid"], linewidth=1.0, linestyle=":")
     axes.set_xlim(0, None)
     axes.set_ylim(0, None)
