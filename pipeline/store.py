@@ -131,6 +131,9 @@ def _check_description(path: Path, description: Mapping[str, Any]) -> None:
     for name, written in description["files"].items():
         try:
             found = sha256_of(path / name)
+        except FileNotFoundError:
+            raise UserError(f"{path / name}: no such file; make it with `alexnet resize`, or get it with `dvc "
+                            "pull`") from None
         except OSError as error:
             raise damaged(path / name, str(error.strerror)) from None
         if found != written:

@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
+FOR_TESTS = ROOT / "tests/requirements.txt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Not pinned: pip comes with Python; what PyTorch brings for a GPU differs from machine to machine (see setup.sh); stock
 # Pillow stands in pillow-simd's place where the processor is none that it is written for.
@@ -32,8 +33,9 @@ SECONDS = 25  # for the audit: `make check` is run often
 
 
 def pins() -> dict[str, str]:
-    """What the lock says."""
-    return dict(line.split("==") for line in LOCK.read_text(encoding="utf-8").split())
+    """What the lock says, and what is for single tests."""
+    lines = f"{LOCK.read_text(encoding='utf-8')}\n{FOR_TESTS.read_text(encoding='utf-8')}".splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
 
 
 def strays(installed: Iterable[tuple[str, str]], pinned: dict[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ pictures; with `--after download` those are drawn once, before the kills.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import yaml
 
 from pipeline.processes import kill_children, kill_with_children
 from pipeline.progress import progress, say
@@ -55,8 +57,10 @@ class Kill:
 def outcome(project: Project) -> dict[str, str]:
     """The SHA-256 of every file that the stages left, and of DVC's own record of them."""
     files = [file for name in LEFT for file in (project.folder / name).rglob("*") if file.is_file()]
-    return {file.relative_to(project.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted([*files, project.folder / LOCK])}
+    found = {file.relative_to(project.folder).as_posix(): file.read_bytes() for file in sorted(files)}
+    stages = yaml.safe_load((project.folder / LOCK).read_text())["stages"]  # in the order in which they ran
+    found[LOCK] = json.dumps(stages, sort_keys=True).encode()
+    return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
 
 
 def difference(reference: dict[str, str], outcome: dict[str, str]) -> str:

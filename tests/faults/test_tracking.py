@@ -67,7 +67,7 @@ def answering(answer: tuple[int, bytes, int] | None) -> Iterator[str]:
 def sent(bench: Bench) -> list[tuple[str, str]]:
     """Stage and status of the runs in the project's own store."""
     with sqlite3.connect(bench.folder / "mlflow.db") as store:
-        return list(store.execute("select name, status from runs"))
+        return list(store.execute("select value, status from runs join tags using (run_uuid) where key = 'stage'"))
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.long] * (kind in LONG))

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.fuzz.mutations import mutated
@@ -53,7 +53,7 @@ def seeds_of(reader: str) -> dict[str, bytes]:
 def tried(reader: str, name: str, content: bytes) -> str:
     """What became of it. Raises Failure."""
     with _folder() as folder:
-        start, before = time.process_time(), _peak()
+        start, before = time.process_time(), _peak(anew=True)
         signal.setitimer(signal.ITIMER_REAL, KILLED_AFTER)
         try:
             outcome = READERS[reader](content, name, folder)
@@ -86,6 +86,13 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _peak() -> float:
-    """Megabytes that this process has had at most."""
+def _peak(anew: bool = False) -> float:
+    """Megabytes that this process has had at most, from here on if `anew` (Linux)."""
+    if anew:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -27,7 +27,7 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
             with open(f"/proc/{pid}/stat") as stream:
                 if stream.read().rsplit(")", 1)[1].split()[0] == "Z":
                     return True
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         time.sleep(0.05)
     return False
