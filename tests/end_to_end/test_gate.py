@@ -21,11 +21,13 @@ def gate(reproduced: Project) -> Iterator[Project]:
     store = reproduced.folder / "mlflow.db"
     shutil.copy(store, store.with_suffix(".before"))
     folders = [reproduced.folder / "golden", reproduced.folder / "experiments/results"]
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    aside = [folder.rename(reproduced.folder / f"work/{folder.name}-before") if folder.exists() else None
+             for folder in folders]
     yield reproduced
-    for folder in folders:
+    for folder, before in zip(folders, aside, strict=True):
         shutil.rmtree(folder, ignore_errors=True)
+        if before:
+            before.rename(folder)
     store.with_suffix(".before").replace(store)
 
 
