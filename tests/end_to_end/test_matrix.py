@@ -49,8 +49,8 @@ def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
         [(run,)] = store.execute(
             "select run_uuid from runs where name like 'matrix%' and status = 'FINISHED'").fetchall()
         metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (run,)))
-    assert metrics["required_differs"] == 0
-    assert metrics["identical"] + metrics["differs"] == 3
+    assert metrics["matrix/required_differs"] == 0
+    assert metrics["matrix/identical"] + metrics["matrix/differs"] == 3
 
 
 def test_a_stage_whose_bits_depend_on_the_workers_is_found_out(tmp_path: Path) -> None:
