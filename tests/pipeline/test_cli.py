@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.command_group import Command
 from pipeline.stage_commands import STAGES
+from tests.terminal import on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "PIL", "pyarrow", "matplotlib", "pydantic", "rich")
@@ -160,28 +160,18 @@ def test_what_the_system_refuses_names_the_file_and_the_mend(monkeypatch: pytest
 
 
 def test_colours_on_a_terminal_and_none_where_they_are_not_wanted() -> None:
-    assert "\x1b[31m" in on_a_terminal("pca", "--params", "other.yaml")
-    assert "\x1b" not in on_a_terminal("pca", "--params", "other.yaml", "--no-color")
-    assert "\x1b" not in on_a_terminal("pca", "--params", "other.yaml", NO_COLOR="1")
+    assert "\x1b[31m" in shown("pca", "--params", "other.yaml")
+    assert "\x1b" not in shown("pca", "--params", "other.yaml", "--no-color")
+    assert "\x1b" not in shown("pca", "--params", "other.yaml", NO_COLOR="1")
     assert "\x1b" not in process("pca", "--params", "other.yaml").stderr
 
 
-def on_a_terminal(*arguments: str, **variables: str) -> str:
-    """What the command shows on a terminal of its own."""
-    ours, theirs = pty.openpty()
-    variables |= {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    with subprocess.Popen([sys.executable, "-c", "from pipeline.cli import main; main()", *arguments], stdout=theirs,
-                          stderr=theirs, env=os.environ | variables) as run:
-        os.close(theirs)
-        shown = b""
-        try:
-            while some := os.read(ours, 4096):
-                shown += some
-        except OSError:  # Linux's end of a terminal
-            pass
-    os.close(ours)
-    assert run.returncode == 1
-    return shown.decode()
+def shown(*arguments: str, **variables: str) -> str:
+    """What the command, which fails, shows on a terminal."""
+    told, status = on_a_terminal([sys.executable, "-c", "from pipeline.cli import main; main()", *arguments],
+                                 os.environ | variables | {"PYTHONPATH": str(ROOT), "TERM": "xterm"})
+    assert status == 1
+    return told
 
 
 COMPLETED = [("alexnet tr", ["train"]), ("alexnet configure cif", ["cifar10"]), ("alexnet train --pl", ["--placement"]),

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
-from pathlib import Path
 
 import pytest
 
 from pipeline import progress as progress_
 from pipeline.errors import UserError, printable
 from pipeline.progress import duration, progress, say
+from tests.end_to_end.project import ROOT
+from tests.terminal import on_a_terminal
 
 
 def test_lines_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +63,7 @@ with progress("train", 116_586_197, "images") as told:
 
 @pytest.mark.parametrize(("columns", "count"), [(80, "  0% "), (120, " 116000/116586197 ")])
 def test_a_bar_on_a_real_terminal_fits_it(columns: int, count: str) -> None:
-    shown = on_a_terminal(columns, TERM="xterm")
+    shown = shown_at(columns, TERM="xterm")
     text = re.sub(r"\x1b\[[0-9;]*m", "", shown)  # without colours
     last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "\n", text).strip().splitlines()[-1]
     assert re.search(r"train [━╸╺].*images/s [-0-9:]{7} loss 2\.302, val error 90\.0 %", last)
@@ -77,25 +73,13 @@ def test_a_bar_on_a_real_terminal_fits_it(columns: int, count: str) -> None:
 
 
 def test_a_dumb_terminal_has_lines() -> None:
-    assert on_a_terminal(80, TERM="dumb").splitlines()[-1].startswith("train: 116000 images in ")
+    assert shown_at(80, TERM="dumb").splitlines()[-1].startswith("train: 116000 images in ")
 
 
-def on_a_terminal(columns: int, **variables: str) -> str:
-    """What the program shows on a terminal of its own, this wide."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+def shown_at(columns: int, **variables: str) -> str:
+    """What the program shows on a terminal of this width."""
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs,
-                          env=kept | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])} | variables):
-        os.close(theirs)
-        shown = b""
-        try:
-            while some := os.read(ours, 4096):
-                shown += some
-        except OSError:  # Linux's end of a terminal
-            pass
-    os.close(ours)
-    return shown.decode()
+    return on_a_terminal([sys.executable, "-c", PROGRAM], kept | {"PYTHONPATH": str(ROOT)} | variables, columns)[0]
 
 
 def test_no_name_of_a_file_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
