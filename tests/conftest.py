@@ -41,7 +41,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seconds", type=float, default=1.0, help="of damaged input for each reader")
     parser.addoption("--fuzz-seed", type=int, default=0, help="of the damage")
-    parser.addoption("--long", action="store_true", help="all faults of tests/faults, each command from nothing")
+    parser.addoption("--long", action="store_true",
+                     help="all faults of tests/faults, each command from nothing; ten updates of the full-width net")
 
 
 @pytest.fixture(scope="session")

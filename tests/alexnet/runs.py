@@ -1,17 +1,13 @@
-"""Small training runs on random pictures, under any placement: what the tests of bit-equality compare.
-
-Also the entry of their processes: `python -m tests.alexnet.runs FOLDER` under PyTorch's launcher.
-"""
+"""Small training runs on random pictures, under any placement: what the tests of bit-equality compare."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +27,6 @@ from alexnet.training import Plan, Training
 IMAGES = 24
 CLASSES = 10
 READ: list[int] = []  # the images that this process read
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -126,38 +121,37 @@ def _leave(state_of: Training, traces: list[Any], folder: Path) -> None:
 def launch(run: Run, folder: Path, processes: int, resume: Path | None = None) -> tuple[dict[str, Tensor], list[Any]]:
     """The run on this many processes: its final state, and a trace entry for each update."""
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"run": asdict(run), "resume": str(resume) if resume else None}))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     # What PyTorch's launcher tells its processes; itself it would only cost time.
-    told = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | (
-        {} if processes == 1 else {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
-    started = []
-    for rank in range(processes):
-        with (folder / f"{rank}.log").open("w") as log:
-            started.append(subprocess.Popen([sys.executable, "-m", "tests.alexnet.runs", str(folder)], cwd=ROOT,
-                                            stdout=log, stderr=log, env=os.environ | told | {"RANK": str(rank)}))
+    told = {} if processes == 1 else {
+        "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    forked = multiprocessing.get_context("forkserver")  # PyTorch is loaded once
+    forked.set_forkserver_preload(["torch.distributed", __name__])
+    started = [forked.Process(target=_process, args=(run, folder, resume, told | {"RANK": str(rank)}))
+               for rank in range(processes)]
+    for process in started:
+        process.start()
     try:
-        while any(process.poll() is None for process in started) and not any(process.poll() for process in started):
+        while any(process.exitcode is None for process in started) and not any(process.exitcode for process in started):
             time.sleep(0.02)
     finally:
         for process in started:
             process.kill()
-            process.wait()
-    assert all(process.returncode == 0 for process in started), [
-        (process.returncode, (folder / f"{rank}.log").read_text()) for rank, process in enumerate(started)]
+            process.join()
+    assert all(process.exitcode == 0 for process in started), [
+        (process.exitcode, (folder / f"{rank}.log").read_text()) for rank, process in enumerate(started)]
     return load_file(folder / "state.safetensors"), json.loads((folder / "traces.json").read_text())
 
 
-def main(folder: Path) -> None:
-    told = json.loads((folder / "run.json").read_text())
-    if "WORLD_SIZE" in os.environ:
+def _process(run: Run, folder: Path, resume: Path | None, told: dict[str, str]) -> None:
+    os.environ.update(told)
+    log = os.open(folder / f"{told['RANK']}.log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if "WORLD_SIZE" in told:
         dist.init_process_group("gloo")
-    perform(Run(**told["run"]), folder, Path(told["resume"]) if told["resume"] else None)
+    perform(run, folder, resume)
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

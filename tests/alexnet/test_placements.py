@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -59,12 +60,13 @@ def test_a_resume_under_another_placement_gives_the_same_bits(tmp_path: Path) ->
     assert same(whole, (ended[0], whole[1][:2] + ended[1]))
 
 
-def test_ten_updates_of_the_full_width_net_are_the_same_everywhere(tmp_path: Path) -> None:
+def test_the_full_width_net_is_the_same_everywhere(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """The paper's net: one process; and four (2 x 2) to the middle of an epoch, from where two go on."""
-    run = Run(steps=10, stop=10, width=1.0, classes=1000, batch=4, trace_every=5)
+    half = 5 if pytestconfig.getoption("--long") else 2
+    run = Run(steps=2 * half, stop=2 * half, width=1.0, classes=1000, batch=4, trace_every=half)
     one = launch(run, tmp_path / "one", processes=1)
     assert sum(tensor.numel() for name, tensor in one[0].items() if name.startswith("weights/")) == 60_965_224
-    four = launch(replace(run, split=True, stop=5), tmp_path / "four", processes=4)
+    four = launch(replace(run, split=True, stop=half), tmp_path / "four", processes=4)
     two = launch(replace(run, split=True), tmp_path / "two", processes=2, resume=tmp_path / "four")
     assert same(one, (two[0], four[1] + two[1]))
 
