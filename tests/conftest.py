@@ -1,41 +1,32 @@
-"""One copy of the project, reproduced once, for the tests that look at the result: one process of xdist runs those.
-And the options of the tests' own."""
+"""How the tests are spread over processes, options of the tests' own, and a copy of the project, reproduced."""
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.end_to_end.project import ROOT, Project
+from tests.end_to_end.project import Project
 
 
-class OneForTheReproduced(LoadScopeScheduling):
-    """Each test for itself, but the files that look at the reproduced project together: so it is reproduced once.
+class FilesEndToEnd(LoadScopeScheduling):
+    """Each test for itself, but a file of end-to-end tests together: what it prepares is prepared once.
 
     What `--dist loadgroup` is for; with pytest 9.2, xdist 3.8 does not see its groups.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "reproduced" if _looks_at_the_reproduced(nodeid.partition("::")[0]) else nodeid
-
-
-@cache
-def _looks_at_the_reproduced(name: str) -> bool:
-    """Itself, or through a fixture of its folder."""
-    file = ROOT / name
-    fixtures = file.with_name("conftest.py")
-    files = [file, *([fixtures] if fixtures.exists() and fixtures != Path(__file__) else [])]
-    return any("reproduced: Project" in one.read_text(encoding="utf-8") for one in files)
+        file, _, _ = nodeid.partition("::")
+        return file if file.startswith("tests/end_to_end/") else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)  # of xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """For `-n 2` and the like."""
-    return OneForTheReproduced(config, log)
+    """For `-n 2` and the like; in the order of collection, in which the long ones do not come last."""
+    config.option.loadscopereorder = False
+    return FilesEndToEnd(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,7 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The pipeline as `dvc repro` leaves it. Tests that change it put it back, or work on a copy of their own."""
+    """The pipeline as `dvc repro` leaves it, one for each process of xdist.
+
+    Tests that change it put it back, or work on a copy of their own.
+    """
     project = Project(tmp_path_factory.mktemp("project"))
     project.first_output = project.run("dvc", "repro")  # type: ignore[attr-defined]
     project.stored_twice = _stored_twice(project.folder)  # type: ignore[attr-defined]
