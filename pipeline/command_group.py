@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import textwrap
 from typing import Any
 
 import click
@@ -46,6 +47,16 @@ class Command(click.Command):
         super().__init__(*arguments, **settings)
         self.facts = {"Reads": reads, "Leaves": leaves, "Takes": takes}
         self.params += _everywhere(hidden=True)
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """As click's; an option that is a parameter's name gets told how parameters are given."""
+        try:
+            return super().parse_args(context, arguments)
+        except click.NoSuchOption as error:
+            keys = _called(error.option_name.lstrip("-").replace("-", "_"))
+            if keys and any("--set" in one.opts for one in self.params):
+                error.message += f" A parameter is given as --set {keys[0]}=VALUE."
+            raise
 
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The docstring, then the facts."""
@@ -109,8 +120,24 @@ class Contents(click.Group):
             sys.exit(error.status if isinstance(error, interrupts.Interrupted) else 130)
         except Exception as error:
             line, status = errors.told(error)
-            click.secho(line, fg="red", err=True)
+            click.secho(_wrapped(line), fg="red", err=True)
             sys.exit(status)
+
+
+def _wrapped(line: str) -> str:
+    """Broken between words where a terminal would break within them; elsewhere, as it is."""
+    if not sys.stderr.isatty():
+        return line
+    width = os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
+    return "\n".join(textwrap.fill(one, width, break_long_words=False, break_on_hyphens=False)
+                     for one in line.split("\n"))
+
+
+def _called(name: str) -> list[str]:
+    """The keys of params.yaml that end in this name."""
+    from pipeline.options import keys_of
+
+    return [key for key in keys_of() if key.split(".")[-1] == name]
 
 
 command = functools.partial(click.command, cls=Command)

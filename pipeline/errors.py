@@ -6,11 +6,13 @@ of one that nobody expected in work/traceback.txt, so that it is not lost with a
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +37,12 @@ def printable(text: object) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in str(text))
 
 
+def closest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean ...?`, for a message about a name that is none of these; empty where none is like it."""
+    like = difflib.get_close_matches(name, list(names), n=3)
+    return f"; did you mean {' or '.join(like)}?" if like else ""
+
+
 def without_password(text: str) -> str:
     """The text, with no user and password left in the addresses it holds: fit for a log."""
     return re.sub(r"//[^/\s]*:\S*@|//[^/@\s]*@", "//", text)
@@ -45,6 +53,7 @@ class UserError(Exception):
 
     def __init__(self, message: object) -> None:
         super().__init__(printable(message))
+
 
 def told(error: BaseException) -> tuple[str, int]:
     """What to say of an error that ends a command, and the exit status that goes with it.
