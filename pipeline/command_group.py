@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import textwrap
 from typing import Any
 
 import click
@@ -120,17 +119,8 @@ class Contents(click.Group):
             sys.exit(error.status if isinstance(error, interrupts.Interrupted) else 130)
         except Exception as error:
             line, status = errors.told(error)
-            click.secho(_wrapped(line), fg="red", err=True)
+            click.secho(errors.wrapped(line), fg="red", err=True)
             sys.exit(status)
-
-
-def _wrapped(line: str) -> str:
-    """Broken between words where a terminal would break within them; elsewhere, as it is."""
-    if not sys.stderr.isatty():
-        return line
-    width = os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
-    return "\n".join(textwrap.fill(one, width, break_long_words=False, break_on_hyphens=False)
-                     for one in line.split("\n"))
 
 
 def _called(name: str) -> list[str]:

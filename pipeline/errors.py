@@ -11,9 +11,11 @@ import errno
 import os
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 TRACEBACK = Path("work/traceback.txt")
@@ -41,6 +43,16 @@ def closest(name: str, names: Iterable[str]) -> str:
     """`; did you mean ...?`, for a message about a name that is none of these; empty where none is like it."""
     like = difflib.get_close_matches(name, list(names), n=3)
     return f"; did you mean {' or '.join(like)}?" if like else ""
+
+
+def wrapped(text: str, stream: TextIO | None = None) -> str:
+    """Broken between words on a terminal, which would break within them; elsewhere as it is. For standard error."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        return text
+    width = os.get_terminal_size(stream.fileno()).columns or 80  # 0 where it does not know
+    return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+                     for line in text.split("\n"))
 
 
 def without_password(text: str) -> str:

@@ -124,7 +124,7 @@ def _side_by_side(runs: tuple[str, ...], output: Path | None) -> None:
 
     if not runs:
         raise click.UsageError("--output goes with RUNs; the stage itself leaves report/index.html")
-    click.echo(comparison.compare(runs, output or comparison.FOLDER))
+    click.echo(comparison.recorded(runs, output or comparison.FOLDER))
 
 
 COMMANDS = tuple(_command(name, stage) for name, stage in STAGES.items())

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.command_group import command, group
-from pipeline.errors import UserError
+from pipeline.errors import UserError, wrapped
 from pipeline.options import JSON, parameter_options, seeds_option
 
 
@@ -47,7 +47,7 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
     else:
         for finding in outcome.findings:
             click.secho(str(finding), fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
-        click.secho(f"{outcome.verdict}: {outcome.told}", bold=True)
+        click.secho(wrapped(f"{outcome.verdict}: {outcome.told}", sys.stdout), bold=True)
     sys.exit(outcome.status)
 
 
