@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pipeline.command_group import command
-from pipeline.errors import UserError, printable
+from pipeline.errors import UserError, printable, wrapped
 from pipeline.options import JSON
 
 RUN_READ = "MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folder made by `alexnet export`"
@@ -100,19 +100,27 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any]) -> None:
         click.echo("their traces have no step in common")
     elif comparison.first:
         before = comparison.steps - 1
-        click.echo(printable(f"they part at {comparison.first}; {before} traced step{'s' * (before != 1)} before it "
-                             f"{'are' if before != 1 else 'is'} equal"))
+        equal = f"{before} traced step{'s' * (before != 1)} before it {'are' if before != 1 else 'is'} equal"
+        click.echo(wrapped(printable(f"they part at {comparison.first}; {equal}"), sys.stdout))
     else:
         click.echo(f"equal in all {comparison.steps} traced steps that both have, to step {comparison.last}"
                    + (f"; they end at {ends[0]} and {ends[1]}" if ends[0] != ends[1] else ""))
     for topic, pairs in apart.items():
         click.echo(f"{topic}:{'' if pairs else ' the same'}")
         for name, (left, right) in pairs.items():
-            click.echo(printable(f"  {name}: {_short(left)} -> {_short(right)}"))
+            told = [_short(one, topic) for one in (left, right)]
+            click.echo(printable(f"  {name}: {' -> '.join(told if told[0] != told[1] else map(str, (left, right)))}"))
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, topic: str) -> str:
+    """As a person reads it: --json has every digit."""
+    from pipeline.naming import plain
+
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = "none" if value is None else str(value)
+    if topic == "parameters":
+        return plain(text)
     return f"{text[:12]}..." if len(text) == 64 and text.isalnum() else text
 
 

@@ -22,6 +22,7 @@ from pipeline import differences, environment, parameters, records, tracking
 from pipeline.ensemble import SETS, errors_of
 from pipeline.errors import UserError
 from pipeline.files import written_whole
+from pipeline.naming import plain
 from pipeline.paths import REPORT, STORE
 from pipeline.records import Kept
 from pipeline.report.figures import RUN_COLOURS, Exhibit, Line, array, chart, kernel_sheet, table
@@ -298,8 +299,9 @@ def differing(sides: Sequence[Side]) -> dict[str, dict[str, list[Any]]]:
     for topic in ("parameters", "data", "environment", "execution", "code"):
         for name in dict.fromkeys(name for pair in pairs for name in pair[topic]):
             own = next(pair[topic][name][0] for pair in pairs if name in pair[topic])
-            found.setdefault(topic, {})[name] = [own, *(pair[topic][name][1] if name in pair[topic] else own
-                                                        for pair in pairs)]
+            values = [own, *(pair[topic][name][1] if name in pair[topic] else own for pair in pairs)]
+            found.setdefault(topic, {})[name] = [plain(value) if topic == "parameters" and isinstance(value, str)
+                                                 else value for value in values]
     return found
 
 

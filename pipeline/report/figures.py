@@ -191,7 +191,7 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line]
         axes.text((start + end) / 2, 1.01, f"lr {rate:g}" if number == 0 else f"{rate:g}", fontsize=8, ha="center",
                   va="bottom", transform=axes.get_xaxis_transform())
     if len(lines) > 2:  # too many to stand within
-        axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
+        axes.figure.legend(frameon=False, loc="outside lower center", ncols=len(lines) // 2 if len(lines) <= 8 else 3)
     elif len(lines) == 2:
         axes.legend(frameon=False, loc="upper right")
 
