@@ -18,9 +18,17 @@ from torch.autograd import Function
 
 @dataclass(frozen=True)
 class Placement:
-    """The columns and the replica that this process holds. Ranks count columns first, then replicas."""
+    """The columns and the replica that this process holds. Ranks count columns first, then replicas.
 
-    columns: int = 2  # of the network
+    Attributes:
+        columns: of the network, 1 or 2.
+        mine: the columns held here.
+        replica: number of the replica that they belong to, 0 .. replicas - 1.
+        replicas: copies of the network that share the micro-batches.
+        device: of the tensors here.
+    """
+
+    columns: int = 2
     mine: tuple[int, ...] = (0, 1)
     replica: int = 0
     replicas: int = 1
@@ -66,7 +74,14 @@ def placement_here(columns: int, split: bool, device: torch.device) -> Placement
 
 
 def swap(mine: Tensor, peer: int, like: Tensor | None = None, group: dist.ProcessGroup | None = None) -> Tensor:
-    """Send a tensor to the peer and receive one: of the same shape and type, or of those of `like`."""
+    """Send a tensor to the peer and receive one: of the same shape and type, or of those of `like`.
+
+    Args:
+        mine: of any type, on the device of the process group's backend.
+        peer: rank of the other process, which calls this, too.
+        like: has shape, type and device of what comes, if they are not those of `mine`.
+        group: of processes; None is that of all.
+    """
     return swap_begun(mine, peer, like, group)()
 
 

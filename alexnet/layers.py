@@ -18,24 +18,40 @@ After = Literal["relu", "tanh", "lrn", "spatial", "pool", "dropout"]
 
 @dataclass(frozen=True)
 class Layer:
-    """One learned layer of one column, and what follows it."""
+    """One learned layer of one column, and what follows it.
+
+    Attributes:
+        name: as in the paper, "conv1" to "fc8".
+        outputs: kernels or units in one column.
+        sees: the outputs of its own column, or of both: a crossing (P §3.5, Fig. 2).
+        init_std: standard deviation of the initial weights, at full width (P §5, S layers-145.cfg initW).
+        init_bias: initial bias (P §5, S layers-145.cfg initB).
+        after: what its outputs pass through, in this order.
+        decay: times the recipe's weight decay.
+    """
 
     name: str
-    outputs: int  # kernels or units in one column
+    outputs: int
     sees: Literal["column", "both"]
-    init_std: float  # at full width; P §5, S layers-145.cfg initW
-    init_bias: float  # P §5, S layers-145.cfg initB
+    init_std: float
+    init_bias: float
     after: tuple[After, ...] = ()
-    decay: float = 1.0  # times the recipe's weight decay
+    decay: float = 1.0
 
 
 @dataclass(frozen=True)
 class Convolution(Layer):
-    """Side of its square kernels, its stride, and the zeros around its input, in pixels."""
+    """Kernels that slide over the input.
+
+    Attributes:
+        size: side of the square kernels, in pixels.
+        stride: pixels between one place and the next.
+        padding: zeros around the input, in pixels: before (left and top) and behind (right and bottom).
+    """
 
     size: int = 3
     stride: int = 1
-    padding: tuple[int, int] = (1, 1)  # before (left, top) and behind (right, bottom)
+    padding: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -45,20 +61,32 @@ class Local(Convolution):
 
 @dataclass(frozen=True)
 class FullyConnected(Layer):
-    """Each output is a weighted sum of all inputs, in the order [maps, rows, columns]."""
+    """Each output is a weighted sum of all inputs, in the order [maps, rows, columns].
 
-    only_first: bool = False  # held by column 0 alone: the output layer (S layers-145.cfg: fc8 on GPU 0)
+    Attributes:
+        only_first: held by column 0 alone, as the output layer (S layers-145.cfg: fc8 on GPU 0).
+    """
+
+    only_first: bool = False
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What one layer takes and gives, in one column: maps and side for convolutions, units and 1 otherwise."""
+    """What one layer takes and gives, in one column.
+
+    Attributes:
+        layer: which.
+        inputs: maps that it reads, or units.
+        input_side: of these maps, in pixels; 1 for units.
+        side: of its own maps, before they are pooled; 1 for units.
+        output_side: after its pooling.
+    """
 
     layer: Layer
     inputs: int
     input_side: int
-    side: int  # of the layer's own output
-    output_side: int  # after its pooling
+    side: int
+    output_side: int
 
     @property
     def weight(self) -> tuple[int, ...]:
@@ -87,7 +115,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Lrn:
-    """Constants of the normalisation across channels: P §3.3, n = 5, k = 2, alpha = 1e-4."""
+    """Constants of the normalisation across channels (P §3.3): `size` is the paper's n, in channels; `k`; `alpha`."""
 
     size: int = 5
     k: float = 2.0
@@ -96,16 +124,27 @@ class Lrn:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The layers of a net, by the column; what is the same for all of them."""
+    """The layers of a net, by the column; what is the same for all of them.
+
+    Attributes:
+        columns: 2 in the paper, 1 of a net on one GPU.
+        layers: from the input on.
+        full_inputs: inputs of each layer at full width, by name: the initial spread is meant for these.
+        pool: size and stride of the pooling, in pixels (P §3.4: 3 and 2, overlapping).
+        lrn: constants of the normalisation.
+        input_maps: 3, for R, G and B.
+        stored: side of the images that crops are cut from, in pixels: 256 in the paper.
+        crop: side of the input, in pixels: 224 in the paper.
+    """
 
     columns: int
     layers: tuple[Layer, ...]
-    full_inputs: dict[str, int]  # inputs of each layer at full width: the initial spread is meant for these
-    pool: tuple[int, int] = (3, 2)  # size, stride: P §3.4, overlapping
+    full_inputs: dict[str, int]
+    pool: tuple[int, int] = (3, 2)
     lrn: Lrn = field(default_factory=Lrn)
     input_maps: int = 3
-    stored: int = STORED  # side of the images that crops are cut from
-    crop: int = CROP  # side of the input
+    stored: int = STORED
+    crop: int = CROP
 
     def shapes(self) -> list[Shape]:
         """Every layer's shapes, in order."""

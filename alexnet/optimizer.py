@@ -16,7 +16,12 @@ CACHE_VALUES = 1 << 19  # updated at a time on the CPU, so that memory is passed
 
 @torch.no_grad()
 def update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> None:
-    """One update in place; `gradient` is the mean over the batch. A rate of 0 leaves everything as it is.
+    """One update in place. A rate of 0 leaves everything as it is.
+
+    Args:
+        weight, velocity: contiguous tensors of one shape and type, which are changed.
+        gradient: of the loss, the mean over the batch; of the same shape.
+        rate: learning rate and decay of this parameter.
 
     Source: S src/weights.cu update(), in its order: momentum and gradient, then decay, then the weight.
     """
@@ -37,6 +42,9 @@ def _update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> N
 
 @torch.no_grad()
 def rescale(velocity: Tensor, before: Rate, now: Rate) -> None:
-    """The switch momentum_at_drop=rescaled: the velocity changes with the rate, as torch.optim.SGD has it."""
+    """The switch momentum_at_drop=rescaled: the velocity changes with the rate, as torch.optim.SGD has it.
+
+    In place, by the quotient of the rates; a rate of 0 before, or one that stays, changes nothing.
+    """
     if before.lr != now.lr and before.lr > 0.0:
         velocity.mul_(now.lr / before.lr)

@@ -12,12 +12,22 @@ from typing import Any, Literal, get_args, get_type_hints
 
 @dataclass(frozen=True)
 class Switch:
-    """One disagreement: its value in either recipe, where each comes from, and what it is expected to change."""
+    """One disagreement: its value in either recipe, where each comes from, and what it is expected to change.
+
+    Attributes:
+        name: of the field of `Recipe`, and of the key under `recipe` in params.yaml.
+        source, paper: its value in the recipe of that name.
+        choices: the values it can have; None: any number within `bounds`.
+        bounds: lowest and highest number, both included; None where there are choices or no limits.
+        meaning: what it switches.
+        source_evidence, paper_evidence: the file of the original source, and the section of the paper.
+        effect: what it is expected to change.
+    """
 
     name: str
     source: Any
     paper: Any
-    choices: tuple[Any, ...] | None  # None: any number of the right type within `bounds`
+    choices: tuple[Any, ...] | None
     bounds: tuple[float, float] | None
     meaning: str
     source_evidence: str

@@ -26,14 +26,25 @@ MOMENTUM = 0.9  # P §5; S momW, momB
 
 @dataclass(frozen=True)
 class Rate:
-    """What one parameter is updated with: its learning rate, and its weight decay (multiplied by the rate)."""
+    """What one parameter is updated with.
+
+    Attributes:
+        lr: learning rate, 0 or more (P §5: 0.01 at first).
+        decay: weight decay, which the update multiplies by `lr` (P §5: 0.0005).
+    """
 
     lr: float
     decay: float
 
 
 def rate(recipe: Recipe, name: str, progress: float) -> Rate:
-    """The rate of the parameter called `name` ("conv1.weight") at this progress, 0 <= progress < 1."""
+    """The rate of a parameter at a point of the run (P §5; S layer-params-145.cfg).
+
+    Args:
+        recipe: has the schedule and the initial rates.
+        name: of the parameter, as in "conv1.weight" or "fc8.bias".
+        progress: updates done over all of the run, 0 <= progress < 1.
+    """
     layer, kind = name.split(".")
     factor = {"hand": _hand, "dexp": _dexp, "flat": lambda *_: 1.0}[recipe.schedule](recipe, kind, progress)
     lr = (recipe.weight_lr if kind == "weight" else recipe.bias_lr) * factor
@@ -46,7 +57,8 @@ def rate(recipe: Recipe, name: str, progress: float) -> Rate:
 
 
 def noise_is_on(recipe: Recipe, progress: float) -> bool:
-    """Whether training images get colour noise (P §4.1; S: off from epoch 67 of 91)."""
+    """Whether training images get colour noise at this progress, 0 <= progress < 1 (P §4.1; S: off from epoch 67 of
+    91)."""
     return recipe.colour_noise != "none" and not (recipe.noise_off_late and progress >= CONV1_SLOWED)
 
 

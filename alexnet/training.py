@@ -27,12 +27,19 @@ from alexnet.trace import PendingEntry
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides a run's course, besides the recipe and the network."""
+    """What decides a run's course, besides the recipe and the network.
+
+    Attributes:
+        seed: of crops, flips, colour noise and, where it is shuffled anew, the order of images.
+        steps: updates of the whole run, over which the schedule of the learning rate stretches.
+        batch: images in one update, 128 in the paper (P §5).
+        micro_batches: parts of a batch whose gradients are added, a power of two that divides `batch`.
+    """
 
     seed: int
     steps: int
     batch: int
-    micro_batches: int  # a power of two that divides the batch
+    micro_batches: int
 
 
 class Training:
@@ -46,6 +53,15 @@ class Training:
         statistics: mean image and colour components of the training set.
         crops: reads crops of training images; called with a part of a batch that no other process reads.
         expect: told which images `crops` will be asked for soon, if it is given.
+
+    Attributes:
+        step: updates done.
+        loss: scalar, mean cross-entropy of the last update's batch, in nats; None before it, and without column 0.
+        wrong: scalar, how many images of that batch have not the largest logit for their class; None likewise.
+        velocities, gradients: tensors in the order of `network.named_columns()`; no gradients before the first update.
+
+    Raises:
+        ValueError: micro-batches that are no power of two, do not divide the batch, or that the replicas cannot share.
     """
 
     def __init__(self, network: Network, recipe: Recipe, plan: Plan, labels: Tensor, statistics: Statistics,
@@ -62,7 +78,7 @@ class Training:
         self.step = 0  # updates done
         self.gradients: list[Tensor] = []  # of the last update, for the trace
         self.loss: Tensor | None = None
-        self.wrong: Tensor | None = None  # images of the last update's batch that it had wrong, by the largest logit
+        self.wrong: Tensor | None = None
 
     @property
     def progress(self) -> float:
@@ -130,9 +146,10 @@ class Training:
         Args:
             images: gives uint8 [n, 256, 256, 3] for a slice of the validation set.
             labels: int64 [count].
+            batch: images in one forward pass.
 
         Returns:
-            {"error": top-1, "loss": mean cross-entropy} where column 0 is, {} elsewhere.
+            {"error": top-1, a fraction, "loss": mean cross-entropy in nats} where column 0 is, {} elsewhere.
         """
         self.network.eval()
         found = []
@@ -173,8 +190,8 @@ class Training:
         return digests | theirs
 
     def state(self) -> dict[str, Tensor] | None:
-        """Weights and velocities, both columns merged, on the CPU: {"weights/conv1.weight": [96, 3, 11, 11], ...,
-        "momentum/conv1.weight": ...}. All processes of a replica take part; None where column 0 is not."""
+        """Weights and velocities, float32, both columns merged, on the CPU: {"weights/conv1.weight": [96, 3, 11, 11],
+        ..., "momentum/conv1.weight": ...}. All processes of a replica take part; None where column 0 is not."""
         kinds = {"weights": [p.detach() for _, _, p in self.parameters], "momentum": self.velocities}
         columns = [self.network.table.parameters_of(column) for column in range(self.place.columns)]
         merged: dict[str, Tensor] = {}
@@ -194,7 +211,15 @@ class Training:
 
     @torch.no_grad()
     def load(self, step: int, state: dict[str, Tensor]) -> None:
-        """Go on from a merged state, whichever placement left it."""
+        """Go on from a merged state, whichever placement left it.
+
+        Args:
+            step: updates that were done.
+            state: as `state` returned it, of the same network.
+
+        Raises:
+            KeyError: a tensor that this network has is not in it.
+        """
         for kind, tensors in (("weights", [p for _, _, p in self.parameters]), ("momentum", self.velocities)):
             for (name, column, _), tensor in zip(self.parameters, tensors, strict=True):
                 rows = len(tensor)
@@ -209,7 +234,10 @@ def weights_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_weights(network: Network, weights: dict[str, Tensor]) -> None:
-    """Put canonical weights, those that are there, into the columns held here."""
+    """Put canonical weights, {"conv1.weight": [96, 3, 11, 11], ...}, into the columns held here.
+
+    Parameters whose names are not there stay as they are. Shapes must be the network's: `fitting` chooses what fits.
+    """
     for name, column, parameter in network.named_columns():
         if name in weights:
             rows = len(parameter)

@@ -35,7 +35,15 @@ Read = Callable[[Path], bytes]
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its seed, {stage: metrics}, its trace and its learning curve as short lines, and where it is from."""
+    """One run.
+
+    Attributes:
+        seed: of the training.
+        metrics: {stage: what metrics/<stage>.json has}.
+        trace: lines as `trace_lines` makes them; empty where none was kept.
+        curve: lines as `curve_lines` makes them, likewise.
+        record: where it is from: commit, digests, time.
+    """
 
     seed: int
     metrics: dict[str, dict[str, Any]]

@@ -67,7 +67,14 @@ def digest_of_shards(digests: Mapping[str, Sequence[str]]) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A stored image: its name and the sha256 of its source file, as listed, its label, its place in a JPEG shard."""
+    """A stored image.
+
+    Attributes:
+        name: of its source file, as the data set has it.
+        sha256: of that file, in hexadecimal.
+        label: of its class, 0 .. classes - 1.
+        place: offset and size in bytes in a JPEG shard; None in a raw one.
+    """
 
     name: str
     sha256: str
@@ -77,7 +84,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An image that could not be decoded, and why."""
+    """An image that could not be decoded: its split, name, the reason in words, and the sha256 of its source file."""
 
     split: str
     name: str
@@ -98,7 +105,20 @@ class StoredShard:
 def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable[StoredShard], moments: Moments,
                         quarantined: Sequence[Quarantined], made: dict[str, Any],
                         encoding: Encoding = "raw") -> dict[str, Any]:
-    """Write everything but the shards; `made` (the decoder, the order) goes into store.json as it is. Returns that."""
+    """Write everything but the shards: index, classes, quarantine, moments and, last, store.json.
+
+    Args:
+        folder: of the store, in which the shards are.
+        classes: in the order of their labels.
+        shards: of all splits, each split's in order.
+        moments: of the training images.
+        quarantined: what could not be decoded.
+        made: goes into store.json as it is: the decoder, the order.
+        encoding: of the shards.
+
+    Returns:
+        What store.json holds.
+    """
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     with written_whole(folder / INDEX) as stream:
         for shard in _indexed(stream, shards, encoding):

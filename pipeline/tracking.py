@@ -51,17 +51,25 @@ SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_
 
 @dataclass
 class Record:
-    """What is known of one execution of a stage. Numbers in `metrics`, other facts in `tags`; `texts` become files."""
+    """What is known of one execution of a stage. Facts that are no numbers are `tags`; `texts` become files.
+
+    Attributes:
+        started, ended: milliseconds since 1970, as MLflow counts; ended is 0 while it runs.
+        params: `section.key` to value as JSON writes it.
+        metrics: the stage's numbers, by the names of metrics/<stage>.json.
+        curve: points {"step": ..., "time": ..., name: value, ...}, at the time they came.
+        artifacts: {"name": in the store, "path", "sha256"} of each file.
+    """
 
     stage: str
-    started: int  # milliseconds since 1970, as MLflow counts
+    started: int
     params: dict[str, str]
     tags: dict[str, str]
     texts: dict[str, str]
     metrics: dict[str, float] = field(default_factory=dict)
-    curve: list[dict[str, float]] = field(default_factory=list)  # points of one step each, at the time they came
+    curve: list[dict[str, float]] = field(default_factory=list)
     sent: int = 0  # so many points of the curve MLflow has
-    artifacts: list[dict[str, str]] = field(default_factory=list)  # name in the store, path and sha256 of each
+    artifacts: list[dict[str, str]] = field(default_factory=list)
     weights_digest: str | None = None  # of the training that this stage belongs to
     run_id: str | None = None
     status: str = "RUNNING"

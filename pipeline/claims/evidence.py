@@ -37,7 +37,16 @@ Numbers = dict[int, float]  # by seed
 
 @dataclass(frozen=True)
 class Row:
-    """A claim at a scale."""
+    """A claim at a scale.
+
+    Attributes:
+        claim, scale: which.
+        numbers: the claim's number for each seed, in its unit.
+        verdict: agrees, disagrees, undecided, or not yet run.
+        ours: the mean of the numbers, of ratios the geometric mean; None where there are none.
+        interval: 95 %, Student's, over seeds; None of fewer than two.
+        note: what else is to be known of it.
+    """
 
     claim: Claim
     scale: str
@@ -81,7 +90,14 @@ def row(claim: Claim, results: Results) -> Row:
 
 
 def verdict_of(claim: Claim, interval: tuple[float, float], prediction: tuple[float, float], own: bool) -> Verdict:
-    """By the tests above."""
+    """By the tests that the module's description has.
+
+    Args:
+        claim: has the test, the paper's number and the margin.
+        interval: of the mean, in the claim's unit.
+        prediction: the interval for one more run, which the paper's was.
+        own: whether data and net are the paper's, so that its number counts, and not only the direction.
+    """
     low, high = interval
     if claim.test == "none":
         margin = claim.margin or 0.0

@@ -16,7 +16,14 @@ MOST = 2000  # sets tried of each size; all, where there are no more
 
 
 def false_alarms(golden: Sample) -> list[dict[str, Any]]:
-    """For each size k: the share of sets of k stored runs that the other stored runs call a fall."""
+    """For each size k: the share of sets of k stored runs that the other stored runs call a fall.
+
+    Returns:
+        Rows {"what", "sample", "runs": k, "falls", "of": sets tried, "rate", "interval": 95 %, None unless k = 1}.
+
+    Raises:
+        UserError: too few stored runs.
+    """
     rows = []
     for size in SIZES:
         if len(golden.runs) - size < SEEDS:
@@ -30,7 +37,7 @@ def false_alarms(golden: Sample) -> list[dict[str, Any]]:
 
 
 def detection(golden: Sample, planted: Sample) -> list[dict[str, Any]]:
-    """For each size k: the share of sets of k planted runs that are called a fall."""
+    """For each size k: the share of sets of k planted runs that are called a fall. Rows as of `false_alarms`."""
     rows = []
     for size in (size for size in SIZES if size <= len(planted.runs)):
         sets = list(_sets(planted.runs, size))

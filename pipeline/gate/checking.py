@@ -24,7 +24,13 @@ EXACT = "to the bit"
 
 @dataclass(frozen=True)
 class Outcome:
-    """`verdict` is "holds", "falls" or "cannot be judged", for the reason in `told`."""
+    """What `alexnet check` says.
+
+    Attributes:
+        verdict: "holds", "falls" or "cannot be judged".
+        findings: one for each metric and test; empty where nothing could be compared.
+        told: the reason, and the mend where there is one.
+    """
 
     verdict: Literal["holds", "falls", "cannot be judged"]
     findings: list[Finding] = field(default_factory=list)
@@ -42,7 +48,11 @@ class Outcome:
 
 
 def check(runs: Sequence[Run], here: dict[str, str], goldens: Sequence[Sample]) -> Outcome:
-    """Runs of one configuration, made in the environment `here`, against its goldens; with more runs, more power."""
+    """Runs of one configuration, made in the environment `here`, against its goldens; with more runs, more power.
+
+    Runs whose seed a golden of the same environment has are compared to the bit, traces included; the rest by
+    `decision.judged`. One that is not the same falls, whatever its metrics.
+    """
     exact = [finding for run in runs for finding in _exact(run, here, goldens)]
     proved = {run.seed for run in runs if any(
         _same(golden, here, ("cores",)) and golden.run_of(run.seed) for golden in goldens)}

@@ -32,7 +32,17 @@ Verdict = Literal["holds", "falls", "rises"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one metric: `found` against `stored`, by which test, and how far it might have gone."""
+    """What became of one metric.
+
+    Attributes:
+        metric: "stage.metric", as in "evaluate.top1_error".
+        stored: its value in the golden: of several runs the mean, of a digest the text.
+        found: its value in the runs that are judged, likewise.
+        test: by which it was decided, in words.
+        verdict: it holds, falls (is worse, or not the same bits) or rises.
+        bound: the value beyond which it falls; None of a comparison to the bit.
+        where: the golden.
+    """
 
     metric: str
     stored: float | str | None
@@ -40,7 +50,7 @@ class Finding:
     test: str
     verdict: Verdict
     bound: float | None = None
-    where: str = ""  # the golden
+    where: str = ""
 
     def __str__(self) -> str:
         if isinstance(self.stored, float) and isinstance(self.found, float):
@@ -66,7 +76,14 @@ def value_of(run: Run, metric: str) -> float:
 
 
 def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "", alpha: float = ALPHA) -> list[Finding]:
-    """A finding for each metric of GATED that all runs have. Needs SEEDS stored runs."""
+    """A finding for each metric of GATED that all runs have. Needs SEEDS stored runs.
+
+    Args:
+        stored: the golden's runs.
+        new: one or more runs to judge; more of them see smaller falls.
+        where: the golden, for the findings.
+        alpha: probability of a false alarm over all metrics together; each has its equal share.
+    """
     values = {}
     for metric in GATED:
         try:
