@@ -176,7 +176,8 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line]
     last = max(float(line.epochs[-1]) for line in lines)
     for line in lines:
         axes.plot(line.epochs, line.values, label=line.name, color=colours[line.colour], linewidth=1.6,
-                  linestyle="--" if line.dashed else "-", marker="o" if len(line.epochs) <= 40 else None, markersize=3)
+                  linestyle="--" if line.dashed else "-", marker="o" if len(line.epochs) <= 40 else None,
+                  markersize=6 if len(line.epochs) == 1 else 3, clip_on=False)  # the last point lies on the frame
     axes.set_title(title, loc="left", fontsize=10, pad=18)
     axes.set_xlabel("epoch (one pass over the training images)")
     axes.set_xlim(0, last)
@@ -206,6 +207,7 @@ def _draw_bars(axes: Axes, colours: dict[str, str], title: str, rows: Sequence[t
     axes.set_yticks(places, [name for name, _, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, max(0.05, *(1.25 * value for _, value, _ in rows)) if rows else 1)
+    axes.set_xticks([share for share in axes.get_xticks() if 0 <= share <= min(1.0, axes.get_xlim()[1])])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_title(title, loc="left", fontsize=10)
 
