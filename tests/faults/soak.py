@@ -131,12 +131,11 @@ class Run:
 
 
 def grown(samples: Sequence[Sample]) -> dict[str, float]:
-    """The medians of the first and the last quarter of the time, the most, and the slope from the first quarter's end
-    on, an hour, of processes that train."""
+    """Of processes that train: the medians of the first and the last quarter of the samples, the most, and the slope
+    from the first quarter's end on, an hour."""
     training = [one for one in samples if one.trains]
-    end = training[-1].at
-    first = [one for one in training if one.at <= end / 4]
-    rest, last = ([one for one in training if one.at > part * end] for part in (0.25, 0.75))
+    quarter = len(training) // 4
+    first, rest, last = training[:quarter], training[quarter:], training[-quarter:]
     told: dict[str, float] = {"samples": len(training)}
     for name, of in HELD.items():
         slope = statistics.linear_regression([one.at / 3600 for one in rest], [of(one) for one in rest]).slope
