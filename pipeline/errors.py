@@ -12,6 +12,10 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 TRACEBACK = Path("work/traceback.txt")
@@ -35,6 +39,13 @@ def printable(text: object) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in str(text))
 
 
+def plain(text: object, style: str = "") -> Text:
+    """A cell of a table, fit for a terminal as `printable` is; nothing in it is markup."""
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
+
+
 def without_password(text: str) -> str:
     """The text, with no user and password left in the addresses it holds: fit for a log."""
     return re.sub(r"//[^/\s]*:\S*@|//[^/@\s]*@", "//", text)
@@ -45,6 +56,7 @@ class UserError(Exception):
 
     def __init__(self, message: object) -> None:
         super().__init__(printable(message))
+
 
 def told(error: BaseException) -> tuple[str, int]:
     """What to say of an error that ends a command, and the exit status that goes with it.

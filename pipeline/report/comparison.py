@@ -7,7 +7,6 @@ pictures from the image store here, where it is the one that the runs were evalu
 from __future__ import annotations
 
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import differences, parameters, records
+from pipeline.arrays import arrays_in
 from pipeline.ensemble import SETS, errors_of
 from pipeline.errors import UserError
 from pipeline.files import written_whole
@@ -110,10 +110,10 @@ def _side(letter: str, name: str) -> Side:
         except BROKEN_CURVE as error:
             raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
     if file := kept.fetch("predictions.npz"):
+        opened = arrays_in(file, f"take the record of run {kept.name} anew")
         try:
-            with np.load(file, allow_pickle=False) as opened:
-                said = {name: opened[name] for name in (*SETS, "labels")}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            said = {name: opened[name] for name in (*SETS, "labels")}
+        except KeyError as error:
             raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
     if file := kept.fetch("model.safetensors"):
         try:
