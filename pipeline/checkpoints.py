@@ -67,7 +67,8 @@ def check_fits(directory: Path, step: int, state: Mapping[str, Tensor], shapes: 
     belong = {f"{kind}/{name}": list(shape) for kind in ("weights", "momentum") for name, shape in shapes.items()}
     for name in sorted(belong.keys() | state.keys()):
         expected = f"float32 {belong[name]}" if name in belong else "nothing"
-        there = f"{str(state[name].dtype).removeprefix('torch.')} {list(state[name].shape)}" if name in state else "none"
+        found = state.get(name)
+        there = "none" if found is None else f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
         if there != expected:
             raise UserError(f"{directory / _name(step)}: {name} is {there}, where {expected} belongs: it is of another "
                             "network; remove the file, and the same command goes on from the one before it, or from "

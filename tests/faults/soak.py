@@ -44,7 +44,6 @@ WORKLOAD = {"execution.placement": "one", "execution.checkpoint_every": 20, "tra
             "train.trace_every": 10}
 IMAGES, BATCH = 39, 8  # of the tiny sample, one of whose pictures is broken
 SECONDS_BETWEEN_KILLS = 60.0  # on average
-SECONDS_TO_LISTEN = 2.0  # until a process has begun to handle signals: before, Python ends by them
 SECONDS_BETWEEN_SAMPLES = 5.0
 SECONDS_TO_END = 600.0  # on a machine that has much else to do
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -54,6 +53,16 @@ GROWTH = 1.02  # of the last quarter's median over the first's that still is fla
 def heard() -> None:
     """In a child: Ctrl-C is not ignored, as it is where a shell has started this in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def listens(process: int) -> bool:
+    """Whether it has begun to handle SIGTERM, the last of them: before, it ends by the signal itself."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
 
 
 @dataclass
@@ -80,7 +89,6 @@ class Run:
     steps: int
     began: float
     child: Popen[str] | None = None
-    started: float = 0.0
     first: int = 0  # the update from which it went on
     held: bool = False
     samples: list[Sample] = field(default_factory=list)
@@ -90,7 +98,7 @@ class Run:
         self.child = Popen(["alexnet", "train"], cwd=self.project.folder, env=self.project.environment, text=True,
                            stdout=(self.project.folder / "said.txt").open("a"), stderr=subprocess.STDOUT,
                            start_new_session=True, preexec_fn=heard)
-        self.started, self.held, self.starts = time.monotonic(), False, self.starts + 1
+        self.held, self.starts = False, self.starts + 1
         self.first = self.step
 
     @property
@@ -194,8 +202,7 @@ def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, be
             for run in (undisturbed, killed):
                 run.sample()
         assert killed.child is not None
-        listens = time.monotonic() - killed.started > SECONDS_TO_LISTEN
-        if now >= next_kill and listens and killed.child.poll() is None and killed.step < killed.steps:
+        if now >= next_kill and listens(killed.child.pid) and killed.child.poll() is None and killed.step < killed.steps:
             next_kill = now + draw.expovariate(1 / between)
             number = draw.choice(list(STATUS))
             before, status = killed.step, killed.kill(number)
