@@ -202,7 +202,8 @@ def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, be
             for run in (undisturbed, killed):
                 run.sample()
         assert killed.child is not None
-        if now >= next_kill and listens(killed.child.pid) and killed.child.poll() is None and killed.step < killed.steps:
+        if (now >= next_kill and killed.child.poll() is None and listens(killed.child.pid)
+                and killed.step < killed.steps):
             next_kill = now + draw.expovariate(1 / between)
             number = draw.choice(list(STATUS))
             before, status = killed.step, killed.kill(number)

@@ -248,7 +248,8 @@ def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) 
 def test_no_name_reaches_the_terminal_as_a_command(book: Book, capsys: pytest.CaptureFixture[str]) -> None:
     keep(Results(book, "sample"), "base", [0.1, 0.1, 0.1], evaluate__top1_error=0.12)
     found = row(book.claim("ten-crops-top1"), Results(book, "sample"))
-    commands._show([replace(found, claim=replace(found.claim, name="\x1b[2J[red]a"), note="\x07[bold]b", scale="\u202ec")])
+    claim = found.claim.model_copy(update={"name": "\x1b[2J[red]a"})
+    commands._show([replace(found, claim=claim, note="\x07[bold]b", scale="\u202ec")])
     shown = capsys.readouterr().out
     assert all(text in shown for text in (r"\x1b[2J[red]a", r"\x07[bold]b", r"\u202ec"))
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
