@@ -16,7 +16,6 @@ PREPARED = ("data/store", "metrics/resize.json")
 ONE, TWO = ("train", "--placement", "one"), ("train", "--placement", "two")
 
 
-@pytest.mark.long
 def test_a_preparation_worker_is_killed(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*PREPARED)
     running = bench.start("resize", "--workers", "2")
