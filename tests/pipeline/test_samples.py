@@ -86,7 +86,7 @@ def test_a_trace_that_is_not_the_one_the_metrics_name_is_refused() -> None:
              samples.metrics_of("train"): json.dumps(metrics).encode()}
     assert samples.run_of(files.__getitem__, 1, {}, True).trace == trace_lines(entries(3))
     files[samples.TRACE] = trace[:-9] + bytes([trace[-9] ^ 1]) + trace[-8:]
-    with pytest.raises(UserError, match="not the trace that metrics/train.json names"):
+    with pytest.raises(UserError, match=r"not the trace that metrics/train\.json names"):
         samples.run_of(files.__getitem__, 1, {}, True)
 
 
