@@ -100,7 +100,7 @@ class Contents(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; an exception becomes a line and an exit status, a crash in C says where it was."""
-        faulthandler.enable(sys.__stderr__)
+        faulthandler.enable(2)
         try:
             with interrupts.raised():
                 return super().invoke(context)

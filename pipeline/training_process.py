@@ -53,7 +53,7 @@ LINES = ("trace.jsonl", "learning.jsonl")
 def main(folder: Path, stop: int | None = None) -> None:
     """Entry of a started process."""
     die_with_parent()
-    faulthandler.enable(sys.__stderr__)
+    faulthandler.enable(2)
     parameters = check(json.loads((folder / "parameters.json").read_text()), folder / "parameters.json")
     try:
         if "WORLD_SIZE" in os.environ:
