@@ -89,7 +89,7 @@ def _runs(name: str, seeds: Sequence[int]) -> list[Run]:
 def _one_crop(run: Run) -> Run:
     metrics = dict(run.metrics)
     metrics["evaluate"] = {key: metrics["evaluate"].get(key.removesuffix("_10crop"), value)
-                           for key, value in metrics["evaluate"].items()}
+                           for key, value in metrics["evaluate"].items()} | {"distance_10crop": 0.0}
     return Run(run.seed, metrics)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from alexnet.digest import digest_of
+from pipeline.errors import UserError
 from pipeline.files import BROKEN_JSON, written_whole
 from pipeline.lines import Lines, marked
 from pipeline.progress import say
@@ -30,7 +31,7 @@ def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str,
     memory = memory | {"lines": {lines.file.name: lines.mark() for lines in beside}}
     header = {"step": str(step), "memory": json.dumps(memory)}
     header["digest"] = _digest(state, header)
-    with written_whole(directory / f"step-{step:08d}.safetensors") as stream:
+    with written_whole(directory / _name(step)) as stream:
         stream.write(safetensors.torch.save(state, header))
     for old in _files(directory)[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -55,6 +56,27 @@ def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | N
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON) as error:
             say(f"{file}: damaged ({error}); it is passed over")
     return None
+
+
+def check_fits(directory: Path, step: int, state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
+    """That a whole checkpoint is of the network with these weights: one from elsewhere may hold anything.
+
+    Raises:
+        UserError: names the file and the first tensor, by name, that does not belong.
+    """
+    belong = {f"{kind}/{name}": list(shape) for kind in ("weights", "momentum") for name, shape in shapes.items()}
+    for name in sorted(belong.keys() | state.keys()):
+        expected = f"float32 {belong[name]}" if name in belong else "nothing"
+        found = state.get(name)
+        there = "none" if found is None else f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
+        if there != expected:
+            raise UserError(f"{directory / _name(step)}: {name} is {there}, where {expected} belongs: it is of another "
+                            "network; remove the file, and the same command goes on from the one before it, or from "
+                            "the start")
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}.safetensors"
 
 
 def _digest(state: dict[str, Tensor], header: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ reads, what it leaves and how long it takes. Both know --debug and --no-color, b
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import sys
@@ -108,7 +109,8 @@ class Contents(click.Group):
         click.Command.format_options(self, context, formatter)
 
     def invoke(self, context: click.Context) -> Any:
-        """Run the command; an exception becomes a line and an exit status."""
+        """Run the command; an exception becomes a line and an exit status, a crash in C says where it was."""
+        faulthandler.enable(2)
         try:
             with interrupts.raised():
                 return super().invoke(context)

@@ -15,7 +15,10 @@ import textwrap
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 TRACEBACK = Path("work/traceback.txt")
@@ -53,6 +56,13 @@ def wrapped(text: str, stream: TextIO | None = None) -> str:
     width = os.get_terminal_size(stream.fileno()).columns or 80  # 0 where it does not know
     return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
                      for line in text.split("\n"))
+
+
+def plain(text: object, style: str = "") -> Text:
+    """A cell of a table, fit for a terminal as `printable` is; nothing in it is markup."""
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
 
 
 def without_password(text: str) -> str:

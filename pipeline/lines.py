@@ -12,6 +12,7 @@ from pipeline.errors import UserError
 from pipeline.files import naming, written_whole
 
 Mark = dict[str, Any]  # {"bytes": its length, "sha256": of so many bytes}
+MARKS = "lines.json"  # beside the files of a training that has ended: the mark of each
 
 
 def marked(file: Path, mark: Mark) -> bytes:

@@ -185,8 +185,9 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(told, indent=2))
         return
     for name, errors in (*((member["run"], member) for member in told["members"]), ("together", told)):
-        click.echo(f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; ten crops "
-                   f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}")
+        click.echo(printable(
+            f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; ten crops "
+            f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}"))
 
 
 @command(short_help="Open MLflow's pages at the trainings.",

@@ -115,11 +115,44 @@ class Images(Protocol):
     def __getitem__(self, row: int, /) -> NDArray[np.uint8]: ...
 
 
-class JpegImages:
+class _Mapped:
+    """A file in memory, of which the kernel takes the pages away when somebody cuts it off: to touch them then ends the
+    process by SIGBUS. So its length is looked at before each image; an instant remains."""
+
+    def __init__(self, file: Path, size: int) -> None:
+        self._file, self._name, self._size = file, str(file), size
+
+    def _check_whole(self) -> None:
+        try:
+            size = os.stat(self._name).st_size
+        except OSError as error:
+            raise damaged(self._file, f"it was in use, and now: {error.strerror}") from None
+        if size < self._size:
+            raise damaged(self._file, f"it was cut off while it was in use, from {self._size} to {size} bytes")
+
+
+class RawImages(_Mapped):
+    """Views into the mapped file."""
+
+    def __init__(self, file: Path, size: int, mapped: NDArray[np.uint8]) -> None:
+        super().__init__(file, size)
+        self._images = mapped
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        self._check_whole()
+        image: NDArray[np.uint8] = self._images[row]
+        return image
+
+
+class JpegImages(_Mapped):
     """Decodes an image when it is asked for. Python's lock is released meanwhile, so threads decode side by side."""
 
-    def __init__(self, file: Path, places: NDArray[np.int64], side: int) -> None:
-        self._file, self._places, self._side = file, places, side
+    def __init__(self, file: Path, size: int, places: NDArray[np.int64], side: int) -> None:
+        super().__init__(file, size)
+        self._places, self._side = places, side
         with file.open("rb") as stream:
             self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -128,6 +161,7 @@ class JpegImages:
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         offset, size = self._places[row].tolist()
+        self._check_whole()
         try:
             image = decode_stored(self._bytes[offset: offset + size])
         except Undecodable as reason:
@@ -143,9 +177,9 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     Raises:
         UserError: the file is missing or something else. Of a JPEG shard only its size is looked at here.
     """
-    check_size(file, length, side, places)
+    size = check_size(file, length, side, places)
     if places is not None:
-        return JpegImages(file, places, side)
+        return JpegImages(file, size, places, side)
     try:
         mapped = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError as error:
@@ -156,7 +190,7 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
         raise damaged(file, str(error)) from None
     if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
         raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, side, side, 3]} belongs")
-    return np.asarray(mapped)  # without memmap's own indexing, which is slow
+    return RawImages(file, size, np.asarray(mapped))  # without memmap's own indexing, which is slow
 
 
 def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int, mirrored: bool) -> None:
@@ -192,8 +226,8 @@ def read_ahead(file: Path, wanted: list[Place]) -> None:
             os.posix_fadvise(stream.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
 
-def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> None:
-    """Enough to notice a missing or truncated shard at once, even among thousands."""
+def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> int:
+    """Enough to notice a missing or truncated shard at once, even among thousands; returns the file's size."""
     try:
         size = file.stat().st_size
     except OSError as error:
@@ -201,6 +235,7 @@ def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     needed = length * side * side * 3 if places is None else int(places[-1].sum())
     if size < needed:
         raise damaged(file, f"{size} bytes are too few for {length} images")
+    return size
 
 
 def digest_of_images(images: Images, labels: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ reachable for that, so runs from a dirty tree, another clone and another machine
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -44,10 +45,15 @@ def restored(archive: Path, folder: Path, code_digest: str) -> None:
     """
     contents = _contents(archive)
     shutil.rmtree(folder, ignore_errors=True)
-    for name, content in contents.items():
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
+    try:
+        for name, content in contents.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):  # no fault of its names
+            raise
+        raise UserError(f"{archive}: {name!r} cannot be the name of a file of the code ({error.strerror})") from None
     if environment.code_digest(folder) != code_digest:
         raise UserError(f"{archive}: its code has not the code_digest {code_digest[:16]}... that the record names")
 
@@ -88,5 +94,5 @@ def _is_ours(name: str) -> bool:
     package, *rest = name.split("/")
     if not rest:
         return name in BESIDE
-    return (package in environment.CODE and PurePosixPath(name).suffix == ".py" and "\0" not in name
+    return (package in environment.CODE and PurePosixPath(name).suffix == ".py" and name.isprintable()
             and not {"", ".", ".."} & set(rest))

@@ -9,6 +9,7 @@ updates, before the end. Rank 0 writes; the others compute.
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
 import math
@@ -34,9 +35,9 @@ from alexnet.training import Plan, Training, fitting, load_weights, weights_of
 from pipeline import checkpoints, environment, errors, interrupts
 from pipeline.differences import decisive
 from pipeline.errors import UserError
-from pipeline.files import written_whole
+from pipeline.files import write_json, written_whole
 from pipeline.heartbeat import Heartbeat
-from pipeline.lines import Lines
+from pipeline.lines import MARKS, Lines
 from pipeline.parameters import Parameters, check
 from pipeline.paths import STORE
 from pipeline.processes import die_with_parent, keep_freed_memory
@@ -52,6 +53,7 @@ LINES = ("trace.jsonl", "learning.jsonl")
 def main(folder: Path, stop: int | None = None) -> None:
     """Entry of a started process."""
     die_with_parent()
+    faulthandler.enable(2)
     parameters = check(json.loads((folder / "parameters.json").read_text()), folder / "parameters.json")
     try:
         if "WORLD_SIZE" in os.environ:
@@ -253,6 +255,7 @@ class _Run:
         if found:
             step, state, memory = found
             marks = memory["lines"]
+            checkpoints.check_fits(self.folder, step, state, self.training.network.table.canonical())
             self.training.load(step, state)
             self.loss_sum, self.loss_count = float.fromhex(memory["loss_sum"]), memory["loss_count"]
             self.wrong = memory["wrong"]
@@ -279,6 +282,8 @@ class _Run:
             return
         self._check_images()
         state = self._state()
+        if self.place.first:
+            write_json(self.folder / MARKS, {name: lines.mark() for name, lines in self.lines.items()})
         if state is not None:
             self._publish(weights_of(state))
 

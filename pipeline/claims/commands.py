@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.command_group import command, group
-from pipeline.errors import UserError
+from pipeline.errors import UserError, plain, printable
 from pipeline.options import JSON, seeds_option
 from pipeline.progress import duration
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from pipeline.claims.evidence import Row
 
 SCALE = ("sample", "imagenette", "cifar10", "imagenet")
@@ -72,7 +74,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     if wanted:
         costs = running.estimate(book, results, wanted)
         for name, (count, seconds) in costs.items():
-            click.echo(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}", err=True)
+            click.echo(printable(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}"), err=True)
         click.echo(f"{len(wanted)} runs, about {duration(sum(count * seconds for count, seconds in costs.values()))}, "
                    "estimated for one process, without the preparation of the data; claims on epochs run their best "
                    "configurations on the other seeds besides", err=True)
@@ -105,7 +107,7 @@ def _show(rows: list[Row]) -> None:
     from pipeline.claims.evidence import NOT_RUN
 
     colours = {"agrees": "green", "disagrees": "red"}
-    cells: list[dict[str, str]] = []
+    cells: list[dict[str, Text]] = []
     notes: dict[str, int] = {}  # printed once each, below the table
     shown: dict[str, list[Row]] = {}
     for row in rows:
@@ -114,14 +116,15 @@ def _show(rows: list[Row]) -> None:
         run = [row for row in ones if row.verdict != NOT_RUN]
         for row in run or ones[:1]:
             claim, verdict = row.claim, row.verdict if run else "not yet run"
-            cells.append({
+            note = f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else ""
+            told = {
                 "claim": claim.name, "section": claim.section, "paper": _number(claim.paper),
                 "2012 log": _number(claim.log), "ours": _number(row.ours),
                 "95 % interval": f"{_number(row.interval[0])} to {_number(row.interval[1])}" if row.interval else "",
                 "seeds": str(len(row.numbers) or ""),
-                "data": row.scale if run or not claim.measure else ", ".join(one.scale for one in ones),
-                "verdict": f"[{colours.get(verdict, 'default')}]{verdict}[/]" + (
-                    f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else "")})
+                "data": row.scale if run or not claim.measure else ", ".join(one.scale for one in ones)}
+            cells.append({name: plain(text) for name, text in told.items()} | {
+                "verdict": plain(verdict, colours.get(verdict, "")) + plain(note)})
     console = Console() if sys.stdout.isatty() else Console(width=240)  # a pipe has no edge to wrap at
     unbounded = console.options.update(max_width=1000)
     names = [name for name in cells[0] if any(one[name] for one in cells)] if cells else ["claim"]
@@ -137,7 +140,7 @@ def _show(rows: list[Row]) -> None:
         names.remove(spared.pop(0))
     console.print(table)
     for note, number in notes.items():
-        console.print(f"({number}) {note}", markup=False, highlight=False)
+        console.print(printable(f"({number}) {note}"), markup=False, highlight=False)
 
 
 def _number(value: float | None) -> str:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.doctor import machine, project, software
 from pipeline.doctor.agreement import Pair
 from pipeline.doctor.finding import Finding, ok, skipped
-from pipeline.errors import UserError, closest
+from pipeline.errors import UserError, closest, plain
 
 if TYPE_CHECKING:
     from pipeline.parameters import Parameters
@@ -101,16 +101,10 @@ def show(found: dict[str, Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, one in found.items():
-        table.add_row(f"[{colours[one.verdict]}]{one.verdict}[/]", name, _plain(one.detail))
+        table.add_row(f"[{colours[one.verdict]}]{one.verdict}[/]", name, plain(one.detail))
         if one.mend:
-            table.add_row("", "", _plain(f"mend: {one.mend}", style="bold"))
+            table.add_row("", "", plain(f"mend: {one.mend}", style="bold"))
     console.print(table)
     fails, warnings = (sum(one.verdict == verdict for one in found.values()) for verdict in ("fails", "warning"))
     told = f"{fails} of {len(found)} checks fail" if fails else "nothing that a run needs is missing"
     console.print(told + (f"; {warnings} warning{'s' * (warnings > 1)}" if warnings else ""))
-
-
-def _plain(text: str, style: str = "") -> Any:
-    from rich.text import Text
-
-    return Text(text, style=style)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.command_group import command, group
-from pipeline.errors import UserError, wrapped
+from pipeline.errors import UserError, printable, wrapped
 from pipeline.options import JSON, parameter_options, seeds_option
 
 
@@ -46,8 +46,8 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
         for finding in outcome.findings:
-            click.secho(str(finding), fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
-        click.secho(wrapped(f"{outcome.verdict}: {outcome.told}", sys.stdout), bold=True)
+            click.secho(printable(finding), fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
+        click.secho(wrapped(printable(f"{outcome.verdict}: {outcome.told}"), sys.stdout), bold=True)
     sys.exit(outcome.status)
 
 
@@ -81,7 +81,7 @@ def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None
     runs = recording.runs_of(read, seeds) if seeds else [golden.run_here(read)]
     folder = output or golden.FOLDER
     kept = golden.record(read, runs, folder, reason)
-    click.echo(kept)
+    click.echo(printable(kept))
 
 
 @command("assess", short_help="How often the statistical gate errs.", reads="FILE, and the samples --planted",

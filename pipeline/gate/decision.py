@@ -5,8 +5,9 @@ of k new runs is held against the upper prediction bound for the mean of k furth
 
     mean + t(1 - ALPHA / metrics, n - 1) * sd * sqrt(1/n + 1/k)
 
-One-sided, towards worse; ALPHA is for all metrics together (Bonferroni). Outliers: no run is set aside, stored or new;
-a run whose number is not finite is a fall. Fewer than SEEDS stored runs decide nothing.
+all on the scale on which seeds spread evenly: losses and distances by their logarithm, errors by their arcsine
+(Anscombe 1948). One-sided, towards worse; ALPHA is for all metrics together (Bonferroni). Outliers: no run is set
+aside, stored or new; a run whose number is not finite is a fall. Fewer than SEEDS stored runs decide nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from pipeline.samples import Run
 
 ALPHA = 0.01  # chance that a check of runs like the stored ones finds a fall, for all metrics together
 SEEDS = 5  # stored runs that a judgement needs at least
-GAIN = "gain of ten crops in loss"
 # Of each metric, whether more of it is worse. One that a run lacks is passed over.
 GATED = {"evaluate.top1_error": True, "evaluate.top1_error_10crop": True, "evaluate.top5_error_10crop": True,
-         "evaluate.loss": True, "evaluate.loss_10crop": True, "train.training_loss": True, GAIN: False}
+         "evaluate.loss": True, "evaluate.loss_10crop": True, "train.training_loss": True,
+         "evaluate.distance_10crop": False}
 Verdict = Literal["holds", "falls", "rises"]
 
 
@@ -68,13 +69,6 @@ def _short(value: object) -> str:
     return f"{text[:12]}..." if len(text) == 64 else text
 
 
-def value_of(run: Run, metric: str) -> float:
-    """Raises KeyError where the run has it not."""
-    if metric == GAIN:
-        return run.number("evaluate.loss") - run.number("evaluate.loss_10crop")
-    return run.number(metric)
-
-
 def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "", alpha: float = ALPHA) -> list[Finding]:
     """A finding for each metric of GATED that all runs have. Needs SEEDS stored runs.
 
@@ -87,22 +81,61 @@ def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "", alpha: fl
     values = {}
     for metric in GATED:
         try:
-            values[metric] = [value_of(run, metric) for run in stored], [value_of(run, metric) for run in new]
+            numbers = [run.number(metric) for run in stored], [run.number(metric) for run in new]
         except KeyError:
             continue
+        if "error" in metric or min(numbers[0]) > 0:  # or there is no logarithm: ten crops of nets whose crop is all
+            values[metric] = numbers
     images = min((run.metrics["evaluate"].get("images", 1) for run in stored), default=1)
-    return [_judged(metric, a, b, alpha / len(values), 1 / images if "error" in metric else 0.0, where)
-            for metric, (a, b) in values.items()]
+    return [_judged(metric, *numbers, alpha / len(values), Errors(images) if "error" in metric else Logarithm(), where)
+            for metric, numbers in values.items()]
 
 
-def _judged(metric: str, stored: list[float], new: list[float], alpha: float, grain: float, where: str) -> Finding:
+class Logarithm:
+    """Of losses and distances, which spread over seeds by factors."""
+
+    def of(self, number: float) -> float:
+        return math.log(number) if number > 0 else -math.inf
+
+    def back(self, scaled: float) -> float:
+        return math.exp(min(scaled, 700.0))  # more is no float
+
+    def grain(self, scaled: float) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of shares of so many images: the arcsine of the root, so that the spread is the same for large and small."""
+
+    images: int
+
+    def of(self, number: float) -> float:
+        return math.asin(math.sqrt(min(max((number * self.images + 3 / 8) / (self.images + 3 / 4), 0.0), 1.0)))
+
+    def back(self, scaled: float) -> float:
+        share = math.sin(min(max(scaled, 0.0), math.pi / 2)) ** 2
+        return min(max((share * (self.images + 3 / 4) - 3 / 8) / self.images, 0.0), 1.0)
+
+    def grain(self, scaled: float) -> float:
+        """Of one image more: no spread is finer."""
+        number = self.back(scaled)
+        return abs(self.of(number + 1 / self.images if number < 0.5 else number - 1 / self.images) - self.of(number))
+
+
+def _judged(metric: str, stored: list[float], new: list[float], alpha: float, scale: Logarithm | Errors,
+            where: str) -> Finding:
     n, k = len(stored), len(new)
-    mean = statistics.fmean(stored)
-    sd = max(statistics.stdev(stored), grain)  # errors come in whole images: no spread is finer than one of them
+    numbers = [scale.of(number) for number in stored]
+    mean = statistics.fmean(numbers)
+    sd = max(statistics.stdev(numbers), scale.grain(mean))
     reach = float(stats.t.ppf(1 - alpha, n - 1)) * sd * math.sqrt(1 / n + 1 / k)
     worse = 1.0 if GATED[metric] else -1.0
-    found = statistics.fmean(new) if all(map(math.isfinite, new)) else math.inf * worse
-    shift = worse * (found - mean)
+    if all(map(math.isfinite, new)):
+        found = statistics.fmean(map(scale.of, new))
+        shift, shown = worse * (found - mean), scale.back(found)
+    else:
+        shift, shown = math.inf, statistics.fmean(new)
     verdict: Verdict = "falls" if not shift <= reach else "rises" if shift < -reach else "holds"
     test = f"one-sided t prediction bound, alpha {alpha:.2g}, {n} stored, {k} new"
-    return Finding(metric, mean, found, test, verdict, mean + worse * reach, where)
+    return Finding(metric, scale.back(mean), shown, test, verdict, scale.back(mean + worse * reach), where)

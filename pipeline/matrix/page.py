@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.errors import printable
 from pipeline.matrix.axes import AXES, STAGES, WORKLOAD
 from pipeline.matrix.running import Row
 
@@ -35,9 +36,9 @@ def show(rows: Sequence[Row], stack: Mapping[str, str], console: Console | None 
         table.add_row(axis, *[told] * wide, *(f"[{STYLES[kind(row)]}]{short(row)}" if row else "" for row in cells))
     console.print(table)
     for row in notes(rows):
-        console.print(f"{row.axis}, {row.stage}: {row.verdict}: {row.detail}", style=STYLES[kind(row)], markup=False,
-                      soft_wrap=True, highlight=False)
-    console.print("stack: " + ", ".join(f"{name} {value}" for name, value in stack.items()), markup=False,
+        console.print(printable(f"{row.axis}, {row.stage}: {row.verdict}: {row.detail}"), style=STYLES[kind(row)],
+                      markup=False, soft_wrap=True, highlight=False)
+    console.print(printable("stack: " + ", ".join(f"{name} {value}" for name, value in stack.items())), markup=False,
                   highlight=False)
     console.print(total(rows), style="bold", highlight=False)
 

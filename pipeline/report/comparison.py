@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import differences, environment, parameters, records, tracking
+from pipeline.arrays import arrays_in
 from pipeline.ensemble import SETS, errors_of
 from pipeline.errors import UserError
 from pipeline.files import written_whole
@@ -141,10 +141,10 @@ def _side(letter: str, name: str) -> Side:
         except BROKEN_CURVE as error:
             raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
     if file := kept.fetch("predictions.npz"):
+        opened = arrays_in(file, f"take the record of run {kept.name} anew")
         try:
-            with np.load(file, allow_pickle=False) as opened:
-                said = {name: opened[name] for name in (*SETS, "labels")}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            said = {name: opened[name] for name in (*SETS, "labels")}
+        except KeyError as error:
             raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
     if file := kept.fetch("model.safetensors"):
         try:

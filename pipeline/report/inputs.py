@@ -15,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from pipeline.arrays import array_in, arrays_in
+from alexnet.digest import digest_of
+from pipeline.arrays import arrays_in
 from pipeline.describe import described
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.matrix.running import Row as MatrixRow
 from pipeline.parameters import Parameters
-from pipeline.paths import LEARNING, MATRIX, MEAN, PCA, PREDICTIONS, PROVENANCE, STORE, WEIGHTS, metrics_of
+from pipeline.paths import LEARNING, MATRIX, PREDICTIONS, PROVENANCE, STORE, WEIGHTS, metrics_of
 from pipeline.report.evidence import Evidence, evidence
+from pipeline.stages import mean, pca
 from pipeline.store import QUARANTINE, Store
 
-BROKEN_WEIGHTS = (SafetensorError, OSError, KeyError, TypeError)
+BROKEN_WEIGHTS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 BROKEN_CURVE = (KeyError, ValueError, TypeError, csv.Error)
 PROVENANCE_KEYS = ("weights_digest", "configuration_digest", "code_digest", "git_dirty", "environment_digest", "data",
                    "environment", "execution")
@@ -113,7 +115,7 @@ def gather(parameters: Parameters) -> Inputs:
     store = Store(STORE)
     network = described(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()
-    inputs = Inputs(parameters, metrics, _curve(), kernels, _mean(store.side), read_json(PCA, "pca"), store,
+    inputs = Inputs(parameters, metrics, _curve(), kernels, mean.load(), pca.load(), store,
                     read_json(STORE / QUARANTINE, "resize"), _predictions(store), network,
                     _provenance(), _matrix(), evidence())
     first = network["layers"][0]
@@ -150,9 +152,18 @@ def _first_layer() -> tuple[str, NDArray[np.float32]]:
 
 
 def first_layer(file: Path) -> tuple[str, NDArray[np.float32]]:
-    """The digest of all weights in the file, and conv1's; OSError or BROKEN_WEIGHTS where it cannot be read."""
-    with safe_open(file, framework="np") as opened:
-        return opened.metadata()["digest"], opened.get_tensor("conv1.weight")
+    """The digest of all weights in the file, which they have, and conv1's.
+
+    Raises:
+        OSError, or one of BROKEN_WEIGHTS: it cannot be read, or its weights are not those that it names.
+    """
+    with safe_open(file, framework="pt") as opened:
+        named = opened.metadata()["digest"]
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if digest_of(weights) != named:
+        raise ValueError("its tensors do not have the digest it names")
+    kernels: NDArray[np.float32] = weights["conv1.weight"].numpy()
+    return named, kernels
 
 
 def _curve() -> Curve:
@@ -171,13 +182,6 @@ def curve_in(file: Path) -> Curve:
     if not rows:
         raise ValueError("no row")
     return {name: np.array([float(row[name]) for row in rows]) for name in CURVE}
-
-
-def _mean(side: int) -> NDArray[np.float32]:
-    mean: NDArray[np.float32] = array_in(MEAN, "make it with `alexnet mean` or `dvc repro mean`")
-    if mean.shape != (side, side, 3):
-        raise _damaged(MEAN, "mean", f"{list(mean.shape)} where {[side, side, 3]} belongs")
-    return mean
 
 
 def _predictions(store: Store) -> Predictions:

@@ -65,7 +65,7 @@ def in_compressed_tar(stream: IO[bytes], where: str) -> Iterator[tuple[str, byte
             for member in archive:
                 archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                 plain_file = member.isreg() and not member.issparse() and 0 <= member.size <= LARGEST
-                if not is_safe(member.name) or not (member.isdir() or plain_file):
+                if not is_safe(member.name, member.isdir()) or not (member.isdir() or plain_file):
                     raise UserError(f"{where}: {member.name!r} leads out of its folder, or is not a plain file (type "
                                     f"{member.type!r}, size {member.size}); no archive of this form holds such a thing")
                 check_sizes()

@@ -70,7 +70,7 @@ def _header(block: bytes, where: str, folders: bool) -> tarfile.TarInfo:
     if not (header.type in (tarfile.REGTYPE, tarfile.AREGTYPE) or (folders and header.isdir())):
         raise UserError(f"{where}: {header.name!r} is not a plain file (type {header.type!r}); no archive of this "
                         "form holds such a thing")
-    fits = is_safe(header.name) if folders else is_plain(header.name)
+    fits = is_safe(header.name, header.isdir()) if folders else is_plain(header.name)
     if header.size < 0 or (header.isdir() and header.size) or not fits:
         raise UserError(f"{where}: {header.name!r} (size {header.size}) is not the name of a picture or a class, or "
                         "leads out of its folder")
@@ -82,7 +82,9 @@ def is_plain(name: str) -> bool:
     return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
 
 
-def is_safe(path: str) -> bool:
-    """Whether it leads to this folder ("./", as some archives begin) or to something below it, without detours."""
-    parts = path.removeprefix("./").removesuffix("/").split("/")
-    return path in (".", "./") or all(is_plain(part) for part in parts)
+def is_safe(path: str, folder: bool = False) -> bool:
+    """Whether it leads to something below this folder, without detours; "./" may stand before it, as in some archives.
+    That of a folder may end in "/", and be this one."""
+    if folder:
+        return path in (".", "./") or is_safe(path.removesuffix("/"))
+    return all(is_plain(part) for part in path.removeprefix("./").split("/"))

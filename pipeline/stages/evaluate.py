@@ -52,9 +52,11 @@ def run(parameters: Parameters) -> dict[str, Any]:
 
     Returns:
         top1_error, top5_error (centre crop), top1_error_10crop, top5_error_10crop as fractions of the validation
-        images; loss, loss_10crop, the mean negative log-probability of the right class; their number; weights_digest;
-        same_class_hidden and same_class_pixels, the share of the six nearest training images, by the last hidden layer
-        and by pixels, that show the query's class; of a net of two columns colour_0, colour_1, specialisation.
+        images; loss, loss_10crop, the mean negative log-probability of the right class; distance_10crop, how far the
+        probabilities of ten crops are from those of the centre (total variation, mean over images, 0 to 1); the
+        number of images; weights_digest; same_class_hidden and same_class_pixels, the share of the six nearest training
+        images, by the last hidden layer and by pixels, that show the query's class; of a net of two columns colour_0,
+        colour_1, specialisation.
 
     Raises:
         UserError: weights that are missing, damaged, or of another network than the configured one.
@@ -97,7 +99,8 @@ def run(parameters: Parameters) -> dict[str, Any]:
 def _errors(centre: Tensor, ten: Tensor, labels: Tensor) -> dict[str, Any]:
     return {"top1_error": errors(centre, labels, 1), "top5_error": errors(centre, labels, 5),
             "top1_error_10crop": errors(ten, labels, 1), "top5_error_10crop": errors(ten, labels, 5),
-            "loss": _loss(centre, labels), "loss_10crop": _loss(ten, labels)}
+            "loss": _loss(centre, labels), "loss_10crop": _loss(ten, labels),
+            "distance_10crop": float((ten.double() - centre.double()).abs().sum(1).mean() / 2)}
 
 
 def _loss(probabilities: Tensor, labels: Tensor) -> float:

@@ -4,8 +4,12 @@
 
 Both are the real command, `alexnet train`, each in a copy of the project with a tiny sample, in one process of one
 thread. One gets SIGKILL, SIGINT or SIGTERM at random instants, each time is checked to end by the convention, and is
-given again; the other runs through. Memory and file descriptors of both are sampled every few seconds. So that the
-hour is an hour, and leaves the machine to others, both are held back (SIGSTOP, SIGCONT) to an even pace.
+given again; the other runs through. Memory and file descriptors of both are sampled every few seconds, from the first
+checkpoint after a start on. So that the hour is an hour, and leaves the machine to others, both are held back (SIGSTOP,
+SIGCONT) to an even pace.
+
+Memory is told twice: resident, which the kernel shrinks when others press for room, and the part of it that is no
+file's (RssAnon), which only the process gives back: that is the one that a leak makes grow.
 
 Prints a line a kill, then a summary as JSON; exits 1 if the weights or traces differ, or something has grown.
 """
@@ -22,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -39,11 +44,10 @@ WORKLOAD = {"execution.placement": "one", "execution.checkpoint_every": 20, "tra
             "train.trace_every": 10}
 IMAGES, BATCH = 39, 8  # of the tiny sample, one of whose pictures is broken
 SECONDS_BETWEEN_KILLS = 60.0  # on average
-SECONDS_TO_LISTEN = 2.0  # until a process has begun to handle signals: before, Python ends by them
 SECONDS_BETWEEN_SAMPLES = 5.0
 SECONDS_TO_END = 600.0  # on a machine that has much else to do
 STATUS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}
-GROWTH = 1.05  # of the last quarter's median over the first's that still is flat
+GROWTH = 1.02  # of the last quarter's median over the first's that still is flat
 
 
 def heard() -> None:
@@ -51,14 +55,30 @@ def heard() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def listens(process: int) -> bool:
+    """Whether it has begun to handle SIGTERM, the last of them: before, it ends by the signal itself."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
+
+
 @dataclass
 class Sample:
-    """Of one moment: seconds since the soak began, whether the process has come to training yet, bytes, descriptors."""
+    """Of one moment: seconds since the soak began, whether the process has come to training yet, and what it holds."""
 
     at: float
     trains: bool
-    rss: int
-    fds: int
+    resident: int  # bytes
+    anonymous: int  # bytes of those that are no file's
+    descriptors: int
+
+
+HELD: dict[str, Callable[[Sample], float]] = {
+    "resident_mb": lambda one: one.resident / 1e6, "anonymous_mb": lambda one: one.anonymous / 1e6,
+    "descriptors": lambda one: one.descriptors}
 
 
 @dataclass
@@ -69,7 +89,6 @@ class Run:
     steps: int
     began: float
     child: Popen[str] | None = None
-    started: float = 0.0
     first: int = 0  # the update from which it went on
     held: bool = False
     samples: list[Sample] = field(default_factory=list)
@@ -79,7 +98,7 @@ class Run:
         self.child = Popen(["alexnet", "train"], cwd=self.project.folder, env=self.project.environment, text=True,
                            stdout=(self.project.folder / "said.txt").open("a"), stderr=subprocess.STDOUT,
                            start_new_session=True, preexec_fn=heard)
-        self.started, self.held, self.starts = time.monotonic(), False, self.starts + 1
+        self.held, self.starts = False, self.starts + 1
         self.first = self.step
 
     @property
@@ -104,8 +123,9 @@ class Run:
         try:
             process = psutil.Process(self.child.pid)
             everyone = [process, *process.children(recursive=True)]
-            self.samples.append(Sample(now - self.began, self.step > self.first,
-                                       sum(one.memory_info().rss for one in everyone),
+            memory = [one.memory_info() for one in everyone]
+            self.samples.append(Sample(now - self.began, self.step > self.first, sum(one.rss for one in memory),
+                                       sum(one.rss - one.shared for one in memory),
                                        sum(one.num_fds() for one in everyone)))
         except psutil.Error:  # it has just ended
             return
@@ -117,22 +137,25 @@ class Run:
         self.child.send_signal(signal.SIGCONT)
         return self.child.wait(SECONDS_TO_END)
 
-    def grown(self) -> dict[str, float]:
-        """The medians of the first and the last quarter of the time, of processes that train."""
-        settled = [one for one in self.samples if one.trains]
-        end = settled[-1].at
-        first, last = ([one for one in settled if low * end <= one.at <= high * end]
-                       for low, high in ((0.0, 0.25), (0.75, 1.0)))
-        told = {"samples": len(settled)}
-        for name, of in (("rss_mb", lambda one: one.rss / 1e6), ("fds", lambda one: one.fds)):
-            told |= {f"{name}_first_quarter": round(statistics.median(map(of, first)), 1),
-                     f"{name}_last_quarter": round(statistics.median(map(of, last)), 1),
-                     f"{name}_most": round(max(map(of, settled)), 1)}
-        return told
+
+def grown(samples: Sequence[Sample]) -> dict[str, float]:
+    """Of processes that train: the medians of the first and the last quarter of the samples, the most, and the slope
+    from the first quarter's end on, an hour."""
+    training = [one for one in samples if one.trains]
+    quarter = len(training) // 4
+    first, rest, last = training[:quarter], training[quarter:], training[-quarter:]
+    told: dict[str, float] = {"samples": len(training)}
+    for name, of in HELD.items():
+        slope = statistics.linear_regression([one.at / 3600 for one in rest], [of(one) for one in rest]).slope
+        told |= {f"{name}_first_quarter": round(statistics.median(map(of, first)), 1),
+                 f"{name}_last_quarter": round(statistics.median(map(of, last)), 1),
+                 f"{name}_most": round(max(map(of, training)), 1), f"{name}_slope_an_hour": round(slope, 2)}
+    return told
 
 
-def flat(grown: dict[str, float]) -> bool:
-    return all(grown[f"{name}_last_quarter"] <= GROWTH * grown[f"{name}_first_quarter"] for name in ("rss_mb", "fds"))
+def flat(told: dict[str, float]) -> bool:
+    return all(told[f"{name}_last_quarter"] <= GROWTH * told[f"{name}_first_quarter"]
+               for name in ("anonymous_mb", "descriptors"))
 
 
 @click.command()
@@ -179,8 +202,8 @@ def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, be
             for run in (undisturbed, killed):
                 run.sample()
         assert killed.child is not None
-        listens = time.monotonic() - killed.started > SECONDS_TO_LISTEN
-        if now >= next_kill and listens and killed.child.poll() is None and killed.step < killed.steps:
+        if (now >= next_kill and killed.child.poll() is None and listens(killed.child.pid)
+                and killed.step < killed.steps):
             next_kill = now + draw.expovariate(1 / between)
             number = draw.choice(list(STATUS))
             before, status = killed.step, killed.kill(number)
@@ -198,12 +221,12 @@ def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, be
         assert run.child.returncode == 0, (run.project.folder / "said.txt").read_text()[-3000:]
     assert "Traceback" not in said, said[-3000:]
     ends = [run.project.metrics("train") for run in (undisturbed, killed)]
-    grown = {name: run.grown() for name, run in (("undisturbed", undisturbed), ("killed", killed))}
+    found = {name: grown(run.samples) for name, run in (("undisturbed", undisturbed), ("killed", killed))}
     return {"minutes": round((time.monotonic() - killed.began) / 60, 1), "steps": killed.steps,
             "kills": {number.name: signals.count(number) for number in STATUS}, "starts": killed.starts,
             "gone_on_from_a_checkpoint": said.count("going on from the checkpoint"),
             "identical": ends[0] == ends[1], "weights_digest": [end["weights_digest"] for end in ends],
-            "trace_digest": [end["trace_digest"] for end in ends], "flat": all(map(flat, grown.values())), **grown}
+            "trace_digest": [end["trace_digest"] for end in ends], "flat": all(map(flat, found.values())), **found}
 
 
 if __name__ == "__main__":

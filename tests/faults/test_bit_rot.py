@@ -17,9 +17,9 @@ ROTTEN = [
     pytest.param("data/store/val-00000.npy", 0.1, ("evaluate",), id="shard-of-validation", marks=pytest.mark.long),
     pytest.param("data/store/index.parquet", 0.0, TRAIN, id="index", marks=pytest.mark.long),
     pytest.param("data/store/moments.npz", 0.1, ("mean",), id="moments"),
-    pytest.param("data/mean.npy", 0.1, TRAIN, id="mean"),
+    pytest.param("data/mean.npy", 0.1, TRAIN, id="mean", marks=pytest.mark.long),
     pytest.param("data/pca.json", 0.1, TRAIN, id="colours", marks=pytest.mark.long),
-    pytest.param("models/model.safetensors", 0.2, ("evaluate",), id="weights"),
+    pytest.param("models/model.safetensors", 0.2, ("evaluate",), id="weights", marks=pytest.mark.long),
 ]
 OUTPUTS = {"train": ("models/model.safetensors", "models/trace.jsonl", "plots", "metrics/train.json"),
            "evaluate": ("models/predictions.npz", "metrics/evaluate.json"),
@@ -38,6 +38,7 @@ def test_rot(bench: Bench, outcome: Callable[[str], None], request: pytest.Fixtu
     outcome(f"status {ran.status}; {name} is named; nothing is published")
 
 
+@pytest.mark.long
 def test_rot_of_a_checkpoint(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*OUTPUTS["train"])
     running = bench.start(*TRAIN)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.faults.harness import Bench
 
 HERE = Path(__file__).parent
@@ -13,6 +15,7 @@ JUMPING = f"{HERE / 'jumping_clock'}{os.pathsep}{HERE.parents[1]}"
 TRAINED = ("models/model.safetensors", "models/trace.jsonl", "plots", "metrics/train.json")
 
 
+@pytest.mark.long
 def test_a_clock_that_jumps(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*TRAINED)
     ran = bench.run("train", "--placement", "one", PYTHONPATH=JUMPING).done("train: 80 images in")

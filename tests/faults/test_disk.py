@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 
@@ -34,7 +35,7 @@ def mounted(command: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(("command", "limit"), [
     pytest.param(TRAIN, 200_000, id="train"),
-    pytest.param(("resize", "--workers", "1"), 1_000_000, id="resize"),
+    pytest.param(("resize", "--workers", "1"), 1_000_000, id="resize", marks=pytest.mark.long),
     pytest.param(("mean",), 300_000, id="mean", marks=pytest.mark.long),
     pytest.param(("download",), 300_000, id="download", marks=pytest.mark.long),
 ])
@@ -96,6 +97,7 @@ def test_full_shared_memory(bench: Bench, outcome: Callable[[str], None]) -> Non
     outcome(f"resize: status {ran.status}, /dev/shm is named; train: status {trained.status}, it needs none")
 
 
+@pytest.mark.long
 def test_a_folder_that_vanishes(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*TRAINED)
     running = bench.start(*TRAIN)
@@ -108,6 +110,7 @@ def test_a_folder_that_vanishes(bench: Bench, outcome: Callable[[str], None]) ->
     outcome(f"status {ran.status}; the file is named; the same command begins anew, to the same weights")
 
 
+@pytest.mark.long
 def test_a_shard_that_is_written_to_while_it_is_trained_on(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*TRAINED)
     running = bench.start(*TRAIN)
@@ -121,20 +124,25 @@ def test_a_shard_that_is_written_to_while_it_is_trained_on(bench: Bench, outcome
 
 
 @pytest.mark.long
-def test_a_shard_that_is_cut_off_while_it_is_trained_on(bench: Bench, outcome: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("placement", ["one", "two"])
+def test_a_shard_that_is_cut_off_while_it_is_trained_on(bench: Bench, outcome: Callable[[str], None],
+                                                        placement: str) -> None:
     bench.remove(*TRAINED)
-    running = bench.start("train", "--placement", "two")
+    running = bench.start("train", "--placement", placement)
     running.until(bench.checkpoints)
     with (bench.folder / "data/store/train-00000.npy").open("r+b") as stream:
         stream.truncate(5000)
     ran = running.end()
-    assert "killed by SIGBUS" in ran.said or "train-00000.npy: damaged" in ran.said, ran.said
-    ran.refused()
+    if "Bus error" in ran.said:  # in the instant between a look at the length and the copy
+        assert ran.status == -signal.SIGBUS or "killed by SIGBUS" in ran.said, ran.said
+    else:
+        ran.refused("train-00000.npy: damaged: it was c")  # cut off, or changed, whichever is seen first
     assert not bench.made(*TRAINED)
     bench.run("train", "--placement", "one").refused("train-00000.npy: damaged: 5000 bytes are too few")
-    outcome("the kernel ends the process (SIGBUS), the command says so, status 1; given again, it names the shard")
+    outcome(f"status {ran.status}; the shard is named" + " by the stack of Python" * ("Bus error" in ran.said))
 
 
+@pytest.mark.long
 def test_an_archive_that_is_written_to_while_it_is_read(bench: Bench, outcome: Callable[[str], None]) -> None:
     bench.remove(*PREPARED)
     running = bench.start("resize", "--workers", "1")

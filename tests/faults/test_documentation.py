@@ -16,6 +16,15 @@ def test_the_table_and_the_tests_are_the_same() -> None:
     assert named == there
 
 
+def test_those_that_are_long_are_called_so() -> None:
+    called = set(re.findall(r"`(test_\w+\.py)::(\w+)` \(long\)", PAGE.read_text()))
+    marked = {(file.name, name) for file in HERE.glob("test_*.py")
+              for name in re.findall(r"^@pytest\.mark\.long\n(?:@.*\n|    .*\n)*def (test_\w+)\(", file.read_text(),
+                                     re.MULTILINE)}
+    marked |= {("test_disk.py", name) for name in ("test_disk_full", "test_a_read_only_folder")}  # by its parameters
+    assert called == marked
+
+
 def test_files_that_it_names_are_there() -> None:
     for name in re.findall(r"`(tests/[\w/]+\.py)`", PAGE.read_text()):
         assert (HERE.parents[1] / name).exists(), name

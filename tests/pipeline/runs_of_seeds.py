@@ -24,7 +24,8 @@ def run(seed: int, worse: float = 0.0, **changed: Any) -> Run:
         "train": {"steps": 600, "training_loss": 0.2 + 0.01 * noise[2] + worse, "trace_digest": f"trace {seed}",
                   "weights_digest": f"weights {seed}"},
         "evaluate": {"top1_error": error, "top1_error_10crop": error - 0.02, "top5_error_10crop": 0.0, "loss": loss,
-                     "loss_10crop": loss - 0.05 + 0.002 * noise[0], "images": 300}}
+                     "loss_10crop": loss - 0.05 + 0.002 * noise[0], "distance_10crop": 0.05 + 0.005 * noise[1],
+                     "images": 300}}
     for name, value in changed.items():
         stage, _, metric = name.partition("__")
         metrics[stage][metric] = value

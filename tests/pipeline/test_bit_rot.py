@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from alexnet.digest import digest_of
 from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.lines import MARKS, Lines
 from pipeline.moments import Accumulator, Moments
 from pipeline.parameters import Parameters
-from pipeline.paths import MEAN, PCA, STORE
-from pipeline.stages import mean, pca
+from pipeline.paths import MEAN, PCA, STORE, TRACE
+from pipeline.stages import mean, pca, train
 from pipeline.store import MOMENTS
 from pipeline.training_process import weights_in
 
@@ -102,3 +104,30 @@ def test_weights_of_other_programs_have_no_digest() -> None:
     with pytest.raises(UserError, match="it names no digest"):
         weights_in(file, "train again")
     assert weights_in(file, "mend it", anyones=True)["a"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["trace.jsonl", "learning.jsonl"])
+def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                            name: str) -> None:
+    """Those after the last checkpoint, too: no checkpoint would find them."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    marks = {}
+    for one in ("trace.jsonl", "learning.jsonl"):
+        lines = Lines(folder / one)
+        lines.append({"step": 7, "training_loss": 1.5, "validation_loss": 2.5, "validation_error": 0.5})
+        marks[one] = lines.mark()
+    write_json(folder / MARKS, marks)
+    tensors = {"a": torch.ones(2)}
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(tensors, {"digest": digest_of(tensors)}))
+    published = train._publish(folder)
+    assert (published["steps"], published["weights_digest"]) == (7, digest_of(tensors))
+    assert TRACE.read_bytes() == (folder / "trace.jsonl").read_bytes()
+    content = bytearray((folder / name).read_bytes())
+    content[-4] ^= 1  # a digit
+    (folder / name).write_bytes(bytes(content))
+    TRACE.unlink()
+    with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove .*model.safetensors"):
+        train._publish(folder)
+    assert not TRACE.exists()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from alexnet.digest import digest_of
 from pipeline import checkpoints
+from pipeline.errors import UserError
 from pipeline.lines import Lines
 
 
@@ -69,6 +70,23 @@ def test_with_one_flipped_bit_it_is_told_of_and_the_one_before_used(
     else:
         assert found[0] == 5
         assert "step-00000010.safetensors: damaged" in said
+
+
+@pytest.mark.parametrize(("shapes", "told"), [
+    ({"conv1.weight": (4, 4)}, r"momentum/conv1.weight is float32 \[4, 3\], where float32 \[4, 4\] belongs"),
+    ({"conv1.weight": (4, 3), "fc8.bias": (2,)}, r"momentum/fc8.bias is none, where float32 \[2\] belongs"),
+    ({}, r"momentum/conv1.weight is float32 \[4, 3\], where nothing belongs")])
+def test_one_of_another_network_is_refused_by_file_and_tensor(tmp_path: Path, shapes: dict[str, tuple[int, ...]],
+                                                              told: str) -> None:
+    saved(tmp_path, 5)
+    found = checkpoints.newest(tmp_path)
+    assert found is not None  # it is whole
+    with pytest.raises(UserError, match=rf"step-00000005.safetensors: {told}.*remove the file"):
+        checkpoints.check_fits(tmp_path, 5, found[1], shapes)
+    halves = {name: tensor.half() for name, tensor in state(5).items()}
+    with pytest.raises(UserError, match="float16"):
+        checkpoints.check_fits(tmp_path, 5, halves, {"conv1.weight": (4, 3)})
+    checkpoints.check_fits(tmp_path, 5, found[1], {"conv1.weight": (4, 3)})
 
 
 @pytest.mark.parametrize(("where", "step"), [(0, None), (13, 5)])

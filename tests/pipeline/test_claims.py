@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from scipy import stats
 
 from alexnet.recipe import switches
-from pipeline.claims import cost, evidence, figure, ledger, running
+from pipeline.claims import commands, cost, evidence, figure, ledger, running
 from pipeline.claims.evidence import epochs_to, needed, row
 from pipeline.claims.ledger import Book, Epochs, Results
 from pipeline.cli import main
@@ -242,6 +243,16 @@ def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) 
     assert told[-1]["verdict"] == "not yet run at this scale"
     table = CliRunner().invoke(main, ["claims"]).output
     assert all(claim.name in table for claim in book.claims)
+
+
+def test_no_name_reaches_the_terminal_as_a_command(book: Book, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(Results(book, "sample"), "base", [0.1, 0.1, 0.1], evaluate__top1_error=0.12)
+    found = row(book.claim("ten-crops-top1"), Results(book, "sample"))
+    claim = found.claim.model_copy(update={"name": "\x1b[2J[red]a"})
+    commands._show([replace(found, claim=claim, note="\x07[bold]b", scale="\u202ec")])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in (r"\x1b[2J[red]a", r"\x07[bold]b", r"\u202ec"))
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
 
 
 @pytest.mark.parametrize(("arguments", "told"), [

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline import samples
 from pipeline.errors import UserError
 from pipeline.gate import assessment
 from pipeline.gate.checking import check
-from pipeline.gate.decision import GAIN, GATED, judged
+from pipeline.gate.decision import GATED, Errors, Logarithm, judged
 from pipeline.gate.golden import difference
 from pipeline.samples import Run, Sample
 from tests.pipeline.runs_of_seeds import ELSEWHERE, HERE, run, sample
@@ -98,10 +100,16 @@ def test_a_new_seed_that_is_worse_falls_and_a_better_one_is_told() -> None:
 
 
 def test_one_crop_in_place_of_ten_falls() -> None:
-    lazy = run(20)
+    lazy = run(20, evaluate__distance_10crop=0.0)
     for metric in ("top1_error", "loss"):
         lazy.metrics["evaluate"][f"{metric}_10crop"] = lazy.metrics["evaluate"][metric]
-    assert GAIN in fallen([lazy], ELSEWHERE)
+    assert "evaluate.distance_10crop" in fallen([lazy], ELSEWHERE)
+
+
+def test_where_ten_crops_are_one_nothing_is_made_of_it() -> None:
+    """As of a net that sees the whole image."""
+    whole = [run(seed, evaluate__distance_10crop=0.0) for seed in range(1, 11)]
+    assert fallen([run(20, evaluate__distance_10crop=0.0)], ELSEWHERE, [golden(whole)]) == []
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
@@ -116,13 +124,29 @@ def test_few_stored_runs_judge_nothing_and_no_run_is_judged_by_one() -> None:
 
 
 def test_the_bound_is_that_of_the_formula_and_more_runs_see_more() -> None:
-    found = {finding.metric: finding for finding in judged(TEN, [run(20), run(21)])}["train.training_loss"]
-    values = [one.number("train.training_loss") for one in TEN]
+    found = {finding.metric: finding for finding in judged(TEN, [run(20), run(21)])}
     t = stats.t.ppf(1 - 0.01 / len(GATED), 9)
-    assert found.bound == pytest.approx(np.mean(values) + t * np.std(values, ddof=1) * math.sqrt(1 / 10 + 1 / 2))
+
+    def bound(numbers: list[float], worse: int = 1) -> float:
+        return float(np.mean(numbers) + worse * t * np.std(numbers, ddof=1) * math.sqrt(1 / 10 + 1 / 2))
+
+    for metric, worse in (("train.training_loss", 1), ("evaluate.distance_10crop", -1)):
+        logarithms = [math.log(one.number(metric)) for one in TEN]
+        assert found[metric].bound == pytest.approx(math.exp(bound(logarithms, worse)))
+    wrong = [300 * one.number("evaluate.top1_error") for one in TEN]
+    arc = math.sin(bound([math.asin(math.sqrt((number + 3 / 8) / (300 + 3 / 4))) for number in wrong])) ** 2
+    assert found["evaluate.top1_error"].bound == pytest.approx((arc * 300.75 - 0.375) / 300)
     bounds = [{f.metric: f for f in judged(TEN, [run(20 + n) for n in range(k)])}["evaluate.loss"].bound
               for k in (1, 3, 5)]
     assert bounds == sorted(bounds, reverse=True)
+
+
+@given(st.integers(1, 100_000), st.data())
+def test_scales_lead_back(images: int, data: st.DataObject) -> None:
+    wrong = data.draw(st.integers(0, images))
+    assert Errors(images).back(Errors(images).of(wrong / images)) == pytest.approx(wrong / images, abs=1e-9)
+    number = data.draw(st.floats(1e-30, 1e30))
+    assert Logarithm().back(Logarithm().of(number)) == pytest.approx(number)
 
 
 def test_no_spread_is_finer_than_an_image() -> None:
@@ -133,12 +157,15 @@ def test_no_spread_is_finer_than_an_image() -> None:
 
 
 def test_false_alarms_are_as_rare_as_alpha_says() -> None:
-    """Normal numbers: of 200 goldens and runs drawn alike, 1 % are to fall; more than 4 % would be another test."""
+    """Numbers that are normal on their scale: of 200 goldens and runs drawn alike, 1 % are to fall; more than 4 % would
+    be another test."""
     random = np.random.default_rng(1)
 
     def drawn() -> Run:
         a, b, c, d = random.normal(size=4)
-        return Run(0, {"train": {"training_loss": a}, "evaluate": {"loss": b, "loss_10crop": c, "top1_error": 0.1 * d}})
+        error = math.sin(0.5 + 0.1 * d) ** 2
+        return Run(0, {"train": {"training_loss": math.exp(a)}, "evaluate": {
+            "loss": math.exp(b), "loss_10crop": math.exp(c), "top1_error": error, "images": 10**6}})
 
     falls = sum(any(f.verdict == "falls" for f in judged([drawn() for _ in range(10)], [drawn()])) for _ in range(200))
     assert falls <= 8

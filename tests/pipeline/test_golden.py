@@ -85,6 +85,17 @@ def test_without_a_golden_nothing_passes(read: Parameters) -> None:
     assert "of another configuration" in done.output
 
 
+def test_no_name_reaches_the_terminal_as_a_command(read: Parameters) -> None:
+    stored = run(1)
+    golden.record(read, [stored])
+    other = replace(stored, metrics=stored.metrics | {"mean": stored.metrics["mean"] | {"\x1b[2J": "\x07"}})
+    sample = golden.record(read, [other], Path("elsewhere"))
+    done = CliRunner().invoke(main, ["check", "--sample", str(sample)])
+    assert done.exit_code == 1
+    assert r"mean.\x1b[2J: None -> \x07" in done.output
+    assert not {"\x1b", "\x07"} & set(done.output)
+
+
 def test_several_runs_are_judged_together(read: Parameters) -> None:
     golden.record(read, [run(seed) for seed in range(1, 9)])
     worse = golden.record(read, [run(seed, worse=0.05) for seed in range(21, 24)], Path("elsewhere"))

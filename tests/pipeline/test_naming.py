@@ -16,8 +16,9 @@ from pipeline.tracking import flat
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = tuple(parameters.Parameters.model_fields)
 TRAIN = ("training_loss", "training_error", "validation_loss", "validation_error", "epoch", "steps", "batch_loss")
-EVALUATE = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop", "loss", "loss_10crop", "images",
-            "same_class_hidden", "same_class_pixels", "colour_0", "colour_1", "specialisation")
+EVALUATE = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop", "loss", "loss_10crop",
+            "distance_10crop", "images", "same_class_hidden", "same_class_pixels", "colour_0", "colour_1",
+            "specialisation")
 
 
 def named(*overrides: str, stage: str = "train", sections: tuple[str, ...] = SECTIONS,

@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from alexnet.digest import digest_of
 from pipeline import parameters
 from pipeline.errors import UserError
 from pipeline.files import write_json
@@ -35,7 +37,7 @@ from pipeline.report.inputs import Inputs, gather
 from pipeline.report.page import Parts, draw, render
 from pipeline.shards import shard_file, shard_written
 from pipeline.sources import Class
-from pipeline.stages import report
+from pipeline.stages import mean, pca, report
 from pipeline.store import Quarantined, Row, StoredShard, publish_description
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +46,9 @@ CLASSES = [Class("n1", "cat, house cat"), Class("n2", HOSTILE), *(
     Class(f"n{k}", f"thing {k}") for k in range(3, 8))]
 IMAGES, TRAINING = 30, 3
 STEPS, EPOCHS = 60, 12.0
-DIGEST = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("weights", "trace", "mean", "pca")}
+KERNELS = np.random.default_rng(8).standard_normal((24, 3, 11, 11)).astype(np.float32)
+DIGEST = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("trace", "mean", "pca")} | {
+    "weights": digest_of({"conv1.weight": torch.from_numpy(KERNELS)})}
 
 
 MADE = {"weights_digest": DIGEST["weights"], "configuration_digest": "2" * 64, "code_digest": "3" * 64,
@@ -75,11 +79,9 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
              each_crop=random.dirichlet(np.ones(len(classes)), (10, min(images, 4))).astype(np.float32),
              queries=queries, nearest_hidden=random.integers(0, TRAINING, (len(queries), 6)),
              nearest_pixels=random.integers(0, TRAINING, (len(queries), 6)))
-    save_file({"conv1.weight": random.standard_normal((24, 3, 11, 11)).astype(np.float32)}, WEIGHTS,
-              {"digest": DIGEST["weights"]})
-    np.save(MEAN, random.uniform(0, 255, (256, 256, 3)).astype(np.float32))
-    write_json(PCA, {"eigenvalues": [900.0, 400.0, 4.0], "stdevs": [30.0, 20.0, 2.0],
-                     "eigenvectors": [[0.6, 0.8, 0.0], [0.8, -0.6, 0.0], [0.0, 0.0, 1.0]]})
+    save_file({"conv1.weight": KERNELS}, WEIGHTS, {"digest": DIGEST["weights"]})
+    for stage in (mean, pca):
+        stage.run(read())
     with LEARNING.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error"])
@@ -314,19 +316,19 @@ def test_place_and_execution_leave_no_trace(here: Path, page: str) -> None:
     assert metrics["report_digest"] == hashlib.sha256(page.encode()).hexdigest()
 
 
-def _array(file: Path, change: Callable[[np.ndarray], None]) -> None:
-    array = np.load(file)
-    change(array)
-    np.save(file, array)
+def _mean(inputs: Inputs) -> Inputs:
+    other = inputs.mean.copy()
+    other[3, 4, 1] += 50
+    return replace(inputs, mean=other)
 
 
-def _flip(array: np.ndarray, index: tuple[int, ...], bit: int) -> None:
-    array[index] = (array[index].view(np.uint32) ^ np.uint32(1 << bit)).view(np.float32)
-
-
-def _kernels() -> None:
-    kernels = np.random.default_rng(7).standard_normal((24, 3, 11, 11)).astype(np.float32)
-    save_file({"conv1.weight": kernels}, WEIGHTS, {"digest": DIGEST["weights"]})
+def _colours(inputs: Inputs, name: str, *where: int) -> Inputs:
+    other = json.loads(json.dumps(inputs.colours))
+    inner = other[name]
+    for place in where[:-1]:
+        inner = inner[place]
+    inner[where[-1]] *= 1.01
+    return replace(inputs, colours=other)
 
 
 def _predictions() -> None:
@@ -358,18 +360,20 @@ def _curve() -> None:
 
 
 Drawn = Callable[[Inputs], Any]
-CHANGES: dict[str, tuple[Callable[[], None], Drawn | None]] = {
-    "mean": (lambda: _array(MEAN, lambda mean: _flip(mean, (3, 4, 1), 22)), pictures.mean),
-    "kernels": (_kernels, pictures.kernels),
-    "predictions": (_predictions, lambda inputs: predictions.predictions_sheet(predictions.predictions(inputs))),
-    "components": (lambda: _json(PCA, "eigenvectors", 0, 1), lambda inputs: pictures.colour_axes(
+# What has a digest cannot be another on the disk: it is changed after it was read.
+CHANGES: dict[str, tuple[Callable[[Inputs], object], Drawn | None]] = {
+    "mean": (_mean, pictures.mean),
+    "kernels": (lambda inputs: replace(inputs, kernels=inputs.kernels[::-1]), pictures.kernels),
+    "predictions": (lambda _: _predictions(),
+                    lambda inputs: predictions.predictions_sheet(predictions.predictions(inputs))),
+    "components": (lambda inputs: _colours(inputs, "eigenvectors", 0, 1), lambda inputs: pictures.colour_axes(
         inputs, pictures.components(inputs))),
-    "spread": (lambda: _json(PCA, "stdevs", 0), lambda inputs: pictures.colour_axes(
+    "spread": (lambda inputs: _colours(inputs, "stdevs", 0), lambda inputs: pictures.colour_axes(
         inputs, pictures.components(inputs))),
-    "curve": (_curve, learning.exhibits),
-    "error": (lambda: _json(metrics_of("evaluate"), "top1_error_10crop"), None),
-    "trace": (lambda: _json(metrics_of("train"), "trace_digest"), None),
-    "quarantine": (lambda: (_json(STORE / "quarantine.json", 0, "name"), _without_digests()), None),
+    "curve": (lambda _: _curve(), learning.exhibits),
+    "error": (lambda _: _json(metrics_of("evaluate"), "top1_error_10crop"), None),
+    "trace": (lambda _: _json(metrics_of("train"), "trace_digest"), None),
+    "quarantine": (lambda _: (_json(STORE / "quarantine.json", 0, "name"), _without_digests()), None),
 }
 
 
@@ -387,8 +391,8 @@ def test_another_input_gives_another_page(here: Path, before: tuple[Inputs, Part
     """By its figure, which stands on the page, or by what the page says."""
     inputs, parts, page = before
     alter, drawn = CHANGES[change]
-    alter()
-    after = gather(read())
+    altered = alter(inputs)
+    after = altered if isinstance(altered, Inputs) else gather(read())
     if drawn:
         assert drawn(after) != drawn(inputs)
         assert drawn(inputs) == drawn(inputs)
@@ -444,6 +448,15 @@ def test_inputs_of_different_runs_are_refused(here: Path, change: str) -> None:
 def test_weights_of_another_network_are_refused(here: Path) -> None:
     with pytest.raises(UserError, match=r"conv1 of shape \[24, 3, 11, 11\].*\[48, 3, 11, 11\]"):
         report.run(read("network.width=0.5"))
+
+
+@pytest.mark.parametrize("file", [MEAN, PCA, WEIGHTS, PREDICTIONS], ids=str)
+def test_a_flipped_bit_is_named(here: Path, file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=f"{file}: (damaged|broken).*alexnet {INPUTS[file]}"):
+        report.run(read())
 
 
 def test_a_mean_of_another_size_is_refused(here: Path) -> None:

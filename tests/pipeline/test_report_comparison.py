@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
+from alexnet.digest import digest_of
 from pipeline import records
 from pipeline.errors import UserError
 from pipeline.paths import STORE
@@ -36,8 +38,9 @@ def record(folder: Path, run_id: str, seed: int, digit: str = "a", tags: dict[st
     folder.mkdir()
     said = {name: random.dirichlet(np.ones(len(CLASSES)), IMAGES).astype(np.float32) for name in ("centre", "ten_crop")}
     np.savez(folder / "predictions.npz", labels=LABELS, **said)
-    save_file({"conv1.weight": random.standard_normal((24, 3, 11, 11)).astype(np.float32)},
-              folder / "model.safetensors", {"digest": "0" * 64})
+    weights = {"conv1.weight": random.standard_normal((24, 3, 11, 11)).astype(np.float32)}
+    save_file(weights, folder / "model.safetensors",
+              {"digest": digest_of({name: torch.from_numpy(array) for name, array in weights.items()})})
     parameters = read(f"train.seed={seed}", "recipe.name=source")
     (folder / "parameters.json").write_text(parameters.model_dump_json())
     (folder / "environment.json").write_text(json.dumps({"cpu": f"one <i>{digit}</i>", "torch": "2"}))

@@ -79,6 +79,17 @@ def test_the_first_step_that_differs_is_told(count: int, place: st.DataObject, k
     assert first_difference(trace_lines(entries(count)), trace_lines(entries(count))) is None
 
 
+def test_a_trace_that_is_not_the_one_the_metrics_name_is_refused() -> None:
+    trace = "".join(json.dumps(one) + "\n" for one in entries(3)).encode()
+    metrics = {"trace_digest": hashlib.sha256(trace).hexdigest()}
+    files = {samples.TRACE: trace, **{samples.metrics_of(stage): b"{}" for stage in samples.STAGES},
+             samples.metrics_of("train"): json.dumps(metrics).encode()}
+    assert samples.run_of(files.__getitem__, 1, {}, True).trace == trace_lines(entries(3))
+    files[samples.TRACE] = trace[:-9] + bytes([trace[-9] ^ 1]) + trace[-8:]
+    with pytest.raises(UserError, match=r"not the trace that metrics/train\.json names"):
+        samples.run_of(files.__getitem__, 1, {}, True)
+
+
 def test_traces_of_other_lengths_or_steps_differ() -> None:
     lines = trace_lines(entries(5))
     assert "ends" in str(first_difference(lines, lines[:4]))

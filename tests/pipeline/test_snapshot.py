@@ -83,7 +83,7 @@ def archive_of(name: str, content: bytes = b"x", times: int = 1, **of_header: ob
 
 @pytest.mark.parametrize("name", ["../outside.py", "/outside.py", "alexnet/../../outside.py", "alexnet//outside.py",
                                   "sitecustomize.py", "torch.py", "numpy/outside.py", "alexnet/outside.so", "alexnet",
-                                  "work/params.yaml"])
+                                  "work/params.yaml", "alexnet/\udcff.py", "alexnet/\x1b[2J.py"])
 def test_only_files_of_the_code_are_taken(tmp_path: Path, name: str) -> None:
     target = tmp_path / "a/b"
     target.mkdir(parents=True)
@@ -91,6 +91,13 @@ def test_only_files_of_the_code_are_taken(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="not a file of the code"):
         snapshot.restored(packed(tmp_path, archive_of(name)), target, "0" * 64)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["code.tar.gz", "there"]
+
+
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    both = b"".join(gzip.decompress(archive_of(name))[:1024] for name in ("alexnet/a.py", "alexnet/a.py/b.py"))
+    for content in (gzip.compress(both + bytes(1024)), archive_of(f"alexnet/{'a' * 300}.py")):
+        with pytest.raises(UserError, match=r"code\.tar\.gz: 'alexnet/a.*cannot be the name of a file"):
+            snapshot.restored(packed(tmp_path, content), tmp_path / "a", "0" * 64)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])

@@ -258,6 +258,24 @@ def test_a_shard_that_is_changed_while_it_is_in_use_is_named(copy: Path) -> None
         split.check_unchanged()
 
 
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_a_shard_that_is_cut_off_while_it_is_in_use_is_named(copy: Path, jpegs: Path, encoding: Encoding) -> None:
+    """To touch what was cut off would end this process by SIGBUS."""
+    folder = {"raw": copy, "jpeg": jpegs}[encoding]
+    train, zero = Store(folder).split("train"), np.array([0])
+    train.image(0)
+    file = folder / shard_file("train", 0, encoding)
+    with file.open("r+b") as stream:
+        stream.truncate(5000)
+    for read in (lambda: train.image(1), lambda: train.gather_crops(np.array([2]), zero, zero, zero.astype(bool))):
+        with pytest.raises(UserError, match=rf"{file.name}: damaged: it was cut off while it was in use.*to 5000"):
+            read()
+    file.unlink()
+    with pytest.raises(UserError, match=f"{file.name}: damaged: .*No such file"):
+        train.image(1)
+    assert train.image(3).any()  # of the next shard
+
+
 def test_other_digests_and_formats_are_noticed(copy: Path) -> None:
     change_description(copy, pixels_digest="0" * 64)
     with pytest.raises(UserError, match=r"store\.json: damaged: pixels_digest"):
