@@ -48,6 +48,18 @@ class Command(click.Command):
         self.facts = {"Reads": reads, "Leaves": leaves, "Takes": takes}
         self.params += _everywhere(hidden=True)
 
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """As click's; an option that is a parameter's name gets told how parameters are given."""
+        try:
+            return super().parse_args(context, arguments)
+        except click.NoSuchOption as error:
+            keys = _called(error.option_name.lstrip("-").replace("-", "_"))
+            if keys and any("--set" in one.opts for one in self.params):
+                raise click.NoSuchOption(
+                    error.option_name, f"{error.message} A parameter is given as --set {keys[0]}=VALUE.",
+                    error.possibilities, error.ctx) from None
+            raise
+
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The docstring, then the facts."""
         super().format_help_text(context, formatter)
@@ -111,8 +123,15 @@ class Contents(click.Group):
             sys.exit(error.status if isinstance(error, interrupts.Interrupted) else 130)
         except Exception as error:
             line, status = errors.told(error)
-            click.secho(line, fg="red", err=True)
+            click.secho(errors.wrapped(line), fg="red", err=True)
             sys.exit(status)
+
+
+def _called(name: str) -> list[str]:
+    """The keys of params.yaml that end in this name."""
+    from pipeline.options import keys_of
+
+    return [key for key in keys_of() if key.split(".")[-1] == name]
 
 
 command = functools.partial(click.command, cls=Command)

@@ -48,7 +48,7 @@ def show(told: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(highlight=False)
     console.print(f"{told['architecture']}, {told['recipe']} recipe, width {told['width']:g}, "
                   f"{told['classes']} classes")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

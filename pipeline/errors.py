@@ -6,13 +6,16 @@ of one that nobody expected in work/traceback.txt, so that it is not lost with a
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
 import sys
+import textwrap
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -44,6 +47,22 @@ def plain(text: object, style: str = "") -> Text:
     from rich.text import Text
 
     return Text(printable(text), style=style)
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean ...?`, for a message about a name that is none of these; empty where none is like it."""
+    like = difflib.get_close_matches(name, list(names), n=3)
+    return f"; did you mean {' or '.join(like)}?" if like else ""
+
+
+def wrapped(text: str, stream: TextIO | None = None) -> str:
+    """Broken between words on a terminal, which would break within them; elsewhere as it is. For standard error."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        return text
+    width = os.get_terminal_size(stream.fileno()).columns or 80  # 0 where it does not know
+    return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+                     for line in text.split("\n"))
 
 
 def without_password(text: str) -> str:

@@ -61,6 +61,10 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
     def link(text: str, file: str) -> str:
         return f"[{text}](#/experiments/{experiment}/runs/{run_id}/artifacts/{file})"
 
+    if stage == "comparison":
+        runs = ", ".join(f"[{name[9:]}](#/experiments/{experiment}/runs/{run})" for name, run in tags.items()
+                         if name.startswith("compared."))
+        return f"{link('The page', 'comparison/index.html')} of the runs {runs}, side by side."
     if stage not in ("train", "rerun"):
         return f"The stage `{stage}`. Record: {', '.join(link(name, name) for name in texts)}."
     what = "Training" if stage == "train" else f"Rerun of `{tags.get('rerun_of', '?')[:12]}`"

@@ -12,17 +12,22 @@ from click.shell_completion import CompletionItem
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _keys(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Keys of params.yaml that begin so, with the = after them."""
+def keys_of(file: Path = Path("params.yaml")) -> list[str]:
+    """`section.key` of every parameter in the file, unchecked; none where it cannot be read."""
     import yaml
 
     from pipeline.configure import leaves
 
     try:
-        tree = yaml.safe_load(Path(context.params.get("file") or "params.yaml").read_text(encoding="utf-8"))
-        return [CompletionItem(f"{key}=") for key, _ in leaves(tree) if key.startswith(begun)]
+        return [key for key, _ in leaves(yaml.safe_load(file.read_text(encoding="utf-8")))]
     except (OSError, ValueError, AttributeError, yaml.YAMLError):
-        return []  # nothing to complete from
+        return []
+
+
+def _keys(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Keys of params.yaml that begin so, with the = after them."""
+    return [CompletionItem(f"{key}=") for key in keys_of(Path(context.params.get("file") or "params.yaml"))
+            if key.startswith(begun)]
 
 
 def parameter_options(command: Any) -> Any:

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, create_model
 
 from alexnet.recipe import Recipe, recipe, switches
-from pipeline.errors import UserError
+from pipeline.errors import UserError, closest
 
 if TYPE_CHECKING:
     from alexnet.layers import Architecture
@@ -258,7 +258,10 @@ def _overridden(values: dict[str, Any], overrides: Iterable[str], file: Path) ->
         for parent in parents:
             section = section.get(parent) if isinstance(section, dict) else None
         if not equals or not isinstance(section, dict) or last not in section:
-            raise UserError(f"--set {override}: expected section.key=value with a key that stands in {file}")
+            from pipeline.configure import leaves  # which imports this module
+
+            near = closest(key, (name for name, _ in leaves(values)))
+            raise UserError(f"--set {override}: expected section.key=value with a key that stands in {file}{near}")
         try:
             section[last] = yaml.load(text, _Loader)  # noqa: S506
         except NOT_YAML:

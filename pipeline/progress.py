@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import printable
+from pipeline.errors import printable, wrapped
 
 SECONDS_BETWEEN_LINES = 10.0  # at first; a run of days has one every ten minutes in the end
 WIDE = 100  # columns of a terminal on which there is room for counts, and not only for a percentage
@@ -17,7 +17,7 @@ SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
 
 def say(message: str) -> None:
     """One line for the user, on standard error, so that standard output stays clean for results."""
-    print(printable(message), file=sys.stderr, flush=True)
+    print(wrapped(printable(message)), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -61,7 +61,7 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
     # The bar takes what the words leave.
     columns = (TextColumn("{task.description}", style="bold", markup=False),
                BarColumn(bar_width=None, table_column=Column(ratio=1)), count,
-               TextColumn("{task.fields[rate]} " + unit + "/s"), TimeRemainingColumn(),
+               TextColumn("{task.fields[rate]} " + unit + "/s"), TimeRemainingColumn(elapsed_when_finished=True),
                TextColumn("{task.fields[note]}", markup=False))
     with Progress(*columns, console=console, expand=True) as bar:
         task = bar.add_task(printable(title), total=total, rate="0.0", note="")

@@ -37,7 +37,7 @@ def summary(as_json: bool) -> None:
          leaves="work/reruns, a run in MLflow's store tagged rerun_of",
          takes="as long as the run did, or its first --steps; and a minute where its data are made again")
 @click.argument("run")
-@click.option("--steps", type=click.IntRange(min=1), help="Rerun only so many of the first updates.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Rerun only the first N updates.")
 @click.option("--anyway", is_flag=True, help="Run and compare even where the environment is another.")
 @click.option("--trust", is_flag=True, help="Run the code of a record from elsewhere, though it is not the code here.")
 @JSON
@@ -122,7 +122,10 @@ def _short(value: Any) -> str:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--weights", is_flag=True, help="With weights and predictions, which can be large.")
 def export(run: str, folder: Path | None, weights: bool) -> None:
-    """Write the record of a RUN into a new FOLDER that travels: all that a rerun elsewhere needs.  [record-ID]"""
+    """Write the record of a RUN into a new FOLDER that travels: all that a rerun elsewhere needs.
+
+    Without a FOLDER it is called record-ID, after the run. It holds no pictures.
+    """
     from pipeline import records
 
     kept = records.find(run)
@@ -179,11 +182,11 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
             f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}"))
 
 
-@command(short_help="Opens MLflow's pages at the trainings.",
+@command(short_help="Open MLflow's pages at the trainings.",
          reads="MLflow's store: mlflow.db here, or what MLFLOW_TRACKING_URI names", leaves="nothing",
          takes="10 seconds to start; then it serves until Ctrl-C")
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True,
-              help="Of the page, on this machine only.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", default=5000,
+              help="Of the pages, on this machine only.  [default: 5000]")
 def ui(port: int) -> None:
     """Look at the runs in MLflow's pages, on the store that the stages record in.
 

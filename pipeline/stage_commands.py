@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline.command_group import Command
-from pipeline.options import JSON, parameter_options
+from pipeline.options import parameter_options
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ STAGES = {
         "data/download (the listing with checksums, the index of all pictures), metrics/download.json",
         "seconds for the sample; for ImageNet the download, and some minutes to verify 155 GB",
         options=(click.option("--dry-run", is_flag=True, help="Only tell what would be fetched, its size, the disk "
-                              "that it and the image store need, and what is free."), JSON)),
+                              "that it and the image store need, and what is free."),
+                 click.option("--json", "as_json", is_flag=True, help="Print JSON, with --dry-run."))),
     "resize": Stage(
         "Decode, resize to 256, crop the centre: the image store.",
         "data/download and the pictures that it lists; dataset.*, resize.* and store.* of params.yaml",
@@ -64,10 +65,12 @@ STAGES = {
         "checkpoints in work/checkpoints until it has ended",
         "1 to 2 minutes for the sample on two cores; days to weeks for ImageNet: docs/imagenet.md",
         (click.option("--placement", metavar="[auto|one|two]",
-                      help="one process with both columns; or two, one column each."),
+                      help="one: a process with both columns; two: a process for each; auto: two where it helps."),
          DEVICE, click.option("--threads", metavar="N", help="Of each training process; more may change last bits."),
          click.option("--deterministic", metavar="[true|false]", help="false: faster algorithms, other bits each "
-                                                                      "time."))),
+                                                                      "time.")),
+        more="Ctrl-C or a kill loses little: the same command goes on from the last checkpoint. Under torchrun it "
+             "trains on many devices or machines (docs/machines.md)."),
     "evaluate": Stage(
         "Centre-crop and ten-crop errors on the validation set.",
         "models/model.safetensors, data/store, data/mean.npy",
@@ -121,7 +124,7 @@ def _side_by_side(runs: tuple[str, ...], output: Path | None) -> None:
 
     if not runs:
         raise click.UsageError("--output goes with RUNs; the stage itself leaves report/index.html")
-    click.echo(comparison.compare(runs, output or comparison.FOLDER))
+    click.echo(comparison.recorded(runs, output or comparison.FOLDER))
 
 
 COMMANDS = tuple(_command(name, stage) for name, stage in STAGES.items())

@@ -66,7 +66,7 @@ def configure(name: str, location: Path | None, file: Path, as_json: bool) -> No
          reads="network.* and recipe.* of params.yaml; the number of classes from data/download, if it is there",
          leaves="nothing", takes="3 seconds")
 @parameter_options
-@click.option("--classes", type=click.IntRange(1, 1_000_000),
+@click.option("--classes", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Units of the output layer.  [default: the data set's]")
 @JSON
 def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_json: bool) -> None:
@@ -108,6 +108,14 @@ def mend(as_json: bool) -> None:
         click.echo(f"{file}: was cut off by a kill; removed")
 
 
+# For bash, at the end of click's function: behind `train.seed=` the value follows, and not a blank.
+NO_SPACE = """    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+    return 0
+"""
+
+
 @command(short_help="The script that completes commands with Tab.", reads="nothing", leaves="nothing",
          takes="a moment")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -124,7 +132,8 @@ def completion(context: click.Context, shell: str) -> None:
 
     written = get_completion_class(shell)
     assert written is not None  # click has these three
-    click.echo(written(context.find_root().command, {}, "alexnet", "_ALEXNET_COMPLETE").source())
+    script = written(context.find_root().command, {}, "alexnet", "_ALEXNET_COMPLETE").source()
+    click.echo(script.replace("    return 0\n", NO_SPACE) if shell == "bash" else script)
 
 
 @command(short_help="Does this machine reproduce? Changes one thing at a time.",

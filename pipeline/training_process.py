@@ -124,7 +124,8 @@ def prepare(parameters: Parameters) -> torch.device:
     keep_freed_memory()
     torch.set_num_threads(parameters.execution.threads)
     deterministic = parameters.execution.deterministic
-    torch.use_deterministic_algorithms(deterministic)
+    # As use_deterministic_algorithms, which imports the compiler that nobody here uses: almost two seconds.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
     if parameters.execution.device != "cuda":
         if parameters.train.precision == "tf32":
             raise UserError("train.precision: tf32 is a format of GPUs, and the device is the CPU; set it to fp32 or "

@@ -22,7 +22,7 @@ import click
 
 from pipeline import mlflow_pages
 from pipeline.errors import UserError, without_password
-from pipeline.processes import die_with_parent
+from pipeline.processes import die_with_parent, group_dies_with_parent
 from pipeline.progress import say
 from pipeline.tracking import SETTINGS, connected, is_server, project, tracking_uri
 
@@ -76,7 +76,8 @@ def _server(port: int, uri: str) -> Iterator[subprocess.Popen[bytes]]:
                               preexec_fn=die_with_parent)
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield server
+        with group_dies_with_parent(server.pid):
+            yield server
     except KeyboardInterrupt:
         say("")  # behind the terminal's ^C
     finally:

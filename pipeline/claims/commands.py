@@ -24,7 +24,8 @@ SCALE = ("sample", "imagenette", "cifar10", "imagenet")
 
 @group(invoke_without_command=True, short_help="The paper's numbers, ours, the verdicts; and their experiments.",
        reads="experiments/claims.yaml, experiments/results", leaves="nothing", takes="a second")
-@click.option("--scale", type=click.Choice(SCALE), help="Only this scale.  [default: all]")
+@click.option("--scale", type=click.Choice(SCALE), metavar="SCALE",
+              help=f"Only what is run on this: {', '.join(SCALE)}.  [default: all]")
 @JSON
 @click.pass_context
 def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
@@ -47,7 +48,8 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
          leaves="experiments/results/<scale>/..., runs in MLflow's store, DVC experiments",
          takes="minutes to days: it is told first, and asked for (--estimate tells it alone)")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--scale", type=click.Choice(SCALE), required=True, help="The data set and the size of the net.")
+@click.option("--scale", type=click.Choice(SCALE), metavar="SCALE", required=True,
+              help=f"The data set, and with it the size of the net: {', '.join(SCALE)}.")
 @seeds_option("[default: from 1, as many as the scale has]")
 @click.option("--location", type=click.Path(path_type=Path),
               help="The data set's folder: the archives of the scale's source, or train/<class>/* and val/<class>/*.")

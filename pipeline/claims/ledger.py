@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alexnet.recipe import switches
 from pipeline import configuration, configure, parameters, samples
-from pipeline.errors import UserError
+from pipeline.errors import UserError, closest
 from pipeline.parameters import Parameters
 from pipeline.samples import Run
 
@@ -129,7 +129,8 @@ class Book(Part):
         for claim in self.claims:
             if claim.name == name:
                 return claim
-        raise UserError(f"{FILE}: no claim is called {name}; there are {', '.join(one.name for one in self.claims)}")
+        near = closest(name, (one.name for one in self.claims))
+        raise UserError(f"{FILE}: no claim is called {name}{near or '; `alexnet claims` has them all'}")
 
     def at(self, scale: str, location: Path | None) -> Book:
         """With the data of the scale in this folder: as its source has them, or as train/<class>/*, val/<class>/*."""

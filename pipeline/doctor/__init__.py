@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pipeline.doctor import machine, project, software
 from pipeline.doctor.agreement import Pair
 from pipeline.doctor.finding import Finding, ok, skipped
-from pipeline.errors import UserError, plain
+from pipeline.errors import UserError, closest, plain
 
 if TYPE_CHECKING:
     from pipeline.parameters import Parameters
@@ -44,7 +44,8 @@ def command(file: Path, overrides: Sequence[str], names: Sequence[str], as_json:
     """
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        raise UserError(f"no check is called {unknown[0]}; there are {', '.join(NAMES)}")
+        near = closest(unknown[0], NAMES) or f"; there are {', '.join(NAMES)}"
+        raise UserError(f"no check is called {unknown[0]}{near}")
     found = examine(file, overrides, tuple(names) or NAMES, quiet=as_json)
     if as_json:
         print(json.dumps([{"check": name, "verdict": one.verdict, "detail": one.detail, "mend": one.mend}
@@ -62,8 +63,9 @@ def examine(file: Path, overrides: Sequence[str], names: Sequence[str], quiet: b
         read = parameters.load(file, overrides)
     except UserError as error:
         why = f"{file} cannot be used"
-        return {name: Finding("fails", str(error), f"mend {file}, or: git checkout {file}") if name == "parameters" else
-                skipped(why) for name in NAMES if name in ("parameters", *names)}
+        mend = f"mend {file}, or: git checkout {file}" if file.exists() else "change into the project's top folder"
+        return {name: Finding("fails", str(error), mend) if name == "parameters" else skipped(why)
+                for name in NAMES if name in ("parameters", *names)}
     chosen = [name for name in NAMES if name in names]
     found: dict[str, Finding] = {}
     with ExitStack() as started:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.command_group import command, group
-from pipeline.errors import UserError, printable
+from pipeline.errors import UserError, printable, wrapped
 from pipeline.options import JSON, parameter_options, seeds_option
 
 
@@ -47,7 +47,7 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
     else:
         for finding in outcome.findings:
             click.secho(printable(finding), fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
-        click.secho(printable(f"{outcome.verdict}: {outcome.told}"), bold=True)
+        click.secho(wrapped(printable(f"{outcome.verdict}: {outcome.told}"), sys.stdout), bold=True)
     sys.exit(outcome.status)
 
 

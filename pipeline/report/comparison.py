@@ -1,11 +1,13 @@
 """Several recorded runs side by side, on a page of their own: `alexnet report RUN RUN ...`.
 
-`compare()` leaves index.html and figures/ in a folder. Everything is taken from the runs' records; class names and
-pictures from the image store here, where it is the one that the runs were evaluated on.
+`compare()` leaves index.html and figures/ in a folder; `recorded()` has them in MLflow's store, too. Everything is
+taken from the records of the runs; class names and pictures from the image store here, where it is the one that the
+runs were evaluated on.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import differences, parameters, records
+from pipeline import differences, environment, parameters, records, tracking
 from pipeline.arrays import arrays_in
 from pipeline.ensemble import SETS, errors_of
 from pipeline.errors import UserError
@@ -29,6 +31,7 @@ from pipeline.report.page import template
 from pipeline.report.predictions import GUESSES, SHOWN
 from pipeline.report.results import interval
 from pipeline.store import DESCRIPTION, Store
+from pipeline.tracking import Record
 
 FOLDER = REPORT.parent / "comparison"
 LISTED = 10  # classes, and rows of lists
@@ -84,6 +87,29 @@ def compare(names: Sequence[str], folder: Path = FOLDER) -> Path:
     Raises:
         UserError: a run cannot be found or is damaged, more than six are named, or one twice.
     """
+    return _written(_sides(names), folder)
+
+
+def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
+    """As `compare`; page and figures become a run of MLflow's store, of the stage `comparison`, which names the runs.
+
+    Raises:
+        UserError: as `compare`; then there is no such run.
+    """
+    sides = _sides(names)
+    page = _written(sides, folder)
+    compared = {f"compared.{side.letter}": side.kept.facts.run_id for side in sides}
+    git = environment.git_state()
+    tags = {"stage": "comparison", "mlflow.runName": f"comparison of {', '.join(side.kept.name for side in sides)}",
+            "code_digest": environment.code_digest(), "git_commit": git.commit, "git_dirty": json.dumps(git.dirty),
+            **compared, **tracking.process_tags()}
+    with tracking.tracked(Record("comparison", tracking.now(), {}, tags, {})) as record:
+        for file in [page, *sorted((folder / "figures").iterdir())]:
+            record.artifact(file, f"comparison/{file.relative_to(folder)}")
+    return page
+
+
+def _sides(names: Sequence[str]) -> list[Side]:
     if len(names) > RUN_COLOURS:
         raise UserError(f"{len(names)} runs; no more than {RUN_COLOURS} can be told apart side by side")
     sides = [_side(chr(ord("A") + number), name) for number, name in enumerate(names)]
@@ -91,6 +117,10 @@ def compare(names: Sequence[str], folder: Path = FOLDER) -> Path:
     for name, run_id in zip(names, ids, strict=True):
         if ids.count(run_id) > 1:
             raise UserError(f"{name}: the same run is named twice")
+    return sides
+
+
+def _written(sides: Sequence[Side], folder: Path) -> Path:
     exhibits = [*_curves(sides), *_kernels(sides)]
     page = template("comparison.html.j2").render(**_context(sides, exhibits)).encode()
     for name, content in {name: content for one in exhibits for name, content in one.files().items()}.items():

@@ -54,12 +54,18 @@ class Plan:
         lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})" for one in self.fetched]
         how = "to be put there by you" if self.by_hand else "to be fetched"
         lines.insert(0, f"{how}: {len(lines)} files" if lines else f"nothing to fetch: all is in {self.folder}")
+        if not self.folder.is_dir() and self.by_hand:
+            lines.append(f"{self.folder}: no such folder yet")
         jpeg = _size(self.store(side, "jpeg"))
+        room, lack = free(STORE), ""
+        if room < self.store(side, "raw"):
+            lack = ", not enough for raw" if side == 256 and room >= self.store(side, "jpeg") else ", not enough"
+        short = ", not enough" * (free(self.folder) < self.download)
         unknown = " (and what has no known size)" if any(one.bytes is None for one in self.fetched) else ""
         return "\n".join([*lines,
-            f"disk for the download: {_size(self.download)}{unknown}, free: {_size(free(self.folder))}",
+            f"disk for the download: {_size(self.download)}{unknown}, free: {_size(free(self.folder))}{short}",
             f"disk for the image store, about {self.images:,} images: {_size(self.store(side, 'raw'))} raw"
-            f"{f' or {jpeg} as JPEG' if side == 256 else ''}, free: {_size(free(STORE))}"])
+            f"{f' or {jpeg} as JPEG' if side == 256 else ''}, free: {_size(room)}{lack}"])
 
 
 def told(parameters: Parameters) -> str:

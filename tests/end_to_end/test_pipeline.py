@@ -107,6 +107,9 @@ def assert_ensemble_of_recorded_runs(project: Project) -> None:
     assert {member["run"]: member["top1_error_10crop"] for member in told["members"]} == runs
     assert 0.0 <= told["top1_error_10crop"] <= 1.0
     assert project.run("alexnet", "report", *runs).strip().endswith("report/comparison/index.html")
+    with sqlite3.connect(project.folder / "mlflow.db") as store:
+        assert {run for run, in store.execute("select value from tags where key like 'compared.%'")} == set(runs)
+    assert list((project.folder / "mlartifacts").rglob("comparison/index.html"))
     page = (project.folder / "report/comparison/index.html").read_text()
     assert "they part at step 1" in page
     assert all(run[:12] in page for run in runs)

@@ -256,7 +256,7 @@ def test_no_name_reaches_the_terminal_as_a_command(book: Book, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(("arguments", "told"), [
-    (["relu-versus-tanh", "--scale", "sample"], "no claim is called relu-versus-tanh; there are relu-against-tanh"),
+    (["relu-versus-tanh", "--scale", "sample"], "no claim is called relu-versus-tanh; did you mean relu-against-tanh"),
     (["ilsvrc2010-top1", "--scale", "imagenet"], "takes ILSVRC-2010"),
     (["depth-conv3", "--scale", "cifar10"], "at the scales sample, imagenette, imagenet, not at cifar10"),
     (["depth-conv3", "--scale", "sample", "--seeds", "3-1"], "neither a number nor a range"),

@@ -97,6 +97,7 @@ def test_every_stage_explains_its_options() -> None:
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (("download", "--set", "train.sed=2"), "--set train.sed=2"),
+    (("train", "--set", "train.epoch=3"), "did you mean train.epochs"),
     (("mean", "--set", "train.batch=0"), "params.yaml: train.batch"),
     (("train", "--threads", "0"), "params.yaml: execution.threads"),
     (("train", "--placement", "three"), "params.yaml: execution.placement"),
@@ -111,6 +112,14 @@ def test_what_a_user_can_mend_is_one_message_and_exit_1(arguments: tuple[str, ..
     assert done.stderr.startswith("error: ")
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_option_that_is_a_parameter_gets_told_how_it_is_given() -> None:
+    done = alexnet("train", "--epochs", "3")
+    assert done.exit_code == 2
+    assert "No such option '--epochs'. A parameter is given as --set train.epochs=VALUE." in done.stderr
+    assert "parameter" not in alexnet("train", "--nothing").stderr
+    assert "parameter" not in alexnet("summary", "--epochs", "3").stderr
 
 
 def test_the_same_in_a_real_process(here: Path) -> None:
@@ -166,6 +175,13 @@ def test_colours_on_a_terminal_and_none_where_they_are_not_wanted() -> None:
     assert "\x1b" not in process("pca", "--params", "other.yaml").stderr
 
 
+def test_a_message_is_broken_between_words_on_a_terminal_and_is_one_line_elsewhere() -> None:
+    told = [line.rstrip() for line in shown("pca", "--params", "other.yaml", "--no-color").splitlines()]
+    assert len(told) > 1
+    assert max(map(len, told)) <= 80
+    assert " ".join(told) + "\n" == process("pca", "--params", "other.yaml").stderr
+
+
 def shown(*arguments: str, **variables: str) -> str:
     """What the command, which fails, shows on a terminal."""
     told, status = on_a_terminal([sys.executable, "-c", "from pipeline.cli import main; main()", *arguments],
@@ -195,6 +211,17 @@ def test_a_real_bash_completes(here: Path) -> None:
     assert [line.split() for line in told[1:]] == [found for _, found in COMPLETED]
     for shell in ("zsh", "fish"):
         assert "_ALEXNET_COMPLETE" in alexnet("completion", shell).output
+
+
+def test_bash_puts_no_blank_between_a_key_and_its_value(here: Path) -> None:
+    (here / "alexnet").write_text(f"#!{sys.executable}\nfrom pipeline.cli import main\nmain(prog_name='alexnet')\n")
+    (here / "alexnet").chmod(0o755)
+    (here / "rc").write_text('PS1="ready> "; source <(alexnet completion bash); '
+                             'alexnet() { printf "given:"; printf "<%s>" "$@"; }\n')
+    shown, _ = on_a_terminal(["bash", "--rcfile", "rc", "-i"], os.environ | {
+        "PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "dumb"}, columns=200,
+        typed=("ready> ", "alexnet tra\t --set train.see\t3\nexit\n"))
+    assert "given:<train><--set><train.seed=3>" in shown
 
 
 def test_ctrl_c_exits_130_and_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

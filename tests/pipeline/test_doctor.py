@@ -57,7 +57,7 @@ def test_a_broken_params_yaml_is_what_is_told_of(here: Path) -> None:
     found = doctor.examine(Path("params.yaml"), [], doctor.NAMES)
     fails(found.pop("parameters"), "dataset: missing", "params.yaml")
     assert {one.verdict for one in found.values()} == {"skipped"}
-    with pytest.raises(UserError, match="no check is called torhc; there are parameters, packages"):
+    with pytest.raises(UserError, match="no check is called torhc; did you mean torch"):
         doctor.command(Path("params.yaml"), [], ["torhc"], as_json=False)
 
 

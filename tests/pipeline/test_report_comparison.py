@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 from alexnet.digest import digest_of
 from pipeline import records
-from pipeline.cli import main
 from pipeline.errors import UserError
 from pipeline.paths import STORE
 from pipeline.records import Facts
@@ -67,8 +65,7 @@ def test_two_runs_stand_side_by_side(here: Path) -> None:
     digest = write_store(CLASSES, LABELS, np.random.default_rng(2))
     tags = {"resize.pixels_digest": digest}
     runs = [record(here / "a", "a1" * 16, 1, tags=tags), record(here / "b", "b2" * 16, 2, "b", tags)]
-    done = CliRunner().invoke(main, ["report", *runs, "--output", "there"], catch_exceptions=False)
-    assert done.output.split() == ["there/index.html"]
+    assert compare(runs, Path("there")) == Path("there/index.html")
     html = (here / "there/index.html").read_text()
     page = Checked(html)
     held = [dict(np.load(Path(run) / "predictions.npz")) for run in runs]
