@@ -55,7 +55,9 @@ class Command(click.Command):
         except click.NoSuchOption as error:
             keys = _called(error.option_name.lstrip("-").replace("-", "_"))
             if keys and any("--set" in one.opts for one in self.params):
-                error.message += f" A parameter is given as --set {keys[0]}=VALUE."
+                raise click.NoSuchOption(
+                    error.option_name, f"{error.message} A parameter is given as --set {keys[0]}=VALUE.",
+                    error.possibilities, error.ctx) from None
             raise
 
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -42,6 +42,13 @@ def printable(text: object) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in str(text))
 
 
+def plain(text: object, style: str = "") -> Text:
+    """A cell of a table, fit for a terminal as `printable` is; nothing in it is markup."""
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """`; did you mean ...?`, for a message about a name that is none of these; empty where none is like it."""
     like = difflib.get_close_matches(name, list(names), n=3)
@@ -56,13 +63,6 @@ def wrapped(text: str, stream: TextIO | None = None) -> str:
     width = os.get_terminal_size(stream.fileno()).columns or 80  # 0 where it does not know
     return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
                      for line in text.split("\n"))
-
-
-def plain(text: object, style: str = "") -> Text:
-    """A cell of a table, fit for a terminal as `printable` is; nothing in it is markup."""
-    from rich.text import Text
-
-    return Text(printable(text), style=style)
 
 
 def without_password(text: str) -> str:

@@ -61,8 +61,8 @@ END = bytes(1024)
 
 
 @pytest.mark.parametrize(("what", "plain"), [
-    ("this folder, as a file", header("./") + END), ("absolute", header("/etc/passwd") + END),
-    ("above", header("a/../../b") + END),
+    ("this folder, as a file", header("./") + END),
+    ("absolute", header("/etc/passwd") + END), ("above", header("a/../../b") + END),
     ("symbolic link", header("a", kind=tarfile.SYMTYPE, linkname="/etc/passwd") + END),
     ("hard link", header("a", kind=tarfile.LNKTYPE, linkname="/etc/passwd") + END),
     ("device", header("a", kind=tarfile.CHRTYPE) + END), ("pipe", header("a", kind=tarfile.FIFOTYPE) + END),
