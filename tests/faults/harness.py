@@ -28,9 +28,9 @@ from pipeline.processes import kill_children
 
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 SECONDS = 400.0  # to reach a point, on a machine that has much else to do
-LOADED = ["torch", "torch.distributed", "mlflow.tracking", "scipy.linalg", "pyarrow.parquet", "pipeline.cli",
-          "pipeline.stage", "pipeline.training_process", "pipeline.stages.train", "pipeline.stages.resize",
-          "pipeline.stages.evaluate"]
+LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
+          "scipy.linalg", "pyarrow.parquet", "pipeline.cli", "pipeline.stage", "pipeline.training_process",
+          "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate"]
 LONG = "ALEXNET_FAULTS_LONG"  # set by --long, for the processes of pytest-xdist, too
 
 
@@ -122,7 +122,9 @@ class Bench:
     def __init__(self, finished: Path, store: Path, folder: Path) -> None:
         self.folder = folder
         self._running: list[Running] = []
-        shutil.copy(finished / "params.yaml", folder)
+        for name in ("params.yaml", "experiments/claims.yaml"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(finished / name, folder / name)
         shutil.copy(store, folder / "mlflow.db")
         for name in LEFT:
             shutil.copytree(finished / name, folder / name)
