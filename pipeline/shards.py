@@ -18,7 +18,7 @@ import tokenize
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,24 +119,22 @@ class _Mapped:
     """A file in memory, of which the kernel takes the pages away when somebody cuts it off: to touch them then ends the
     process by SIGBUS. So its length is looked at before each image; an instant remains."""
 
-    def __init__(self, file: Path, size: int) -> None:
-        self._file, self._name, self._size = file, str(file), size
+    def __init__(self, file: Path, mapping: mmap.mmap) -> None:
+        self._file, self._bytes = file, mapping
 
     def _check_whole(self) -> None:
-        try:
-            size = os.stat(self._name).st_size
-        except OSError as error:
-            raise damaged(self._file, f"it was in use, and now: {error.strerror}") from None
-        if size < self._size:
-            raise damaged(self._file, f"it was cut off while it was in use, from {self._size} to {size} bytes")
+        if self._bytes.size() < len(self._bytes):  # of the file now, and as it was mapped
+            raise damaged(self._file, f"it was cut off while it was in use, from {len(self._bytes)} to "
+                                      f"{self._bytes.size()} bytes")
 
 
 class RawImages(_Mapped):
     """Views into the mapped file."""
 
-    def __init__(self, file: Path, size: int, mapped: NDArray[np.uint8]) -> None:
-        super().__init__(file, size)
-        self._images = mapped
+    def __init__(self, file: Path, mapped: np.memmap[Any, Any]) -> None:
+        assert isinstance(mapped.base, mmap.mmap)
+        super().__init__(file, mapped.base)
+        self._images: NDArray[np.uint8] = np.asarray(mapped)  # without memmap's own indexing, which is slow
 
     def __len__(self) -> int:
         return len(self._images)
@@ -150,11 +148,10 @@ class RawImages(_Mapped):
 class JpegImages(_Mapped):
     """Decodes an image when it is asked for. Python's lock is released meanwhile, so threads decode side by side."""
 
-    def __init__(self, file: Path, size: int, places: NDArray[np.int64], side: int) -> None:
-        super().__init__(file, size)
-        self._places, self._side = places, side
+    def __init__(self, file: Path, places: NDArray[np.int64], side: int) -> None:
         with file.open("rb") as stream:
-            self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            super().__init__(file, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        self._places, self._side = places, side
 
     def __len__(self) -> int:
         return len(self._places)
@@ -177,9 +174,9 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     Raises:
         UserError: the file is missing or something else. Of a JPEG shard only its size is looked at here.
     """
-    size = check_size(file, length, side, places)
+    check_size(file, length, side, places)
     if places is not None:
-        return JpegImages(file, size, places, side)
+        return JpegImages(file, places, side)
     try:
         mapped = np.load(file, mmap_mode="r", allow_pickle=False)
     except OSError as error:
@@ -190,7 +187,7 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
         raise damaged(file, str(error)) from None
     if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
         raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, side, side, 3]} belongs")
-    return RawImages(file, size, np.asarray(mapped))  # without memmap's own indexing, which is slow
+    return RawImages(file, mapped)
 
 
 def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int, mirrored: bool) -> None:
@@ -226,8 +223,8 @@ def read_ahead(file: Path, wanted: list[Place]) -> None:
             os.posix_fadvise(stream.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
 
-def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> int:
-    """Enough to notice a missing or truncated shard at once, even among thousands; returns the file's size."""
+def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> None:
+    """Enough to notice a missing or truncated shard at once, even among thousands."""
     try:
         size = file.stat().st_size
     except OSError as error:
@@ -235,7 +232,6 @@ def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     needed = length * side * side * 3 if places is None else int(places[-1].sum())
     if size < needed:
         raise damaged(file, f"{size} bytes are too few for {length} images")
-    return size
 
 
 def digest_of_images(images: Images, labels: Sequence[int]) -> str:

@@ -172,7 +172,8 @@ def client() -> Any:
         os.environ.setdefault(name, value)
     from mlflow.tracking import MlflowClient  # seconds: not before it is needed
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # the tables it creates
+    # The tables it creates; errors with tracebacks, which are told in a line where they are caught.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # every try; the last is told by who asked
     return MlflowClient(tracking_uri())
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.project import Project
-from tests.faults.harness import LONG, Bench
+from tests.faults.harness import LONG, Bench, forked, make_store
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,9 +26,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without runs."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    making = forked(make_store, file)
+    making.join()
+    assert making.exitcode == 0
+    return file
+
+
 @pytest.fixture
-def bench(reproduced: Project, tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(reproduced.folder, tmp_path)
+def bench(reproduced: Project, empty_store: Path, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(reproduced.folder, empty_store, tmp_path)
     yield made
     made.close()
 

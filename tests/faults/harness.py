@@ -28,9 +28,9 @@ from pipeline.processes import kill_children
 
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 SECONDS = 400.0  # to reach a point, on a machine that has much else to do
-LOADED = ["torch", "torch.distributed", "mlflow.tracking", "scipy.linalg", "pyarrow.parquet", "pipeline.cli",
-          "pipeline.stage", "pipeline.training_process", "pipeline.stages.train", "pipeline.stages.resize",
-          "pipeline.stages.evaluate"]
+LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
+          "scipy.linalg", "pyarrow.parquet", "pipeline.cli", "pipeline.stage", "pipeline.training_process",
+          "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate"]
 LONG = "ALEXNET_FAULTS_LONG"  # set by --long, for the processes of pytest-xdist, too
 
 
@@ -116,12 +116,16 @@ class Running:
 
 
 class Bench:
-    """A folder with what the pipeline left for a tiny sample, in which commands are run and things go wrong."""
+    """A folder with what the pipeline left for a tiny sample, in which commands are run and things go wrong; and with
+    an MLflow store that has no runs yet."""
 
-    def __init__(self, finished: Path, folder: Path) -> None:
+    def __init__(self, finished: Path, store: Path, folder: Path) -> None:
         self.folder = folder
         self._running: list[Running] = []
-        shutil.copy(finished / "params.yaml", folder)
+        for name in ("params.yaml", "experiments/claims.yaml"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(finished / name, folder / name)
+        shutil.copy(store, folder / "mlflow.db")
         for name in LEFT:
             shutil.copytree(finished / name, folder / name)
         for path in folder.rglob("*"):  # DVC's links are read-only
@@ -150,10 +154,7 @@ class Bench:
                                            stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
                                            preexec_fn=lambda: _limit(limits))
         else:
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(LOADED)
-            process = context.Process(target=_run, args=(command, self.folder, environment, output, limits))
-            process.start()
+            process = forked(_run, command, self.folder, environment, output, limits)
         self._running.append(Running(self.folder, process, output))
         return self._running[-1]
 
@@ -208,6 +209,22 @@ class Bench:
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.folder.glob("work/checkpoints/*/step-*.safetensors"))
+
+
+def forked(target: Callable[..., None], *arguments: Any) -> Any:
+    """A process, started, from one that has loaded what commands need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LOADED)
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def make_store(file: Path) -> None:
+    """In a forked process: the tables of an MLflow store, which take it longer than most commands."""
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{file}").search_experiments()
 
 
 def _limit(limits: Sequence[tuple[int, int]]) -> None:

@@ -88,12 +88,13 @@ def test_a_read_only_folder(bench: Bench, outcome: Callable[[str], None], comman
 @pytest.mark.long
 @pytest.mark.skipif(not MOUNTS, reason=NO_MOUNTS)
 def test_full_shared_memory(bench: Bench, outcome: Callable[[str], None]) -> None:
-    bench.remove(*PREPARED)
     full = mounted("mount -t tmpfs -o size=4k tmpfs /dev/shm && head -c 4096 /dev/zero >/dev/shm/full")
-    ran = bench.run("resize", "--workers", "2", before=full).refused("No space left in /dev/shm")
-    assert not bench.made(*PREPARED)
+    bench.remove(*TRAINED)
     trained = bench.run("train", "--placement", "two", before=full).done()
     bench.assert_right(*TRAINED)
+    bench.remove(*PREPARED)
+    ran = bench.run("resize", "--workers", "2", before=full).refused("No space left in /dev/shm")
+    assert not bench.made(*PREPARED)
     outcome(f"resize: status {ran.status}, /dev/shm is named; train: status {trained.status}, it needs none")
 
 

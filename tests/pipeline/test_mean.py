@@ -1,5 +1,7 @@
 """The mean image is the nearest float32 to the exact quotient, and its digest tells one bit."""
 
+import errno
+import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,6 +41,20 @@ def test_the_nearest_float32_to_the_exact_quotient(data: st.DataObject, count: i
     error = abs(Fraction(float(found)) - exact)
     for neighbour in (np.nextafter(found, np.float32(-1)), np.nextafter(found, np.float32(300))):
         assert error <= abs(Fraction(float(neighbour)) - exact)
+
+
+def test_without_room_the_systems_own_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    moments().save(STORE / MOMENTS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as told:
+            mean.run(Parameters.model_construct())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(MEAN))
+    assert not list(MEAN.parent.glob("*.npy*"))
 
 
 def test_the_stage_leaves_the_mean_and_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
