@@ -124,7 +124,7 @@ def _show(rows: list[Row]) -> None:
                 "seeds": str(len(row.numbers) or ""),
                 "data": row.scale if run or not claim.measure else ", ".join(one.scale for one in ones)}
             cells.append({name: plain(text) for name, text in told.items()} | {
-                "verdict": plain(verdict, colours.get(verdict, "")) + plain(note)})
+                "verdict": plain(verdict, colours.get(verdict.split()[0], "")) + plain(note)})
     console = Console() if sys.stdout.isatty() else Console(width=240)  # a pipe has no edge to wrap at
     unbounded = console.options.update(max_width=1000)
     names = [name for name in cells[0] if any(one[name] for one in cells)] if cells else ["claim"]

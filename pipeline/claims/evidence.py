@@ -7,8 +7,8 @@ same seed (paired). It tells how far other seeds would move the number on these 
     none      agrees if the interval lies within the margin around 0, disagrees if outside
     equal     agrees if the paper's number lies in the prediction interval for one more run, disagrees if not
 
-On the paper's own data and size a number that the paper gives is tested as in `equal`, too. Anything else is undecided,
-and so is what rests on fewer than SEEDS seeds.
+On the paper's own data and size a number that the paper gives is tested as in `equal`, too; elsewhere it agrees in
+direction. Anything else is undecided, and so is what rests on fewer than SEEDS seeds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from pipeline.samples import Run
 
 SEEDS = 3  # that a verdict rests on at least
 LEVEL = 0.95
-Verdict = Literal["agrees", "disagrees", "undecided", "not yet run at this scale"]
+Verdict = Literal["agrees", "agrees in direction", "disagrees", "undecided", "not yet run at this scale"]
 AGREES: Verdict = "agrees"
+IN_DIRECTION: Verdict = "agrees in direction"
 DISAGREES: Verdict = "disagrees"
 UNDECIDED: Verdict = "undecided"
 NOT_RUN: Verdict = "not yet run at this scale"
@@ -42,7 +43,7 @@ class Row:
     Attributes:
         claim, scale: which.
         numbers: the claim's number for each seed, in its unit.
-        verdict: agrees, disagrees, undecided, or not yet run.
+        verdict: agrees, agrees in direction, disagrees, undecided, or not yet run.
         ours: the mean of the numbers, of ratios the geometric mean; None where there are none.
         interval: 95 %, Student's, over seeds; None of fewer than two.
         note: what else is to be known of it.
@@ -83,7 +84,7 @@ def row(claim: Claim, results: Results) -> Row:
         return Row(claim, results.scale, numbers, UNDECIDED, ours, interval,
                    "; ".join(filter(None, [note, f"a verdict needs {SEEDS} seeds"])))
     verdict = verdict_of(claim, interval, prediction, own)
-    size = "" if own or claim.paper is None or claim.test == "none" else "the direction alone is judged at this scale"
+    size = ""
     if own and claim.paper is not None and claim.test == "positive":
         size = f"one more run: {prediction[0]:.3g} to {prediction[1]:.3g}"
     return Row(claim, results.scale, numbers, verdict, ours, interval, "; ".join(filter(None, [note, size])))
@@ -111,7 +112,9 @@ def verdict_of(claim: Claim, interval: tuple[float, float], prediction: tuple[fl
         return DISAGREES
     if not low > claim.neutral:
         return UNDECIDED
-    return AGREES if inside or not own else DISAGREES
+    if own:
+        return AGREES if inside else DISAGREES
+    return AGREES if claim.paper is None else IN_DIRECTION  # of its size nothing is said
 
 
 def _estimated(numbers: Sequence[float], claim: Claim) -> tuple[

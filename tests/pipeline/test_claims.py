@@ -123,14 +123,13 @@ def test_a_paired_difference_and_its_interval_are_those_of_the_textbook(book: Bo
     low, high = stats.t.interval(0.95, 3, differences.mean(), stats.sem(differences))
     assert found.ours == pytest.approx(differences.mean())
     assert found.interval == pytest.approx((low, high))
-    assert (found.verdict, len(found.numbers)) == ("agrees", 4)
-    assert "direction" in found.note
+    assert (found.verdict, len(found.numbers)) == ("agrees in direction", 4)
     told = found.as_json()
     assert list(told)[:8] == ["claim", "section", "paper", "ours", "interval", "seeds", "scale", "verdict"]
     assert (told["paper"], told["seeds"], told["scale"]) == (1.4, 4, "sample")
 
 
-@pytest.mark.parametrize(("others", "verdict"), [([0.13, 0.14, 0.12], "agrees"), ([0.07, 0.06, 0.08], "disagrees"),
+@pytest.mark.parametrize(("others", "verdict"), [([0.13, 0.14, 0.12], "agrees in direction"), ([0.07, 0.06, 0.08], "disagrees"),
                                                  ([0.05, 0.11, 0.16], "undecided"), ([0.13, 0.14], "undecided"),
                                                  ([0.13], "undecided"), ([], "not yet run at this scale")])
 def test_the_verdict_on_a_direction(book: Book, others: list[float], verdict: str) -> None:
@@ -151,7 +150,7 @@ def test_on_the_papers_own_data_its_number_is_tested_too(book: Book) -> None:
     results = Results(book, "imagenet", Path("results-5.0"))
     keep(results, "base", [0.42], first=3, resize__train_images=1000)  # not the whole set: the direction alone
     found = row(claim, results)
-    assert found.verdict == "agrees"
+    assert found.verdict == "agrees in direction"
     assert "trained on 1,000 and 1,281,167 pictures" in found.note
 
 
@@ -239,7 +238,7 @@ def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) 
     told = json.loads(done.output)
     assert {"claim", "section", "paper", "ours", "interval", "seeds", "scale", "verdict"} <= told[0].keys()
     [crops] = [one for one in told if (one["claim"], one["scale"]) == ("ten-crops-top1", "sample")]
-    assert (crops["ours"], crops["verdict"], crops["seeds"]) == (pytest.approx(2.0), "agrees", 3)
+    assert (crops["ours"], crops["verdict"], crops["seeds"]) == (pytest.approx(2.0), "agrees in direction", 3)
     assert told[-1]["verdict"] == "not yet run at this scale"
     table = CliRunner().invoke(main, ["claims"]).output
     assert all(claim.name in table for claim in book.claims)

@@ -38,7 +38,7 @@ def test_a_claim_that_has_been_run_is_a_row_with_number_interval_and_verdict(
             results.add(name, run_of_seed(seed, evaluate__top1_error_10crop=error), HERE, "alexnet claims run")
     after = table.table()
     assert "| 1.7 points | 10 points (" in after
-    assert "| sample, 3 seeds | agrees; the direction alone is judged at this scale |" in after
+    assert "| sample, 3 seeds | agrees in direction |" in after
     assert " 3 have been run so far; intervals are 95 %" in after
     (tmp_path / "README.md").write_text(f"# A\n\n{table.BEGIN}old\n{table.END}b\n")
     table.main()
