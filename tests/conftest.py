@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.end_to_end.project import Project
+
+settings.register_profile("untimed", deadline=None)  # machines that share their cores are slow at times
+settings.load_profile("untimed")
 
 
 class FilesEndToEnd(LoadScopeScheduling):
