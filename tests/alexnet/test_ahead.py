@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from alexnet.ahead import Ahead
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 12), st.lists(st.integers(0, 11), max_size=5))
 def test_each_is_made_once_and_in_order(until: int, jumps: list[int]) -> None:
     """`jumps` are numbers asked for out of order, as after a resume."""

@@ -69,7 +69,7 @@ def test_the_paper_takes_a_new_order_every_epoch() -> None:
         assert epoch == sorted(range(50), key=keys.__getitem__)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=30), st.sampled_from([SOURCE, PAPER]))
 def test_positions_can_be_asked_for_in_any_order(positions: list[int], chosen: Recipe) -> None:
     whole, order = Order(chosen, SEED, 37).images(torch.arange(401)), Order(chosen, SEED, 37)
@@ -82,7 +82,7 @@ def test_positions_can_be_asked_for_in_any_order(positions: list[int], chosen: R
 
 
 @BOTH
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=20), st.integers(0, 2**63))
 def test_views_are_the_slow_ones(chosen: Recipe, positions: list[int], seed: int) -> None:
     found = views(chosen, seed, Order(SOURCE, seed, 10), torch.tensor(positions))

@@ -29,7 +29,7 @@ def test_the_digest_is_sha256_of_type_shape_and_bytes() -> None:
     assert digest_of({"b": TENSOR, "a": TENSOR}) == digest_of({"a": TENSOR, "b": TENSOR})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 24 * 32 - 1))
 def test_one_flipped_bit(bit: int) -> None:
     assert tensor_digest(flipped(TENSOR, bit)) != tensor_digest(TENSOR)

@@ -15,7 +15,7 @@ from alexnet import draws
 from tests.alexnet import reference
 
 CPU = torch.device("cpu")
-FEW = settings(max_examples=30, deadline=None)
+FEW = settings(max_examples=30)
 seeds = st.integers(0, 2**64 - 1)
 
 KNOWN = [  # Random123's kat_vectors: philox4x32, 10 rounds; counter, key, result

@@ -34,7 +34,7 @@ def signal(*shape: int, seed: int = 0, size: float = 200.0) -> Tensor:
 
 
 @every
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 3), st.integers(1, 12), st.integers(1, 9), st.integers(1, 9), st.integers(0, 9))
 def test_output_and_gradient(name: str, n: int, channels: int, height: int, width: int, seed: int) -> None:
     ours, slow = PAIRS[name]

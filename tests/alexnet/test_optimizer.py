@@ -24,7 +24,7 @@ def numbers(seed: int, count: int = 12) -> Tensor:
     return torch.randn(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rates, st.integers(0, 100))
 def test_the_rule(rates: list[tuple[float, float]], seed: int) -> None:
     weight, velocity = numbers(seed), numbers(seed + 1)
@@ -105,7 +105,7 @@ def test_rescaling_leaves_the_velocity_where_the_rate_stays_or_began_at_zero() -
     torch.testing.assert_close(velocity, numbers(1) / 10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(1, 80), st.sampled_from([0.0, 0.0005]))
 def test_part_by_part_it_is_the_update_of_the_whole_to_the_bit(count: int, part: int, decay: float) -> None:
     """The plain twin goes through memory four times; and one bit of a gradient shows."""

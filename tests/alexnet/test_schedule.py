@@ -75,7 +75,7 @@ def test_dexp_with_freezing() -> None:
         assert at(chosen, "conv1.bias", epoch / EPOCHS)[0] > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 10**7))
 def test_a_run_of_any_length_changes_at_the_same_fractions(steps: int) -> None:
     """The first update at or after a logged epoch is the first with the new number, exactly."""

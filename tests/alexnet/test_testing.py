@@ -65,7 +65,7 @@ def test_probabilities_are_softmax_outputs_of_each_crop() -> None:
     assert found.std(0).min() > 1e-4
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.integers(1, 12), st.integers(1, 6), st.sampled_from([1, 2, 5]))
 def test_errors_with_many_ties(data: st.DataObject, classes: int, count: int, top: int) -> None:
     rows = data.draw(st.lists(st.lists(st.integers(0, 3), min_size=classes, max_size=classes), min_size=count,

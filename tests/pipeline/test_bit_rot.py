@@ -56,7 +56,7 @@ READERS: dict[Path, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("file", READERS, ids=lambda file: file.name)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.usefixtures("here")
 def test_a_flipped_bit_is_named_or_has_no_effect(file: Path, where: float, bit: int) -> None:
     whole = file.read_bytes()

@@ -50,7 +50,7 @@ def test_two_are_kept(tmp_path: Path) -> None:
 
 
 @given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_with_one_flipped_bit_it_is_told_of_and_the_one_before_used(
         tmp_path: Path, where: int, bit: int, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path, 5, 10)

@@ -129,7 +129,8 @@ def test_a_paired_difference_and_its_interval_are_those_of_the_textbook(book: Bo
     assert (told["paper"], told["seeds"], told["scale"]) == (1.4, 4, "sample")
 
 
-@pytest.mark.parametrize(("others", "verdict"), [([0.13, 0.14, 0.12], "agrees in direction"), ([0.07, 0.06, 0.08], "disagrees"),
+@pytest.mark.parametrize(("others", "verdict"), [([0.13, 0.14, 0.12], "agrees in direction"),
+                                                 ([0.07, 0.06, 0.08], "disagrees"),
                                                  ([0.05, 0.11, 0.16], "undecided"), ([0.13, 0.14], "undecided"),
                                                  ([0.13], "undecided"), ([], "not yet run at this scale")])
 def test_the_verdict_on_a_direction(book: Book, others: list[float], verdict: str) -> None:

@@ -56,7 +56,7 @@ def test_imagenet_is_the_run_of_the_paper(file: Path) -> None:
     assert (read.dataset.source, read.network.width, read.train.batch) == ("imagenet2012", 1, 128)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 @given(st.lists(st.sampled_from(PRESETS), max_size=4))
 def test_whatever_came_between_the_sample_leads_back_to_the_same_bytes(file: Path, path: list[str]) -> None:
     for name in path:

@@ -32,7 +32,7 @@ def test_a_configuration_arrives_through_dvc(scale: str, name: str, tmp_path: Pa
         assert parameters.load(file, []) == one
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
                  st.sampled_from(["false", "null", "1", "it's", "a b/c,d={e}[f]", "ü"])))
 def test_a_value_keeps_its_type(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:

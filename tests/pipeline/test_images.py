@@ -55,7 +55,7 @@ def bicubic_weights(length: int, start: float, stop: float) -> NDArray[np.float6
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(width=st.integers(1, 700), height=st.integers(1, 700), seed=st.integers(0, 99))
 def test_same_pixels_as_a_full_resize_and_crop(width: int, height: int, seed: int) -> None:
     image = picture(width, height, seed)
@@ -248,7 +248,7 @@ def test_running_out_of_memory_is_not_the_pictures_fault(monkeypatch: pytest.Mon
         decode(JPEG)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cut=st.integers(0, len(JPEG)), position=st.integers(0, len(JPEG) - 1), value=st.integers(0, 255))
 def test_damage_of_any_kind_is_decoded_or_undecodable(cut: int, position: int, value: int) -> None:
     damaged = bytearray(JPEG)

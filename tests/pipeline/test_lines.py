@@ -13,7 +13,7 @@ from pipeline.lines import Lines
 
 
 @given(before=st.integers(0, 5), after=st.integers(0, 5), torn=st.booleans())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_later_lines_and_torn_ones_are_forgotten(tmp_path: Path, before: int, after: int, torn: bool) -> None:
     file = tmp_path / "trace.jsonl"
     lines = Lines(file)

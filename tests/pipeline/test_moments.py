@@ -50,7 +50,7 @@ def test_equal_to_the_obvious_way_at_the_extremes() -> None:
     assert moments(IMAGES) == WHOLE
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(order=st.permutations(range(len(IMAGES))), cuts=st.sets(st.integers(0, len(IMAGES)), max_size=4))
 def test_any_permutation_and_any_sharding_has_the_same_bits(order: list[int], cuts: set[int]) -> None:
     bounds = [0, *sorted(cuts), len(IMAGES)]
@@ -79,7 +79,7 @@ def test_moments_may_be_asked_for_in_between() -> None:
 
 
 @given(y=st.integers(0, SIDE - 1), x=st.integers(0, SIDE - 1), channel=st.integers(0, 2), bit=st.integers(0, 7))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_one_flipped_bit_changes_both_sums(y: int, x: int, channel: int, bit: int) -> None:
     changed = IMAGES[:2].copy()
     changed[1, y, x, channel] ^= 1 << bit

@@ -61,7 +61,7 @@ def test_equal_to_numpys_decomposition() -> None:
     assert np.allclose(found["stdevs"], np.sqrt(values[::-1]), rtol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.lists(st.floats(-255, 255), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_any_covariance_is_decomposed_in_order_and_with_the_sign_rule(rows: list[list[float]]) -> None:
     matrix = (np.array(rows).T @ np.array(rows)).tolist()

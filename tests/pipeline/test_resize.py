@@ -229,7 +229,7 @@ def exact(catalogue: Catalogue) -> tuple[list[list[list[float]]], list[list[floa
     return big_integers(catalogue)
 
 
-@hypothesis.settings(max_examples=10, deadline=None)
+@hypothesis.settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), shard=st.integers(1, 25), workers=st.integers(1, 3))
 def test_mean_and_covariance_of_any_order_sharding_and_workers_are_the_big_integers(
         catalogue: Catalogue, exact: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, shard: int,

@@ -60,7 +60,7 @@ def test_a_picture_does_not_depend_on_how_many_there_are(folder: Path, tmp_path:
     assert len(set(many.values())) == 40
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(train=st.integers(20, 33), val=st.integers(10, 25), seed=st.integers(0, 2**32 - 1))
 def test_counts_are_exact_and_spread_evenly(tmp_path_factory: pytest.TempPathFactory, train: int, val: int,
                                             seed: int) -> None:

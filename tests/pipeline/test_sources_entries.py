@@ -23,7 +23,7 @@ def under(entry: Entry) -> Entry:
     return Entry(entry.name, entry.label, ROOT / entry.file, entry.offset, entry.size, entry.packing)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(train=ENTRIES, val=ENTRIES)
 def test_they_survive_the_index(tmp_path_factory: pytest.TempPathFactory, train: list[Entry], val: list[Entry]) -> None:
     file = tmp_path_factory.mktemp("x") / "index.parquet"
@@ -38,7 +38,7 @@ def test_they_survive_the_index(tmp_path_factory: pytest.TempPathFactory, train:
     assert file.read_bytes() == content
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(entries=ENTRIES, data=st.data())
 def test_they_behave_as_a_list_does(entries: list[Entry], data: st.DataObject) -> None:
     columns, usual = Entries.of(ROOT, entries), [under(entry) for entry in entries]

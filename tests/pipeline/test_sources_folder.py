@@ -49,7 +49,7 @@ def test_train_is_by_class_then_name_and_val_by_name(tmp_path: Path) -> None:
         ("a b/10.jpg", 0, b"a10"), ("b/9.Jpeg", 1, b"b9")]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(classes=st.lists(NAMES, min_size=1, max_size=4, unique=True), names=st.sets(NAMES, min_size=1, max_size=4))
 def test_any_names_any_order_of_making(tmp_path_factory: pytest.TempPathFactory, classes: list[str],
                                        names: set[str]) -> None:

@@ -37,7 +37,7 @@ def test_every_picture_is_found_with_its_label(tmp_path: Path) -> None:
         ("ILSVRC2012_val_00000001.JPEG", 2, b"v1"), ("ILSVRC2012_val_00000002.JPEG", 0, b"v2")]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), labels=st.lists(st.integers(0, 5), max_size=8))
 def test_labels_follow_the_ids_whatever_the_wnids(tmp_path: Path, order: list[int], labels: list[int]) -> None:
     classes = [Class(f"n{number}", f"word {number}") for number in order]

@@ -14,7 +14,7 @@ from pipeline.sources.tars import Member, members
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=["Cc"]), min_size=1,
                 max_size=30).filter(lambda name: name not in (".", "..") and len(name.encode()) < 90)
 CONTENTS = st.dictionaries(NAMES, st.binary(max_size=1300), max_size=5)
-in_a_folder = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_a_folder = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def tar(contents: dict[str, bytes], form: int = tarfile.GNU_FORMAT, **of_header: object) -> bytes:

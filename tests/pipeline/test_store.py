@@ -132,7 +132,7 @@ def obvious_crops(images: NDArray[np.uint8], tops: list[int], lefts: list[int], 
     return np.stack([np.fliplr(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data(), size=st.sampled_from([1, 67, 224, 256]))
 def test_crops_are_those_of_plain_indexing(finished: Path, compressed: Path, data: st.DataObject, size: int) -> None:
     encoding = data.draw(st.sampled_from(["raw", "jpeg"]))
@@ -197,7 +197,7 @@ def change_description(folder: Path, **values: object) -> None:
 
 @pytest.mark.parametrize("file", [DESCRIPTION, INDEX, CLASSES, QUARANTINE])
 @given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_flipped_bit_beside_the_shards_is_noticed(copy: Path, file: str, where: int, bit: int) -> None:
     path = copy / file
     whole = path.read_bytes()
