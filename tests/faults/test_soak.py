@@ -15,11 +15,15 @@ def samples(leak: int = 0, descriptors: int = 0, reclaimed: int = 0) -> list[Sam
 
 
 def test_growth_is_seen() -> None:
-    assert flat(grown(samples()))
-    assert flat(grown(samples(leak=4 * MB)))
-    assert not flat(grown(samples(leak=10 * MB)))
-    assert not flat(grown(samples(leak=10 * MB, reclaimed=200 * MB)))  # the kernel took file pages meanwhile
-    assert not flat(grown(samples(descriptors=3)))
+    told = grown(samples())
+    assert flat(told, told)
+    for small in (grown(samples(leak=4 * MB)), grown(samples(reclaimed=50 * MB))):
+        assert flat(small, told)
+        assert flat(told, small)
+    for large in (grown(samples(leak=10 * MB)), grown(samples(descriptors=3)),
+                  grown(samples(leak=10 * MB, reclaimed=200 * MB))):  # the kernel took file pages meanwhile
+        assert not flat(large, told)
+        assert not flat(told, large)
     told = grown(samples(leak=10 * MB))
     assert abs(told["anonymous_mb_slope_an_hour"] - 10) < 0.1
     assert told["samples"] == 4 * 12 * 12  # a process that loads is not counted
