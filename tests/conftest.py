@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.end_to_end.project import Project
 
 settings.register_profile("untimed", deadline=None)  # machines that share their cores are slow at times
 settings.load_profile("untimed")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put the tests into the background
 
 
 class FilesEndToEnd(LoadScopeScheduling):

@@ -95,12 +95,15 @@ class Logarithm:
     """Of losses and distances, which spread over seeds by factors."""
 
     def of(self, number: float) -> float:
+        """From a metric to the scale; -inf for what has no logarithm."""
         return math.log(number) if number > 0 else -math.inf
 
     def back(self, scaled: float) -> float:
+        """From the scale to the metric."""
         return math.exp(min(scaled, 700.0))  # more is no float
 
     def grain(self, scaled: float) -> float:
+        """The finest spread there is; of numbers that may be as near as they like, 0."""
         return 0.0
 
 
@@ -111,9 +114,11 @@ class Errors:
     images: int
 
     def of(self, number: float) -> float:
+        """From a share in [0, 1] to the scale, in radians."""
         return math.asin(math.sqrt(min(max((number * self.images + 3 / 8) / (self.images + 3 / 4), 0.0), 1.0)))
 
     def back(self, scaled: float) -> float:
+        """From the scale to a share in [0, 1]."""
         share = math.sin(min(max(scaled, 0.0), math.pi / 2)) ** 2
         return min(max((share * (self.images + 3 / 4) - 3 / 8) / self.images, 0.0), 1.0)
 
