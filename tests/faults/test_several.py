@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,8 @@ def test_a_stale_lock_of_dvcs(reproduced: Project, tmp_path: Path, outcome: Call
     project = copy(reproduced, tmp_path / "copy")
     stale = project.folder / ".dvc/tmp/rwlock"
     stale.parent.mkdir(parents=True, exist_ok=True)
-    stale.write_text('{"%s": {"write": {"pid": 4194000, "cmd": "dvc repro"}}}' % (project.folder / "data/mean.npy"))
+    gone = {"pid": 4194000, "cmd": "dvc repro"}
+    stale.write_text(json.dumps({"write": {str(project.folder / "data/mean.npy"): gone}, "read": {}}))
     project.run("dvc", "repro", "--force", "mean")
     project.run("dvc", "repro")
     outcome("DVC sees that its process is gone and goes on")
