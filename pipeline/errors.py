@@ -42,7 +42,7 @@ def printable(text: object) -> str:
     return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in str(text))
 
 
-def plain(text: object, style: str = "") -> Text:
+def cell(text: object, style: str = "") -> Text:
     """A cell of a table, fit for a terminal as `printable` is; nothing in it is markup."""
     from rich.text import Text
 

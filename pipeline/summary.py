@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import UserError, plain, without_password
+from pipeline.errors import UserError, cell, without_password
 from pipeline.files import read_json
 from pipeline.paths import METRICS, REPORT, metrics_of
 from pipeline.tracking import tracking_uri
@@ -40,7 +40,7 @@ def show(console: Console | None = None) -> None:
     table = Table("stage", "what", "value", box=box.SIMPLE_HEAD)
     for stage, metrics in found().items():
         for number, (name, value) in enumerate(_rows(metrics)):
-            table.add_row(stage if number == 0 else "", plain(name), plain(value))
+            table.add_row(stage if number == 0 else "", cell(name), cell(value))
     if not console.is_terminal:  # a table as wide as it needs to be: a pipe has no edge to wrap at
         console.width = max(console.width, console.measure(table).maximum)
     console.print(table)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.command_group import command, group
-from pipeline.errors import UserError, plain, printable
+from pipeline.errors import UserError, cell, printable
 from pipeline.options import JSON, seeds_option
 from pipeline.progress import duration
 
@@ -123,8 +123,8 @@ def _show(rows: list[Row]) -> None:
                 "95 % interval": f"{_number(row.interval[0])} to {_number(row.interval[1])}" if row.interval else "",
                 "seeds": str(len(row.numbers) or ""),
                 "data": row.scale if run or not claim.measure else ", ".join(one.scale for one in ones)}
-            cells.append({name: plain(text) for name, text in told.items()} | {
-                "verdict": plain(verdict, colours.get(verdict.split()[0], "")) + plain(note)})
+            cells.append({name: cell(text) for name, text in told.items()} | {
+                "verdict": cell(verdict, colours.get(verdict.split()[0], "")) + cell(note)})
     console = Console() if sys.stdout.isatty() else Console(width=240)  # a pipe has no edge to wrap at
     unbounded = console.options.update(max_width=1000)
     names = [name for name in cells[0] if any(one[name] for one in cells)] if cells else ["claim"]

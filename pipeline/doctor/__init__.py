@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pipeline.doctor import machine, project, software
 from pipeline.doctor.agreement import Pair
 from pipeline.doctor.finding import Finding, ok, skipped
-from pipeline.errors import UserError, closest, plain
+from pipeline.errors import UserError, cell, closest
 
 if TYPE_CHECKING:
     from pipeline.parameters import Parameters
@@ -101,9 +101,9 @@ def show(found: dict[str, Finding]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, one in found.items():
-        table.add_row(f"[{colours[one.verdict]}]{one.verdict}[/]", name, plain(one.detail))
+        table.add_row(f"[{colours[one.verdict]}]{one.verdict}[/]", name, cell(one.detail))
         if one.mend:
-            table.add_row("", "", plain(f"mend: {one.mend}", style="bold"))
+            table.add_row("", "", cell(f"mend: {one.mend}", style="bold"))
     console.print(table)
     fails, warnings = (sum(one.verdict == verdict for one in found.values()) for verdict in ("fails", "warning"))
     told = f"{fails} of {len(found)} checks fail" if fails else "nothing that a run needs is missing"

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.errors import UserError, plain
+from pipeline.errors import UserError, cell
 from pipeline.gate.decision import SEEDS, judged
 from pipeline.samples import Run, Sample
 
@@ -72,6 +72,6 @@ def show(rows: list[dict[str, Any]]) -> None:
 
     table = Table("what", "sample", "runs judged together", "called a fall", "rate", "95 % interval")
     for row in rows:
-        table.add_row(row["what"], plain(row["sample"]), str(row["runs"]), f"{row['falls']} of {row['of']}",
+        table.add_row(row["what"], cell(row["sample"]), str(row["runs"]), f"{row['falls']} of {row['of']}",
                       f"{row['rate']:.1%}", "{:.1%} to {:.1%}".format(*row["interval"]) if row["interval"] else "")
     Console().print(table)

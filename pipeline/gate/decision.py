@@ -37,7 +37,7 @@ class Finding:
 
     Attributes:
         metric: "stage.metric", as in "evaluate.top1_error".
-        stored: its value in the golden: of several runs the mean, of a digest the text.
+        stored: its value in the golden: of several runs the mean on the scale of the test, of a digest the text.
         found: its value in the runs that are judged, likewise.
         test: by which it was decided, in words.
         verdict: it holds, falls (is worse, or not the same bits) or rises.
