@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import naming, written_whole
+from pipeline.files import BROKEN_JSON, naming, written_whole
 
 Mark = dict[str, Any]  # {"bytes": its length, "sha256": of so many bytes}
-MARKS = "lines.json"  # beside the files of a training that has ended: the mark of each
+MARKS = "lines.json"  # beside the files of a training that has come to its end: the mark of each
 
 
 def marked(file: Path, mark: Mark) -> bytes:
@@ -21,6 +21,20 @@ def marked(file: Path, mark: Mark) -> bytes:
     if len(content) != mark["bytes"] or hashlib.sha256(content).hexdigest() != mark["sha256"]:
         raise ValueError(f"{file.name} is not as it was when this was written")
     return content
+
+
+def written(folder: Path, *names: str) -> list[bytes]:
+    """What a training that has come to its end wrote to these files of its folder.
+
+    Raises:
+        ValueError: one of them is not as it was then, or MARKS is damaged.
+        OSError: as from reading.
+    """
+    try:
+        marks = json.loads((folder / MARKS).read_text(encoding="utf-8"))
+        return [marked(folder / name, marks[name]) for name in names]
+    except (KeyError, TypeError, *BROKEN_JSON) as error:
+        raise ValueError(error) from None
 
 
 class Lines:

@@ -23,6 +23,7 @@ from pipeline import environment, launcher, live, recorded_data, records, snapsh
 from pipeline.differences import Comparison, Difference, Pairs, compared, deciding, of_curves
 from pipeline.errors import UserError
 from pipeline.files import sha256_of, write_json, written_whole
+from pipeline.lines import written
 from pipeline.locks import only_one
 from pipeline.paths import LEARNING, STORE, TRACE, WORK
 from pipeline.progress import say
@@ -119,15 +120,15 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bo
 def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int, training: Path,
               data: Path, record: Record, differing: Pairs) -> Outcome:
     """Compare what the training left with the record, and take it into the rerun's own."""
-    lines = _lines(training / "learning.jsonl")
+    lines, retraced = _retraced(training)
     record.artifact(training / "trace.jsonl", TRACE.as_posix())
     if lines:
         with written_whole(training / "learning.csv") as stream:
             stream.write(train.learning_table(lines))
         record.artifact(training / "learning.csv", LEARNING.as_posix())
         record.log_curve(lines)
-    record.log_curve(live.traced(entry) for entry in _lines(training / "trace.jsonl"))
-    comparison = compared(trace, _lines(training / "trace.jsonl"), until)
+    record.log_curve(live.traced(entry) for entry in retraced)
+    comparison = compared(trace, retraced, until)
     first = comparison.first
     other = of_curves(curve, _text(lines)) or _of_weights(kept, training, until, record)
     if other and (first is None or other.step < first.step):
@@ -240,8 +241,18 @@ def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
     return list(csv.DictReader(train.learning_table(lines).decode().splitlines())) if lines else []
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def _retraced(training: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The learning curve and the trace, as they were written: what has rotted since would be told as a difference."""
+    try:
+        learned, trace = written(training, "learning.jsonl", "trace.jsonl")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{training}: what the rerun has written there is damaged ({error}); remove it, and the same "
+                        "command trains again") from None
+    return _entries(learned), _entries(trace)
+
+
+def _entries(lines: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.decode().splitlines()]
 
 
 def _short(facts: Mapping[str, str]) -> str:

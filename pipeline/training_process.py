@@ -278,12 +278,12 @@ class _Run:
         with interrupts.noted("train: stopping after this update, with a checkpoint; again to stop at once",
                               again=not dist.is_initialized()) as heard:
             self._update(until, heard)
+        if self.place.first:
+            write_json(self.folder / MARKS, {name: lines.mark() for name, lines in self.lines.items()})
         if until < steps:
             return
         self._check_images()
         state = self._state()
-        if self.place.first:
-            write_json(self.folder / MARKS, {name: lines.mark() for name, lines in self.lines.items()})
         if state is not None:
             self._publish(weights_of(state))
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
 from pipeline.errors import UserError
@@ -36,7 +37,7 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
         raise UserError(f"execution.workers: {workers}; expected auto, or 1 or more")
     others = set(multiprocessing.active_children())
     try:
-        executor = _Pool(count, multiprocessing.get_context("spawn"), initializer=_worker_starts)
+        executor = _Pool(count, _Spawning(), initializer=_worker_starts)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -86,6 +87,22 @@ def cluster(address: str) -> Iterator[Executor]:
                             "command goes on from what is finished") from None
         finally:
             executor.shutdown(wait=False)  # whatever is still under way is of no more use
+
+
+class _Worker(SpawnProcess):
+    """A worker that ends with a line where it cannot go on, not with the traceback that is Python's way: it may have no
+    memory left to load what its task needs."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            say(f"a worker process ends: {type(error).__name__}: {error}")
+            os._exit(1)
+
+
+class _Spawning(SpawnContext):
+    Process = _Worker
 
 
 class _Pool(ProcessPoolExecutor):

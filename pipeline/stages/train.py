@@ -23,8 +23,8 @@ from typing import Any
 from pipeline import launcher
 from pipeline.configuration import TRAINING, configuration, digest, start_digest
 from pipeline.errors import UserError
-from pipeline.files import BROKEN_JSON, write_json, written_whole
-from pipeline.lines import MARKS, marked
+from pipeline.files import write_json, written_whole
+from pipeline.lines import written
 from pipeline.locks import only_one
 from pipeline.parameters import ExecutionSection, Parameters
 from pipeline.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
@@ -195,9 +195,8 @@ def _publish(folder: Path) -> dict[str, Any]:
     finished = folder / FINISHED
     weights_digest = digest_of(weights_in(finished, "remove it, and the same command goes on from a checkpoint"))
     try:
-        marks = json.loads((folder / MARKS).read_text(encoding="utf-8"))
-        learned, trace = (marked(folder / name, marks[name]) for name in ("learning.jsonl", "trace.jsonl"))
-    except (OSError, KeyError, *BROKEN_JSON) as error:
+        learned, trace = written(folder, "learning.jsonl", "trace.jsonl")
+    except (OSError, ValueError) as error:
         raise UserError(f"{folder}: what the training has written there is damaged ({error}); remove {finished}, and "
                         "the same command goes on from a checkpoint") from None
     lines = [json.loads(line) for line in learned.decode().splitlines()]

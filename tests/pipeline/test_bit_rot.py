@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alexnet.digest import digest_of
+from pipeline import rerun
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.lines import MARKS, Lines
@@ -124,6 +125,7 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path, monk
     published = train._publish(folder)
     assert (published["steps"], published["weights_digest"]) == (7, digest_of(tensors))
     assert TRACE.read_bytes() == (folder / "trace.jsonl").read_bytes()
+    assert [[entry["step"] for entry in entries] for entries in rerun._retraced(folder)] == [[7], [7]]
     content = bytearray((folder / name).read_bytes())
     content[-4] ^= 1  # a digit
     (folder / name).write_bytes(bytes(content))
@@ -131,3 +133,5 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path, monk
     with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove .*model.safetensors"):
         train._publish(folder)
     assert not TRACE.exists()
+    with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove it"):
+        rerun._retraced(folder)

@@ -1,4 +1,4 @@
-"""A Dask cluster in a process pool's place: a real scheduler and two workers, of which one is killed in the middle."""
+"""Worker processes; and a Dask cluster in their place: a real scheduler, two workers, one killed in the middle."""
 
 import json
 import os
@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.stages import resize as stage
-from pipeline.workers import cluster
+from pipeline.workers import cluster, process_pool
 from tests.pipeline.test_resize import contents, make, many, records, write_pictures
 
 PROJECT = Path(__file__).parents[2]
@@ -47,6 +48,27 @@ class Cluster:
             assert time.monotonic() < latest, (self._folder / "scheduler.log").read_text()
             time.sleep(0.02)
         return str(json.loads(file.read_text())["address"])
+
+
+class Unloadable:
+    """A task for which a process that is given it lacks the memory."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _no_memory, ()
+
+    def __call__(self) -> None: ...
+
+
+def _no_memory() -> None:
+    raise MemoryError("no room")
+
+
+def test_a_worker_that_cannot_load_its_task_ends_with_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="killed, perhaps for lack of memory"), process_pool(1) as pool:
+        pool.submit(Unloadable()).result()
+    told = capfd.readouterr().err
+    assert "a worker process ends: MemoryError: no room" in told
+    assert "Traceback" not in told
 
 
 @pytest.fixture
