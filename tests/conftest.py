@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.end_to_end.project import Project
+from tests.loaded import LONG, Door
 
 settings.register_profile("untimed", deadline=None)  # machines that share their cores are slow at times
 settings.load_profile("untimed")
@@ -39,7 +42,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seconds", type=float, default=1.0, help="of damaged input for each reader")
     parser.addoption("--fuzz-seed", type=int, default=0, help="of the damage")
     parser.addoption("--long", action="store_true",
-                     help="all faults of tests/faults, each command from nothing; ten updates of the full-width net")
+                     help="each command from nothing; all faults of tests/faults; ten updates of the full-width net")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--long"):
+        os.environ[LONG] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _door() -> Iterator[None]:
+    if LONG in os.environ:
+        yield
+        return
+    with Door() as Project.door:
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import socket
 import time
@@ -23,6 +22,7 @@ from alexnet.layers import CROP, STORED
 from alexnet.network import COLUMNS, Network, Precision, architecture
 from alexnet.recipe import recipe
 from alexnet.training import Plan, Training
+from tests.loaded import forked
 
 IMAGES = 24
 CLASSES = 10
@@ -127,12 +127,7 @@ def launch(run: Run, folder: Path, processes: int, resume: Path | None = None) -
     # What PyTorch's launcher tells its processes; itself it would only cost time.
     told = {} if processes == 1 else {
         "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    forked = multiprocessing.get_context("forkserver")  # PyTorch is loaded once
-    forked.set_forkserver_preload(["torch.distributed", __name__])
-    started = [forked.Process(target=_process, args=(run, folder, resume, told | {"RANK": str(rank)}))
-               for rank in range(processes)]
-    for process in started:
-        process.start()
+    started = [forked(_process, run, folder, resume, told | {"RANK": str(rank)}) for rank in range(processes)]
     try:
         while any(process.exitcode is None for process in started) and not any(process.exitcode for process in started):
             time.sleep(0.02)

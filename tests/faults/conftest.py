@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.project import Project
-from tests.faults.harness import LONG, Bench, forked, make_store
+from tests.faults.harness import Bench, make_store
+from tests.loaded import LONG, forked
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: a fault that takes long; only with --long")
-    if config.getoption("--long"):
-        os.environ[LONG] = "1"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,13 +1,12 @@
 """Real commands in processes of their own, and the invariant that holds after every fault.
 
-A command is started from nothing with `--long`. Without, it is forked from a process in which PyTorch and MLflow are
-loaded already, which saves some four seconds each; what it starts itself (workers, training processes) is not.
+A command is started from nothing with `--long`. Without, it is forked (tests.loaded); what it starts itself (workers,
+training processes) is not.
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import resource
 import shutil
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,10 @@ import psutil
 
 from pipeline.paths import PROVENANCE
 from pipeline.processes import kill_children
+from tests.loaded import LONG, ROOT, alexnet, forked
 
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 SECONDS = 400.0  # to reach a point, on a machine that has much else to do
-LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
-          "scipy.linalg", "pyarrow.parquet", "pipeline.cli", "pipeline.stage", "pipeline.training_process",
-          "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate"]
-LONG = "ALEXNET_FAULTS_LONG"  # set by --long, for the processes of pytest-xdist, too
 
 
 @dataclass(frozen=True)
@@ -145,16 +142,17 @@ class Bench:
         output = self.folder / f"said-{len(self._running)}.txt"
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("MLFLOW_", "DVC_", "GIT_", "PYTEST_"))}
-        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1",
+        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
                         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | variables
         process: Any
-        if before or LONG in os.environ or "PYTHONPATH" in variables:
-            with output.open("w") as stream:
+        with output.open("w") as stream:
+            if before or LONG in os.environ or "PYTHONPATH" in variables:
                 process = subprocess.Popen([*before, "alexnet", *command], cwd=self.folder, env=environment,
                                            stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
                                            preexec_fn=lambda: _limit(limits))
-        else:
-            process = forked(_run, command, self.folder, environment, output, limits)
+            else:
+                streams = [reduction.DupFd(stream.fileno()) for _ in range(2)]  # type: ignore[no-untyped-call]
+                process = forked(alexnet, command, self.folder, environment, streams, limits)
         self._running.append(Running(self.folder, process, output))
         return self._running[-1]
 
@@ -211,15 +209,6 @@ class Bench:
         return sorted(self.folder.glob("work/checkpoints/*/step-*.safetensors"))
 
 
-def forked(target: Callable[..., None], *arguments: Any) -> Any:
-    """A process, started, from one that has loaded what commands need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LOADED)
-    process = context.Process(target=target, args=arguments)
-    process.start()
-    return process
-
-
 def make_store(file: Path) -> None:
     """In a forked process: the tables of an MLflow store, which take it longer than most commands."""
     from mlflow import MlflowClient
@@ -231,24 +220,6 @@ def _limit(limits: Sequence[tuple[int, int]]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as from a shell in the foreground
     for which, value in limits:
         resource.setrlimit(which, (value, value))
-
-
-def _run(command: Sequence[str], folder: Path, environment: dict[str, str], output: Path,
-         limits: Sequence[tuple[int, int]]) -> None:
-    """In the forked process."""
-    from pipeline.cli import main
-
-    os.setsid()
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-    sys.argv = ["alexnet", *command]
-    _limit(limits)
-    main()
 
 
 def _session(process: int) -> int:

@@ -78,6 +78,18 @@ def test_another_machine_is_no_false_alarm_and_its_digests_are_not_compared() ->
     assert "10 stored, 1 new" in tests["evaluate.top1_error"]
 
 
+@pytest.mark.parametrize(("change", "falls"), [(0.0, False), (3e-7, False), (-9e-5, False), (1.1e-4, True),
+                                              (-1.1e-4, True), (math.inf, True)])
+def test_on_another_machine_the_first_loss_is_that_of_the_seed(change: float, falls: bool) -> None:
+    there = run(3)
+    stored = float.fromhex(there.trace[0].split()[1])
+    there.trace[0] = f"1 {(stored * (1 + change)).hex()} a b c"
+    assert fallen([there], ELSEWHERE) == ["train.trace, loss of step 1"] * falls
+    for other in (sample(TEN, **{"train.precision": "bf16"}), golden([one for one in TEN if one.seed != 3]),
+                  golden([run(seed, resize__pixels_digest="of another decoder") for seed in range(1, 11)])):
+        assert "train.trace, loss of step 1" not in fallen([there], ELSEWHERE | {"pixels": "f2"}, [other])
+
+
 def test_on_another_machine_what_does_not_depend_on_it_is_still_exact() -> None:
     assert fallen([run(20, mean__mean_digest="shifted")], ELSEWHERE) == ["mean.mean_digest"]
     assert fallen([run(20, resize__pixels_digest="x", mean__mean_digest="y")], ELSEWHERE) == ["resize.pixels_digest"]
