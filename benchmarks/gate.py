@@ -4,18 +4,21 @@
 
 Plants each regression in the configured pipeline, as an error in the code would: the goldens know nothing of it. Each
 training is of a seed of its own, so that bits do not tell; that is how another machine sees it. The planted runs are
-kept in work/planted, so the command goes on where it stopped, and judged as `alexnet golden assess` does. Run it where
-`dvc repro` has been: the data of the project are used.
+kept in work/planted, so the command goes on where it stopped, and judged as `alexnet golden assess` does. Of stored
+seeds the first update alone is run, too, and its loss judged; also with the instructions of older processors, which
+stand in for another machine. Run it where `dvc repro` has been: the data of the project are used.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +28,17 @@ import numpy as np
 from benchmarks.harness import report
 from pipeline import samples
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.gate import assessment, golden
 from pipeline.gate.checking import check
+from pipeline.launcher import launch, told
 from pipeline.moments import Moments
 from pipeline.options import JSON, seeds_option
 from pipeline.parameters import load
 from pipeline.paths import DOWNLOAD, MEAN, METRICS, PCA, STORE, WORK
 from pipeline.progress import say
 from pipeline.samples import Run, Sample
+from pipeline.stages import train
 from pipeline.stages.mean import digest, mean_image
 from pipeline.store import MOMENTS
 
@@ -41,7 +47,9 @@ SHIFT = 16  # grey levels
 # What `alexnet train` and `evaluate` are given in place of what is configured.
 PLANTED = {"bias learning rate halved": ["recipe.bias_lr=0.01"], "no normalisation": ["network.normalization=false"],
            "mean image shifted": [], "one crop in place of ten": [], "nothing": []}
-ELSEWHERE = "another machine, in name only"  # of the same decoder
+ELSEWHERE = {"cpu": "another machine, in name only"}  # of the same decoder
+OLDER = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+FIRST_LOSSES = 5  # seeds
 
 
 @click.command(help=__doc__)
@@ -53,13 +61,17 @@ def main(file: Path, seeds: tuple[int, ...] | None, names: tuple[str, ...], as_j
     stored = samples.read(file)
     rows = assessment.false_alarms(stored)
     started = time.perf_counter()
-    check([stored.runs[0]], stored.environment | {"cpu": ELSEWHERE}, [stored])
+    check([stored.runs[0]], stored.environment | ELSEWHERE, [stored])
     seconds = time.perf_counter() - started
     for name in names or tuple(PLANTED):
         planted = Sample(name, stored.configuration, stored.configuration_digest, stored.environment,
                          _runs(name, seeds or tuple(range(101, 106))))
         found = assessment.detection(stored, planted)
         rows += [*found, _whole(stored, planted)]
+        if name != "one crop in place of ten":  # training knows nothing of it
+            rows.append(_first_losses(name, stored, {}))
+    if not names:
+        rows.append(_first_losses("nothing", stored, OLDER))
     rates = {f"{row['sample']}, {row['runs']} together: {row['what']}": row["rate"] for row in rows}
     shown = [{**row, "interval": str(row["interval"] or "")} for row in rows]
     report(shown, rates | {"seconds to judge a run": seconds}, 1, as_json)
@@ -67,9 +79,23 @@ def main(file: Path, seeds: tuple[int, ...] | None, names: tuple[str, ...], as_j
 
 def _whole(stored: Sample, planted: Sample) -> dict[str, Any]:
     """As `alexnet check` on another machine with this decoder, which holds pixels and mean image to the bit besides."""
-    falls = sum(check([run], stored.environment | {"cpu": ELSEWHERE}, [stored]).status == 1 for run in planted.runs)
-    return {"what": "detected by the whole check", "sample": planted.name, "runs": 1, "falls": falls,
-            "of": len(planted.runs), "rate": falls / len(planted.runs), "interval": None}
+    falls = sum(check([run], stored.environment | ELSEWHERE, [stored]).status == 1 for run in planted.runs)
+    return _row("detected by the whole check", planted.name, falls, len(planted.runs))
+
+
+def _first_losses(name: str, stored: Sample, variables: dict[str, str]) -> dict[str, Any]:
+    """As the whole check on another machine, of runs whose seeds are stored and whose metrics are as good."""
+    falls, runs = 0, stored.runs[:FIRST_LOSSES]
+    for run in runs:
+        say(f"planted: {name}, first update of seed {run.seed}")
+        entry = _first_entry(name, run.seed, variables)
+        falls += check([replace(run, trace=samples.trace_lines([entry]))], stored.environment | ELSEWHERE, [stored]
+                       ).status == 1
+    return _row("detected by the first loss", f"{name}, older instructions" if variables else name, falls, len(runs))
+
+
+def _row(what: str, name: str, falls: int, of: int) -> dict[str, Any]:
+    return {"what": what, "sample": name, "runs": 1, "falls": falls, "of": of, "rate": falls / of, "interval": None}
 
 
 def _runs(name: str, seeds: Sequence[int]) -> list[Run]:
@@ -94,7 +120,36 @@ def _one_crop(run: Run) -> Run:
 
 
 def _run(name: str, seed: int) -> Run:
-    """The stages from the mean image on, by their commands, in a folder that borrows the project's data."""
+    """The stages from the mean image on, by their commands."""
+    folder, shifted = _folder(name)
+    options = [part for change in _changes(name, seed) for part in ("--set", change)]
+    for stage in ("train", "evaluate"):
+        done = subprocess.run([sys.executable, "-m", "pipeline.cli", stage, *options], cwd=folder, check=False,
+                              env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+        if done.returncode:
+            raise UserError(f"{name}, seed {seed}: {stage} failed, as told above")
+    run = samples.run_of(lambda path: (folder / path).read_bytes(), seed, {"planted": name}, with_trace=False)
+    run.metrics["mean"]["mean_digest"] = shifted or run.metrics["mean"]["mean_digest"]
+    return Run(run.seed, run.metrics, record=run.record)
+
+
+def _first_entry(name: str, seed: int, variables: dict[str, str]) -> dict[str, Any]:
+    """Of the trace of that training."""
+    folder, _ = _folder(name)
+    training = folder.resolve() / "training"
+    parameters = train.settled(load(overrides=_changes(name, seed)))
+    write_json(training / "parameters.json", parameters.model_dump(mode="json"))
+    if status := launch(training, 1, os.environ | {"PYTHONPATH": str(Path.cwd())} | variables, stop=1, here=folder):
+        raise UserError(f"{name}, seed {seed}: {told(status)}")
+    return dict(json.loads((training / "trace.jsonl").read_text(encoding="utf-8").splitlines()[0]))
+
+
+def _changes(name: str, seed: int) -> list[str]:
+    return [*PLANTED[name], f"train.seed={seed}"]
+
+
+def _folder(name: str) -> tuple[Path, str | None]:
+    """A new one that borrows the project's data; and the digest of the mean image where that is shifted."""
     folder = KEPT / "run"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
@@ -109,16 +164,8 @@ def _run(name: str, seed: int) -> Run:
         moments.save(folder / STORE / MOMENTS)
         shifted = mean_image(moments)
         np.save(folder / MEAN, shifted)
-    options = [part for change in [*PLANTED[name], f"train.seed={seed}"] for part in ("--set", change)]
-    for stage in ("train", "evaluate"):
-        done = subprocess.run([sys.executable, "-m", "pipeline.cli", stage, *options], cwd=folder, check=False,
-                              env=os.environ | {"PYTHONPATH": str(Path.cwd())})
-        if done.returncode:
-            raise UserError(f"{name}, seed {seed}: {stage} failed, as told above")
-    run = samples.run_of(lambda path: (folder / path).read_bytes(), seed, {"planted": name}, with_trace=False)
-    if name == "mean image shifted":
-        run.metrics["mean"]["mean_digest"] = digest(shifted)
-    return Run(run.seed, run.metrics, record=run.record)
+        return folder, digest(shifted)
+    return folder, None
 
 
 def _shifted(moments: Moments) -> Moments:
