@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LONG = "ALEXNET_TESTS_LONG"  # set by --long, for the processes of pytest-xdist, too
 LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
           "scipy.linalg", "pyarrow.parquet", "tests.alexnet.runs", "pipeline.cli", "pipeline.stage",
-          "pipeline.training_process", "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate"]
+          "pipeline.training_process", "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate",
+          "pipeline.stages.report", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
 # Asks a Door for `alexnet ARGUMENTS`, hands over its own standard streams, and ends as the command does.
 CLIENT = """\
 #!{python} -IS

@@ -34,4 +34,5 @@ def run(seed: int, worse: float = 0.0, **changed: Any) -> Run:
 
 
 def sample(runs: list[Run], environment: dict[str, str] | None = None, **configuration: str) -> Sample:
-    return Sample("sample-1", {"network.width": "0.25", "train.precision": "fp32", **configuration}, "digest", environment or HERE, runs)
+    configuration = {"network.width": "0.25", "train.precision": "fp32", **configuration}
+    return Sample("sample-1", configuration, "digest", environment or HERE, runs)
