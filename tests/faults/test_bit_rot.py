@@ -7,7 +7,11 @@ import signal
 from collections.abc import Callable
 
 import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
 
+from pipeline import checkpoints
 from tests.faults.harness import Bench
 
 TRAIN = ("train", "--placement", "one")
@@ -36,6 +40,26 @@ def test_rot(bench: Bench, outcome: Callable[[str], None], request: pytest.Fixtu
     assert bench.wrong() == [name]
     assert not bench.made(*OUTPUTS[command[0]])
     outcome(f"status {ran.status}; {name} is named; nothing is published")
+
+
+def test_a_checkpoint_of_another_network(bench: Bench, outcome: Callable[[str], None]) -> None:
+    bench.remove(*OUTPUTS["train"])
+    running = bench.start(*TRAIN)
+    running.until(bench.checkpoints)
+    running.send(signal.SIGTERM)
+    running.end().stopped_by(signal.SIGTERM)
+    newest = bench.checkpoints()[-1]
+    with safe_open(newest, "pt") as opened:
+        header, state = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    state["weights/fc8.bias/0"] = torch.zeros(1000)
+    header["digest"] = checkpoints._digest(state, header)  # it fits together
+    newest.write_bytes(safetensors.torch.save(state, header))
+    bench.run(*TRAIN).refused(newest.name, "weights/fc8.bias/0 is float32 [1000]", "it is of another network")
+    assert not bench.made(*OUTPUTS["train"])
+    newest.unlink()
+    bench.run(*TRAIN).done()
+    bench.assert_right(*OUTPUTS["train"])
+    outcome("status 1; the file and its first tensor that does not belong are named; without it, the same weights")
 
 
 @pytest.mark.long
