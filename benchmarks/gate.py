@@ -139,7 +139,8 @@ def _first_entry(name: str, seed: int, variables: dict[str, str]) -> dict[str, A
     training = folder.resolve() / "training"
     parameters = train.settled(load(overrides=_changes(name, seed)))
     write_json(training / "parameters.json", parameters.model_dump(mode="json"))
-    if status := launch(training, 1, os.environ | {"PYTHONPATH": str(Path.cwd())} | variables, stop=1, here=folder):
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"} | variables
+    if status := launch(training, train.processes_of(parameters.execution), environment, stop=1, here=folder):
         raise UserError(f"{name}, seed {seed}: {told(status)}")
     return dict(json.loads((training / "trace.jsonl").read_text(encoding="utf-8").splitlines()[0]))
 

@@ -5,6 +5,7 @@ that an independent reader of the same bytes does not give, a file written elsew
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import gzip
 import hashlib
@@ -261,6 +262,7 @@ def devkit(content: bytes, name: str, folder: Path) -> str:
     child = os.fork()
     if not child:
         try:
+            faulthandler.disable()  # a crash is no news here
             meta_mat.within_limits()
             os.write(into, json.dumps(meta_mat.classes(content, Y2012.number)).encode()[:60_000])
         except ValueError:
