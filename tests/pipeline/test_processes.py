@@ -80,9 +80,9 @@ def test_the_children_alone() -> None:
 GROUP = """
 import contextlib, subprocess, sys, time
 from pipeline.processes import group_dies_with_parent
-one = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True)
+one = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE)
 with group_dies_with_parent(one.pid) if sys.argv[1] == "guarded" else contextlib.nullcontext():
-    print(one.pid, flush=True)
+    print(one.pid, int(one.stdout.readline()), flush=True)
     time.sleep(60)
 """
 
@@ -92,7 +92,7 @@ def test_a_group_ends_with_the_parent_that_is_killed_outright(guarded: str) -> N
     with subprocess.Popen([sys.executable, "-c", GROUP, guarded], stdout=subprocess.PIPE, text=True,
                           env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}) as parent:
         assert parent.stdout is not None
-        group = [int(parent.stdout.readline()) for _ in range(2)]
+        group = [int(pid) for pid in parent.stdout.readline().split()]
         parent.kill()
         assert [gone(pid, 10 if guarded == "guarded" else 0.3) for pid in group] == [guarded == "guarded"] * 2
     for pid in group if guarded == "not" else ():
