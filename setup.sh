@@ -21,7 +21,7 @@ fi
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
-install() { .venv/bin/python -m pip install -qq "$@" || fail "pip failed; once its complaint above is mended, run" \
+install() { .venv/bin/python -m pip install -qq --no-compile "$@" || fail "pip failed; once its complaint above is mended, run" \
     "the same command again"; }
 
 # ---- what must be there before anything is made ---------------------------------------------------------------------
@@ -90,6 +90,8 @@ say "2 of 3: $(grep -c == requirements.lock) pinned packages, pillow-simd among 
 install --no-deps --requirement .venv/requirements.txt
 say "3 of 3: this project"
 install --no-deps --no-build-isolation --editable .
+# On all cores; pip would do it on one. Some packages have files that are no Python of this version.
+.venv/bin/python -m compileall -qq -j 0 .venv/lib >/dev/null 2>&1 || true
 
 pillow='^(matplotlib|torchvision) [^ ]+ requires pillow, which is not installed\.$'  # it is there: by another name
 complaints=$(.venv/bin/python -m pip check 2>&1 | grep -vE -e "$pillow" -e '^No broken requirements' || true)
