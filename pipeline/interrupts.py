@@ -42,7 +42,7 @@ def raised() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted(told: str, again: bool = True) -> Iterator[Callable[[], int]]:
-    """Within the block the first signal is only noted, and `told` is printed; a second one raises `Interrupted`.
+    """Within the block the first signal is only noted, and `told`, if any, printed; a second one raises `Interrupted`.
 
     With `again=False` the second one is ignored, too: a launcher and the terminal may both send one.
 
@@ -56,7 +56,8 @@ def noted(told: str, again: bool = True) -> Iterator[Callable[[], int]]:
         nonlocal found
         if not found:
             found = number
-            os.write(2, f"{told}\n".encode())  # print() may be at work where this interrupts it
+            if told:
+                os.write(2, f"{told}\n".encode())  # print() may be at work where this interrupts it
         elif again:
             raise Interrupted(number)
 

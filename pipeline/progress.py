@@ -12,6 +12,7 @@ from pipeline.errors import printable, wrapped
 
 SECONDS_BETWEEN_LINES = 10.0  # at first; a run of days has one every ten minutes in the end
 WIDE = 100  # columns of a terminal on which there is room for counts, and not only for a percentage
+NARROW = 72  # below this there is room for the words alone
 SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
 
 
@@ -49,6 +50,7 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
         TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
@@ -58,12 +60,14 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
     start = time.monotonic()
     console = Console(stderr=True)
     count = MofNCompleteColumn() if console.width >= WIDE else TaskProgressColumn()
-    # The bar takes what the words leave.
-    columns = (TextColumn("{task.description}", style="bold", markup=False),
-               BarColumn(bar_width=None, table_column=Column(ratio=1)), count,
-               TextColumn("{task.fields[rate]} " + unit + "/s"), TimeRemainingColumn(elapsed_when_finished=True),
-               TextColumn("{task.fields[note]}", markup=False))
-    with Progress(*columns, console=console, expand=True) as bar:
+    rate = TextColumn("{task.fields[rate]} " + unit + "/s")
+    left = TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=7))
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", style="bold", markup=False), count, rate, left,
+                                     TextColumn("{task.fields[note]}", markup=False)]
+    if roomy := console.width >= NARROW:
+        columns.insert(1, BarColumn(bar_width=None, table_column=Column(ratio=1)))  # takes what the words leave
+        columns.append(TextColumn(" "))  # room for the terminal's ^C
+    with Progress(*columns, console=console, expand=roomy) as bar:
         task = bar.add_task(printable(title), total=total, rate="0.0", note="")
         bar.update(task, completed=done)
         gone = 0.0
@@ -71,7 +75,11 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
         def advance(n: float = 1, note: str = "") -> None:
             nonlocal gone
             gone += n
-            bar.update(task, advance=n, rate=_rate(gone / max(time.monotonic() - start, 1e-9)), note=printable(note))
+            exact, whole = round(done + gone, 6), total
+            if exact >= round(total, 6):  # fractions, added up, fall a trifle short of the total: not a full bar
+                exact = whole = max(round(total), 1)
+            bar.update(task, completed=exact, total=whole, note=printable(note),
+                       rate=_rate(gone / max(time.monotonic() - start, 1e-9)))
 
         yield advance
 

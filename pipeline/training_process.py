@@ -275,8 +275,8 @@ class _Run:
         """
         steps = self.training.plan.steps
         until = min(steps, stop or steps)
-        with interrupts.noted("train: stopping after this update, with a checkpoint; again to stop at once",
-                              again=not dist.is_initialized()) as heard:
+        stopping = "train: stopping after this update, with a checkpoint; again to stop at once"
+        with interrupts.noted(stopping if self.place.first else "", again=not dist.is_initialized()) as heard:
             self._update(until, heard)
         if self.place.first:
             write_json(self.folder / MARKS, {name: lines.mark() for name, lines in self.lines.items()})

@@ -61,19 +61,44 @@ with progress("train", 116_586_197, "images") as told:
 """
 
 
+def test_a_narrow_terminal_has_the_words_whole() -> None:
+    last = last_line(shown_at(70, TERM="xterm"))  # it counts a million images a second
+    assert re.fullmatch(r"train +0% [0-9.]+ images/s [-0-9:]{7} loss 2\.302, val error 90\.0 %", last.strip())
+
+
 @pytest.mark.parametrize(("columns", "count"), [(80, "  0% "), (120, " 116000/116586197 ")])
 def test_a_bar_on_a_real_terminal_fits_it(columns: int, count: str) -> None:
     shown = shown_at(columns, TERM="xterm")
-    text = re.sub(r"\x1b\[[0-9;]*m", "", shown)  # without colours
-    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "\n", text).strip().splitlines()[-1]
+    last = last_line(shown)
     assert re.search(r"train [━╸╺].*images/s [-0-9:]{7} loss 2\.302, val error 90\.0 %", last)
     assert count in last
-    assert len(last) <= columns
+    assert len(last.rstrip()) <= columns - 2
     assert "warning: something\n" in shown.replace("\r", "")
+
+
+def test_a_finished_bar_is_full_whatever_its_parts_add_up_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with progress("checksums", 0.8, "MB") as told:
+        for _ in range(8):
+            told(0.1)  # 0.7999999999999999 in all
+    last = last_line(terminal.getvalue())
+    assert re.search("━ 100% ", last)
+    assert not re.search("[╸╺]", last)
+    assert len(last.rstrip()) <= 78  # what a terminal shows for Ctrl-C stays in the line
 
 
 def test_a_dumb_terminal_has_lines() -> None:
     assert shown_at(80, TERM="dumb").splitlines()[-1].startswith("train: 116000 images in ")
+
+
+def last_line(shown: str) -> str:
+    """What stands there in the end, without colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "\n", text).strip().splitlines()[-1]
 
 
 def shown_at(columns: int, **variables: str) -> str:
