@@ -57,9 +57,14 @@ def configure(name: str, location: Path | None, file: Path, as_json: bool) -> No
         click.echo(json.dumps({key: {"old": old, "new": new} for key, (old, new) in changed.items()}, indent=2))
         return
     for key, (old, new) in changed.items():
-        click.echo(f"{key}: {'null' if old is None else old} -> {'null' if new is None else new}")
+        click.echo(f"{key}: {_yaml(old)} -> {_yaml(new)}")
     if not changed:
         click.echo(f"{file} stands as {name} has it already")
+
+
+def _yaml(value: object) -> object:
+    """As it stands in params.yaml: null, true, false."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else value
 
 
 @command(short_help="The layers of the configured network.",

@@ -95,7 +95,8 @@ class Entries(Sequence[Entry]):
         if len(self) != pc.count_distinct(self._names).as_py():
             counts = pc.value_counts(self._names)
             twice = sorted(one["values"] for one in counts.to_pylist() if one["counts"] > 1)
-            raise UserError(f"{self.root}: {twice[0]} occurs twice ({len(twice)} such names); names must be unique")
+            raise UserError(f"{self.root}: {twice[0]} occurs twice ({len(twice)} such names); names must be "
+                            "unique: rename, or say dataset.source: folder, which takes class and name together")
         return Entries(self.root, self.table.sort_by([(column, "ascending") for column in columns]))
 
 

@@ -75,8 +75,15 @@ def without_class(name: str) -> str:
 
 
 def in_folder(root: Path, top: str = "") -> Iterator[Entry]:
-    """The files below train and val of `root / top`, by their paths from there; links are followed."""
+    """The files below train and val of `root / top`, by their paths from there; links are followed.
+
+    Raises:
+        UserError: one of the two is missing, a folder cannot be read, a name is not UTF-8.
+    """
     for split in ("train", "val"):
+        if not (root / top / split).is_dir():
+            raise UserError(f"{root / top / split}: no such folder; {root / top} needs the training pictures in train "
+                            "and the validation pictures in val; mend its name")
         for folder, folders, names in os.walk(root / top / split, followlinks=True, onerror=_tell):
             folders.sort()
             for name in sorted(names):

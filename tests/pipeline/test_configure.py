@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import parameters
+from pipeline.cli import main
 from pipeline.configure import configure, leaves, names, values_of
 from pipeline.errors import UserError
 
@@ -77,6 +79,12 @@ def test_the_data_sets_folder_can_be_named(file: Path) -> None:
     changed = configure("imagenette", Path("/elsewhere/pictures: new"), file)
     assert changed["dataset.location"] == (None, "/elsewhere/pictures: new")
     assert parameters.load(file).dataset.location == Path("/elsewhere/pictures: new")
+
+
+def test_what_is_printed_reads_as_it_stands_in_the_file(file: Path) -> None:
+    told = CliRunner().invoke(main, ["configure", "cifar10", "--params", str(file)]).output.splitlines()
+    assert "recipe.conv1_freezing: null -> false" in told
+    assert "resize.side: 256 -> 32" in told
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are(file: Path) -> None:

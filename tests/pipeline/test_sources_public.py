@@ -163,6 +163,20 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         sources.fetch(dataset("imagenette", tmp_path / "gone"))
 
 
+def test_folders_that_are_not_as_they_must_be_are_told_with_the_mend(tmp_path: Path) -> None:
+    for name in ("train/cat/0.jpg", "train/dog/0.jpg", "test/cat/0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"a picture")
+    with pytest.raises(UserError, match=r"/val: no such folder; .* needs .* the validation pictures in val"):
+        sources.fetch(dataset("cifar10", tmp_path))
+    (tmp_path / "test").rename(tmp_path / "val")
+    for name in cifar10.NAMES:
+        (tmp_path / "train" / name).mkdir(exist_ok=True)
+        (tmp_path / "train" / name / "0.jpg").write_bytes(b"a picture")
+    with pytest.raises(UserError, match=r"0\.jpg occurs twice \(1 such names\).* or say dataset\.source: folder"):
+        sources.fetch(dataset("cifar10", tmp_path))
+
+
 # What a compressed tar may hold.
 
 @pytest.mark.parametrize(("name", "kind"), [
