@@ -194,7 +194,7 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line]
     if len(lines) > 2:  # too many to stand within
         axes.figure.legend(frameon=False, loc="outside lower center", ncols=len(lines) // 2 if len(lines) <= 8 else 3)
     elif len(lines) == 2:
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="best")  # a net that learns nothing has its curves at the top
 
 
 def _draw_bars(axes: Axes, colours: dict[str, str], title: str, rows: Sequence[tuple[str, float, str]]) -> None:
