@@ -72,7 +72,7 @@ if [ -e $finished ] && .venv/bin/python -m pip --version >/dev/null 2>&1 \
     rm $finished
     say "requirements.lock, pyproject.toml or setup.sh has changed; bringing .venv up to date"
 else
-    say "making .venv with Python $version: about 2 GB, some minutes, once"
+    say "making .venv with Python $version: 2 GB, with PyTorch for CUDA 6 GB, some minutes, once"
     "$python" -m venv --clear .venv
     echo "$here" >.venv/made-in  # a moved environment is useless: its scripts name their interpreter
 fi
