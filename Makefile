@@ -29,7 +29,8 @@ test: setup ## run the tests
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 docs: setup ## the reference of both packages, from their docstrings, as pages in build/docs
-	.venv/bin/python -W ignore -m pdoc --docformat google --no-show-source --output-directory build/docs \
+	.venv/bin/python -W ignore -m pdoc --docformat google --no-show-source --template-directory docs/reference \
+	    --output-directory build/docs \
 	    alexnet pipeline '!alexnet.normalization_triton'
 	@echo "build/docs/index.html"
 

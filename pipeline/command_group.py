@@ -116,7 +116,12 @@ class Contents(click.Group):
         try:
             with interrupts.raised():
                 return super().invoke(context)
-        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):  # click's own affair
+        except click.Abort:  # at a question, by Ctrl-C or by the end of the input
+            if not interrupts.last():
+                raise
+            click.secho("\ninterrupted before anything was begun", fg="yellow", err=True)
+            sys.exit(128 + interrupts.last())
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):  # click's own affair
             raise
         except KeyboardInterrupt as error:
             click.secho("interrupted; the same command goes on where it stopped", fg="yellow", err=True)

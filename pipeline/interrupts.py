@@ -40,6 +40,11 @@ def raised() -> Iterator[None]:
         yield
 
 
+def last() -> int:
+    """The number of the signal that `raised` has raised last, or 0: a library may have swallowed it."""
+    return _raised
+
+
 @contextlib.contextmanager
 def noted(told: str, again: bool = True) -> Iterator[Callable[[], int]]:
     """Within the block the first signal is only noted, and `told`, if any, printed; a second one raises `Interrupted`.

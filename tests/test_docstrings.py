@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import html
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pipeline import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(file.relative_to(ROOT).as_posix() for package in ("alexnet", "pipeline")
@@ -43,11 +46,14 @@ def test_a_name_without_one_is_seen() -> None:
 
 
 def test_the_reference_is_made_from_them(tmp_path: Path) -> None:
-    """The command of `make docs`, on one module."""
+    """The command of `make docs`, on two modules."""
     line = next(line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "-m pdoc" in line)
-    options = line.split("-m pdoc")[1].split("--output-directory")[0].split()
+    options = line.split("-m pdoc")[1].rstrip("\\").split()
     subprocess.run([sys.executable, "-W", "ignore", "-m", "pdoc", *options, "--output-directory", tmp_path,
-                    "pipeline.errors"], cwd=ROOT, check=True, capture_output=True)
+                    "pipeline.errors", "alexnet.recipe"], cwd=ROOT, check=True, capture_output=True)
     page = (tmp_path / "pipeline/errors.html").read_text(encoding="utf-8")
     assert "EX_SOFTWARE of sysexits.h" in page
     assert "MENDS" in page
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert '<a href="alexnet/recipe.html">alexnet.recipe</a></dt>' in index
+    assert f"<dd>{(errors.__doc__ or '').strip().splitlines()[0]}" in html.unescape(index)

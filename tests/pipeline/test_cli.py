@@ -190,6 +190,28 @@ def shown(*arguments: str, **variables: str) -> str:
     return told
 
 
+ASKS = """
+import click
+from pipeline.command_group import Contents
+@click.group(cls=Contents)
+def main(): pass
+@main.command()
+def ask(): click.confirm("Run?", err=True, abort=True)
+main(["ask"])
+"""
+
+
+@pytest.mark.parametrize(("typed", "status", "told"), [("\x03", 130, "interrupted before anything was begun"),
+                                                       ("\x04", 1, "Aborted!"), ("n\n", 1, "Aborted!")])
+def test_a_question_can_be_left(typed: str, status: int, told: str) -> None:
+    """Python makes its terminal the controlling one, as a shell does, so that Ctrl-C becomes a signal."""
+    own = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{ASKS}"
+    shown, ended = on_a_terminal([sys.executable, "-c", own], os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+                                 typed=("[y/N]: ", typed))
+    assert ended == status
+    assert told in shown
+
+
 COMPLETED = [("alexnet tr", ["train"]), ("alexnet configure cif", ["cifar10"]), ("alexnet train --pl", ["--placement"]),
              ("alexnet train --set train.s", ["train.seed=", "train.start_from="]),
              ("alexnet mean --set dataset.sam", ["dataset.sample.seed=", "dataset.sample.train_images=",
