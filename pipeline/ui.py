@@ -71,7 +71,8 @@ def _server(port: int, uri: str) -> Iterator[subprocess.Popen[bytes]]:
                "--uvicorn-opts", "--log-level warning"]
     # In variables, since everybody sees a command's arguments, and the address of a database may hold a password.
     variables = SETTINGS | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                            "MLFLOW_ARTIFACTS_DESTINATION": str(project() / "mlartifacts")}
+                            "MLFLOW_ARTIFACTS_DESTINATION": str(project() / "mlartifacts"),
+                            "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}  # of MLflow's own packages
     server = subprocess.Popen(command, env=os.environ | variables, start_new_session=True, stdout=sys.stderr,
                               preexec_fn=die_with_parent)
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
