@@ -76,7 +76,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
         for name, (count, seconds) in costs.items():
             click.echo(printable(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}"), err=True)
         total = duration(sum(count * seconds for count, seconds in costs.values()))
-        click.echo(f"{len(wanted)} run{'s' * (len(wanted) > 1)}, about {total} where the machine stays as busy as it is, "
+        click.echo(f"{len(wanted)} run{'s' * (len(wanted) > 1)}, about {total} if the machine stays as busy as it is, "
                    "estimated for one process, without the preparation of the data; claims on epochs run their best "
                    "configurations on the other seeds besides", err=True)
         if estimate:
