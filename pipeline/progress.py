@@ -60,7 +60,7 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
     start = time.monotonic()
     console = Console(stderr=True)
     count = MofNCompleteColumn() if console.width >= WIDE else TaskProgressColumn()
-    rate = TextColumn("{task.fields[rate]} " + unit + "/s")
+    rate = TextColumn("{task.fields[rate]}" + (f" {unit}/s" if console.width >= NARROW else "/s"))
     left = TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=7))
     columns: list[ProgressColumn] = [TextColumn("{task.description}", style="bold", markup=False), count, rate, left,
                                      TextColumn("{task.fields[note]}", markup=False)]

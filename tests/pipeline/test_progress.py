@@ -63,7 +63,7 @@ with progress("train", 116_586_197, "images") as told:
 
 def test_a_narrow_terminal_has_the_words_whole() -> None:
     last = last_line(shown_at(70, TERM="xterm"))  # it counts a million images a second
-    assert re.fullmatch(r"train +0% [0-9.]+ images/s [-0-9:]{7} loss 2\.302, val error 90\.0 %", last.strip())
+    assert re.fullmatch(r"train +0% [0-9.]+/s [-0-9:]{7} loss 2\.302, val error 90\.0 %", last.strip())
 
 
 @pytest.mark.parametrize(("columns", "count"), [(80, "  0% "), (120, " 116000/116586197 ")])
