@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from pipeline.cli import main
 from pipeline.command_group import Command
 from pipeline.stage_commands import STAGES
-from tests.terminal import on_a_terminal
+from tests.terminal import CTRL_C, on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "PIL", "pyarrow", "matplotlib", "pydantic", "rich")
@@ -201,7 +201,7 @@ main(["ask"])
 """
 
 
-@pytest.mark.parametrize(("typed", "status", "told"), [("\x03", 130, "interrupted before anything was begun"),
+@pytest.mark.parametrize(("typed", "status", "told"), [(CTRL_C, 130, "interrupted before anything was begun"),
                                                        ("\x04", 1, "Aborted!"), ("n\n", 1, "Aborted!")])
 def test_a_question_can_be_left(typed: str, status: int, told: str) -> None:
     """Python makes its terminal the controlling one, as a shell does, so that Ctrl-C becomes a signal."""
