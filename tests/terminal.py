@@ -18,8 +18,8 @@ def on_a_terminal(command: Sequence[str], environment: Mapping[str, str], column
                   typed: tuple[str, str] | None = None) -> tuple[str, int]:
     """What it shows there, escapes included, and its exit status; the terminal has 24 lines.
 
-    `typed` is what it waits for, as the end of what is shown, and what is then typed. Ctrl-C is typed once a second until
-    it ends: one that comes between a question and Python's wait for the answer is seen with the next key only.
+    `typed` is what it waits for, as the end of what is shown, and what is then typed. Ctrl-C is typed once a second
+    until it ends: one that comes between a question and Python's wait for the answer is seen with the next key only.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
