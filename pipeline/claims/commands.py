@@ -12,7 +12,7 @@ import click
 from pipeline.command_group import command, group
 from pipeline.errors import UserError, cell, printable
 from pipeline.options import JSON, seeds_option
-from pipeline.progress import duration
+from pipeline.progress import duration, say
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -76,9 +76,9 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
         for name, (count, seconds) in costs.items():
             click.echo(printable(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}"), err=True)
         total = duration(sum(count * seconds for count, seconds in costs.values()))
-        click.echo(f"{len(wanted)} run{'s' * (len(wanted) > 1)}, about {total} if the machine stays as busy as it is, "
-                   "estimated for one process, without the preparation of the data; claims on epochs run their best "
-                   "configurations on the other seeds besides", err=True)
+        say(f"{len(wanted)} run{'s' * (len(wanted) > 1)}, about {total} if the machine stays as busy as it is, "
+            "estimated for one process, without the preparation of the data; claims on epochs run their best "
+            "configurations on the other seeds besides")
         if estimate:
             return
         if not yes and not sys.stdin.isatty():

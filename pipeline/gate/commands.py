@@ -46,7 +46,8 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
         for finding in outcome.findings:
-            click.secho(printable(finding), fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
+            click.secho(wrapped(printable(finding), sys.stdout),
+                        fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
         click.secho(wrapped(printable(f"{outcome.verdict}: {outcome.told}"), sys.stdout), bold=True)
     sys.exit(outcome.status)
 
