@@ -76,12 +76,17 @@ def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str]
             del sys.modules[name]
         sys.path.insert(0, code)
     sys.argv = ["alexnet", *command]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # as from a shell in the foreground
-    for which, value in limits:
-        resource.setrlimit(which, (value, value))
+    limited(limits)
     from pipeline.cli import main
 
     main()
+
+
+def limited(limits: Sequence[tuple[int, int]]) -> None:
+    """In a command's process: within these limits, and hearing Ctrl-C as from a shell in the foreground."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for which, value in limits:
+        resource.setrlimit(which, (value, value))
 
 
 class Door:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,7 @@ import psutil
 
 from pipeline.paths import PROVENANCE
 from pipeline.processes import kill_children
-from tests.loaded import LONG, ROOT, alexnet, forked
+from tests.loaded import LONG, ROOT, alexnet, forked, limited
 
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 SECONDS = 400.0  # to reach a point, on a machine that has much else to do
@@ -149,7 +148,7 @@ class Bench:
             if before or LONG in os.environ or "PYTHONPATH" in variables:
                 process = subprocess.Popen([*before, "alexnet", *command], cwd=self.folder, env=environment,
                                            stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
-                                           preexec_fn=lambda: _limit(limits))
+                                           preexec_fn=lambda: limited(limits))
             else:
                 streams = [reduction.DupFd(stream.fileno()) for _ in range(2)]  # type: ignore[no-untyped-call]
                 process = forked(alexnet, command, self.folder, environment, streams, limits)
@@ -214,12 +213,6 @@ def make_store(file: Path) -> None:
     from mlflow import MlflowClient
 
     MlflowClient(f"sqlite:///{file}").search_experiments()
-
-
-def _limit(limits: Sequence[tuple[int, int]]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # as from a shell in the foreground
-    for which, value in limits:
-        resource.setrlimit(which, (value, value))
 
 
 def _session(process: int) -> int:
