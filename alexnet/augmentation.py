@@ -67,7 +67,7 @@ class Order:
         return found
 
 
-def views(recipe: Recipe, seed: int, order: Order, positions: Tensor, margin: int = MARGIN) -> Views:
+def draw_views(recipe: Recipe, seed: int, order: Order, positions: Tensor, margin: int = MARGIN) -> Views:
     """The crop of each position, 33 or 32 offsets per axis and a flip; 32 positions share one or not (S crop_chunk).
 
     With another margin than 32 (stored side less crop), the offsets are margin + 1 or margin.

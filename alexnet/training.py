@@ -1,45 +1,30 @@
-"""Training (P §5): one update is a batch of crops, a forward and a backward pass, and the rule of 2012.
+"""Training (P §5): an update is a batch of crops, a forward and a backward pass, and 2012's rule.
 
-A `Training` is the whole state of a run on this process: the number of the update, the weights, the velocities. Its
-bits depend on the recipe, the seed and the images, and not on the placement: a batch is cut into `micro_batches` parts
-whose gradients are added pairwise in a fixed tree, whichever process computed them.
+A `Training` is the whole state of a run on this process: the number of the update, the weights, the
+velocities. Its bits depend on the recipe, the seed and the images, and not on the placement: a
+batch is cut into `micro_batches` parts, whose gradients are added pairwise in a fixed tree,
+whichever process computed them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet.augmentation import Statistics
-from alexnet.crossing import Placement, receive, send, swap
-from alexnet.inputs import Crops, Inputs, shared
+from alexnet.inputs import Crops, InputLoader, read_jointly
+from alexnet.messages import receive, send, swap
 from alexnet.network import Network
 from alexnet.optimizer import rescale, update
+from alexnet.plan import Plan
 from alexnet.recipe import Recipe
 from alexnet.schedule import Rate, rate
 from alexnet.testing import centre_crop, errors
 from alexnet.trace import PendingEntry
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What decides a run's course, besides the recipe and the network.
-
-    Attributes:
-        seed: of crops, flips, colour noise and, where it is shuffled anew, the order of images.
-        steps: updates of the whole run, over which the schedule of the learning rate stretches.
-        batch: images in one update, 128 in the paper (P §5).
-        micro_batches: parts of a batch whose gradients are added, a power of two that divides `batch`.
-    """
-
-    seed: int
-    steps: int
-    batch: int
-    micro_batches: int
+from alexnet.weights import part_of_column
 
 
 class Training:
@@ -51,27 +36,36 @@ class Training:
         plan: seed, length and batch.
         labels: int64 [images], of the training images.
         statistics: mean image and colour components of the training set.
-        crops: reads crops of training images; called with a part of a batch that no other process reads.
-        expect: told which images `crops` will be asked for soon, if it is given.
+        crops: reads crops of training images; called with a part of a batch that no other process
+            reads.
+        expect: called with the images that `crops` will soon be asked for, if it is given.
 
     Attributes:
         step: updates done.
-        loss: scalar, mean cross-entropy of the last update's batch, in nats; None before it, and without column 0.
-        wrong: scalar, how many images of that batch have not the largest logit for their class; None likewise.
-        velocities, gradients: tensors in the order of `network.named_columns()`; no gradients before the first update.
+        loss: scalar, mean cross-entropy of the last update's batch, in nats; None before the first
+            update, and where column 0 is not.
+        wrong: scalar, how many images of that batch do not have the largest logit for their class;
+            None as `loss` is.
+        velocities, gradients: tensors in the order of `network.named_columns()`; there are no
+            gradients before the first update.
 
     Raises:
-        ValueError: micro-batches that are no power of two, do not divide the batch, or that the replicas cannot share.
+        ValueError: the number of micro-batches is not a power of two, does not divide the batch, or
+            cannot be shared by the replicas.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, plan: Plan, labels: Tensor, statistics: Statistics,
-                 crops: Crops, expect: Callable[[Tensor], None] | None = None) -> None:
-        self.network, self.recipe, self.plan, self.place = network, recipe, plan, network.place
-        if plan.micro_batches % self.place.replicas:
-            raise ValueError(f"{self.place.replicas} replicas cannot share {plan.micro_batches} micro-batches")
-        if plan.micro_batches & (plan.micro_batches - 1) or plan.batch % plan.micro_batches:
-            raise ValueError(f"{plan.micro_batches} micro-batches: not a power of two that divides {plan.batch}")
-        self.inputs = Inputs(recipe, plan, network.table, self.place, labels, statistics, crops, expect)
+    def __init__(self, network: Network, recipe: Recipe, plan: Plan, labels: Tensor,
+                 statistics: Statistics, crops: Crops,
+                 expect: Callable[[Tensor], None] | None = None) -> None:
+        self.network, self.recipe, self.plan = network, recipe, plan
+        self.placement = network.placement
+        parts, replicas = plan.micro_batches, self.placement.replicas
+        if parts % replicas:
+            raise ValueError(f"{replicas} replicas cannot share {parts} micro-batches")
+        if parts & (parts - 1) or plan.batch % parts:
+            raise ValueError(f"{parts} micro-batches: not a power of two that divides {plan.batch}")
+        self.inputs = InputLoader(recipe, plan, network.table, self.placement, labels, statistics,
+                                  crops, expect)
         self.parameters = network.named_columns()
         self.decays = {layer.name: layer.decay for layer in network.table.layers}
         self.velocities = [torch.zeros_like(parameter) for _, _, parameter in self.parameters]
@@ -82,66 +76,82 @@ class Training:
 
     @property
     def progress(self) -> float:
-        """Share of the run that is done, 0 to 1."""
+        """Return the share of the run that is done, 0 to 1."""
         return self.step / self.plan.steps
 
     def advance(self) -> None:
-        """One update: v <- 0.9 v - 0.0005 lr w - lr <dL/dw>; w <- w + v (P §5)."""
+        """Do one update: v <- 0.9 v - 0.0005 lr w - lr <dL/dw>; w <- w + v (P §5)."""
         self.network.train()
-        sums = self._over_replicas(self._over_micro_batches())
+        sums = self._sum_over_replicas(self._sum_over_micro_batches())
         self.gradients = sums[: len(self.parameters)]
-        self.wrong, self.loss = sums[-2:] if 0 in self.place.mine else (None, None)
+        self.wrong, self.loss = sums[-2:] if 0 in self.placement.held else (None, None)
         for (name, _, parameter), velocity, gradient in zip(
                 self.parameters, self.velocities, self.gradients, strict=True):
             now = rate(self.recipe, name, self.progress)
             now = Rate(now.lr, now.decay * self.decays[name.split(".")[0]])
             if self.recipe.momentum_at_drop == "rescaled" and self.step:
-                rescale(velocity, rate(self.recipe, name, (self.step - 1) / self.plan.steps), now)
+                before = rate(self.recipe, name, (self.step - 1) / self.plan.steps)
+                rescale(velocity, before, now)
             update(parameter, velocity, gradient, now)
         self.step += 1
 
-    def _over_micro_batches(self) -> list[Tensor]:
-        """Gradients, wrong images and loss of this replica's part of a batch: pairs are added, then pairs of pairs."""
-        share = self.plan.micro_batches // self.place.replicas
+    def _sum_over_micro_batches(self) -> list[Tensor]:
+        """Return gradients, wrong images and loss of this replica's part of a batch.
+
+        Pairs of micro-batches are added, then pairs of pairs.
+        """
+        share = self.plan.micro_batches // self.placement.replicas
+        first = self.placement.replica * share
         pending: list[tuple[int, list[Tensor]]] = []
-        for number in range(self.place.replica * share, (self.place.replica + 1) * share):
-            size, sums = 1, self._of_micro_batch(number)
+        for number in range(first, first + share):
+            size, sums = 1, self._micro_batch(number)
             while pending and pending[-1][0] == size:
                 sums = [a.add_(b) for a, b in zip(pending.pop()[1], sums, strict=True)]
                 size *= 2
             pending.append((size, sums))
         return pending[0][1]
 
-    def _over_replicas(self, sums: list[Tensor]) -> list[Tensor]:
-        """The same tree, its upper levels: neighbours swap what they have and both add it."""
+    def _sum_over_replicas(self, sums: list[Tensor]) -> list[Tensor]:
+        """Return the sums over all replicas: the same tree, its upper levels.
+
+        It is an all-reduce by recursive doubling: two replicas swap what they have, and both add
+        it.
+        """
         distance = 1
-        while distance < self.place.replicas:
-            partner = self.place.rank_of(self.place.replica ^ distance, self.place.mine[0])
+        while distance < self.placement.replicas:
+            partner = self.placement.rank_of(self.placement.replica ^ distance,
+                                             self.placement.held[0])
             sums = [a.add_(swap(a, partner)) for a in sums]
             distance *= 2
         return sums
 
-    def _of_micro_batch(self, number: int) -> list[Tensor]:
+    def _micro_batch(self, number: int) -> list[Tensor]:
+        """Return the gradients of one micro-batch, and its wrong images and loss."""
         batch = self.inputs.take(self.step, number)
-        logits = self.network(batch.images, self.step, batch.first)
-        if 0 in self.place.mine:
+        logits = self.network(batch.images, self.step, batch.offset)
+        if 0 in self.placement.held:
             # P §3.5: the mean over the batch of the log-probability of the right label
             loss = F.cross_entropy(logits, batch.labels, reduction="sum") / self.plan.batch
             wrong = (logits.detach().argmax(1) != batch.labels).sum()
         else:
-            loss, wrong = logits, torch.zeros((), dtype=torch.int64, device=self.place.device)
+            loss = logits
+            wrong = torch.zeros((), dtype=torch.int64, device=self.placement.device)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        gradients = [parameter.grad for _, _, parameter in self.parameters if parameter.grad is not None]
+        gradients = [parameter.grad for _, _, parameter in self.parameters
+                     if parameter.grad is not None]
         return [*gradients, wrong, loss.detach()]
 
     def finish(self) -> None:
-        """Wait for the input that is being made ahead; call it before the process group ends."""
+        """Wait for the input that is under way; call it before the process group ends."""
         self.inputs.finish()
 
     @torch.no_grad()
-    def validate(self, images: Callable[[slice], Tensor], labels: Tensor, batch: int = 128) -> dict[str, float]:
-        """Centre-crop errors and mean loss on validation images; every process of replica 0 takes part.
+    def validate(self, images: Callable[[slice], Tensor], labels: Tensor,
+                 batch: int = 128) -> dict[str, float]:
+        """Return centre-crop error and mean loss on validation images.
+
+        Every process of replica 0 takes part.
 
         Args:
             images: gives uint8 [n, 256, 256, 3] for a slice of the validation set.
@@ -149,69 +159,96 @@ class Training:
             batch: images in one forward pass.
 
         Returns:
-            {"error": top-1, a fraction, "loss": mean cross-entropy in nats} where column 0 is, {} elsewhere.
+            {"error": top-1, a fraction, "loss": mean cross-entropy in nats} where column 0 is, {}
+            elsewhere.
         """
         self.network.eval()
-        found = []
+        outputs = []
         for start in range(0, len(labels), batch):
             stop = min(start + batch, len(labels))
 
             def read(part: slice, start: int = start) -> Tensor:
                 return images(slice(start + part.start, start + part.stop))
 
-            pixels = shared(stop - start, read, self.place, self.place.device)
-            found.append(self.network(centre_crop(pixels, self.inputs.mean, self.network.table.crop)).cpu())
-        if 0 not in self.place.mine:
+            pixels = read_jointly(stop - start, read, self.placement, self.placement.device)
+            crops = centre_crop(pixels, self.inputs.mean, self.network.table.crop)
+            outputs.append(self.network(crops).cpu())
+        if 0 not in self.placement.held:
             return {}
-        logits = torch.cat(found)
+        logits = torch.cat(outputs)
         return {"error": errors(torch.softmax(logits, dim=1), labels, top=1),
                 "loss": float(F.cross_entropy(logits.double(), labels))}
 
     def trace(self) -> PendingEntry:
-        """Begin the entry of the trace that identifies the run after this update; it is not changed by later ones."""
-        kinds: dict[str, list[Tensor]] = {"weights": [parameter for _, _, parameter in self.parameters],
-                                          "momentum": self.velocities, "gradients": self.gradients}
-        names = [f"{name}/{column}" for name, column, _ in self.parameters]
-        return PendingEntry(self.step, self.loss, {kind: dict(zip(names, tensors, strict=True))
-                                                   for kind, tensors in kinds.items()}, self._with_peers)
+        """Begin the trace's entry that identifies the run after this update.
 
-    def _with_peers(self, digests: dict[str, str]) -> dict[str, str]:
-        if not self.place.split:
+        Later updates do not change it.
+        """
+        names = [f"{name}/{column}" for name, column, _ in self.parameters]
+        tensors = {**self._state(), "gradients": self.gradients}
+        return PendingEntry(self.step, self.loss, {
+            kind: dict(zip(names, of_kind, strict=True)) for kind, of_kind in tensors.items()},
+            self._gather_digests)
+
+    def _state(self) -> dict[str, list[Tensor]]:
+        """Return the weights and velocities held here, in the order of `parameters`."""
+        weights = [parameter.detach() for _, _, parameter in self.parameters]
+        return {"weights": weights, "momentum": self.velocities}
+
+    def _gather_digests(self, digests: dict[str, str]) -> dict[str, str]:
+        """Return these digests and those of column 1, which the process of column 0 receives."""
+        if not self.placement.split:
             return digests
-        device = self.place.device
-        if 0 not in self.place.mine:
-            told = bytearray(b"".join(bytes.fromhex(digest) for digest in digests.values()))
-            send(torch.frombuffer(told, dtype=torch.uint8).to(device), self.place.peer)
+        device = self.placement.device
+        if 0 not in self.placement.held:
+            message = bytearray(b"".join(bytes.fromhex(digest) for digest in digests.values()))
+            send(torch.frombuffer(message, dtype=torch.uint8).to(device), self.placement.peer)
             return digests
         names = [f"{name}/1" for name in self.network.table.parameters_of(1)]
-        heard = receive(torch.empty(32 * len(names), dtype=torch.uint8, device=device), self.place.peer)
-        raw = bytes(heard.cpu().tolist())
-        theirs = {name: raw[32 * i: 32 * i + 32].hex() for i, name in enumerate(names)}
-        return digests | theirs
+        like = torch.empty(32 * len(names), dtype=torch.uint8, device=device)
+        received = bytes(receive(like, self.placement.peer).cpu().tolist())
+        return digests | {name: received[32 * i: 32 * i + 32].hex() for i, name in enumerate(names)}
 
     def state(self) -> dict[str, Tensor] | None:
-        """Weights and velocities, float32, both columns merged, on the CPU: {"weights/conv1.weight": [96, 3, 11, 11],
-        ..., "momentum/conv1.weight": ...}. All processes of a replica take part; None where column 0 is not."""
-        kinds = {"weights": [p.detach() for _, _, p in self.parameters], "momentum": self.velocities}
-        columns = [self.network.table.parameters_of(column) for column in range(self.place.columns)]
+        """Return weights and velocities with the columns merged; None where column 0 is not.
+
+        All processes of a replica take part.
+
+        Returns:
+            {"weights/conv1.weight": float32 [96, 3, 11, 11], ..., "momentum/conv1.weight": ...}, on
+            the CPU.
+        """
+        shapes = self.network.table.parameters_of(0)
         merged: dict[str, Tensor] = {}
-        for kind, tensors in kinds.items():
-            mine = {(name, column): tensor
+        for kind, tensors in self._state().items():
+            held = {(name, column): tensor
                     for (name, column, _), tensor in zip(self.parameters, tensors, strict=True)}
-            for name, shape in columns[0].items():
-                parts = [(name, column) for column in range(self.place.columns) if name in columns[column]]
-                if 0 not in self.place.mine:
-                    for part in parts[1:]:
-                        send(mine[part], self.place.peer)
-                    continue
-                found = [mine[part] if part in mine else
-                         receive(torch.empty(shape, device=self.place.device), self.place.peer) for part in parts]
-                merged[f"{kind}/{name}"] = torch.cat([part.to("cpu") for part in found])
-        return merged if 0 in self.place.mine else None
+            for name, shape in shapes.items():
+                columns = self._columns_with(name)
+                if 0 in self.placement.held:
+                    merged[f"{kind}/{name}"] = torch.cat([
+                        self._part(held.get((name, column)), shape) for column in columns])
+                else:
+                    for column in columns[1:]:
+                        send(held[name, column], self.placement.peer)
+        return merged if 0 in self.placement.held else None
+
+    def _columns_with(self, name: str) -> list[int]:
+        """Return the columns that have a parameter of this name."""
+        return [column for column in range(self.placement.columns)
+                if name in self.network.table.parameters_of(column)]
+
+    def _part(self, held: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+        """Return one column's part of a parameter on the CPU; if not held here, the peer sends
+        it."""
+        if held is None:
+            like = torch.empty(shape, device=self.placement.device)
+            held = receive(like, self.placement.peer)
+        return held.to("cpu")
 
     @torch.no_grad()
     def load(self, step: int, state: dict[str, Tensor]) -> None:
-        """Go on from a merged state, whichever placement left it.
+        """Go on from a merged state, whichever placement it was made under.
 
         Args:
             step: updates that were done.
@@ -220,43 +257,7 @@ class Training:
         Raises:
             KeyError: a tensor that this network has is not in it.
         """
-        for kind, tensors in (("weights", [p for _, _, p in self.parameters]), ("momentum", self.velocities)):
+        for kind, tensors in self._state().items():
             for (name, column, _), tensor in zip(self.parameters, tensors, strict=True):
-                rows = len(tensor)
-                tensor.copy_(state[f"{kind}/{name}"][column * rows: (column + 1) * rows])
+                tensor.copy_(part_of_column(state[f"{kind}/{name}"], column, len(tensor)))
         self.step = step
-
-
-def weights_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The canonical weights in a merged state: {"conv1.weight": [96, 3, 11, 11], ...}."""
-    return {name.removeprefix("weights/"): tensor for name, tensor in state.items() if name.startswith("weights/")}
-
-
-@torch.no_grad()
-def load_weights(network: Network, weights: dict[str, Tensor]) -> None:
-    """Put canonical weights, {"conv1.weight": [96, 3, 11, 11], ...}, into the columns held here.
-
-    Parameters whose names are not there stay as they are. Shapes must be the network's: `fitting` chooses what fits.
-    """
-    for name, column, parameter in network.named_columns():
-        if name in weights:
-            rows = len(parameter)
-            parameter.copy_(weights[name][column * rows: (column + 1) * rows])
-
-
-def fitting(network: Network, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of another network's canonical weights, those of layers that this one has in the same shape.
-
-    For fine-tuning (P §6: a net pre-trained on 22,000 classes goes on with 1000): layers of another width, as the
-    output layer then is, keep their initial weights. A layer is taken whole, weights and biases, or not at all.
-    """
-    shapes = network.table.canonical()
-    unlike = {name.split(".")[0] for name, shape in shapes.items()
-              if name not in weights or tuple(weights[name].shape) != shape}
-    return {name: weights[name] for name in shapes if name.split(".")[0] not in unlike}
-
-
-def describe_place(place: Placement) -> str:
-    """As the record names it: "one process", "two processes" or "2 x two processes"."""
-    words = "two processes" if place.split else "one process"
-    return words if place.replicas == 1 else f"{place.replicas} x {words}"

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from alexnet.augmentation import Order, colour_offsets, training_input, views
+from alexnet.augmentation import Order, colour_offsets, draw_views, training_input
 from alexnet.layers import CROP
 from alexnet.recipe import Recipe, recipe
 from benchmarks.harness import interleaved, ratio, report
@@ -56,12 +56,12 @@ class Ours:
 
     def crops_only(self) -> Tensor:
         self.number += 1
-        return self.crops(views(self.recipe, SEED, self.order, self.positions(self.number)))
+        return self.crops(draw_views(self.recipe, SEED, self.order, self.positions(self.number)))
 
     def whole(self) -> Tensor:
         self.number += 1
         positions = self.positions(self.number)
-        seen = views(self.recipe, SEED, self.order, positions)
+        seen = draw_views(self.recipe, SEED, self.order, positions)
         offsets = colour_offsets(self.recipe, SEED, STATISTICS, positions)
         return training_input(self.recipe, self.crops(seen), seen, STATISTICS.mean, offsets)
 

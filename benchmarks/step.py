@@ -31,12 +31,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet.architectures import architecture
 from alexnet.augmentation import Views
-from alexnet.crossing import placement_here
 from alexnet.layers import CROP
-from alexnet.network import Network, Precision, architecture
+from alexnet.network import Network, Precision
+from alexnet.placement import placement_here
+from alexnet.plan import Plan
 from alexnet.recipe import recipe
-from alexnet.training import Plan, Training
+from alexnet.training import Training
 from benchmarks.harness import interleaved, matrix_rate, ratio, report, training_macs
 from benchmarks.pictures import CLASSES, STATISTICS
 from pipeline.processes import keep_freed_memory
@@ -155,7 +157,7 @@ def breakdown(training: Training) -> dict[str, float]:
     """Seconds of each part of a step; `input` is what the step waits for it."""
     from torch.profiler import ProfilerActivity, profile, record_function
 
-    from alexnet import crossing, optimizer
+    from alexnet import messages, optimizer
     from alexnet import training as training_module
 
     def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,9 +166,9 @@ def breakdown(training: Training) -> dict[str, float]:
                 return function(*args, **kwargs)
         return recorded
 
-    update, wait, take = optimizer.update, crossing._wait, training.inputs.take
+    update, wait, take = optimizer.update, messages._wait, training.inputs.take
     setattr(training_module, "update", named("update", update))  # noqa: B010
-    setattr(crossing, "_wait", named("communication", wait))  # noqa: B010
+    setattr(messages, "_wait", named("communication", wait))  # noqa: B010
     setattr(training.inputs, "take", named("input", take))  # noqa: B010
     try:
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
@@ -175,7 +177,7 @@ def breakdown(training: Training) -> dict[str, float]:
             whole = time.perf_counter() - start
     finally:
         setattr(training_module, "update", update)  # noqa: B010
-        setattr(crossing, "_wait", wait)  # noqa: B010
+        setattr(messages, "_wait", wait)  # noqa: B010
         setattr(training.inputs, "take", take)  # noqa: B010
     totals = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
     parts = {part: sum(totals.get(name, 0.0) for name in names) for part, names in PARTS.items()}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from alexnet.architectures import ARCHITECTURES, architecture
 from alexnet.layers import Architecture, Convolution, Shape
-from alexnet.network import COLUMNS, architecture
 from alexnet.recipe import recipe
 from pipeline.parameters import Parameters
 
@@ -16,7 +16,7 @@ def described(parameters: Parameters, classes: int) -> dict[str, Any]:
     """The table as plain values: of every layer kernels, shapes, parameters and multiply-adds of all columns together;
     of the net its totals; and the totals of each architecture at full width with 1000 classes."""
     table = parameters.the_table(classes)
-    published = {name: architecture(name, recipe("source"), PUBLISHED_CLASSES) for name in COLUMNS}  # type: ignore[arg-type]
+    published = {name: architecture(name, recipe("source"), PUBLISHED_CLASSES) for name in ARCHITECTURES}
     return {
         "architecture": parameters.network.architecture, "recipe": parameters.recipe.name,  # type: ignore[attr-defined]
         "width": parameters.network.width, "classes": classes, "columns": table.columns,

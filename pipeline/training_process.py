@@ -27,11 +27,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from alexnet.augmentation import Statistics, Views
-from alexnet.crossing import placement_here
 from alexnet.digest import digest_of
 from alexnet.network import Network
+from alexnet.placement import placement_here
+from alexnet.plan import Plan
 from alexnet.trace import PendingEntry
-from alexnet.training import Plan, Training, fitting, load_weights, weights_of
+from alexnet.training import Training
+from alexnet.weights import load_weights, matching_weights, weights_of
 from pipeline import checkpoints, environment, errors, interrupts
 from pipeline.differences import decisive
 from pipeline.errors import UserError
@@ -219,7 +221,7 @@ class _Run:
         plan = Plan(self.settings.seed, max(1, round(self.settings.epochs * self.count / self.settings.batch)),
                     self.settings.batch, self.settings.micro_batches)
         network = network_of(parameters, store, parameters.execution.placement == "two", device)
-        self.place = network.place
+        self.place = network.placement
         if self.place.first and (told := store.other_decoder()):
             say(f"train: {told}")
         if self.settings.start_from:
@@ -235,7 +237,7 @@ class _Run:
         self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
 
     def _start_from(self, network: Network, file: Path) -> None:
-        taken = fitting(network, weights_in(file, "mend train.start_from", anyones=True))
+        taken = matching_weights(network, weights_in(file, "mend train.start_from", anyones=True))
         if not taken:
             raise UserError(f"train.start_from: no layer of {file} has the shape of one of this network's")
         load_weights(network, taken)

@@ -44,9 +44,10 @@ def _update(read: Parameters, classes: int) -> float:
     import torch
 
     from alexnet.augmentation import Statistics, Views
-    from alexnet.crossing import Placement
     from alexnet.network import Network
-    from alexnet.training import Plan, Training
+    from alexnet.placement import Placement
+    from alexnet.plan import Plan
+    from alexnet.training import Training
     from pipeline.stages.train import settled
     from pipeline.training_process import prepare
 

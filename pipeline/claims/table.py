@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alexnet.network import architecture
+from alexnet.architectures import architecture
 from alexnet.recipe import recipe
 from pipeline.claims.evidence import NOT_RUN, Row, row
 from pipeline.claims.ledger import Results, load

@@ -19,11 +19,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from alexnet.architectures import ARCHITECTURES, architecture
 from alexnet.augmentation import Statistics, Views
-from alexnet.crossing import placement_here, swap
 from alexnet.draws import integers, words
-from alexnet.network import COLUMNS, Network, architecture
-from alexnet.training import Plan, Training
+from alexnet.messages import swap
+from alexnet.network import Network
+from alexnet.placement import placement_here
+from alexnet.plan import Plan
+from alexnet.training import Training
 from pipeline.files import write_json
 from pipeline.parameters import Parameters, check
 
@@ -45,7 +48,7 @@ def main(folder: Path) -> None:
     dist.init_process_group("nccl" if pair else "gloo", timeout=timedelta(seconds=SECONDS))
     write_json(folder / f"exchange-{rank}.json", exchanged(rank, together))
     traces = {}
-    if COLUMNS[parameters.network.architecture] == 2 and (pair or not on_gpu):
+    if ARCHITECTURES[parameters.network.architecture].columns == 2 and (pair or not on_gpu):
         traces["two processes"] = trace(parameters, together, split=True)
     dist.destroy_process_group()
     if rank == 0:

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import qualitative
-from alexnet.ahead import Ahead
 from alexnet.digest import digest_of
 from alexnet.network import Network
+from alexnet.prefetch import Prefetcher
 from alexnet.testing import CENTRE, centre_crop, errors, probabilities
-from alexnet.training import load_weights
+from alexnet.weights import load_weights
 from pipeline.errors import UserError
 from pipeline.files import written_whole
 from pipeline.parameters import Parameters
@@ -75,7 +75,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     centre, ten = [], []
     each: list[Tensor] = []
     batches = -(-len(split) // BATCH)
-    pixels = Ahead(lambda number: read(slice(number * BATCH, min((number + 1) * BATCH, len(split)))), batches)
+    pixels = Prefetcher(lambda number: read(slice(number * BATCH, min((number + 1) * BATCH, len(split)))), batches)
     with progress("evaluate", len(split), "images") as advance:
         for number in range(batches):
             images = pixels.take(number).to(device)  # each is read once, the next while the network is at work

@@ -118,14 +118,14 @@ def decided(parameters: Parameters) -> ExecutionSection:
     """
     import torch
 
-    from alexnet.network import COLUMNS
+    from alexnet.architectures import ARCHITECTURES
 
     execution = parameters.execution
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if execution.device == "cuda" and not gpus:
         raise UserError("execution.device: cuda, but PyTorch finds no GPU here; set it to cpu or auto")
     device = execution.device if execution.device != "auto" else "cuda" if gpus else "cpu"
-    two_columns = COLUMNS[parameters.network.architecture] == 2
+    two_columns = ARCHITECTURES[parameters.network.architecture].columns == 2
     if execution.placement == "two" and not two_columns:
         raise UserError(f"execution.placement: two, but network.architecture {parameters.network.architecture} has one "
                         "column; set it to one or auto")

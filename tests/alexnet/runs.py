@@ -16,12 +16,14 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from alexnet.architectures import Name, architecture
 from alexnet.augmentation import Statistics, Views
-from alexnet.crossing import placement_here
 from alexnet.layers import CROP, STORED
-from alexnet.network import COLUMNS, Network, Precision, architecture
+from alexnet.network import Network, Precision
+from alexnet.placement import placement_here
+from alexnet.plan import Plan
 from alexnet.recipe import recipe
-from alexnet.training import Plan, Training
+from alexnet.training import Training
 from tests.loaded import forked
 
 IMAGES = 24
@@ -38,7 +40,7 @@ class Run:
     trace_every: int = 1  # updates; of those between, the losses are kept
     recipe: str = "source"
     switches: dict[str, Any] = field(default_factory=dict)
-    architecture: str = "two-column"
+    architecture: Name = "two-column"
     width: float = 0.0625
     classes: int = CLASSES
     batch: int = 8
@@ -71,8 +73,8 @@ def training(run: Run) -> Training:
     images = pictures()
     chosen = recipe(run.recipe, **run.switches)
     table = architecture(run.architecture, chosen, run.classes, run.width)
-    network = Network(table, chosen, 7, placement_here(COLUMNS[run.architecture], run.split, torch.device("cpu")),
-                      run.precision)
+    placement = placement_here(table.columns, run.split, torch.device("cpu"))
+    network = Network(table, chosen, 7, placement, run.precision)
 
     def crops(seen: Views) -> Tensor:
         READ.extend(seen.images.tolist())
@@ -104,7 +106,7 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
 
 
 def _entry(state_of: Training, traced: bool) -> dict[str, Any] | None:
-    if state_of.place.replica:
+    if state_of.placement.replica:
         return None
     if traced:
         return state_of.trace().entry()
@@ -112,7 +114,7 @@ def _entry(state_of: Training, traced: bool) -> dict[str, Any] | None:
 
 
 def _leave(state_of: Training, traces: list[Any], folder: Path) -> None:
-    state = state_of.state() if state_of.place.replica == 0 else None
+    state = state_of.state() if state_of.placement.replica == 0 else None
     if state is not None:
         save_file(state, folder / "state.safetensors")
         (folder / "traces.json").write_text(json.dumps(traces))

@@ -19,9 +19,9 @@ from alexnet.augmentation import (
     Views,
     centre_window,
     colour_offsets,
+    draw_views,
     less_mean,
     training_input,
-    views,
 )
 from alexnet.recipe import Recipe, recipe
 from tests.alexnet import reference
@@ -40,7 +40,7 @@ def stored(count: int) -> Tensor:
 
 
 def seen(chosen: Recipe, positions: Tensor, count: int = 10) -> Views:
-    return views(chosen, SEED, Order(chosen, SEED, count), positions)
+    return draw_views(chosen, SEED, Order(chosen, SEED, count), positions)
 
 
 def cut(images: Tensor, found: Views, crop: int = 224) -> Tensor:
@@ -85,7 +85,7 @@ def test_positions_can_be_asked_for_in_any_order(positions: list[int], chosen: R
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=20), st.integers(0, 2**63))
 def test_views_are_the_slow_ones(chosen: Recipe, positions: list[int], seed: int) -> None:
-    found = views(chosen, seed, Order(SOURCE, seed, 10), torch.tensor(positions))
+    found = draw_views(chosen, seed, Order(SOURCE, seed, 10), torch.tensor(positions))
     expected = [reference.crop_of(asdict(chosen), seed, position) for position in positions]
     assert list(zip(found.tops.tolist(), found.lefts.tolist(), found.flips.tolist(), strict=True)) == expected
     assert found.images.tolist() == [position % 10 for position in positions]
@@ -98,7 +98,7 @@ def test_views_are_the_slow_ones(chosen: Recipe, positions: list[int], seed: int
 def test_every_variant_is_reached_and_all_are_equally_likely(switches: dict[str, Any], margin: int, variants: int,
                                                              together: int) -> None:
     chosen = recipe("source", images_per_crop=together, **switches)
-    found = views(chosen, SEED, Order(chosen, SEED, 10), torch.arange(60_000) * together, margin)
+    found = draw_views(chosen, SEED, Order(chosen, SEED, 10), torch.arange(60_000) * together, margin)
     codes = (found.tops * 33 + found.lefts) * 2 + found.flips
     _, counts = codes.unique(return_counts=True)
     assert len(counts) == variants
@@ -112,10 +112,10 @@ def test_every_variant_is_reached_and_all_are_equally_likely(switches: dict[str,
 def test_without_random_crops_every_view_is_the_centre_as_it_is(chosen: Recipe, margin: int, middle: int) -> None:
     fixed = replace(chosen, crops="centre")
     order = Order(fixed, SEED, 10)
-    found = views(fixed, SEED, order, torch.arange(50), margin)
+    found = draw_views(fixed, SEED, order, torch.arange(50), margin)
     assert set(found.tops.tolist()) == set(found.lefts.tolist()) == {middle}
     assert not found.flips.any()
-    assert torch.equal(found.images, views(chosen, SEED, order, torch.arange(50), margin).images)
+    assert torch.equal(found.images, draw_views(chosen, SEED, order, torch.arange(50), margin).images)
 
 
 def test_thirty_two_images_share_a_crop_in_the_source() -> None:
@@ -167,7 +167,7 @@ def test_training_input_is_the_slow_one(name: str, switches: dict[str, Any]) -> 
     images, mean = stored(4), torch.rand(256, 256, 3, generator=torch.Generator().manual_seed(2)) * 255
     statistics = Statistics(mean, STDS**2, VECTORS)
     positions = torch.tensor([8, 1, 3, 6])
-    found = views(chosen, SEED, Order(SOURCE, SEED, 4), positions)
+    found = draw_views(chosen, SEED, Order(SOURCE, SEED, 4), positions)
     assert set(found.flips.tolist()) == {0, 1}
     for noise in (False, True):
         offsets = colour_offsets(chosen, SEED, statistics, positions) if noise else None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from alexnet.augmentation import Order, Statistics, Views, views
+from alexnet.architectures import architecture
+from alexnet.augmentation import Order, Statistics, Views, draw_views
 from alexnet.layers import Local
-from alexnet.network import Network, architecture
+from alexnet.network import Network
+from alexnet.plan import Plan
 from alexnet.recipe import recipe
-from alexnet.training import Plan, Training
+from alexnet.training import Training
 
 RECIPE = recipe("source", colour_noise="none", weight_lr=0.001, bias_lr=0.002, images_per_crop=1)
 
@@ -49,7 +51,7 @@ def test_a_local_layer_is_what_loops_say() -> None:
 
 def test_crops_of_24_from_32_and_decay_of_the_local_layers() -> None:
     order = Order(RECIPE, 1, 50)
-    seen = views(RECIPE, 1, order, torch.arange(4000), margin=8)
+    seen = draw_views(RECIPE, 1, order, torch.arange(4000), margin=8)
     assert {int(top) for top in seen.tops} == set(range(9))
     table = architecture("cifar", RECIPE, classes=10)
     pictures = torch.randint(0, 256, (50, 32, 32, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alexnet.augmentation import Views, colour_offsets, training_input, views
-from alexnet.inputs import EXPECTED_AHEAD, Inputs
+from alexnet.augmentation import Views, colour_offsets, draw_views, training_input
+from alexnet.inputs import READAHEAD, InputLoader
 from alexnet.schedule import noise_is_on
 from alexnet.training import Training
 from tests.alexnet.runs import IMAGES, Run, training
@@ -22,7 +22,7 @@ def plain(state: Training, step: int, number: int) -> tuple[Tensor, Tensor]:
     inputs, plan = state.inputs, state.plan
     size = plan.batch // plan.micro_batches
     positions = torch.arange(step * plan.batch + number * size, step * plan.batch + (number + 1) * size)
-    seen = views(inputs.recipe, plan.seed, inputs.order, positions)
+    seen = draw_views(inputs.recipe, plan.seed, inputs.order, positions)
     noisy = noise_is_on(inputs.recipe, step / plan.steps)
     offsets = colour_offsets(inputs.recipe, plan.seed, inputs.statistics, positions) if noisy else None
     return training_input(inputs.recipe, inputs.crops(seen), seen, inputs.mean, offsets), inputs.labels[seen.images]
@@ -35,7 +35,7 @@ def test_made_ahead_they_have_the_same_bits(recipe: str) -> None:
     for step in range(RUN.steps):
         for number in range(RUN.micro_batches):
             found, expected = state.inputs.take(step, number), plain(state, step, number)
-            assert found.first == number * 4
+            assert found.offset == number * 4
             assert torch.equal(found.labels, expected[1])
             assert torch.equal(found.images, expected[0])
             found.images.view(torch.int32)[-1, -1, -1, -1] ^= 1
@@ -46,19 +46,21 @@ def test_made_ahead_they_have_the_same_bits(recipe: str) -> None:
 
 
 def test_the_disk_is_told_of_each_image_before_it_is_read() -> None:
-    state, told = training(RUN), []
+    state = training(RUN)
+    announced: list[int] = []
     before: list[int] = []
 
     def crops(seen: Views) -> Tensor:
-        assert set(seen.images.tolist()) <= set(told) or not before
+        assert set(seen.images.tolist()) <= set(announced) or not before
         before.extend(seen.images.tolist())
         return torch.zeros(len(seen.images), 224, 224, 3, dtype=torch.uint8)
 
-    inputs = Inputs(state.recipe, state.plan, state.network.table, state.place, state.inputs.labels,
-                    state.inputs.statistics, crops, lambda images: told.extend(images.tolist()))
+    inputs = InputLoader(state.recipe, state.plan, state.network.table, state.placement,
+                         state.inputs.labels, state.inputs.statistics, crops,
+                         lambda images: announced.extend(images.tolist()))
     for step in range(RUN.steps):
         for number in range(RUN.micro_batches):
             inputs.take(step, number)
     assert len(before) == RUN.steps * RUN.batch
-    assert told == before[4:]  # all but the first micro-batch, each once, in order
-    assert 4 * EXPECTED_AHEAD < IMAGES
+    assert announced == before[4:]  # all but the first micro-batch, each once, in order
+    assert 4 * READAHEAD < IMAGES

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from alexnet.network import COLUMNS, Network, architecture
+from alexnet.architectures import ARCHITECTURES, architecture
+from alexnet.network import Network
 from alexnet.recipe import Recipe, recipe
 from tests.alexnet import reference
 from tests.alexnet.reference import Array, Weights
@@ -77,14 +78,14 @@ def the_slow_one(chosen: Recipe, name: str, options: dict[str, Any], training: b
     layers = tuple(layer for layer in ALL if layer != options.get("without"))
     if name == "conv6":
         layers = (*layers[:5], "conv6", *layers[5:])
-    net = reference.Net(asdict(chosen), layers, COLUMNS[name], tanh=options.get("neuron") == "tanh",
+    net = reference.Net(asdict(chosen), layers, ARCHITECTURES[name].columns, tanh=options.get("neuron") == "tanh",
                         normalization=options.get("normalization", True),
                         overlapping=options.get("pooling", "overlapping") == "overlapping",
                         dropout=options.get("dropout", True))
     if training:
         units = {"half": 256, "undivided": 256}.get(name, 128)  # of 4096 or 2 x 2048
         net.masks = {(layer, column): reference.coins(SEED, f"dropout {layer} column {column}", STEP, FIRST, 2, units)
-                     for layer in ("fc6", "fc7") for column in range(COLUMNS[name])}
+                     for layer in ("fc6", "fc7") for column in range(ARCHITECTURES[name].columns)}
     return net
 
 

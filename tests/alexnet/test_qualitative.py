@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet.network import Network, architecture
+from alexnet.architectures import architecture
+from alexnet.network import Network
 from alexnet.qualitative import colour, nearest, same_class, specialisation
 from alexnet.recipe import recipe
 

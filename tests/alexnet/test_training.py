@@ -12,11 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from alexnet.augmentation import training_input, views
+from alexnet.augmentation import draw_views, training_input
 from alexnet.digest import digest_of, tensor_digest
-from alexnet.network import Network, architecture
 from alexnet.recipe import recipe
-from alexnet.training import Training, fitting, load_weights, weights_of
+from alexnet.training import Training
 from tests.alexnet import reference
 from tests.alexnet.reference import Weights
 from tests.alexnet.runs import IMAGES, Run, pictures, statistics, training
@@ -156,14 +155,14 @@ def test_micro_batches_are_added_pairwise(parts: int, monkeypatch: pytest.Monkey
     """In float32 the order matters: numbers of very different size, whose sums in other orders differ."""
     state = training(Run(width=0.02, batch=16, micro_batches=parts))
     values = [float(np.float32((-1) ** i * 10.0 ** (i % 5 * 2) / 3)) for i in range(parts)]
-    monkeypatch.setattr(state, "_of_micro_batch", lambda number: [torch.tensor([values[number]])])
+    monkeypatch.setattr(state, "_micro_batch", lambda number: [torch.tensor([values[number]])])
 
     def tree(part: list[np.float32]) -> np.float32:
         half = len(part) // 2
         return part[0] if len(part) == 1 else tree(part[:half]) + tree(part[half:])
 
     expected = tree([np.float32(value) for value in values])
-    assert state._over_micro_batches()[0].item() == expected
+    assert state._sum_over_micro_batches()[0].item() == expected
     if parts == 16:  # so the check can fail
         assert np.add.accumulate(np.array(values, dtype=np.float32))[-1] != expected
 
@@ -176,10 +175,10 @@ def test_each_replica_takes_its_part_of_the_tree(monkeypatch: pytest.MonkeyPatch
         taken.append(number)
         return [torch.tensor([float(number)])]
 
-    monkeypatch.setattr(state, "_of_micro_batch", recorded)
+    monkeypatch.setattr(state, "_micro_batch", recorded)
     for replica, part in ((0, [0, 1]), (1, [2, 3]), (3, [6, 7])):
-        state.place = replace(state.place, replicas=4, replica=replica)
-        assert state._over_micro_batches()[0].item() == sum(part)
+        state.placement = replace(state.placement, replicas=4, replica=replica)
+        assert state._sum_over_micro_batches()[0].item() == sum(part)
         assert taken[-2:] == part
 
 
@@ -199,7 +198,7 @@ def test_the_number_of_micro_batches_changes_only_the_rounding(run: Run) -> None
 
 def test_replicas_that_cannot_share_the_micro_batches_are_refused() -> None:
     state = training(SMALL)
-    state.network.place = replace(state.place, replicas=4)
+    state.network.placement = replace(state.placement, replicas=4)
     with pytest.raises(ValueError, match="4 replicas cannot share 2 micro-batches"):
         Training(state.network, state.recipe, state.plan, state.inputs.labels, state.inputs.statistics,
                  state.inputs.crops)
@@ -213,7 +212,7 @@ def test_colour_noise_ends_where_the_schedule_says() -> None:
 
     def added(step: int) -> Tensor:
         """What the noise of the step's first two images is."""
-        seen = views(state.recipe, SEED, state.inputs.order, 4 * step + torch.arange(2))
+        seen = draw_views(state.recipe, SEED, state.inputs.order, 4 * step + torch.arange(2))
         plain = training_input(state.recipe, state.inputs.crops(seen), seen, state.inputs.mean, None)
         found = state.inputs.take(step, 0).images
         return found * 0 if torch.equal(found, plain) else found * 1.1 - plain
@@ -309,49 +308,6 @@ def test_validation_is_the_centre_crops_error_and_loss() -> None:
         found = state.validate(part, labels, batch)
         assert found == {"error": pytest.approx(wrong), "loss": pytest.approx(loss, rel=1e-5)}
     assert read[:3] == [slice(0, 2), slice(2, 4), slice(4, 5)]
-
-
-# Weights of another run
-
-
-def network(classes: int, name: str = "two-column", seed: int = 1) -> Network:
-    return Network(architecture(name, recipe(), classes, 0.02), recipe(), seed)  # type: ignore[arg-type]
-
-
-def canonical(of: Network) -> dict[str, Tensor]:
-    parts: dict[str, list[Tensor]] = {}
-    for name, _, parameter in of.named_columns():
-        parts.setdefault(name, []).append(parameter.detach().clone())
-    return {name: torch.cat(columns) for name, columns in parts.items()}
-
-
-def test_weights_of_a_state_can_be_loaded() -> None:
-    state = training(replace(SMALL, width=0.02))
-    state.advance()
-    held = state.state()
-    assert held is not None
-    other = network(10)
-    load_weights(other, weights_of(held))
-    assert digest_of(canonical(other)) == digest_of(weights_of(held)) != digest_of(canonical(network(10)))
-
-
-def test_fine_tuning_takes_every_layer_but_the_output_layer() -> None:
-    """P §6: a net of 22,000 classes goes on with 1000."""
-    before, after = canonical(network(22)), network(10, seed=2)
-    start = canonical(after)
-    taken = fitting(after, before)
-    load_weights(after, taken)
-    assert {name.split(".")[0] for name in taken} == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"}
-    for name, tensor in canonical(after).items():
-        assert torch.equal(tensor, start[name] if name.startswith("fc8") else before[name])
-
-
-def test_fine_tuning_takes_a_layer_whole_or_not_at_all() -> None:
-    before = canonical(network(10))
-    del before["fc7.bias"]
-    assert "fc7.weight" not in fitting(network(10), before)
-    assert "conv6.weight" not in fitting(network(10, "conv6"), canonical(network(10)))
-    assert {"conv5.weight", "fc6.weight"} <= fitting(network(10, "conv6"), canonical(network(10))).keys()
 
 
 @pytest.mark.parametrize(("batch", "micro_batches"), [(6, 3), (6, 4), (8, 6)])

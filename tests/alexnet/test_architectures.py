@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from alexnet.architectures import architecture
 from alexnet.layers import Architecture
-from alexnet.network import Network, architecture
+from alexnet.network import Network
 from alexnet.recipe import recipe
 
 SOURCE, PAPER = recipe("source"), recipe("paper")

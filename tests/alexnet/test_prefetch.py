@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.ahead import Ahead
+from alexnet.prefetch import Prefetcher
 
 
 @settings(max_examples=30)
@@ -21,7 +21,7 @@ def test_each_is_made_once_and_in_order(until: int, jumps: list[int]) -> None:
         made.append(number)
         return number * number
 
-    ahead = Ahead(make, until)
+    ahead = Prefetcher(make, until)
     assert [ahead.take(number) for number in range(until)] == [number * number for number in range(until)]
     assert made == list(range(until))
     for number in jumps:
@@ -39,7 +39,7 @@ def test_the_next_is_on_its_way_while_the_last_is_used() -> None:
             assert used.wait(30)
         return number
 
-    ahead = Ahead(make, 2)
+    ahead = Prefetcher(make, 2)
     assert ahead.take(0) == 0
     assert going.wait(30)
     used.set()
@@ -52,12 +52,12 @@ def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
             raise OSError("the disk")
         return number
 
-    ahead = Ahead(make, 3)
+    ahead = Prefetcher(make, 3)
     assert ahead.take(0) == 0
     with pytest.raises(OSError, match="the disk"):
         ahead.take(1)
-    assert Ahead(make, 3).take(2) == 2
-    abandoned = Ahead(make, 3)
+    assert Prefetcher(make, 3).take(2) == 2
+    abandoned = Prefetcher(make, 3)
     abandoned.take(0)
     abandoned.finish()  # the error of what nobody asks for is nobody's
     assert abandoned.take(2) == 2

@@ -1,0 +1,189 @@
+"""The layer table of P §3.5 and Fig. 2, and the variants of it that the paper compares.
+
+`architecture("two-column", recipe("source"), classes=1000)` is the net of the paper: 60,965,224
+parameters and 724,406,816 multiply-adds for an image. Every row says what is in one column; shapes
+are [maps, rows, columns] of one column, and "pooled" is what the next layer reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from alexnet.layers import After, Architecture, Convolution, FullyConnected, Local, Lrn
+from alexnet.recipe import Recipe
+
+Name = Literal["two-column", "half", "undivided", "conv6", "cifar"]
+Removable = Literal["conv3", "conv4", "conv5", "fc6", "fc7"]  # P §7: "any of the middle layers"
+
+# The net as the source has it (S layers-145.cfg); `under_recipe` is what the switches change.
+TWO_COLUMN = Architecture(columns=2, layers=(
+    #          name   kernels sees     std   bias  after
+    Convolution("conv1", 48, "column", 0.01, 0.0, ("lrn", "pool", "relu"),
+                size=11, stride=4, padding=(0, 3)),           # [48, 55, 55], pooled [48, 27, 27]
+    Convolution("conv2", 128, "column", 0.01, 1.0, ("relu", "lrn", "spatial", "pool"),
+                size=5, padding=(2, 2)),                      # [128, 27, 27], pooled [128, 13, 13]
+    Convolution("conv3", 192, "both", 0.03, 0.0, ("relu",)),             # [192, 13, 13]
+    Convolution("conv4", 192, "column", 0.03, 1.0, ("relu",)),           # [192, 13, 13]
+    Convolution("conv5", 128, "column", 0.03, 1.0, ("pool", "relu")),    # [128, 13, 13], [128, 6, 6]
+    FullyConnected("fc6", 2048, "both", 0.01, 1.0, ("relu", "dropout")),            # [2048]
+    FullyConnected("fc7", 2048, "both", 0.01, 1.0, ("relu", "dropout")),            # [2048]
+    FullyConnected("fc8", 1000, "both", 0.01, 0.0, only_first=True),     # [1000], in column 0
+))
+assert TWO_COLUMN.parameters == 60_965_224  # P §3.5: "60 million"
+assert TWO_COLUMN.macs == 724_406_816
+
+# P §6, "CNN*": a sixth convolution over the last pooling layer.
+CONV6 = Convolution("conv6", 128, "both", 0.03, 1.0, ("relu",))                     # [128, 6, 6]
+
+# P Fig. 1: the four-layer net, which without normalisation has 13 % test error on CIFAR-10, and
+# with it 11 % (§3.3). S layers-cifar/layers-conv-local-13pct.cfg; C2 layers-cifar10-11pct.cfg.
+CIFAR = Architecture(columns=1, lrn=Lrn(size=9, k=1.0, alpha=0.001), stored=32, crop=24, layers=(
+    Convolution("conv1", 64, "column", 0.0001, 0.0, ("relu", "pool", "lrn"), decay=0.0,
+                size=5, padding=(2, 2)),                      # [64, 24, 24], pooled [64, 12, 12]
+    Convolution("conv2", 64, "column", 0.01, 0.0, ("relu", "lrn", "pool"), decay=0.0,
+                size=5, padding=(2, 2)),                      # [64, 12, 12], pooled [64, 6, 6]
+    Local("local3", 32, "column", 0.04, 0.0, ("relu",), decay=8.0),      # [32, 6, 6]; wc 0.004
+    Local("local4", 32, "column", 0.04, 0.0, ("relu",), decay=8.0),      # [32, 6, 6]
+    FullyConnected("fc10", 10, "column", 0.01, 0.0, decay=8.0, only_first=True),    # [10]
+))
+
+
+def half(net: Architecture) -> Architecture:
+    """Return the net on one GPU "with half as many kernels" (P §3.2).
+
+    Its conv5 and fully connected layers keep the size of both columns (S #145-half).
+    """
+    return replace(net, columns=1).with_layers({
+        "conv5": {"outputs": 256}, "fc6": {"outputs": 4096}, "fc7": {"outputs": 4096}})
+
+
+def undivided(net: Architecture) -> Architecture:
+    """Return the net with all kernels of both columns in one, as most ports have them."""
+    hidden = {layer.name: {"outputs": 2 * layer.outputs} for layer in net.layers[:-1]}
+    return replace(net, columns=1).with_layers(hidden)
+
+
+def with_conv6(net: Architecture) -> Architecture:
+    """Return the net of "CNN*", with a sixth convolution after the last pooling (P §6)."""
+    position = [layer.name for layer in net.layers].index("conv5") + 1
+    return replace(net, layers=(*net.layers[:position], CONV6, *net.layers[position:]))
+
+
+ARCHITECTURES: Mapping[Name, Architecture] = {
+    "two-column": TWO_COLUMN,
+    "half": half(TWO_COLUMN),
+    "undivided": undivided(TWO_COLUMN),
+    "conv6": with_conv6(TWO_COLUMN),
+    "cifar": CIFAR,
+}
+
+
+def architecture(name: Name, recipe: Recipe, classes: int, width: float = 1.0, *,
+                 neuron: Literal["relu", "tanh"] = "relu", normalization: bool = True,
+                 pooling: Literal["overlapping", "separate"] = "overlapping", dropout: bool = True,
+                 without: Removable | None = None) -> Architecture:
+    """Build the layer table of the named net under this recipe.
+
+    Args:
+        name: `two-column`, the paper's net; `half`, its net on one GPU (§3.2); `undivided`, all
+            kernels in one column; `conv6`, the net of "CNN*" (§6); `cifar`, the four-layer net on
+            CIFAR-10 (§3.1 and Fig. 1, §3.3).
+        recipe: decides what follows conv1 and conv2, conv1's padding and the initial spread of
+            conv3-5; nothing of `cifar`.
+        classes: units of the output layer, 1000 in the paper.
+        width: factor on every other layer's units, 1 in the paper.
+        neuron: `tanh` in place of ReLU (§3.1).
+        normalization: False leaves out every normalisation (§3.3).
+        pooling: `separate` has windows that do not overlap (§3.4).
+        dropout: False leaves it out (§4.2).
+        without: the middle layer that is left out (§7).
+
+    Raises:
+        ValueError: the net does not have the layer that is to be left out.
+    """
+    net = ARCHITECTURES[name]
+    if name != "cifar":  # its configuration files are others, which no switch is about
+        net = under_recipe(net, recipe)
+    if without:
+        net = without_layer(net, without)
+    if neuron == "tanh":
+        net = with_tanh(net)
+    if not normalization:
+        net = without_normalization(net)
+    if not dropout:
+        net = without_dropout(net)
+    if pooling == "separate":
+        net = with_separate_pooling(net)
+    return scaled(net, classes, width)
+
+
+def under_recipe(net: Architecture, recipe: Recipe) -> Architecture:
+    """Return the net with the rows that the recipe's switches decide.
+
+    docs/deviations.md has the evidence for each of them.
+    """
+    layer1: dict[str, tuple[After, ...]] = {"norm-pool-relu": ("lrn", "pool", "relu"),
+                                            "relu-norm-pool": ("relu", "lrn", "pool")}
+    layer2: dict[bool, tuple[After, ...]] = {True: ("relu", "lrn", "spatial", "pool"),
+                                             False: ("relu", "lrn", "pool")}
+    padding = {"right-bottom": (0, 3), "symmetric": (2, 2)}
+    spread = {"init_std": recipe.conv345_init_std}
+    return net.with_layers({
+        "conv1": {"after": layer1[recipe.layer1_order], "padding": padding[recipe.conv1_padding]},
+        "conv2": {"after": layer2[recipe.spatial_norm]},
+        "conv3": spread, "conv4": spread, "conv5": spread, "conv6": spread})
+
+
+def with_tanh(net: Architecture) -> Architecture:
+    """Return the net with tanh in place of every ReLU (P §3.1, Fig. 1)."""
+    return net.with_after({"relu": ("tanh",)})
+
+
+def without_normalization(net: Architecture) -> Architecture:
+    """Return the net without normalisation of either kind (P §3.3; S #148)."""
+    return net.with_after({"lrn": (), "spatial": ()})
+
+
+def with_separate_pooling(net: Architecture) -> Architecture:
+    """Return the net with 2 x 2 pooling windows, which do not overlap (P §3.4).
+
+    It has "equivalent dimensions": the sides of its maps are 55 -> 28 -> 26 -> 13 -> 11 -> 6 pixels
+    (S layers-147.cfg: conv2 pad 1, conv5 pad 0).
+    """
+    less = {layer.name: {"padding": (layer.padding[0] - 1, layer.padding[1] - 1)}
+            for layer in net.layers
+            if isinstance(layer, Convolution) and layer.name in ("conv2", "conv5")}
+    return replace(net, pool=(2, 2)).with_layers(less)
+
+
+def without_dropout(net: Architecture) -> Architecture:
+    """Return the net without dropout, which "exhibits substantial overfitting" (P §4.2)."""
+    return net.with_after({"dropout": ()})
+
+
+def without_layer(net: Architecture, name: Removable) -> Architecture:
+    """Return the net less one middle layer (P §7).
+
+    The layer before it takes over its pooling, and the layer after it reads both columns if it did.
+
+    Raises:
+        ValueError: the net has no such layer.
+    """
+    position = [layer.name for layer in net.layers].index(name)
+    previous, removed, following = net.layers[position - 1: position + 2]
+    if "pool" in removed.after:
+        previous = replace(previous, after=(*previous.after, "pool"))
+    if removed.sees == "both":
+        following = replace(following, sees="both")
+    return replace(net, layers=(*net.layers[: position - 1], previous, following,
+                                *net.layers[position + 2:]))
+
+
+def scaled(net: Architecture, classes: int, width: float) -> Architecture:
+    """Return the net with so many classes, and every layer but the last `width` times as wide."""
+    *hidden, output = net.layers
+    narrow = [replace(layer, outputs=max(1, round(layer.outputs * width))) for layer in hidden]
+    return replace(net, layers=(*narrow, replace(output, outputs=classes)),
+                   full_inputs={shape.layer.name: shape.inputs for shape in net.shapes()})
