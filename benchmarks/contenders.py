@@ -29,7 +29,7 @@ One = Callable[[bytes], Any]  # from the file's bytes to uint8 [256, 256, 3], RG
 
 
 def ours() -> One:
-    from pipeline.images import decode
+    from pipeline.data.pixels import decode
 
     return decode
 
@@ -40,7 +40,7 @@ def torchvision_pillow(filter_name: str = "BICUBIC") -> One:
     import torch
     from PIL import Image
 
-    from pipeline.vision import transforms
+    from benchmarks.torchvision_import import transforms
 
     if ".post" in PIL.__version__:
         sys.exit(f"PIL {PIL.__version__} is pillow-simd: stock Pillow is not in the side folder")
@@ -61,7 +61,7 @@ def torchvision_tensors() -> One:
     import simplejpeg
     import torch
 
-    from pipeline.vision import transforms
+    from benchmarks.torchvision_import import transforms
 
     torch.set_num_threads(1)
     transform = transforms.Compose([transforms.Resize(SIDE, interpolation=transforms.InterpolationMode.BICUBIC,
@@ -128,9 +128,9 @@ STORED = "ours, to shard and moments"
 
 def stored(pictures: Sequence[bytes]) -> None:
     """All that `alexnet resize` does to a picture: its digest, decoding, the shard, the sums, the shard's digest."""
-    from pipeline.images import decode
-    from pipeline.moments import Accumulator
-    from pipeline.shards import shard_written
+    from pipeline.data.moments import Accumulator
+    from pipeline.data.pixels import decode
+    from pipeline.data.shards import shard_written
 
     accumulator = Accumulator()
     with tempfile.TemporaryDirectory() as folder, shard_written(Path(folder, "train-00000.npy")) as writer:

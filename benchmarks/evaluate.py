@@ -24,8 +24,8 @@ from alexnet.testing import probabilities
 from benchmarks.harness import interleaved, ratio, report
 from benchmarks.pictures import STATISTICS, store_of
 from benchmarks.step import our_training
-from pipeline.processes import keep_freed_memory
-from pipeline.training_process import images_of
+from pipeline.system.processes import keep_freed_memory
+from pipeline.training.process import images_of
 
 
 @click.command(help=__doc__)

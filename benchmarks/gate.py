@@ -26,21 +26,21 @@ import click
 import numpy as np
 
 from benchmarks.harness import report
-from pipeline import samples
-from pipeline.errors import UserError
-from pipeline.files import write_json
-from pipeline.gate import assessment, golden
-from pipeline.gate.checking import check
-from pipeline.launcher import launch, told
-from pipeline.moments import Moments
-from pipeline.options import JSON, seeds_option
-from pipeline.parameters import load
-from pipeline.paths import DOWNLOAD, MEAN, METRICS, PCA, STORE, WORK
-from pipeline.progress import say
-from pipeline.samples import Run, Sample
+from pipeline.commands.options import JSON, seeds_option
+from pipeline.config.parameters import load
+from pipeline.config.paths import DOWNLOAD, MEAN, METRICS, PCA, STORE, WORK
+from pipeline.data.moments import Moments
+from pipeline.data.store import MOMENTS
 from pipeline.stages import train
 from pipeline.stages.mean import digest, mean_image
-from pipeline.store import MOMENTS
+from pipeline.studies import run_sets
+from pipeline.studies.gate import assessment, golden
+from pipeline.studies.gate.checking import check
+from pipeline.studies.run_sets import Run, Sample
+from pipeline.system.errors import UserError
+from pipeline.system.files import write_json
+from pipeline.system.terminal import say
+from pipeline.training.launcher import launch, told
 
 KEPT = WORK / "planted"
 SHIFT = 16  # grey levels
@@ -58,7 +58,7 @@ FIRST_LOSSES = 5  # seeds
 @click.option("--plant", "names", multiple=True, type=click.Choice(list(PLANTED)), help="Only this; may be repeated.")
 @JSON
 def main(file: Path, seeds: tuple[int, ...] | None, names: tuple[str, ...], as_json: bool) -> None:
-    stored = samples.read(file)
+    stored = run_sets.read(file)
     rows = assessment.false_alarms(stored)
     started = time.perf_counter()
     check([stored.runs[0]], stored.environment | ELSEWHERE, [stored])
@@ -89,7 +89,7 @@ def _first_losses(name: str, stored: Sample, variables: dict[str, str]) -> dict[
     for run in runs:
         say(f"planted: {name}, first update of seed {run.seed}")
         entry = _first_entry(name, run.seed, variables)
-        falls += check([replace(run, trace=samples.trace_lines([entry]))], stored.environment | ELSEWHERE, [stored]
+        falls += check([replace(run, trace=run_sets.trace_lines([entry]))], stored.environment | ELSEWHERE, [stored]
                        ).status == 1
     return _row("detected by the first loss", f"{name}, older instructions" if variables else name, falls, len(runs))
 
@@ -102,13 +102,13 @@ def _runs(name: str, seeds: Sequence[int]) -> list[Run]:
     if name == "one crop in place of ten":  # what it changes is in the metrics already
         return [_one_crop(run) for run in _runs("nothing", seeds)]
     base = load()
-    file = KEPT / name.replace(" ", "-") / f"{samples.environment_key(golden.environment_here(base))}.json"
-    made = list(samples.read(file).runs) if file.exists() else []
+    file = KEPT / name.replace(" ", "-") / f"{run_sets.environment_key(golden.environment_here(base))}.json"
+    made = list(run_sets.read(file).runs) if file.exists() else []
     for seed in seeds:
         if seed not in [run.seed for run in made]:
             say(f"planted: {name}, seed {seed}")
             made.append(_run(name, seed))
-            samples.write(Sample(name.replace(" ", "-"), {}, "", golden.environment_here(base), made), KEPT)
+            run_sets.write(Sample(name.replace(" ", "-"), {}, "", golden.environment_here(base), made), KEPT)
     return [run for run in made if run.seed in seeds]
 
 
@@ -124,11 +124,11 @@ def _run(name: str, seed: int) -> Run:
     folder, shifted = _folder(name)
     options = [part for change in _changes(name, seed) for part in ("--set", change)]
     for stage in ("train", "evaluate"):
-        done = subprocess.run([sys.executable, "-m", "pipeline.cli", stage, *options], cwd=folder, check=False,
+        done = subprocess.run([sys.executable, "-m", "pipeline", stage, *options], cwd=folder, check=False,
                               env=os.environ | {"PYTHONPATH": str(Path.cwd())})
         if done.returncode:
             raise UserError(f"{name}, seed {seed}: {stage} failed, as told above")
-    run = samples.run_of(lambda path: (folder / path).read_bytes(), seed, {"planted": name}, with_trace=False)
+    run = run_sets.run_of(lambda path: (folder / path).read_bytes(), seed, {"planted": name}, with_trace=False)
     run.metrics["mean"]["mean_digest"] = shifted or run.metrics["mean"]["mean_digest"]
     return Run(run.seed, run.metrics, record=run.record)
 

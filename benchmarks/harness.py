@@ -60,7 +60,7 @@ def training_macs(table: Architecture) -> int:
 
 def machine(threads: int) -> dict[str, str]:
     """What it ran on."""
-    from pipeline.environment import fingerprint
+    from pipeline.records.environment import fingerprint
 
     return fingerprint() | {"benchmark_threads": str(threads)}
 

@@ -22,10 +22,11 @@ from tests.end_to_end.project import Project
 
 TIMED = """
 import contextlib, sys, time
-from pipeline import live, parameters, stage
-from pipeline.stages import train
+from pipeline.config import parameters
+from pipeline.records import live_curves
+from pipeline.stages import runner, train
 if sys.argv[1] == "without":
-    live.shown = lambda record, folder: contextlib.nullcontext()
+    live_curves.shown = lambda record, folder: contextlib.nullcontext()
 inner = train.run
 def run(read):
     start, used = time.perf_counter(), time.process_time()
@@ -33,7 +34,7 @@ def run(read):
     print("took", time.perf_counter() - start, "used", time.process_time() - used)
     return found
 train.run = run
-stage.run("train", parameters.load())
+runner.run("train", parameters.load())
 """
 
 

@@ -36,9 +36,9 @@ from alexnet.layers import CROP
 from alexnet.recipe import Recipe, recipe
 from benchmarks.harness import interleaved, ratio, report
 from benchmarks.pictures import STATISTICS, picture, store_of
-from pipeline.processes import keep_freed_memory
-from pipeline.store import Split, Store
-from pipeline.training_process import crops_of
+from pipeline.data.store import Split, Store
+from pipeline.system.processes import keep_freed_memory
+from pipeline.training.process import crops_of
 
 SEED = 1
 AHEAD = 4  # batches
@@ -85,7 +85,7 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """A data set as one would write it: arrays or JPEGs in memory, and torchvision's transforms."""
 
     def __init__(self, split: Split, jpeg: list[bytes] | None) -> None:
-        from pipeline.vision import transforms as v2
+        from benchmarks.torchvision_import import transforms as v2
 
         self.split, self.jpeg = split, jpeg
         self.transform = v2.Compose([

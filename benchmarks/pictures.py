@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.augmentation import Statistics
-from pipeline.images import SIDE, decoder
-from pipeline.moments import Moments
-from pipeline.shards import Encoding, shard_file, shard_written
-from pipeline.sources import Class
-from pipeline.store import SHARD_IMAGES, Row, Store, StoredShard, publish_description
+from pipeline.data.moments import Moments
+from pipeline.data.pixels import SIDE, decoder
+from pipeline.data.shards import Encoding, shard_file, shard_written
+from pipeline.data.sources import Class
+from pipeline.data.store import SHARD_IMAGES, Row, Store, StoredShard, publish_description
 
 CLASSES = 1000
 # Facts of ImageNet's colours on the 0..255 scale: variances of the principal components

@@ -22,13 +22,14 @@ from typing import Any
 import click
 
 from benchmarks.harness import interleaved, ratio, report
-from pipeline.cli import STAGES
+from pipeline.config.stages import NAMES as STAGES
 from tests.end_to_end.project import Project
 
 DVC = (sys.executable, "-m", "dvc")
 TIMED = """
 import importlib, sys, time
-from pipeline import parameters, stage
+from pipeline.config import parameters
+from pipeline.stages import runner
 module = importlib.import_module("pipeline.stages." + sys.argv[1])
 inner = module.run
 def run(read):
@@ -37,7 +38,7 @@ def run(read):
     print("own seconds", time.perf_counter() - start)
     return found
 module.run = run
-stage.run(sys.argv[1], parameters.load())
+runner.run(sys.argv[1], parameters.load())
 """
 
 

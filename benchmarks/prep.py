@@ -33,9 +33,9 @@ import numpy as np
 
 from benchmarks.contenders import FEW, ONE, STORED
 from benchmarks.harness import interleaved, ratio, report
-from pipeline.environment import cores
-from pipeline.images import Undecodable, decode
-from pipeline.progress import say
+from pipeline.data.pixels import Undecodable, decode
+from pipeline.records.environment import cores
+from pipeline.system.terminal import say
 
 REFERENCE = "torchvision, stock Pillow, bicubic"
 DECODING = "libjpeg-turbo, decoding only"
@@ -56,7 +56,7 @@ def pictures_in(source: Path) -> Iterator[bytes]:
 
 
 def drawn() -> Iterator[bytes]:
-    from pipeline.sources import sample
+    from pipeline.data.sources import sample
 
     return (sample.encoded(2012, sample.TRAIN, index, index % 10) for index in range(200))
 

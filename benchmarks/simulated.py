@@ -27,12 +27,13 @@ import psutil
 
 from benchmarks.harness import report
 from benchmarks.prep import drawn, pictures_in
-from pipeline.environment import ROOT, cores
-from pipeline.files import read_json
-from pipeline.paths import STORE, metrics_of
-from pipeline.processes import kill_children
-from pipeline.progress import say
-from pipeline.sources import Class, ilsvrc, ilsvrc_writer
+from pipeline.config.paths import STORE, metrics_of
+from pipeline.data.sources import Class, ilsvrc, ilsvrc_writer
+from pipeline.records.environment import cores
+from pipeline.system.files import read_json
+from pipeline.system.processes import kill_children
+from pipeline.system.project import CODE
+from pipeline.system.terminal import say
 
 CLASSES = [Class(f"n{k:08}", f"class {k}") for k in range(1, 1001)]
 IMAGENET, IMAGENET_21K = 1_331_167, 14_197_122
@@ -42,11 +43,11 @@ SECONDS_BETWEEN_LOOKS = 0.1
 # The archives are not the official ones, so the stages are run with these ones' checksums in place of theirs.
 STAGE = """
 import json, pathlib
-from pipeline import cli
-from pipeline.sources import imagenet2012
+from pipeline.commands.main import main
+from pipeline.data.sources import imagenet2012
 checksums = json.loads(pathlib.Path("checksums.json").read_text())
 imagenet2012.OFFICIAL = {name: imagenet2012.Archive(*checksums[name]) for name in imagenet2012.OFFICIAL}
-cli.main()
+main()
 """
 
 
@@ -125,7 +126,7 @@ def run_stage(folder: Path, *arguments: str) -> dict[str, float]:
     """Seconds by the clock and of all its processes on the cores, and the memory that they had at most, in MB."""
     start, used, main, worker = time.monotonic(), _used(), 0.0, 0.0
     child = subprocess.Popen([sys.executable, "-c", STAGE, *arguments], cwd=folder,
-                             env=os.environ | {"PYTHONPATH": str(ROOT)})
+                             env=os.environ | {"PYTHONPATH": str(CODE)})
     try:
         while child.poll() is None:
             main = max(main, _memory(child.pid))
@@ -210,7 +211,7 @@ def _checksum(file: Path) -> tuple[int, str]:
 def _write_parameters(folder: Path, encoding: str) -> None:
     import yaml
 
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CODE / "params.yaml").read_text(encoding="utf-8"))
     values["dataset"] |= {"source": "imagenet2012", "location": "archives"}
     values["store"]["encoding"] = encoding
     (folder / "params.yaml").write_text(json.dumps(values), encoding="utf-8")

@@ -41,9 +41,9 @@ from alexnet.recipe import recipe
 from alexnet.training import Training
 from benchmarks.harness import interleaved, matrix_rate, ratio, report, training_macs
 from benchmarks.pictures import CLASSES, STATISTICS
-from pipeline.processes import keep_freed_memory
-from pipeline.store import Split
-from pipeline.training_process import crops_of
+from pipeline.data.store import Split
+from pipeline.system.processes import keep_freed_memory
+from pipeline.training.process import crops_of
 
 RECIPE = recipe("source")
 CPU = torch.device("cpu")
@@ -208,7 +208,7 @@ def main(as_json: bool, batch: int, width: float, rounds: int, threads: int, fol
     keep_freed_memory()
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    from pipeline.vision import models
+    from benchmarks.torchvision_import import models
 
     training = our_training(batch, width, split=False)
     contenders = {"ours, one process": training.advance, "stock layers": stock_step(stock(width), batch),

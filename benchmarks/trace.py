@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.harness import interleaved, report
 from benchmarks.step import our_training
-from pipeline.processes import keep_freed_memory
+from pipeline.system.processes import keep_freed_memory
 
 
 @click.command(help=__doc__)

@@ -24,8 +24,8 @@ import torch.distributed as dist
 from benchmarks.harness import interleaved, matrix_rate, ratio, report, training_macs
 from benchmarks.pictures import store_of
 from benchmarks.step import our_training, seconds_of, two_processes, working_as_one_of_two
-from pipeline.processes import keep_freed_memory
-from pipeline.store import Store
+from pipeline.data.store import Store
+from pipeline.system.processes import keep_freed_memory
 
 IMAGENET_EPOCHS = 90 * 1_281_167  # images
 NAMES = ("end to end", "step alone")

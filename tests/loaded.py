@@ -23,8 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "ALEXNET_TESTS_LONG"  # set by --long, for the processes of pytest-xdist, too
 LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
-          "scipy.linalg", "pyarrow.parquet", "tests.alexnet.runs", "pipeline.cli", "pipeline.stage",
-          "pipeline.training_process", "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate",
+          "scipy.linalg", "pyarrow.parquet", "tests.alexnet.runs", "pipeline.commands.main", "pipeline.stages.runner",
+          "pipeline.training.process", "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate",
           "pipeline.stages.report", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
 # Asks a Door for `alexnet ARGUMENTS`, hands over its own standard streams, and ends as the command does.
 CLIENT = """\
@@ -77,7 +77,7 @@ def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str]
         sys.path.insert(0, code)
     sys.argv = ["alexnet", *command]
     limited(limits)
-    from pipeline.cli import main
+    from pipeline.commands.main import main
 
     main()
 

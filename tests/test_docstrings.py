@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import errors
+from pipeline.system import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(file.relative_to(ROOT).as_posix() for package in ("alexnet", "pipeline")
@@ -50,7 +50,7 @@ def test_the_reference_is_made_from_them(tmp_path: Path) -> None:
     line = next(line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "-m pdoc" in line)
     options = line.split("-m pdoc")[1].rstrip("\\").split()
     subprocess.run([sys.executable, "-W", "ignore", "-m", "pdoc", *options, "--output-directory", tmp_path,
-                    "pipeline.errors", "alexnet.recipe"], cwd=ROOT, check=True, capture_output=True)
+                    "pipeline.system.errors", "alexnet.recipe"], cwd=ROOT, check=True, capture_output=True)
     page = (tmp_path / "pipeline/errors.html").read_text(encoding="utf-8")
     assert "EX_SOFTWARE of sysexits.h" in page
     assert "MENDS" in page

@@ -9,7 +9,7 @@ import click
 import pytest
 import yaml
 
-from pipeline.cli import main
+from pipeline.commands.main import main
 from tests.documents import DOCUMENTS, ROOT, blocks, commands, spans
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))

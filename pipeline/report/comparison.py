@@ -17,22 +17,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import differences, environment, parameters, records, tracking
-from pipeline.arrays import arrays_in
-from pipeline.ensemble import SETS, errors_of
-from pipeline.errors import UserError
-from pipeline.files import written_whole
-from pipeline.naming import plain
-from pipeline.paths import REPORT, STORE
-from pipeline.records import Kept
+from pipeline.config import parameters
+from pipeline.config.paths import REPORT, STORE
+from pipeline.data.arrays import arrays_in
+from pipeline.data.store import DESCRIPTION, Store
+from pipeline.records import differences, environment, kept_runs, tracking
+from pipeline.records.kept_runs import Kept
+from pipeline.records.naming import plain
+from pipeline.records.tracking import Record
 from pipeline.report.figures import RUN_COLOURS, Exhibit, Line, array, chart, kernel_sheet, table
 from pipeline.report.inputs import BROKEN_CURVE, BROKEN_WEIGHTS, Curve, curve_in, first_layer
 from pipeline.report.learning import learning_rates
 from pipeline.report.page import template
 from pipeline.report.predictions import GUESSES, SHOWN
 from pipeline.report.results import interval
-from pipeline.store import DESCRIPTION, Store
-from pipeline.tracking import Record
+from pipeline.studies.ensemble import SETS, errors_of
+from pipeline.system.errors import UserError
+from pipeline.system.files import written_whole
 
 FOLDER = REPORT.parent / "comparison"
 LISTED = 10  # classes, and rows of lists
@@ -133,7 +134,7 @@ def _written(sides: Sequence[Side], folder: Path) -> Path:
 
 
 def _side(letter: str, name: str) -> Side:
-    kept = records.find(name)
+    kept = kept_runs.find(name)
     curve = said = kernels = None
     if file := kept.fetch("learning.csv"):
         try:

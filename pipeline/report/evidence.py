@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.claims import evidence as ledgered
-from pipeline.claims.figure import exhibit
-from pipeline.claims.ledger import SCALES, Book, Results, load
+from pipeline.report.figure_1 import exhibit
 from pipeline.report.figures import Exhibit
+from pipeline.studies.claims import evidence as ledgered
+from pipeline.studies.claims.ledger import SCALES, Book, Results, load
 
 
 @dataclass(frozen=True)

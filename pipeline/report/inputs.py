@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from alexnet.digest import digest_of
-from pipeline.arrays import arrays_in
-from pipeline.describe import described
-from pipeline.errors import UserError
-from pipeline.files import read_json
-from pipeline.matrix.running import Row as MatrixRow
-from pipeline.parameters import Parameters
-from pipeline.paths import LEARNING, MATRIX, PREDICTIONS, PROVENANCE, STORE, WEIGHTS, metrics_of
+from pipeline.config.describe import described
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import LEARNING, MATRIX, PREDICTIONS, PROVENANCE, STORE, WEIGHTS, metrics_of
+from pipeline.data.arrays import arrays_in
+from pipeline.data.store import QUARANTINE, Store
 from pipeline.report.evidence import Evidence, evidence
 from pipeline.stages import mean, pca
-from pipeline.store import QUARANTINE, Store
+from pipeline.studies.matrix.running import Row as MatrixRow
+from pipeline.system.errors import UserError
+from pipeline.system.files import read_json
 
 BROKEN_WEIGHTS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 BROKEN_CURVE = (KeyError, ValueError, TypeError, csv.Error)

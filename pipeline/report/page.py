@@ -88,7 +88,7 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
                   "neighbour": predictions.NEIGHBOUR_SHOWN},
         "quarantined": inputs.quarantined, "longest": LONGEST_LIST, "digests": record.digests(inputs),
         "more_digests": record.more_digests(inputs), "environment": record.environment(inputs),
-        "provenance": inputs.provenance, "matrix": record.matrix(inputs), "other_stack": record.other_stack(inputs),
+        "provenance": inputs.provenance, "matrix": record.matrix_table(inputs), "other_stack": record.other_stack(inputs),
         "workload": inputs.matrix.workload if inputs.matrix else [],
         "choices": record.choices(parameters), "settings": record.settings(parameters),
     }

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.recipe import recipe, switches
-from pipeline.matrix import page
-from pipeline.matrix.axes import STAGES
-from pipeline.matrix.running import Row
-from pipeline.parameters import Parameters
+from pipeline.config.parameters import Parameters
+from pipeline.report import matrix
 from pipeline.report.inputs import Inputs
+from pipeline.studies.matrix.axes import STAGES
+from pipeline.studies.matrix.running import Row
 
 # Of models/provenance.json, with words for people.
 CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has", "git_commit": "git commit"}
@@ -62,14 +62,14 @@ class MatrixTable:
     notes: list[Row]
 
 
-def matrix(inputs: Inputs) -> MatrixTable | None:
+def matrix_table(inputs: Inputs) -> MatrixTable | None:
     """None where there is none."""
     if inputs.matrix is None:
         return None
     rows: Sequence[Row] = inputs.matrix.rows
-    return MatrixTable(page.total(rows), STAGES, [
-        (axis, told, [(page.kind(row), page.short(row)) if row else ("", "") for row in cells])
-        for axis, told, cells in page.lines(rows)], page.notes(rows))
+    return MatrixTable(matrix.total(rows), STAGES, [
+        (axis, told, [(matrix.kind(row), matrix.short(row)) if row else ("", "") for row in cells])
+        for axis, told, cells in matrix.lines(rows)], matrix.notes(rows))
 
 
 def other_stack(inputs: Inputs) -> list[str]:

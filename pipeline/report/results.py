@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.parameters import Parameters
+from pipeline.config.parameters import Parameters
 from pipeline.report.inputs import Inputs
 
 FULL_CLASSES = 1000

@@ -1,1 +1,1 @@
-"""The stages, one module each; `pipeline.stage` says what they have in common."""
+"""The stages, one module each; `pipeline.stages.runner` says what they have in common."""

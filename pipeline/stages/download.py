@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 
-from pipeline import sources
-from pipeline.errors import UserError
-from pipeline.parameters import DatasetSection, Parameters
-from pipeline.paths import DOWNLOAD, LISTING
+from pipeline.config.parameters import DatasetSection, Parameters
+from pipeline.config.paths import DOWNLOAD, LISTING
+from pipeline.data import sources
+from pipeline.system.errors import UserError
 
 
 def run(parameters: Parameters) -> dict[str, int | str]:

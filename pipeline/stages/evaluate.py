@@ -29,14 +29,14 @@ from alexnet.network import Network
 from alexnet.prefetch import Prefetcher
 from alexnet.testing import CENTRE, centre_crop, errors, probabilities
 from alexnet.weights import load_weights
-from pipeline.errors import UserError
-from pipeline.files import written_whole
-from pipeline.parameters import Parameters
-from pipeline.paths import PREDICTIONS, STORE, WEIGHTS
-from pipeline.progress import progress
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
+from pipeline.data.store import Split, Store
 from pipeline.stages.train import decided
-from pipeline.store import Split, Store
-from pipeline.training_process import images_of, mean_image, network_of, prepare, weights_in
+from pipeline.system.errors import UserError
+from pipeline.system.files import written_whole
+from pipeline.system.terminal import progress
+from pipeline.training.process import images_of, mean_image, network_of, prepare, weights_in
 
 ARTIFACTS = (PREDICTIONS,)
 BATCH = 64

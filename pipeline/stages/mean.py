@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.arrays import array_in
-from pipeline.errors import UserError
-from pipeline.files import written_whole
-from pipeline.moments import Moments
-from pipeline.parameters import Parameters
-from pipeline.paths import MEAN, MEAN_PICTURE, STORE
-from pipeline.store import MOMENTS
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import MEAN, MEAN_PICTURE, STORE
+from pipeline.data.arrays import array_in
+from pipeline.data.moments import Moments
+from pipeline.data.store import MOMENTS
+from pipeline.system.errors import UserError
+from pipeline.system.files import written_whole
 
 
 def run(parameters: Parameters) -> dict[str, Any]:

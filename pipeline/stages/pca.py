@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
-from pipeline.moments import Moments
-from pipeline.parameters import Parameters
-from pipeline.paths import PCA, STORE
-from pipeline.store import MOMENTS
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import PCA, STORE
+from pipeline.data.moments import Moments
+from pipeline.data.store import MOMENTS
+from pipeline.system.errors import UserError
+from pipeline.system.files import read_json, write_json
 
 Matrix = list[list[float]]
 

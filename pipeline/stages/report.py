@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pipeline.files import written_whole
-from pipeline.parameters import Parameters
-from pipeline.paths import REPORT
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import REPORT
 from pipeline.report.inputs import gather
 from pipeline.report.page import draw, files, render
+from pipeline.system.files import written_whole
 
 FIGURES = REPORT.parent / "figures"
 ARTIFACTS = (REPORT, FIGURES)

@@ -25,18 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import environment, errors, sources
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
-from pipeline.images import SIDE, Undecodable, decode, decoder
-from pipeline.locks import only_one
-from pipeline.moments import Accumulator, Moments
-from pipeline.parameters import Parameters, ResizeSection
-from pipeline.paths import LISTING, STORE, WORK
-from pipeline.progress import progress, say
-from pipeline.shards import Encoding, digest_of_images, open_shard, shard_file, shard_written
-from pipeline.sources import Catalogue, Entry
-from pipeline.store import (
+from pipeline.config.parameters import Parameters, ResizeSection
+from pipeline.config.paths import LISTING, STORE, WORK
+from pipeline.data import sources
+from pipeline.data.moments import Accumulator, Moments
+from pipeline.data.pixels import SIDE, Undecodable, decode, decoder
+from pipeline.data.shards import Encoding, digest_of_images, open_shard, shard_file, shard_written
+from pipeline.data.sources import Catalogue, Entry
+from pipeline.data.store import (
     FORMATS,
     SHARD_IMAGES,
     SPLITS,
@@ -47,7 +43,13 @@ from pipeline.store import (
     publish_description,
     told,
 )
-from pipeline.workers import cluster, process_pool
+from pipeline.records import environment
+from pipeline.system import errors
+from pipeline.system.errors import UserError
+from pipeline.system.executors import cluster, process_pool
+from pipeline.system.files import read_json, write_json
+from pipeline.system.locks import only_one
+from pipeline.system.terminal import progress, say
 
 DECODER = "decoder.json"  # in the work folder: who makes its shards
 STAMP = "stamp"  # there, too: of the files that they are made of

@@ -20,17 +20,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import launcher
-from pipeline.configuration import TRAINING, configuration, digest, start_digest
-from pipeline.errors import UserError
-from pipeline.files import write_json, written_whole
-from pipeline.lines import written
-from pipeline.locks import only_one
-from pipeline.parameters import ExecutionSection, Parameters
-from pipeline.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
-from pipeline.progress import say
-from pipeline.store import prepared_by
-from pipeline.tracking import project
+from pipeline.config.identity import TRAINING, configuration, digest, start_digest
+from pipeline.config.parameters import ExecutionSection, Parameters
+from pipeline.config.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
+from pipeline.config.stages import code_digest
+from pipeline.data.store import prepared_by
+from pipeline.records.tracking import project
+from pipeline.system.errors import UserError
+from pipeline.system.files import write_json, written_whole
+from pipeline.system.journal import written
+from pipeline.system.locks import only_one
+from pipeline.system.project import CODE, environment
+from pipeline.system.terminal import say
+from pipeline.training import launcher
 
 ARTIFACTS = (WEIGHTS, TRACE, LEARNING)
 FINISHED = "model.safetensors"  # in a run's folder: nothing is left to train
@@ -54,7 +56,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
         f"{execution.threads} thread{'s' * (execution.threads > 1)} each")
     with only_one(folder / "lock", "another process that trains the same"):  # perhaps of an experiment
         if launched():
-            from pipeline.training_process import together
+            from pipeline.training.process import together
 
             together(parameters, folder)
         elif not (folder / FINISHED).exists():
@@ -67,7 +69,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
 
 def join(parameters: Parameters) -> None:
     """What each process that torchrun started does, but the first of all: its part of the training, nothing else."""
-    from pipeline.training_process import together
+    from pipeline.training.process import together
 
     parameters = settled(parameters)
     together(parameters, _folder(parameters))
@@ -156,12 +158,9 @@ def _key(parameters: Parameters) -> str:
     """Names a run by all that decides its bits: code, data, parameters, and what of `execution` may."""
     import torch
 
-    here = Path(__file__).resolve().parents[1]
-    code = [*sorted((here.parent / "alexnet").glob("*.py")), here / "training_process.py", here / "store.py",
-            here / "shards.py"]
     inputs = [_file_digest(path, stage) for path, stage in
               ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
-    deciding = [[_file_digest(file, "train") for file in code], inputs, start_digest(parameters), torch.__version__,
+    deciding = [code_digest("train", CODE), inputs, start_digest(parameters), torch.__version__,
                 parameters.execution.device, parameters.execution.threads,
                 parameters.execution.deterministic,
                 *(section.model_dump() for section in (parameters.network, parameters.recipe, parameters.train))]
@@ -178,19 +177,19 @@ def _file_digest(path: Path, stage: str) -> str:
 def _train(parameters: Parameters, folder: Path) -> None:
     processes = processes_of(parameters.execution)
     if processes == 1:
-        from pipeline.training_process import prepare, train
+        from pipeline.training.process import prepare, train
 
         train(parameters, folder, prepare(parameters))
         return
     write_json(folder / "parameters.json", parameters.model_dump(mode="json"))
-    status = launcher.launch(folder, processes, os.environ | {"OMP_NUM_THREADS": str(parameters.execution.threads)})
+    status = launcher.launch(folder, processes, environment() | {"OMP_NUM_THREADS": str(parameters.execution.threads)})
     if status:
         raise UserError(f"{launcher.told(status)}. The same command goes on from the last checkpoint")
 
 
 def _publish(folder: Path) -> dict[str, Any]:
     from alexnet.digest import digest_of
-    from pipeline.training_process import weights_in
+    from pipeline.training.process import weights_in
 
     finished = folder / FINISHED
     weights_digest = digest_of(weights_in(finished, "remove it, and the same command goes on from a checkpoint"))

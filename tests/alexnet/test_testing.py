@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alexnet.testing import centre_crop, corners, errors, probabilities, ten_crops
-from pipeline.vision import transforms
+from benchmarks.torchvision_import import transforms
 from tests.alexnet import reference
 
 

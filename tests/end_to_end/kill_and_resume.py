@@ -29,8 +29,8 @@ from pathlib import Path
 import click
 import yaml
 
-from pipeline.processes import kill_children, kill_with_children
-from pipeline.progress import progress, say
+from pipeline.system.processes import kill_children, kill_with_children
+from pipeline.system.terminal import progress, say
 from tests.end_to_end.project import Project
 
 WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1, "execution.checkpoint_every": 2,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.processes import die_with_parent
+from pipeline.system.processes import die_with_parent
 
 PROGRAMS = ("initdb", "postgres")
 DEBIAN = "/usr/lib/postgresql/*/bin"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.sources import Class, ilsvrc_writer
-from pipeline.sources.ilsvrc import Y2010
+from pipeline.data.sources import Class, ilsvrc_writer
+from pipeline.data.sources.ilsvrc import Y2010
 from tests.end_to_end.project import Project
-from tests.pipeline.misbehaving_server import serving
+from tests.pipeline.data.sources.misbehaving_server import serving
 
 CLASSES = [Class("n02", "b"), Class("n01", "a")]
 

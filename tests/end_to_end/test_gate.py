@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.gate.decision import GATED
+from pipeline.studies.gate.decision import GATED
 from tests.end_to_end.project import Project
 
 

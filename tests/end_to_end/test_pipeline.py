@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from pipeline.images import decoder
+from pipeline.data.pixels import decoder
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import environment, records, snapshot
+from pipeline.records import code_archive, environment, kept_runs
 from tests.end_to_end.project import Project
 
 STEPS = [1, 2, 4, 6, 8, 10]  # in the trace
@@ -64,9 +64,9 @@ def doctored(record: Path, folder: Path, files: dict[str, bytes], tags: dict[str
     shutil.copytree(record, folder)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    facts = records.read(record).facts
+    facts = kept_runs.read(record).facts
     facts.tags.update(tags)
-    records.write(folder, facts)
+    kept_runs.write(folder, facts)
     return folder
 
 
@@ -119,7 +119,7 @@ def test_a_record_that_travelled_to_a_clone_without_data(reproduced: Project, re
 def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, record: Path, tmp_path: Path) -> None:
     """The record's code is one in which it is moved, so the rerun's weights really are other ones. Its environment is
     another too: without --anyway nothing is run. And the data come from DVC's cache."""
-    snapshot.restored(record / "code.tar.gz", tmp_path / "code", records.read(record).facts.tags["code_digest"])
+    code_archive.restored(record / "code.tar.gz", tmp_path / "code", kept_runs.read(record).facts.tags["code_digest"])
     source = tmp_path / "code/alexnet/training.py"
     text = source.read_text()
     assert text.count("        self.step += 1\n") == 1
@@ -132,7 +132,7 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
 """))
     found = json.loads((record / "environment.json").read_text()) | {"torch": "1.0", "python": "3.1"}
     planted = doctored(record, tmp_path / "planted", {
-        "code.tar.gz": snapshot.taken(tmp_path / "code"), "environment.json": json.dumps(found).encode()},
+        "code.tar.gz": code_archive.taken(tmp_path / "code"), "environment.json": json.dumps(found).encode()},
         {"code_digest": environment.code_digest(tmp_path / "code")})
     assert "give the command again with --trust" in reproduced.run("alexnet", "rerun", str(planted), status=1)
     told = reproduced.run("alexnet", "rerun", str(planted), "--trust", status=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline.processes import kill_with_children
+from pipeline.system.processes import kill_with_children
 from tests.end_to_end.kill_and_resume import copy, difference, outcome
 from tests.end_to_end.project import Project
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline.paths import STORE
-from pipeline.processes import kill_with_children
-from pipeline.store import Store
+from pipeline.config.paths import STORE
+from pipeline.data.store import Store
+from pipeline.system.processes import kill_with_children
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 from tests.end_to_end.test_pipeline import ran

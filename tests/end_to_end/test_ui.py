@@ -21,8 +21,9 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline import parameters, records, tracking
-from pipeline.paths import LEARNING, REPORT
+from pipeline.config import parameters
+from pipeline.config.paths import LEARNING, REPORT
+from pipeline.records import kept_runs, tracking
 from pipeline.stages.train import learning_table
 from tests.end_to_end import postgresql
 
@@ -72,7 +73,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 
 def command(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "pipeline.cli", *arguments], text=True, stdout=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)} | variables)
 
 
@@ -110,23 +111,23 @@ def test_the_runs_are_in_postgresql_and_their_files_in_the_project(pages: Pages)
         cursor.execute("select count(*) from metrics where key = 'val/top1_error' and run_uuid = %s", (pages.runs[0],))
         assert cursor.fetchone() == (4,)
     assert len(list((pages.folder / "mlartifacts").rglob("report/index.html"))) == 2
-    assert records.find(pages.runs[0]).facts.curve[-1]["step"] == 152
+    assert kept_runs.find(pages.runs[0]).facts.curve[-1]["step"] == 152
 
 
 def test_a_server_is_a_store_too_and_ui_says_where_its_pages_are(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     server = f"http://127.0.0.1:{pages.port}"
-    kept = records.find(pages.runs[1])
+    kept = kept_runs.find(pages.runs[1])
     with monkeypatch.context() as remote:
         remote.setenv("MLFLOW_TRACKING_URI", server)
-        assert records.find(pages.runs[1]).facts == kept.facts
+        assert kept_runs.find(pages.runs[1]).facts == kept.facts
         remote.setenv("MLFLOW_EXPERIMENT_NAME", "through the server")
         run_id = trained(3, 0.7)
-        assert records.find(run_id).facts.curve[-1]["step"] == 152
-        assert records.find(run_id).file("learning.csv").read_bytes() == LEARNING.read_bytes()
+        assert kept_runs.find(run_id).facts.curve[-1]["step"] == 152
+        assert kept_runs.find(run_id).file("learning.csv").read_bytes() == LEARNING.read_bytes()
         told, _ = command("ui").communicate(timeout=240)
     assert re.match(rf"The runs: {server}/#/experiments/\d+/runs\?viewStateShareKey=\S+\n", told)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "through the server")
-    assert records.find(run_id).facts.status == "FINISHED"  # in the same database
+    assert kept_runs.find(run_id).facts.status == "FINISHED"  # in the same database
 
 
 def test_a_port_that_is_taken_is_told(pages: Pages) -> None:

@@ -22,8 +22,8 @@ from typing import Any
 
 import psutil
 
-from pipeline.paths import PROVENANCE
-from pipeline.processes import kill_children
+from pipeline.config.paths import PROVENANCE
+from pipeline.system.processes import kill_children
 from tests.loaded import LONG, ROOT, alexnet, forked, limited
 
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave

@@ -35,8 +35,8 @@ from typing import Any
 import click
 import psutil
 
-from pipeline.processes import kill_with_children
-from pipeline.progress import say
+from pipeline.system.processes import kill_with_children
+from pipeline.system.terminal import say
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from pipeline import checkpoints
+from pipeline.training import checkpoints
 from tests.faults.harness import Bench
 
 TRAIN = ("train", "--placement", "one")

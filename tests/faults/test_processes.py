@@ -64,7 +64,7 @@ def test_one_of_two_training_processes_is_killed(bench: Bench, outcome: Callable
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
-    running.children("pipeline.training_process")[1].kill()
+    running.children("pipeline.training.process")[1].kill()
     running.end().refused("a training process was killed by SIGKILL", "goes on from the last checkpoint")
     assert not bench.made(*TRAINED)
     bench.run(*ONE).done("going on from the checkpoint")
@@ -78,7 +78,7 @@ def test_one_of_two_training_processes_hangs(bench: Bench, outcome: Callable[[st
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
-    hung = running.children("pipeline.training_process")[which]
+    hung = running.children("pipeline.training.process")[which]
     hung.suspend()
     running.end(seconds=60).refused(f"training process {which} (process {hung.pid} on ",
                                     "has given no sign of life for 30 s", "goes on from the last checkpoint")
@@ -93,7 +93,7 @@ def test_a_whole_training_that_stands_still_is_no_hang(bench: Bench, outcome: Ca
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
-    everyone = [psutil.Process(running.pid), *running.children("pipeline.training_process")]
+    everyone = [psutil.Process(running.pid), *running.children("pipeline.training.process")]
     for one in everyone:
         one.suspend()
     with pytest.raises(psutil.TimeoutExpired):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.processes import kill_with_children
+from pipeline.system.processes import kill_with_children
 from tests.faults.harness import Bench
 
 MEAN = ("data/mean.npy", "data/mean.png", "metrics/mean.json")

@@ -28,17 +28,20 @@ from typing import Any
 import numpy as np
 import scipy.io  # noqa: F401  (before any fork: it takes a third of a second)
 
-from pipeline import checkpoints, environment, parameters, records, snapshot, sources
-from pipeline.arrays import array_in
-from pipeline.errors import UserError
-from pipeline.images import Undecodable, decode, decode_stored, decoder
-from pipeline.moments import Moments
-from pipeline.sources import meta_mat, tree
-from pipeline.sources.entries import read_index
-from pipeline.sources.ilsvrc import Y2012
-from pipeline.sources.repack import in_compressed_tar
-from pipeline.sources.tars import is_safe, members
-from pipeline.store import Store
+from pipeline.config import parameters
+from pipeline.data import sources
+from pipeline.data.arrays import array_in
+from pipeline.data.moments import Moments
+from pipeline.data.pixels import Undecodable, decode, decode_stored, decoder
+from pipeline.data.sources import folders, meta_mat
+from pipeline.data.sources.ilsvrc import Y2012
+from pipeline.data.sources.index import read_index
+from pipeline.data.sources.repack import in_compressed_tar
+from pipeline.data.sources.tars import is_safe, members
+from pipeline.data.store import Store
+from pipeline.records import code_archive, environment, kept_runs
+from pipeline.system.errors import UserError
+from pipeline.training import checkpoints
 
 CORPUS = Path(__file__).with_name("corpus")
 REFUSED, SAME, OTHER = "refused", "same", "other"
@@ -99,9 +102,9 @@ def tar(content: bytes, name: str, folder: Path) -> str:
     file = folder / "a.tar"
     file.write_bytes(content)
     outcomes = []
-    for folders in (False, True):
+    for folders_only in (False, True):
         try:
-            found = [(one.name, one.offset, one.size) for one in members(file, folders=folders)]
+            found = [(one.name, one.offset, one.size) for one in members(file, folders=folders_only)]
         except UserError as error:
             outcomes.append(_refused(error, file))
             continue
@@ -128,7 +131,7 @@ def tgz(content: bytes, name: str, folder: Path) -> str:
 def zipped(content: bytes, name: str, folder: Path) -> str:
     (folder / "a.zip").write_bytes(content)
     try:
-        found = list(tree.in_zip(folder, "a.zip"))
+        found = list(folders.in_zip(folder, "a.zip"))
         contents = [sources.read(replace(one, file=folder / one.file)) for one in found]
     except UserError as error:
         return _refused(error, folder / "a.zip")
@@ -137,7 +140,7 @@ def zipped(content: bytes, name: str, folder: Path) -> str:
         listed = [one for one in archive.infolist() if not one.is_dir()]
         assert [one.name for one in found] == [one.filename for one in listed]
         for mine, one in zip(contents, listed, strict=True):
-            with contextlib.suppress(*tree.BROKEN_ZIP):  # a wrong checksum: the picture's own digest is another then
+            with contextlib.suppress(*folders.BROKEN_ZIP):  # a wrong checksum: the picture's own digest is another then
                 assert mine.startswith(archive.read(one))  # which stops at the size that the table says
     return SAME if content == seed("zip", name) else OTHER
 
@@ -183,12 +186,12 @@ def record(content: bytes, name: str, folder: Path) -> str:
     for other in (CORPUS / "record").iterdir():
         if not other.name.startswith("failed-"):
             (folder / other.name).write_bytes(other.read_bytes())
-    whole = records.read(folder)
+    whole = kept_runs.read(folder)
     file = folder / (name if not name.startswith("failed-") else name.split("-", 2)[2])
     file.write_bytes(content)
     sealed = zlib.crc32(content) % 2 and _seal(folder)
     try:
-        found = records.read(folder)
+        found = kept_runs.read(folder)
         found.trace(), found.environment(), found.curve(), found.text("parameters.json")
     except UserError as error:
         return _refused(error, within=folder)
@@ -203,9 +206,9 @@ def record(content: bytes, name: str, folder: Path) -> str:
 def _seal(folder: Path) -> bool:
     try:
         told = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        told["files"] |= {name: records.sha256_of(folder / name) for name in told["files"]}
+        told["files"] |= {name: kept_runs.sha256_of(folder / name) for name in told["files"]}
         told.pop("digest", None)
-        text = json.dumps(told | {"digest": records._digest(told)})
+        text = json.dumps(told | {"digest": kept_runs._digest(told)})
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OSError):
         return False
     (folder / "record.json").write_text(text, encoding="utf-8", errors="surrogatepass")
@@ -217,7 +220,7 @@ def code(content: bytes, name: str, folder: Path) -> str:
     file.write_bytes(content if content[:2] == b"\x1f\x8b" else gzip.compress(content, 0, mtime=0))
     target = folder / "deep" / "code"
     try:
-        snapshot.restored(file, target, _code_digest())
+        code_archive.restored(file, target, _code_digest())
     except UserError as error:
         return _refused(error, file)
     finally:

@@ -16,14 +16,16 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from pipeline import checkpoints, golden_pictures, records, snapshot
-from pipeline.images import decoder
-from pipeline.moments import Accumulator
-from pipeline.shards import shard_file, shard_written
-from pipeline.sources import Class, Entry
-from pipeline.sources.entries import Entries, write_index
-from pipeline.sources.ilsvrc import Y2012
-from pipeline.store import Row, StoredShard, publish_description
+from pipeline.data import reference_pictures
+from pipeline.data.moments import Accumulator
+from pipeline.data.pixels import decoder
+from pipeline.data.shards import shard_file, shard_written
+from pipeline.data.sources import Class, Entry
+from pipeline.data.sources.ilsvrc import Y2012
+from pipeline.data.sources.index import Entries, write_index
+from pipeline.data.store import Row, StoredShard, publish_description
+from pipeline.records import code_archive, kept_runs
+from pipeline.training import checkpoints
 from tests.fuzz.readers import CORPUS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +52,7 @@ def tar(contents: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
 def images() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return {**{f"{kind.replace(':', '')}.jpg": content for kind, content in golden_pictures.jpegs().items()},
+    return {**{f"{kind.replace(':', '')}.jpg": content for kind, content in reference_pictures.jpegs().items()},
             "exif.jpg": picture("JPEG", exif=exif, icc_profile=b"profile" * 9, comment=b"words"),
             "rgb.png": picture("PNG"), "palette.png": picture("PNG", "P", transparency=0),
             "alpha.png": picture("PNG", "RGBA"), "gray.png": picture("PNG", "L", icc_profile=b"profile"),
@@ -88,7 +90,7 @@ def record() -> dict[str, bytes]:
         (folder / "environment.json").write_text('{"cpu": "x", "torch": "2.13.0", "variable OMP_NUM_THREADS": "1"}')
         (folder / "parameters.json").write_text(json.dumps({"train": {"seed": 1}}))
         (folder / "learning.csv").write_text("step,training_loss\n1,0.5\n2,0.25\n")
-        records.write(folder, records.Facts("0123456789abcdef" * 2, "train", "FINISHED", 1, 2, {"train.seed": "1"},
+        kept_runs.write(folder, kept_runs.Facts("0123456789abcdef" * 2, "train", "FINISHED", 1, 2, {"train.seed": "1"},
                                             {"stage": "train", "code_digest": "0" * 64}, {"steps": 2.0},
                                             [{"step": 1, "training_loss": 0.5}]))
         return {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -168,4 +170,4 @@ if __name__ == "__main__":
                 old.unlink()
         for name, content in contents.items():
             (CORPUS / reader / name).write_bytes(content)
-    snapshot.digests(CORPUS / "code" / "packed.tar.gz")
+    code_archive.digests(CORPUS / "code" / "packed.tar.gz")

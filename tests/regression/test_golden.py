@@ -15,7 +15,7 @@ METRICS = ("resize", "mean", "pca", "train", "evaluate")
 def test_the_metrics_hold_against_the_goldens() -> None:
     if not all((ROOT / "metrics" / f"{stage}.json").exists() for stage in METRICS):
         pytest.skip("no metrics here: nothing was checked; run `dvc repro` first")
-    done = subprocess.run([sys.executable, "-m", "pipeline.cli", "check"], cwd=ROOT, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "pipeline", "check"], cwd=ROOT, capture_output=True, text=True,
                           check=False)
     if done.returncode == 2:
         pytest.skip(f"nothing was checked: {done.stdout.strip().splitlines()[-1]}")

@@ -1,0 +1,34 @@
+"""The `alexnet` command: its table of contents. Each command is defined beside its like.
+
+Everything heavy is imported inside the commands, so that `alexnet --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from pipeline.commands import runs, stages, tools
+from pipeline.commands.claims import claims
+from pipeline.commands.gate import check, golden_group
+from pipeline.commands.group import COLUMNS, Contents
+
+
+@click.group(cls=Contents, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
+@click.version_option(package_name="alexnet-harness")
+def main() -> None:
+    """AlexNet as it was in 2012, and reruns that are identical to the bit.
+
+    `dvc repro` runs all stages that have something to do; each stage is also a command here. Run them in the
+    project's top folder, where params.yaml is. `alexnet COMMAND --help` says what a command reads, what it leaves
+    and how long it takes.
+    """
+
+
+main.add_section("Stages of the pipeline, in the order the data flows", *stages.COMMANDS)
+main.add_section("Recorded runs", *runs.COMMANDS)
+main.add_section("The gate", check, golden_group, tools.matrix)
+main.add_section("The paper's claims", claims)
+main.add_section("Tools", *tools.COMMANDS)
+
+if __name__ == "__main__":
+    main()

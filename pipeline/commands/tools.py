@@ -1,0 +1,169 @@
+"""The commands about the project here: doctor, configure, describe, mend, completion; and the matrix."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from pipeline.commands.group import command
+from pipeline.commands.options import JSON, parameter_options
+
+
+@command(short_help="Is everything here that a run needs?",
+         reads="params.yaml, requirements.lock, what is installed, this machine",
+         leaves="nothing", takes="under 20 seconds")
+@parameter_options
+@click.argument("checks", nargs=-1, metavar="[CHECK]...")
+@JSON
+def doctor(file: Path, overrides: tuple[str, ...], checks: tuple[str, ...], as_json: bool) -> None:
+    """Is everything here that a run needs? Says how to mend what is not.
+
+    With names of checks only those are made. Exit code: 0 nothing that is needed fails (there may be warnings), 1
+    something does.
+    """
+    from pipeline.commands import doctor as doctors
+
+    sys.exit(doctors.command(file, overrides, checks, as_json))
+
+
+def _presets(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
+    from pipeline.config import presets as configuring
+
+    return [CompletionItem(name) for name in configuring.names() if name.startswith(begun)]
+
+
+@command(short_help="Rewrite params.yaml for another data set.",
+         reads="presets/NAME.yaml", leaves="params.yaml, changed in place", takes="a moment")
+@click.argument("name", shell_complete=_presets)
+@click.option("--location", type=click.Path(path_type=Path),
+              help="The folder with the data set's files, or for them.  [default: archives]")
+@click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True,
+              help="The parameters to rewrite.")
+@JSON
+def configure(name: str, location: Path | None, file: Path, as_json: bool) -> None:
+    """Rewrite params.yaml for another data set: sample, imagenette, cifar10, imagenet2012 or imagenet2010.
+
+    Only the keys that the preset names change, and they are printed; comments stay. `alexnet configure sample` goes
+    back.
+    """
+    from pipeline.config import presets as configuring
+
+    changed = configuring.configure(name, location, file)
+    if as_json:
+        click.echo(json.dumps({key: {"old": old, "new": new} for key, (old, new) in changed.items()}, indent=2))
+        return
+    for key, (old, new) in changed.items():
+        click.echo(f"{key}: {_yaml(old)} -> {_yaml(new)}")
+    if not changed:
+        click.echo(f"{file} stands as {name} has it already")
+
+
+def _yaml(value: object) -> object:
+    """As it stands in params.yaml: null, true, false."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else value
+
+
+@command(short_help="The layers of the configured network.",
+         reads="network.* and recipe.* of params.yaml; the number of classes from data/download, if it is there",
+         leaves="nothing", takes="3 seconds")
+@parameter_options
+@click.option("--classes", type=click.IntRange(1, 1_000_000), metavar="N",
+              help="Units of the output layer.  [default: the data set's]")
+@JSON
+def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_json: bool) -> None:
+    """The layer table of the configured net: kernels, shapes, parameters, multiply-adds."""
+    from pipeline.config import describe as describing
+    from pipeline.config import parameters
+
+    read = parameters.load(file, overrides)
+    told = describing.described(read, classes or _classes(read.dataset.source))
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    else:
+        describing.show(told)
+
+
+def _classes(source: str) -> int:
+    """How many classes the data set has: by the listing if it is there, else by its name."""
+    from pipeline.config.paths import LISTING
+    from pipeline.system.files import read_json
+
+    if LISTING.exists():
+        return len(read_json(LISTING, made_by="download")["classes"])
+    return 10 if source in ("sample", "imagenette", "cifar10") else 1000
+
+
+@command(short_help="Remove what a killed `dvc repro` left half written.",
+         reads="dvc.lock, .dvc/tmp/rwlock", leaves="nothing; removes those of them that are cut off",
+         takes="a moment; a second if one is broken")
+@JSON
+def mend(as_json: bool) -> None:
+    """Remove files of DVC's own that a killed `dvc repro` left half written; `make repro` does this first."""
+    from pipeline.system import dvc_repair as mending
+
+    removed = mending.mend()
+    if as_json:
+        click.echo(json.dumps([str(file) for file in removed]))
+        return
+    for file in removed:
+        click.echo(f"{file}: was cut off by a kill; removed")
+
+
+# For bash, at the end of click's function: behind `train.seed=` the value follows, and not a blank.
+NO_SPACE = """    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+    return 0
+"""
+
+
+@command(short_help="The script that completes commands with Tab.", reads="nothing", leaves="nothing",
+         takes="a moment")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the script that has SHELL complete commands, options, presets and parameters with Tab.
+
+    \b
+    bash 4.4+  eval "$(alexnet completion bash)"  in ~/.bashrc
+    zsh        eval "$(alexnet completion zsh)"   in ~/.zshrc, after compinit
+    fish       alexnet completion fish | source   in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    written = get_completion_class(shell)
+    assert written is not None  # click has these three
+    script = written(context.find_root().command, {}, "alexnet", "_ALEXNET_COMPLETE").source()
+    click.echo(script.replace("    return 0\n", NO_SPACE) if shell == "bash" else script)
+
+
+@command(short_help="Does this machine reproduce? Changes one thing at a time.",
+         reads="params.yaml (the network and the recipe)",
+         leaves="experiments/matrix.json, work/matrix, a record in MLflow's store", takes="4 minutes on two cores")
+@parameter_options
+@click.option("--axes", metavar="AXES", help="Only these axes, separated by commas.  [default: all]")
+@click.option("--require", metavar="AXES",
+              help="The axes that must be identical, separated by commas; none for none.  [default: all but threads, "
+                   "cores, device and mode-off]")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page, too.")
+@JSON
+def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: str | None, html: Path | None,
+           as_json: bool) -> None:
+    """Does this machine reproduce? A small workload, run again along every axis of change, compared bit by bit.
+
+    For each stage (resize, mean, pca, train, evaluate) and each axis, the result is identical to that of the
+    reference run, or differs, and then the first difference is told. Exit code 1: a required axis differs.
+
+    The workload is the configured network and recipe, 1/16 as wide, on 60 generated pictures; --set changes it
+    (--set execution.device=cuda for a reference run on the GPU).
+    """
+    from pipeline.studies import matrix as matrices
+
+    sys.exit(matrices.command(file, overrides, axes, require, html, as_json))
+
+
+COMMANDS = (doctor, configure, describe, mend, completion)

@@ -1,0 +1,119 @@
+"""Exact sums over the pixels of training images, from which the mean image and the colour PCA follow.
+
+`Accumulator` takes images one by one, while each is in the processor's cache, and yields `Moments`: integers, so that
+adding them in any order, split over any number of workers, gives the same bits. `Moments` are kept in a .npz file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.arrays import arrays_in
+from pipeline.data.pixels import SIDE
+from pipeline.system.errors import UserError
+from pipeline.system.files import written_whole
+
+# A matrix product in float32 is exact, in any order of its additions, while no partial sum goes beyond 2**24. Values
+# shifted to -128 .. 127 have products of at most 2**14, so 1,024 of them may be added. Four neighbouring pixels make
+# one row of 12 values: a matrix large enough to multiply fast, small enough that no library splits it over threads.
+_ROWS = 1024
+_NEIGHBOURS = 4
+_MIDDLE = 128
+_UINT16_IMAGES = 257  # of 255 at most: 257 * 255 = 65,535
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums over `count` images.
+
+    Attributes:
+        count: the number of images.
+        sums: int64 [side, side, 3], of each value of each pixel. Overflows beyond 3.6e16 images.
+        products: int64 [3, 3], symmetric: [i, j] is the sum of channel i times channel j over all pixels of all
+            images. Overflows beyond 2.1e9 images.
+    """
+
+    count: int
+    sums: NDArray[np.int64]
+    products: NDArray[np.int64]
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.count + other.count, self.sums + other.sums, self.products + other.products)
+
+    def __eq__(self, other: object) -> bool:
+        return (isinstance(other, Moments) and self.count == other.count and np.array_equal(self.sums, other.sums)
+                and np.array_equal(self.products, other.products))
+
+    @staticmethod
+    def zero(side: int = SIDE) -> Moments:
+        """Those of no image, side x side pixels: what sums begin with."""
+        return Moments(0, np.zeros((side, side, 3), np.int64), np.zeros((3, 3), np.int64))
+
+    @property
+    def pixels(self) -> int:
+        """Of one image."""
+        return int(self.sums.shape[0] * self.sums.shape[1])
+
+    def save(self, file: Path) -> None:
+        """Equal moments give equal files: numpy dates the members of a .npz 1980."""
+        with written_whole(file) as stream:
+            np.savez(stream, count=np.int64(self.count), sums=self.sums, products=self.products)
+
+    @staticmethod
+    def load(file: Path) -> Moments:
+        """Raises UserError when the file is missing, damaged, or holds something else."""
+        found = arrays_in(file, "make it with `alexnet resize` or `dvc repro resize`")
+        side = len(found["sums"]) if found.get("sums", np.array(0)).ndim else 0
+        shapes = {"count": (), "sums": (side, side, 3), "products": (3, 3)}
+        if {name: (array.shape, array.dtype) for name, array in found.items()} != {
+                name: (shape, np.dtype(np.int64)) for name, shape in shapes.items()}:
+            raise UserError(f"{file}: not the moments of an image store; make it again with `alexnet resize`")
+        return Moments(int(found["count"]), found["sums"], found["products"])
+
+
+class Accumulator:
+    """Adds up the moments of images of side x side pixels, exactly."""
+
+    def __init__(self, side: int = SIDE) -> None:
+        self._count = 0
+        self._sums = np.zeros((side, side, 3), np.int64)
+        self._recent = np.zeros((side, side, 3), np.uint16)  # of the images since the last flush
+        self._shifted = np.zeros((3, 3), np.int64)  # products of values less 128
+
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """Takes a uint8 [side, side, 3]."""
+        assert image.shape == self._sums.shape, image.shape
+        assert image.dtype == np.uint8, image.dtype
+        if self._count % _UINT16_IMAGES == 0:
+            self._flush()
+        self._recent += image
+        self._count += 1
+        self._shifted += _shifted_products(image)
+
+    def _flush(self) -> None:
+        self._sums += self._recent
+        self._recent[...] = 0
+
+    def moments(self) -> Moments:
+        """Of all images so far."""
+        sums = self._sums + self._recent
+        pixels = sums.shape[0] * sums.shape[1]
+        channels = sums.sum(axis=(0, 1))
+        # (x - 128)(y - 128) = xy - 128 (x + y) + 128**2
+        products = (self._shifted + _MIDDLE * (channels[:, None] + channels[None, :])
+                    - _MIDDLE**2 * pixels * self._count)
+        return Moments(self._count, sums, products)
+
+
+def _shifted_products(image: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
+    values = (image ^ np.uint8(_MIDDLE)).view(np.int8).astype(np.float32)
+    rows = values.reshape(-1, min(_ROWS, values.size // (3 * _NEIGHBOURS)), 3 * _NEIGHBOURS)  # [16, 1024, 12]
+    blocks = np.matmul(rows.transpose(0, 2, 1), rows)  # [16, 12, 12], integers of at most 2**24
+    products = blocks.sum(axis=0, dtype=np.float64).reshape(_NEIGHBOURS, 3, _NEIGHBOURS, 3)
+    itself: NDArray[np.float64] = np.einsum("ncnd->cd", products)  # each pixel with itself, not with its neighbours
+    return itself.astype(np.int64)

@@ -1,0 +1,101 @@
+"""What `alexnet download` would do, for `--dry-run`: what it would fetch, how large that is, and the disk it takes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import STORE
+from pipeline.data import sources
+
+JPEG = 32_000  # bytes of an image of 256 x 256 pixels as a JPEG of quality 95, on average
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to be fetched: its name, its size in bytes where that is known, and where it would come from."""
+
+    name: str
+    bytes: int | None
+    address: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Attributes:
+        folder: where the data set's files are or will be.
+        fetched: what is not there yet.
+        repacked: bytes that will be written besides, to make it readable picture by picture.
+        images: about how many pictures the data set has.
+        by_hand: the user must put the files there; nothing will be fetched.
+    """
+
+    folder: Path
+    fetched: list[Wanted] = field(default_factory=list)
+    repacked: int = 0
+    images: int = 0
+    by_hand: bool = False
+
+    @property
+    def download(self) -> int:
+        """Bytes that fetching and repacking write, as far as sizes are known."""
+        return sum(one.bytes or 0 for one in self.fetched) + self.repacked
+
+    def store(self, side: int, encoding: str) -> int:
+        """Bytes of the image store, about."""
+        return self.images * (JPEG if encoding == "jpeg" else side * side * 3)
+
+    def told(self, side: int) -> str:
+        """In words, for images of `side` pixels in the store."""
+        lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})" for one in self.fetched]
+        how = "to be put there by you" if self.by_hand else "to be fetched"
+        lines.insert(0, f"{how}: {len(lines)} files" if lines else f"nothing to fetch: all is in {self.folder}")
+        if not self.folder.is_dir() and self.by_hand:
+            lines.append(f"{self.folder}: no such folder yet")
+        jpeg = _size(self.store(side, "jpeg"))
+        room, lack = free(STORE), ""
+        if room < self.store(side, "raw"):
+            lack = ", not enough for raw" if side == 256 and room >= self.store(side, "jpeg") else ", not enough"
+        short = ", not enough" * (free(self.folder) < self.download)
+        unknown = " (and what has no known size)" if any(one.bytes is None for one in self.fetched) else ""
+        return "\n".join([*lines,
+            f"disk for the download: {_size(self.download)}{unknown}, free: {_size(free(self.folder))}{short}",
+            f"disk for the image store, about {self.images:,} images: {_size(self.store(side, 'raw'))} raw"
+            f"{f' or {jpeg} as JPEG' if side == 256 else ''}, free: {_size(room)}{lack}"])
+
+
+def told(parameters: Parameters) -> str:
+    """The plan for these parameters, with the data set's terms, in words."""
+    dataset = parameters.dataset
+    return f"{sources.plan(dataset).told(parameters.resize.side)}\n{sources.terms(dataset)}"
+
+
+def as_json(parameters: Parameters) -> dict[str, Any]:
+    """The plan for these parameters as plain values; sizes are bytes, null where they are not known."""
+    dataset, side = parameters.dataset, parameters.resize.side
+    plan = sources.plan(dataset)
+    return {"folder": str(plan.folder), "by_hand": plan.by_hand, "images": plan.images,
+            "files": [asdict(one) for one in plan.fetched],
+            "download_bytes": plan.download, "download_free_bytes": free(plan.folder),
+            "store_bytes": plan.store(side, parameters.store.encoding), "store_free_bytes": free(STORE),
+            "terms": sources.terms(dataset)}
+
+
+def free(folder: Path) -> int:
+    """Bytes that are free where the folder is, or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _size(count: float | None) -> str:
+    if count is None:
+        return "size not known"
+    for unit, bytes_of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= bytes_of:
+            return f"{count / bytes_of:,.1f} {unit}"
+    return f"{count:.0f} bytes"

@@ -1,0 +1,224 @@
+"""What a run ran on: the guard on the environment, its fingerprint, and digests of the code and its changes.
+
+`check()` is asked before every stage; `fingerprint()`, `code_digest()` and `git_state()` go into every run's record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.system.errors import UserError
+from pipeline.system.project import CODE
+from pipeline.system.terminal import say
+
+LOCK = CODE / "requirements.lock"
+PACKAGES = ("alexnet", "pipeline")
+DECIDING = (*PACKAGES, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")  # changed: the run is dirty
+BIT_CHANGING_VARIABLES = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA", "MKL_CBWR",
+                          "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA",
+                          "OPENBLAS_CORETYPE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+
+
+def check() -> None:
+    """Exactly one of Pillow and pillow-simd owns the package PIL. Stock Pillow is allowed, and said.
+
+    Raises:
+        UserError: both are installed, neither is, or one's files lie under the other's name; it names the mend.
+    """
+    problem = problem_with_pillow()
+    if problem:
+        raise UserError(problem)
+    if _version("pillow"):
+        say(f"images are decoded by stock Pillow {_version('pillow')}: slower than pillow-simd, and resized pixels "
+            "differ from its by one level here and there")
+
+
+def fingerprint(with_torch: bool = True) -> dict[str, str]:
+    """All of this machine and its software that can change a bit of a result, and a little more for people.
+
+    `with_torch=False` leaves out what only PyTorch, which takes seconds to import, can tell.
+    """
+    found = {"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}",
+             "machine": platform.machine(), "libc": " ".join(platform.libc_ver()).strip(), "cpu": _cpu(),
+             "cores": str(cores()), "numpy": _version("numpy") or "none", "scipy": _version("scipy") or "none",
+             "torch": _version("torch") or "none", "lock_digest": _lock_digest(),
+             "lock_followed": lock_followed()} | decoder()
+    for name in BIT_CHANGING_VARIABLES:
+        if name in os.environ:
+            found[f"variable {name}"] = os.environ[name]
+    return found | (_torch() if with_torch else {})
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def code_digest(root: Path = CODE) -> str:
+    """SHA-256 over the names and bytes of all Python files of the two packages, in the order of their names."""
+    digest = hashlib.sha256()
+    files = {file.relative_to(root).as_posix(): file for package in PACKAGES for file in (root / package).rglob("*.py")}
+    for name in sorted(files):
+        content = files[name].read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class GitState:
+    """The commit, or "not a repository"; and the patch that leads from it to the files as they are."""
+
+    commit: str
+    diff: str
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything that decides a run has changed since the commit."""
+        return bool(self.diff)
+
+
+def git_state(root: Path = CODE) -> GitState:
+    """Of the code and of what else decides a run: untracked Python files count, changed documents do not.
+
+    The diff is one that `git apply` takes.
+    """
+    if not _git(root, "ls-files", "--", *PACKAGES):  # no repository, or one in which the code only happens to lie
+        return GitState("not a repository", "")
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+    if not commit:
+        return GitState("no commit yet", "")
+    changed = _git(root, *_DIFF, "HEAD", "--", *DECIDING)
+    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *DECIDING).split("\0")
+    new = [_git(root, *_DIFF, "--no-index", "--", os.devnull, name)
+           for name in untracked if name.endswith((".py", ".yaml", ".toml", ".lock"))]
+    return GitState(commit, changed + "".join(new))
+
+
+_DIFF = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c", "core.quotePath=false", "diff",
+         "--no-color", "--no-ext-diff", "--no-textconv", "--binary")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git prints, or nothing where there is no git or no repository."""
+    kept = {name: value for name, value in os.environ.items()
+            if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}  # set where a git hook started us
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False,
+                              env=kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
+    except OSError:
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _pil() -> str | None:
+    """The version that PIL's own files say they are, None if they do not work."""
+    try:
+        import PIL.Image  # loads the compiled part, which refuses the files of another version
+    except ImportError:
+        return None
+    return PIL.__version__
+
+
+def problem_with_pillow() -> str | None:
+    """What is wrong with the image library here, "; mend it with: " and the mend; None if nothing is."""
+    own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
+    spec = importlib.util.find_spec("PIL")
+    found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
+    if found and found not in own and any((place / "PIL").is_dir() for place in own):
+        return (f"PIL is taken from {found}, which stands before this environment's own (by PYTHONPATH?); mend it "
+                "with: unset PYTHONPATH")
+    return _problem_with_pillow(_version("pillow"), _version("pillow-simd"), _pil())
+
+
+def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None) -> str | None:
+    """What is wrong, given the versions of the two distributions and of the files that are there."""
+    installed = simd or stock
+    if installed is None:
+        return "Pillow is not installed; mend it with: make setup, or: pip install pillow"
+    if stock and simd:
+        what = f"Pillow {stock} and pillow-simd {simd} are both installed and have overwritten each other's files"
+    elif files != installed:
+        what = f"{'pillow-simd' if simd else 'Pillow'} {installed} is installed, but the files of PIL are not its own"
+    else:
+        return None
+    wanted = f"pillow-simd=={simd}" if simd else f"pillow=={stock}"
+    return (f"{what}; mend it with: pip uninstall --yes pillow pillow-simd && "
+            f"pip install --no-deps {wanted}")
+
+
+def decoder() -> dict[str, str]:
+    """Pixels differ between builds of Pillow and between JPEG libraries: their versions, and the pixels they make."""
+    from PIL import features
+
+    from pipeline.data import pixels
+
+    simd = _version("pillow-simd")
+    turbo = features.version_feature("libjpeg_turbo")
+    return {"pillow": f"pillow-simd {simd}" if simd else f"Pillow {_version('pillow')}",
+            "libjpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version_codec('jpg')}",
+            "zlib": str(features.version_codec("zlib")), "pixels": pixels.decoder()["fingerprint"]}
+
+
+def _lock_digest() -> str:
+    return hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else "none"
+
+
+def lock_followed() -> str:
+    """Whether the installed packages are those that requirements.lock pins: "yes", or "no: " and the strays."""
+    if not LOCK.exists():
+        return "no lock file"
+    pins = [line.partition("==")[::2] for line in LOCK.read_text(encoding="utf-8").split() if "==" in line]
+    strays = [f"{name} {there or 'missing'}" for name, pinned in pins
+              if ((there := _version(name)) or "").partition("+")[0] != pinned]
+    return "yes" if not strays else f"no: {', '.join(strays[:5])}{', ...' * (len(strays) > 5)}"
+
+
+def _cpu() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model", "cpu model"):
+                return value.strip()
+    return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or "unknown"
+
+
+def _torch() -> dict[str, str]:
+    import torch
+
+    built = torch.__config__.show()
+    found = {"torch": torch.__version__, "torch_build": f"cuda {torch.version.cuda}" if torch.version.cuda else "cpu",
+             "cpu_capability": torch.backends.cpu.get_cpu_capability(), "gpu": "none"}
+    for name, pattern in (("onednn", r"(?:oneDNN|MKL-DNN) v([\d.]+)"), ("blas", r"BLAS_INFO=(\w+)"),
+                          ("mkl", r"Math Kernel Library Version ([\w.-]+)")):
+        match = re.search(pattern, built)
+        found[name] = match[1] if match else "none"
+    if torch.cuda.is_available():
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        drivers = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").splitlines()
+        found |= {"gpu": ", ".join(gpus), "driver": drivers[0] if drivers else "unknown",
+                  "cudnn": str(torch.backends.cudnn.version())}
+    return found
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""

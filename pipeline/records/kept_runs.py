@@ -1,0 +1,337 @@
+"""A run as it was recorded, wherever its record is kept: in MLflow's store, or in a folder that travels.
+
+`find()` yields a `Kept` for a run id, for the beginning of one, for `latest`, or for such a folder. `export()` writes
+the folder and `bring()` puts it into a store:
+
+    record.json       run id, stage, status, times, params, tags, metrics, curve; the SHA-256 of each file below
+    environment.json  parameters.json  code.tar.gz  trace.jsonl  learning.csv  code.diff  model.safetensors
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import os
+import posixpath
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
+
+from pipeline.config.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
+from pipeline.records import code_archive, naming, tracking
+from pipeline.records.tracking import IMPORTED, Record, Tracker
+from pipeline.system.errors import UserError, without_password
+from pipeline.system.files import BROKEN_JSON, sha256_of, write_json
+
+FORMAT = 1
+RECORD = "record.json"
+# A file's name in the folder, and in the store.
+FILES = {"environment.json": "environment.json", "parameters.json": "parameters.json", "code.diff": "code.diff",
+         code_archive.ARCHIVE: code_archive.ARCHIVE, "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
+         "model.safetensors": WEIGHTS.as_posix(), "predictions.npz": PREDICTIONS.as_posix()}
+LARGE = ("model.safetensors", "predictions.npz")  # not exported unless asked for
+TEXTS = ("environment.json", "parameters.json", "code.diff")
+Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]  # MLflow's
+Moment = Annotated[int, Field(ge=0, lt=2**53)]  # milliseconds since 1970
+
+
+def _mlflows_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.:/ -]{1,250}", name) or posixpath.normpath(name) != name or name[0] in "./":
+        raise ValueError("not a name that MLflow takes")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_mlflows_name)]
+
+
+def _with_step(point: dict[str, float]) -> dict[str, float]:
+    if not abs(point.get("step", float("nan"))) < 2**53 or point["step"] % 1:
+        raise ValueError("a point without a step")
+    return point
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What record.json says of a run, besides its files."""
+
+    run_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]  # names a folder
+    stage: str
+    status: Status
+    started: Moment
+    ended: Moment
+    params: dict[Name, str]
+    tags: dict[Name, str]
+    metrics: dict[Name, float]
+    curve: list[Annotated[dict[Name, float], AfterValidator(_with_step)]]  # points of one step each
+
+
+class Digests(BaseModel):
+    """Of an entry of the trace: over all tensors, and the first digits of each, by "conv1.weight/0"."""
+
+    digest: str
+    tensors: dict[Annotated[str, Field(pattern=r"^[^/]+/\d{1,4}$")], str]
+
+
+class Entry(BaseModel):
+    """An entry of the trace."""
+
+    step: Annotated[int, Field(ge=0, lt=2**53)]
+    loss: str | None
+    weights: Digests
+    momentum: Digests
+    gradients: Digests
+
+
+# A record may come from anybody: nothing is taken for what it only resembles.
+FACTS, TRACED, TEXT = TypeAdapter(Facts), TypeAdapter(list[Entry]), TypeAdapter(dict[str, str])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A recorded run: its facts, and `fetch(name)`, which yields one of its FILES as a local file, or None."""
+
+    facts: Facts
+    fetch: Callable[[str], Path | None]
+    in_store: bool
+
+    @property
+    def name(self) -> str:
+        """The beginning of its id, as people write it."""
+        return self.facts.run_id[:12]
+
+    def file(self, name: str) -> Path:
+        """Raises UserError where the record has no such file."""
+        found = self.fetch(name)
+        if found is None:
+            raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its record has no {name}; "
+                            "only a training that has ended has all that a rerun needs")
+        return found
+
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else may have made it: it lies in a folder, or was imported."""
+        return not self.in_store or IMPORTED in self.facts.tags
+
+    def tag(self, name: str) -> str:
+        """Raises UserError where the record has no such tag."""
+        if name not in self.facts.tags:
+            raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its record has no tag {name}; "
+                            "only a training that `alexnet train` has recorded can be used so")
+        return self.facts.tags[name]
+
+    def text(self, name: str) -> str:
+        """The content of one of its text files; UserError if it is none."""
+        return str(self._parsed(name, str))
+
+    def json(self, name: str) -> Any:
+        """The content of one of its JSON files; UserError if that is broken."""
+        return self._parsed(name, json.loads)
+
+    def environment(self) -> dict[str, str]:
+        """The fingerprint of what it ran on."""
+        found: dict[str, str] = self._parsed("environment.json", lambda text: TEXT.validate_json(text, strict=True))
+        return found
+
+    def trace(self) -> list[dict[str, Any]]:
+        """The entries of the trace, by rising step."""
+        def parse(text: str) -> list[dict[str, Any]]:
+            found = [json.loads(line) for line in text.splitlines()]
+            TRACED.validate_json(json.dumps(found), strict=True)
+            steps = [entry["step"] for entry in found]
+            if not steps or any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+                raise ValueError("its steps do not rise")
+            return found
+
+        entries: list[dict[str, Any]] = self._parsed("trace.jsonl", parse)
+        return entries
+
+    def curve(self) -> list[dict[str, str]]:
+        """The rows of learning.csv, numbers as they are written; none where the record has no such file."""
+        def parse(text: str) -> list[dict[str, str]]:
+            found = list(csv.DictReader(text.splitlines(), strict=True))
+            for row in found:
+                int(row["step"])
+            return found
+
+        rows: list[dict[str, str]] = self._parsed("learning.csv", parse) if self.fetch("learning.csv") else []
+        return rows
+
+    def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
+        file = self.file(name)
+        try:
+            return parse(file.read_text(encoding="utf-8"))
+        except (OSError, KeyError, csv.Error, *BROKEN_JSON) as error:
+            raise UserError(f"{file}: broken ({_why(error)})") from None
+
+
+def find(name: str) -> Kept:
+    """The run of this id, or the one whose id begins so, or the `latest` training, or the one in this folder.
+
+    Raises:
+        UserError: there is no such run, or more than one; the folder is damaged; the store cannot be reached.
+    """
+    if (Path(name) / RECORD).is_file():
+        return read(Path(name))
+    if Path(name).is_dir():
+        raise UserError(f"{name}: a folder without {RECORD}; `alexnet export` makes one")
+    tracker = tracking.connected()
+    if name == "latest":
+        condition, none = "tags.stage = 'train' and attributes.status = 'FINISHED'", "no finished training"
+    else:
+        condition, none = f"attributes.run_id LIKE '{name}%'", f"no run whose id begins with {name}"
+        if not name.isalnum():
+            raise UserError(f"{name}: neither the id of a run nor a folder with a {RECORD}")
+    runs = tracker.find(condition, limit=100)
+    if name == "latest":
+        runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
+    if not runs:
+        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `alexnet ui` shows the runs")
+    if len(runs) > 1:
+        raise UserError(f"{name}: {len(runs)} runs begin so, {', '.join(run.info.run_id for run in runs[:3])}; "
+                        "give more of the id")
+    return _from_store(tracker, runs[0])
+
+
+def export(kept: Kept, folder: Path, weights: bool = False) -> Path:
+    """Write the record into a new folder, which appears when it is whole. Returns the folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is there already; name a new folder")
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        for name in FILES:
+            if (name not in LARGE or weights) and (file := kept.fetch(name)):
+                shutil.copyfile(file, part / name)
+        write(part, kept.facts)
+        if folder.exists():
+            folder.rmdir()
+        os.rename(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def write(folder: Path, facts: Facts) -> None:
+    """Write record.json beside the files that it names with their digests."""
+    files = {name: sha256_of(folder / name) for name in FILES if (folder / name).exists()}
+    told = {"format": FORMAT, **asdict(facts), "files": files}
+    write_json(folder / RECORD, told | {"digest": _digest(told)})
+
+
+def read(folder: Path) -> Kept:
+    """A record that travelled, every file of it checked. Nothing of it is run, and no link in it followed.
+
+    Raises:
+        UserError: a file is missing or is not the one that was written; it is named.
+    """
+    file = folder / RECORD
+    try:
+        told = json.loads(_plain(file).read_text(encoding="utf-8"))
+        digest, files = told.pop("digest"), told["files"]
+        if told["format"] != FORMAT:
+            raise UserError(f"{file}: format {told['format']}, but this program reads format {FORMAT}")
+        if _digest(told) != digest:
+            raise UserError(f"{file}: changed since it was written: its contents have not the digest it names")
+        facts = FACTS.validate_json(json.dumps({name: told[name] for name in Facts.__dataclass_fields__}), strict=True)
+        if not isinstance(files, dict) or not all(isinstance(written, str) for written in files.values()):
+            raise TypeError("files: not digests by name")
+    except (OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON) as error:
+        raise UserError(f"{file}: not the record of a run ({type(error).__name__}: {_why(error)})") from None
+    for name, written in files.items():
+        if name not in FILES:
+            raise UserError(f"{file}: names a file {name!r}, which no record has")
+        try:
+            found = sha256_of(_plain(folder / name))
+        except OSError as error:
+            raise UserError(f"{folder / name}: missing from the record ({error.strerror})") from None
+        if found != written:
+            raise UserError(f"{folder / name}: changed since it was written: {RECORD} names the SHA-256 {written}, "
+                            f"and it has {found}")
+    return Kept(facts, lambda name: folder / name if name in files else None, in_store=False)
+
+
+def bring(folder: Path) -> tuple[str, bool]:
+    """Put a record that travelled into the store. Returns the run's id here, and whether it is new.
+
+    A record that is here already, as the run itself or from an earlier import, is found and left as it is.
+    """
+    kept = read(folder)
+    facts = kept.facts
+    tracker = tracking.connected()
+    digest = sha256_of(folder / RECORD)
+    here = [*tracker.find(f"attributes.run_id = '{facts.run_id}'"), *tracker.find(f"tags.imported_record = '{digest}'")]
+    whole = [run for run in here if run.info.status == facts.status]
+    if whole:
+        return whole[0].info.run_id, False
+    tags = facts.tags | {IMPORTED: facts.run_id, "imported_record": digest, "record": digest}
+    record = Record(facts.stage, facts.started, facts.params, tags,
+                    {name: kept.text(name) for name in TEXTS if kept.fetch(name)},
+                    facts.metrics, facts.curve, status=facts.status, ended=facts.ended)
+    for name in FILES:
+        if name not in TEXTS and kept.fetch(name):
+            record.artifact(kept.file(name), FILES[name])
+    tracker.record = record
+    if not tracker.send():
+        raise UserError(f"{folder}: not imported, for the reason above")
+    assert record.run_id
+    return record.run_id, True
+
+
+def link(kept: Kept, tags: dict[str, str]) -> None:
+    """Set tags on a run of the store; no more than a warning when that cannot be done."""
+    tracker = Tracker(Record("link", 0, {}, {}, {}, run_id=kept.facts.run_id))
+    tracker.attempt(tracker.open, lambda: tracker.log(tags))
+
+
+def _from_store(tracker: Tracker, run: Any) -> Kept:
+    run_id = run.info.run_id
+    if not run_id.isalnum():  # it names folders
+        raise UserError(f"{run_id!r}: no run's id; the store is not in order")
+    tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+    stage = tags.get("stage") or str(run.info.run_name)
+    curve: dict[int, dict[str, float]] = {}
+    metrics = {}
+    for shown in run.data.metrics:
+        name = naming.flat_metric(shown)
+        images = naming.images_a_step(stage, run.data.params) if shown != name else 1
+        for point in tracker.client.get_metric_history(run_id, shown):
+            if point.step:
+                step = point.step // images
+                curve.setdefault(step, {"step": step})[name] = point.value
+            else:
+                metrics[name] = point.value
+    facts = Facts(run_id, stage, run.info.status, run.info.start_time or 0,
+                  run.info.end_time or 0, dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
+    return Kept(facts, lambda name: _downloaded(tracker.client, run_id, FILES[name]), in_store=True)
+
+
+def _downloaded(client: Any, run_id: str, artifact: str) -> Path | None:
+    folder, _, _ = artifact.rpartition("/")
+    if artifact not in [found.path for found in client.list_artifacts(run_id, folder or None)]:
+        return None
+    return Path(client.download_artifacts(run_id, artifact))
+
+
+def _plain(file: Path) -> Path:
+    """The file, if it is one: a link could lead anywhere, and a pipe or device has no end."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise UserError(f"{file}: not a plain file, and a record has nothing else; have it exported again")
+    return file
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _digest(told: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

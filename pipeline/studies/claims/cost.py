@@ -1,0 +1,71 @@
+"""What a run of the pipeline will take here, told before it starts: from a stored run, or from some timed updates."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pipeline.config.parameters import Parameters
+from pipeline.studies import run_sets
+from pipeline.studies.claims.ledger import Results
+
+UPDATES = 3  # timed, after one that is not
+FORWARD = 1 / 3  # of an update's time: the backward pass is two forward passes
+VIEWS = 10  # of an image that is tested
+OVERHEAD = 30.0  # seconds of a run besides: DVC, the start of processes, the records
+
+
+def seconds(results: Results, name: str, parameters: Parameters, environment: dict[str, str]) -> float:
+    """Of one run of the configuration, without the preparation of its data: the mean of those stored for this
+    environment, or estimated, for one process."""
+    stored = results.folder / name / f"{run_sets.environment_key(environment)}.json"
+    if stored.exists():
+        known = [run.record["seconds"] for run in run_sets.read(stored).runs if run.record.get("seconds", 0) > OVERHEAD]
+        if known:
+            return float(sum(known) / len(known))
+    scale = results.book.scales[results.scale]  # type: ignore[index]
+    train, val = scale.images
+    if parameters.dataset.source == "sample":
+        train, val = parameters.dataset.sample.train_images, parameters.dataset.sample.val_images
+    settings = parameters.train
+    like = (parameters.network, parameters.resize.side, settings.batch, settings.micro_batches, scale.classes)
+    if like not in _timed:
+        _timed[like] = _update(parameters, scale.classes)
+    image = _timed[like] / settings.batch
+    tested = val * (settings.epochs / settings.validate_every + VIEWS)
+    return OVERHEAD + image * (train * settings.epochs + FORWARD * tested)
+
+
+_timed: dict[Any, float] = {}  # seconds of an update, by what decides them, nearly
+
+
+def _update(read: Parameters, classes: int) -> float:
+    """Seconds of an update of the configured net, on noise, by one process."""
+    import torch
+
+    from alexnet.augmentation import Statistics, Views
+    from alexnet.network import Network
+    from alexnet.placement import Placement
+    from alexnet.plan import Plan
+    from alexnet.training import Training
+    from pipeline.stages.train import settled
+    from pipeline.training.process import prepare
+
+    settings, table, recipe = read.train, read.the_table(classes), read.the_recipe()
+    device = prepare(settled(read))
+    place = Placement(table.columns, tuple(range(table.columns)), device=device)
+    statistics = Statistics(torch.full((table.stored, table.stored, 3), 128.0), torch.ones(3, dtype=torch.float64),
+                            torch.eye(3, dtype=torch.float64))
+
+    def crops(seen: Views) -> torch.Tensor:
+        return torch.randint(0, 256, (len(seen.images), table.crop, table.crop, 3), dtype=torch.uint8)
+
+    training = Training(Network(table, recipe, settings.seed, place), recipe,
+                        Plan(settings.seed, 1000, settings.batch, settings.micro_batches),
+                        torch.zeros(settings.batch, dtype=torch.int64), statistics, crops)
+    training.advance()
+    start = time.perf_counter()
+    for _ in range(UPDATES):
+        training.advance()
+    float(training.loss if training.loss is not None else 0)  # waits for a GPU
+    return (time.perf_counter() - start) / UPDATES

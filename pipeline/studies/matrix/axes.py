@@ -1,0 +1,93 @@
+"""The small workload, and the axes along which it is run again.
+
+`AXES` has them in the order of the report; `ALL` is every axis, `REQUIRED` those that design.md says must not decide
+the bits. An axis is run through the stages that it can reach, each with the reference run's own inputs, so that every
+verdict is about one stage alone: where all are identical, so is the pipeline. The stages that an axis leaves as they
+are (placement means nothing to `resize`) are not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config.parameters import ExecutionSection
+from pipeline.config.paths import (
+    DOWNLOAD,
+    LEARNING,
+    MEAN,
+    MEAN_PICTURE,
+    PCA,
+    PREDICTIONS,
+    STORE,
+    TRACE,
+    WEIGHTS,
+    metrics_of,
+)
+
+STAGES = ("resize", "mean", "pca", "train", "evaluate")
+INPUTS: dict[str, tuple[Path, ...]] = {
+    "resize": (DOWNLOAD,), "mean": (STORE,), "pca": (STORE,), "train": (STORE, MEAN, PCA),
+    "evaluate": (STORE, MEAN, WEIGHTS)}
+# What is compared, that which tells most first.
+OUTPUTS: dict[str, tuple[Path, ...]] = {
+    stage: (*files, metrics_of(stage)) for stage, files in {
+        "resize": (STORE,), "mean": (MEAN, MEAN_PICTURE), "pca": (PCA,), "train": (TRACE, LEARNING, WEIGHTS),
+        "evaluate": (PREDICTIONS,)}.items()}
+
+# Over params.yaml, whose network, recipe and seeds stay: eight updates, each traced, with four checkpoints.
+WORKLOAD = ("dataset.source=sample", "dataset.location=null", "dataset.sample.train_images=40",
+            "dataset.sample.val_images=20", "resize.max_quarantined=5", "network.width=0.0625", "train.epochs=1.6",
+            "train.batch=8", "train.micro_batches=2", "train.validate_every=1", "train.trace_every=1",
+            "train.start_from=null", "execution.placement=one", "execution.replicas=1", "execution.device=cpu",
+            "execution.threads=1", "execution.workers=1", "execution.checkpoint_every=2",
+            "execution.deterministic=true")
+# Of the reference run; an axis changes one of them.
+SURROUNDINGS = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC0"}
+
+# How a variant is run: as it is; killed and started again; in another folder; by a copy of the code elsewhere; with
+# directory listings and shards in reverse; on one core.
+Manner = Literal["plain", "killed", "elsewhere", "clone", "backwards", "one core"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that is otherwise than in the reference run."""
+
+    name: str
+    told: str
+    stages: tuple[str, ...] = STAGES
+    required: bool = True
+    execution: Callable[[ExecutionSection], Mapping[str, Any]] = lambda section: {}
+    environment: Mapping[str, str] = field(default_factory=dict)
+    manner: Manner = "plain"
+
+
+AXES = (
+    Axis("process", "again, in a new process"),
+    Axis("resume", "killed (SIGKILL, every process) and started again", manner="killed"),
+    Axis("workers", "two preparation workers, not one", ("resize",), execution=lambda section: {"workers": 2}),
+    Axis("order", "shards and directory listings in reverse", ("resize",), manner="backwards"),
+    Axis("placement", "two processes, one column each", ("train",), execution=lambda section: {"placement": "two"}),
+    Axis("replicas", "two replicas, one process each", ("train",), execution=lambda section: {"replicas": 2}),
+    Axis("replicas-two", "two replicas, two processes each", ("train",),
+         execution=lambda section: {"replicas": 2, "placement": "two"}),
+    Axis("hash-seed", "another PYTHONHASHSEED", environment={"PYTHONHASHSEED": "2012"}),
+    # No locale but this one is on every machine; without UTF-8 it is a change that programs do stumble over.
+    Axis("locale", "LC_ALL=C, ASCII only",
+         environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    Axis("time-zone", "another time zone", environment={"TZ": "XXX-5:45"}),
+    Axis("directory", "another project folder, its name with spaces and accents", manner="elsewhere"),
+    Axis("clone", "a copy of the code elsewhere", manner="clone"),
+    Axis("threads", "another number of threads", ("train",), required=False,
+         execution=lambda section: {"threads": 2 if section.threads == 1 else 1}),
+    Axis("cores", "one core only, so one thread", ("evaluate",), required=False, manner="one core"),
+    Axis("device", "GPU instead of CPU, or the reverse", ("train", "evaluate"), required=False,
+         execution=lambda section: {"device": "cuda" if section.device == "cpu" else "cpu"}),
+    Axis("mode-off", "PyTorch's deterministic mode off", ("train", "evaluate"), required=False,
+         execution=lambda section: {"deterministic": False}),
+)
+ALL = tuple(axis.name for axis in AXES)
+REQUIRED = tuple(axis.name for axis in AXES if axis.required)

@@ -1,0 +1,203 @@
+"""Samples: runs of one configuration that differ in their seed, as small files that people review.
+
+`golden/` and `experiments/results/` hold them, one file for each configuration and environment:
+
+    name, configuration, configuration_digest    what was run
+    history                                      each change to the file: the command, its seeds, the reason
+    environment                                  the fingerprint; the file is named by the digest of what decides bits
+    spread                                       of each number: mean, standard deviation, lowest and highest run
+    runs                                         by seed: metrics of the stages, trace or learning curve, record
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.paths import LEARNING, TRACE, metrics_of
+from pipeline.records import differences
+from pipeline.system.errors import UserError
+from pipeline.system.files import written_whole
+
+FORMAT = 1
+STAGES = ("resize", "mean", "pca", "train", "evaluate")  # whose metrics a run is known by
+DECODER = ("pillow", "libjpeg", "zlib", "pixels")  # of the fingerprint, what decides pixels
+LONGEST_TRACE = 100  # entries kept of a trace; its digest covers them all
+CURVE = ("epoch", "training_loss", "training_error", "validation_loss", "validation_error")
+WIDTH = 110  # characters of a line of a file
+Read = Callable[[Path], bytes]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        seed: of the training.
+        metrics: {stage: what metrics/<stage>.json has}.
+        trace: lines as `trace_lines` makes them; empty where none was kept.
+        curve: lines as `curve_lines` makes them, likewise.
+        record: where it is from: commit, digests, time.
+    """
+
+    seed: int
+    metrics: dict[str, dict[str, Any]]
+    trace: list[str] = field(default_factory=list)
+    curve: list[str] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def number(self, name: str) -> float:
+        """Of "stage.metric". Raises KeyError where there is none."""
+        stage, _, metric = name.partition(".")
+        return float(self.metrics[stage][metric])
+
+    def points(self, name: str) -> list[tuple[float, float]]:
+        """(epoch, value) along the learning curve."""
+        column = CURVE.index(name)
+        return [(float(cells[0]), float(cells[column])) for cells in (line.split() for line in self.curve)]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Runs of one configuration in one environment, and the history of their file."""
+
+    name: str
+    configuration: dict[str, str]
+    configuration_digest: str
+    environment: dict[str, str]
+    runs: list[Run]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    file: Path | None = None
+
+    @property
+    def seeds(self) -> list[int]:
+        """In the order of the runs."""
+        return [run.seed for run in self.runs]
+
+    def run_of(self, seed: int) -> Run | None:
+        """The run of this seed, None if there is none."""
+        return next((run for run in self.runs if run.seed == seed), None)
+
+
+def deciding(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What of a sample's environment can change a bit of a run, pixels included."""
+    device = environment.get("device", "cpu")
+    return {**{name: environment.get(name, "") for name in (*DECODER, "device", "threads", "deterministic")},
+            **differences.decisive(environment, device)}
+
+
+def environment_key(environment: Mapping[str, str]) -> str:
+    """Short, for names of files: "cpu-3f2a91c0"."""
+    told = json.dumps(deciding(environment), sort_keys=True)
+    return f"{environment.get('device', 'cpu')}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+
+def run_of(read: Read, seed: int, record: Mapping[str, Any], with_trace: bool) -> Run:
+    """A run from the files that it left; with its trace, or with its learning curve."""
+    metrics = {stage: json.loads(read(metrics_of(stage))) for stage in STAGES}
+    if with_trace:
+        content = read(TRACE)
+        if hashlib.sha256(content).hexdigest() != metrics["train"]["trace_digest"]:
+            raise UserError(f"{TRACE}: not the trace that {metrics_of('train')} names; run `dvc repro`")
+        entries = [json.loads(line) for line in content.decode().splitlines()]
+        return Run(seed, metrics, trace=trace_lines(entries), record=dict(record))
+    return Run(seed, metrics, curve=curve_lines(read(LEARNING).decode()), record=dict(record))
+
+
+def trace_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """An entry each, a hundred at most: "step loss gradients momentum weights", digests by their first digits."""
+    found = [" ".join([str(entry["step"]), entry["loss"], *(entry[kind]["digest"][:12] for kind in differences.KINDS)])
+             for entry in entries]
+    if len(found) <= LONGEST_TRACE:
+        return found
+    last = len(found) - 1
+    return [found[round(number * last / (LONGEST_TRACE - 1))] for number in range(LONGEST_TRACE)]
+
+
+def first_difference(a: list[str], b: list[str]) -> str | None:
+    """Where two traces part: "step 50: gradients"; None where they do not, or where nothing is kept of one of them."""
+    before = 0
+    for left, right in zip(a, b, strict=False):
+        mine, other = left.split(), right.split()
+        if mine != other:
+            step = min(int(mine[0]), int(other[0]))
+            if mine[0] != other[0]:
+                return f"step {step}: only one of the runs has it in its trace"
+            kinds = [kind for kind, x, y in zip(("loss", *differences.KINDS), mine[1:], other[1:], strict=True)
+                     if x != y]
+            cause = next(kind for kind in (*differences.KINDS, "loss") if kind in kinds)
+            return f"step {step}: {cause}" + (f" (equal at step {before})" if before else "")
+        before = int(mine[0])
+    return f"after step {before}: one of the traces ends" if len(a) != len(b) else None
+
+
+def curve_lines(table: str) -> list[str]:
+    """The learning curve's columns CURVE, a point a line."""
+    names, *rows = [line.split(",") for line in table.splitlines()]
+    return [" ".join(f"{float(row[names.index(name)]):.6g}" for name in CURVE) for row in rows]
+
+
+def spread(runs: Iterable[Run]) -> dict[str, dict[str, float]]:
+    """Of each number that the stages `train` and `evaluate` measured: mean, sd, lowest, highest over the runs."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        for stage in ("train", "evaluate"):
+            for name, value in run.metrics.get(stage, {}).items():
+                if isinstance(value, float):
+                    values.setdefault(f"{stage}.{name}", []).append(value)
+    return {name: {"mean": statistics.fmean(found), "sd": statistics.stdev(found) if len(found) > 1 else 0.0,
+                   "lowest": min(found), "highest": max(found)} for name, found in values.items()}
+
+
+def write(sample: Sample, folder: Path) -> Path:
+    """Into folder/NAME/ENVIRONMENT.json, seeds in order. Returns the file."""
+    file = folder / sample.name / f"{environment_key(sample.environment)}.json"
+    runs = sorted(sample.runs, key=lambda run: run.seed)
+    told = {"format": FORMAT, "name": sample.name, "configuration_digest": sample.configuration_digest,
+            "history": sample.history, "seeds": [run.seed for run in runs], "spread": spread(runs),
+            "configuration": sample.configuration, "environment": sample.environment,
+            "runs": [{key: value for key, value in asdict(run).items() if value != []} for run in runs]}
+    with written_whole(file) as stream:
+        stream.write((_text(told) + "\n").encode())
+    return file
+
+
+def _text(value: Any, indent: str = "", name: str = "") -> str:
+    """JSON for reviewers: what fits on a line, with its name, stands on one, so that a diff shows a metric a line."""
+    line = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or not value or len(indent + name + line) <= WIDTH:
+        return line
+    inner = indent + "  "
+    parts = [f"{json.dumps(key)}: {_text(one, inner, key)}" for key, one in value.items()] \
+        if isinstance(value, dict) else [_text(one, inner) for one in value]
+    ends = "{}" if isinstance(value, dict) else "[]"
+    return f"{ends[0]}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{ends[1]}"
+
+
+def read(file: Path) -> Sample:
+    """Raises UserError when it is no sample, or changed so that its digest or its spread is not its own."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if told["format"] != FORMAT:
+            raise UserError(f"{file}: format {told['format']}, but this program reads format {FORMAT}")
+        found = Sample(told["name"], told["configuration"], told["configuration_digest"], told["environment"],
+                       [Run(**run) for run in told["runs"]], told["history"], file)
+        if told["spread"] != spread(found.runs) or told["seeds"] != found.seeds:
+            raise UserError(f"{file}: its spread and seeds are not those of its runs: edited by hand? Record it again")
+        if len(set(found.seeds)) < len(found.seeds):
+            raise UserError(f"{file}: a seed stands twice in it")
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: not a sample of runs ({type(error).__name__}: {error})") from None
+    return found
+
+
+def in_folder(folder: Path) -> list[Sample]:
+    """All samples under it, by name."""
+    return [read(file) for file in sorted(folder.glob("*/*.json"))]

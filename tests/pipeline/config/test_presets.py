@@ -1,0 +1,115 @@
+"""Presets: what they change, what they leave alone, and the way back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.commands.main import main
+from pipeline.config import parameters
+from pipeline.config.presets import configure, leaves, names, values_of
+from pipeline.system.errors import UserError
+
+COMMITTED = Path(__file__).resolve().parents[3] / "params.yaml"
+PRESETS = ["cifar10", "imagenet2010", "imagenet2012", "imagenette", "sample"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return Path(shutil.copy(COMMITTED, tmp_path / "params.yaml"))
+
+
+def comments(file: Path) -> list[str]:
+    return [line.partition("#")[2] for line in file.read_text().splitlines()]
+
+
+def test_there_are_these() -> None:
+    assert names() == PRESETS
+
+
+def test_the_sample_is_what_is_committed_and_names_all_that_others_change() -> None:
+    committed = dict(leaves(yaml.safe_load(COMMITTED.read_text())))
+    sample = values_of("sample")
+    assert sample == {key: committed[key] for key in sample}
+    for name in names():
+        assert values_of(name).keys() == sample.keys(), name
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_only_the_presets_keys_change_and_comments_stay(file: Path, name: str) -> None:
+    before = dict(leaves(parameters.read(file)))
+    changed = configure(name, file=file)
+    after = dict(leaves(parameters.read(file)))
+    assert after == before | values_of(name)
+    assert changed == {key: (before[key], after[key]) for key in after if after[key] != before[key]}
+    assert comments(file) == comments(COMMITTED)
+    parameters.load(file)
+
+
+def test_imagenet_is_the_run_of_the_paper(file: Path) -> None:
+    configure("imagenet2012", file=file)
+    read = parameters.load(file)
+    assert (read.dataset.source, read.network.width, read.train.batch) == ("imagenet2012", 1, 128)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+@given(st.lists(st.sampled_from(PRESETS), max_size=4))
+def test_whatever_came_between_the_sample_leads_back_to_the_same_bytes(file: Path, path: list[str]) -> None:
+    for name in path:
+        configure(name, file=file)
+    configure("sample", file=file)
+    assert file.read_bytes() == COMMITTED.read_bytes()
+
+
+def test_what_no_preset_names_stays(file: Path) -> None:
+    file.write_text(file.read_text().replace("seed: 1 ", "seed: 77 ").replace("threads: 1 ", "threads: 2 "))
+    configure("imagenette", file=file)
+    configure("imagenet2012", file=file)
+    read = parameters.load(file)
+    assert (read.train.seed, read.execution.threads) == (77, 2)
+
+
+def test_the_data_sets_folder_can_be_named(file: Path) -> None:
+    changed = configure("imagenette", Path("/elsewhere/pictures: new"), file)
+    assert changed["dataset.location"] == (None, "/elsewhere/pictures: new")
+    assert parameters.load(file).dataset.location == Path("/elsewhere/pictures: new")
+
+
+def test_what_is_printed_reads_as_it_stands_in_the_file(file: Path) -> None:
+    told = CliRunner().invoke(main, ["configure", "cifar10", "--params", str(file)]).output.splitlines()
+    assert "recipe.conv1_freezing: null -> false" in told
+    assert "resize.side: 256 -> 32" in told
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are(file: Path) -> None:
+    with pytest.raises(UserError, match=r"'cifar'.*cifar10, imagenet2010, imagenet2012, imagenette, sample"):
+        configure("cifar", file=file)
+    assert file.read_bytes() == COMMITTED.read_bytes()
+
+
+def test_a_file_that_would_not_be_valid_stays_as_it_was(file: Path) -> None:
+    text = file.read_text().replace("micro_batches: 1 ", "micro_batches: 3 ").replace("order_seed:", "order_sed:")
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"resize\.order_sed"):
+        configure("imagenette", file=file)
+    assert file.read_text() == text
+
+
+def test_a_key_that_was_lost_comes_back(file: Path) -> None:
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "epochs:" not in line))
+    assert configure("imagenette", file=file)["train.epochs"] == (None, 32)
+    assert parameters.load(file).train.epochs == 32
+
+
+def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        configure("sample", file=tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("dataset: [")
+    with pytest.raises(UserError, match="not YAML"):
+        configure("sample", file=tmp_path / "params.yaml")

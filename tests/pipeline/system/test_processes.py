@@ -1,0 +1,99 @@
+"""Children end with their parent, however it ends; and all of them can be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.system.processes import kill_children, kill_with_children
+
+PARENT = """
+import os, sys
+from pipeline.system.processes import run_to_the_end
+run_to_the_end([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"], os.environ)
+"""
+
+
+def gone(pid: int, seconds: float = 10.0) -> bool:
+    """Whether the process ends within this time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with open(f"/proc/{pid}/stat") as stream:
+                if stream.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_child_ends_with_its_parent(blow: signal.Signals) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert not gone(child, 0.2)
+    parent.send_signal(blow)
+    assert gone(child)
+    parent.wait()
+
+
+GRANDPARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def grandparent() -> tuple[subprocess.Popen[str], int]:
+    """A process, and the id of one that it has started in a session of its own."""
+    process = subprocess.Popen([sys.executable, "-c", GRANDPARENT], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_a_kill_reaches_children_in_other_sessions() -> None:
+    process, child = grandparent()
+    assert not gone(child, 0.2)
+    assert kill_with_children(process)
+    assert process.returncode == -signal.SIGKILL
+    assert gone(child, 0.5)
+    assert not kill_with_children(process)  # nothing was left to kill
+
+
+def test_the_children_alone() -> None:
+    process, child = grandparent()
+    kill_children(process.pid, itself=False)
+    assert gone(child, 0.5)
+    assert process.poll() is None
+    assert kill_with_children(process)
+
+
+GROUP = """
+import contextlib, subprocess, sys, time
+from pipeline.system.processes import group_dies_with_parent
+one = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE)
+with group_dies_with_parent(one.pid) if sys.argv[1] == "guarded" else contextlib.nullcontext():
+    print(one.pid, int(one.stdout.readline()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("guarded", ["guarded", "not"])
+def test_a_group_ends_with_the_parent_that_is_killed_outright(guarded: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", GROUP, guarded], stdout=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}) as parent:
+        assert parent.stdout is not None
+        group = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+        assert [gone(pid, 10 if guarded == "guarded" else 0.3) for pid in group] == [guarded == "guarded"] * 2
+    for pid in group if guarded == "not" else ():
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,112 @@
+"""Checkpoints are whole, checked, pruned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from alexnet.digest import digest_of
+from pipeline.system.errors import UserError
+from pipeline.system.journal import Lines
+from pipeline.training import checkpoints
+
+
+def state(step: int) -> dict[str, Tensor]:
+    return {"weights/conv1.weight": torch.full((4, 3), float(step)), "momentum/conv1.weight": torch.zeros(4, 3)}
+
+
+def saved(folder: Path, *steps: int) -> None:
+    """Checkpoints of these steps, and after each a line more beside them."""
+    lines = Lines(folder / "trace.jsonl")
+    for step in steps:
+        lines.append({"step": step})
+        checkpoints.save(folder, step, state(step), {"loss_sum": (0.1 * step).hex(), "loss_count": step}, [lines])
+    lines.append({"step": steps[-1] + 1})
+
+
+def test_the_newest_comes_back_as_it_was(tmp_path: Path) -> None:
+    saved(tmp_path, 5, 10)
+    found = checkpoints.newest(tmp_path)
+    assert found is not None
+    step, tensors, memory = found
+    assert step == 10
+    assert digest_of(tensors) == digest_of(state(10))
+    assert float.fromhex(memory["loss_sum"]) == 0.1 * 10
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_two_are_kept(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2, 3, 4)
+    kept = [file.name for file in sorted(tmp_path.iterdir())]
+    assert kept == ["step-00000003.safetensors", "step-00000004.safetensors", "trace.jsonl"]
+
+
+@given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_with_one_flipped_bit_it_is_told_of_and_the_one_before_used(
+        tmp_path: Path, where: int, bit: int, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(tmp_path, 5, 10)
+    whole = checkpoints.newest(tmp_path)
+    assert whole is not None
+    capsys.readouterr()
+    file = tmp_path / "step-00000010.safetensors"
+    content = bytearray(file.read_bytes())
+    content[where % len(content)] ^= 1 << bit
+    file.write_bytes(content)
+    found = checkpoints.newest(tmp_path)
+    assert found is not None
+    said = capsys.readouterr().err
+    if found[0] == 10:  # the same header, written otherwise
+        assert (digest_of(found[1]), found[2]) == (digest_of(whole[1]), whole[2])
+        assert said == ""
+    else:
+        assert found[0] == 5
+        assert "step-00000010.safetensors: damaged" in said
+
+
+@pytest.mark.parametrize(("shapes", "told"), [
+    ({"conv1.weight": (4, 4)}, r"momentum/conv1.weight is float32 \[4, 3\], where float32 \[4, 4\] belongs"),
+    ({"conv1.weight": (4, 3), "fc8.bias": (2,)}, r"momentum/fc8.bias is none, where float32 \[2\] belongs"),
+    ({}, r"momentum/conv1.weight is float32 \[4, 3\], where nothing belongs")])
+def test_one_of_another_network_is_refused_by_file_and_tensor(tmp_path: Path, shapes: dict[str, tuple[int, ...]],
+                                                              told: str) -> None:
+    saved(tmp_path, 5)
+    found = checkpoints.newest(tmp_path)
+    assert found is not None  # it is whole
+    with pytest.raises(UserError, match=rf"step-00000005.safetensors: {told}.*remove the file"):
+        checkpoints.check_fits(tmp_path, 5, found[1], shapes)
+    halves = {name: tensor.half() for name, tensor in state(5).items()}
+    with pytest.raises(UserError, match="float16"):
+        checkpoints.check_fits(tmp_path, 5, halves, {"conv1.weight": (4, 3)})
+    checkpoints.check_fits(tmp_path, 5, found[1], {"conv1.weight": (4, 3)})
+
+
+@pytest.mark.parametrize(("where", "step"), [(0, None), (13, 5)])
+def test_lines_that_have_changed_take_with_them_the_checkpoints_that_stand_on_them(
+        tmp_path: Path, where: int, step: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(tmp_path, 5, 10)
+    lines = tmp_path / "trace.jsonl"
+    content = bytearray(lines.read_bytes())
+    content[where] ^= 1
+    lines.write_bytes(content)
+    found = checkpoints.newest(tmp_path)
+    assert (found and found[0]) == step
+    assert "damaged (trace.jsonl is not as it was" in capsys.readouterr().err
+
+
+def test_a_file_cut_off_is_passed_over(tmp_path: Path) -> None:
+    saved(tmp_path, 5, 10)
+    file = tmp_path / "step-00000010.safetensors"
+    for length in (0, 7, 100, file.stat().st_size - 1):
+        file.write_bytes(file.read_bytes()[:length])
+        found = checkpoints.newest(tmp_path)
+        assert found is not None
+        assert found[0] == 5
