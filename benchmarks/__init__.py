@@ -1,1 +1,2 @@
-"""Side by side with what people would use instead. Each module is a command: `python -m benchmarks.NAME [--json]`."""
+"""Side by side with what people would use instead. Each module is a command: `python -m
+benchmarks.NAME [--json]`."""

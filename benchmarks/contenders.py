@@ -2,10 +2,10 @@
 
     python -m benchmarks.contenders NAME PICTURES [SIDE]
 
-Two builds of Pillow cannot be in one process, hence this one: SIDE is a folder of packages that go before the
-environment's. Takes the files of the folder PICTURES into memory and does one; then, for each line `START STEP` that it
-reads, every STEP-th from START on, and writes the seconds of processor time back. `save FILE` leaves all pixels, uint8
-[n, 256, 256, 3].
+Two builds of Pillow cannot be in one process, hence this one: SIDE is a folder of packages that go
+before the environment's. Takes the files of the folder PICTURES into memory and does one; then, for
+each line `START STEP` that it reads, every STEP-th from START on, and writes the seconds of
+processor time back. `save FILE` leaves all pixels, uint8 [n, 256, 256, 3].
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ def torchvision_tensors() -> One:
     from benchmarks.torchvision_import import transforms
 
     torch.set_num_threads(1)
-    transform = transforms.Compose([transforms.Resize(SIDE, interpolation=transforms.InterpolationMode.BICUBIC,
-                                                      antialias=True), transforms.CenterCrop(SIDE)])
+    transform = transforms.Compose([
+        transforms.Resize(SIDE, interpolation=transforms.InterpolationMode.BICUBIC, antialias=True),
+        transforms.CenterCrop(SIDE)])
 
     def one(content: bytes) -> Any:
         image = torch.from_numpy(simplejpeg.decode_jpeg(content, colorspace="RGB")).permute(2, 0, 1)
@@ -84,8 +85,10 @@ def opencv() -> One:
                              cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
         height, width = image.shape[:2]
         scale = SIDE / min(height, width)
-        size = (SIDE if width <= height else int(width * scale), SIDE if height <= width else int(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        size = (SIDE if width <= height else int(width * scale),
+                SIDE if height <= width else int(height * scale))
+        image = cv2.resize(image, size,
+                           interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         top, left = round((size[1] - SIDE) / 2), round((size[0] - SIDE) / 2)
         return image[top: top + SIDE, left: left + SIDE]
     return one
@@ -98,7 +101,8 @@ def pyvips() -> One:
     pyvips.cache_set_max(0)
 
     def one(content: bytes) -> Any:
-        image = pyvips.Image.thumbnail_buffer(content, SIDE, height=SIDE, crop="centre", no_rotate=True)
+        image = pyvips.Image.thumbnail_buffer(content, SIDE, height=SIDE, crop="centre",
+                                              no_rotate=True)
         return (image if image.bands == 3 else image.colourspace("srgb")).numpy()
     return one
 
@@ -106,11 +110,11 @@ def pyvips() -> One:
 def imagemagick() -> One:
     import numpy
 
-    command = ["convert", "-", "-filter", "Catrom", "-resize", f"{SIDE}x{SIDE}^", "-gravity", "center", "-extent",
-               f"{SIDE}x{SIDE}", "-depth", "8", "-colorspace", "sRGB", "rgb:-"]
+    command = ["convert", "-", "-filter", "Catrom", "-resize", f"{SIDE}x{SIDE}^", "-gravity",
+               "center", "-extent", f"{SIDE}x{SIDE}", "-depth", "8", "-colorspace", "sRGB", "rgb:-"]
     return lambda content: numpy.frombuffer(
-        subprocess.run(command, input=content, stdout=subprocess.PIPE, check=True).stdout, numpy.uint8).reshape(
-            SIDE, SIDE, 3)
+        subprocess.run(command, input=content, stdout=subprocess.PIPE, check=True).stdout,
+        numpy.uint8).reshape(SIDE, SIDE, 3)
 
 
 ONE: dict[str, Callable[[], One]] = {
@@ -127,13 +131,15 @@ STORED = "ours, to shard and moments"
 
 
 def stored(pictures: Sequence[bytes]) -> None:
-    """All that `alexnet resize` does to a picture: its digest, decoding, the shard, the sums, the shard's digest."""
+    """All that `alexnet resize` does to a picture: its digest, decoding, the shard, the sums, the
+    shard's digest."""
     from pipeline.data.moments import Accumulator
     from pipeline.data.pixels import decode
     from pipeline.data.shards import shard_written
 
     accumulator = Accumulator()
-    with tempfile.TemporaryDirectory() as folder, shard_written(Path(folder, "train-00000.npy")) as writer:
+    with (tempfile.TemporaryDirectory() as folder,
+          shard_written(Path(folder, "train-00000.npy")) as writer):
         for content in pictures:
             hashlib.sha256(content).hexdigest()
             accumulator.add(writer.add(decode(content), 0))
@@ -162,7 +168,8 @@ def main() -> None:
             import numpy
 
             assert one is not None
-            numpy.save(line.split(maxsplit=1)[1].strip(), numpy.stack([one(content) for content in pictures]))
+            numpy.save(line.split(maxsplit=1)[1].strip(),
+                       numpy.stack([one(content) for content in pictures]))
         else:
             start, step = map(int, line.split())
             if one is None:

@@ -1,10 +1,11 @@
-"""Ten-crop testing, per crop, against the forward pass of training, on the same pictures with the same threads.
+"""Ten-crop testing, per crop, against the forward pass of training, on the same pictures with the
+same threads.
 
     python -m benchmarks.evaluate [--json] [--images N] [--width W] [--rounds N]
 
-"ten crops" reads each picture once from a store, as the stage `evaluate` does, cuts and centres its ten crops, and
-gives the softmax outputs. "training, forward" is the network alone, in training (with dropout) and with what its
-gradients need being kept, on inputs that are in memory.
+"ten crops" reads each picture once from a store, as the stage `evaluate` does, cuts and centres its
+ten crops, and gives the softmax outputs. "training, forward" is the network alone, in training
+(with dropout) and with what its gradients need being kept, on inputs that are in memory.
 """
 
 from __future__ import annotations
@@ -50,13 +51,17 @@ def main(as_json: bool, images: int, width: float, rounds: int) -> None:
             network.train()
             return network(inputs)  # type: ignore[no-any-return]
 
-        seconds = interleaved({"ten crops, from the store": ten_crops, "training, forward": forward}, rounds)
-    per_crop = {"ten crops, from the store": [s / (10 * images) for s in seconds["ten crops, from the store"]],
+        seconds = interleaved({"ten crops, from the store": ten_crops,
+                               "training, forward": forward}, rounds)
+    per_crop = {"ten crops, from the store": [s / (10 * images)
+                                              for s in seconds["ten crops, from the store"]],
                 "training, forward": [s / images for s in seconds["training, forward"]]}
     rows: list[dict[str, Any]] = [{"what": name, "ms a crop": 1000 * statistics.median(times),
-                                   "crops/s": 1 / statistics.median(times)} for name, times in per_crop.items()]
+                                   "crops/s": 1 / statistics.median(times)}
+                                  for name, times in per_crop.items()]
     report(rows, {"training, forward / ten crops, per crop":
-                  ratio(per_crop["training, forward"], per_crop["ten crops, from the store"])}, threads, as_json)
+                  ratio(per_crop["training, forward"], per_crop["ten crops, from the store"])},
+           threads, as_json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What the benchmarks share: interleaved timing, the machine's description, output as a table or JSON.
+"""What the benchmarks share: interleaved timing, the machine's description, output as a table or
+JSON.
 
-Machines are noisy and drift. So all contenders take turns, round after round, and a ratio is the median of the rounds'
-own ratios: what slows one round slows both its sides.
+Machines are noisy and drift. So all contenders take turns, round after round, and a ratio is the
+median of the rounds' own ratios: what slows one round slows both its sides.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def ratio(slower: list[float], faster: list[float]) -> float:
 
 
 def matrix_rate(device: torch.device) -> float:
-    """Floating-point operations a second in products of large float32 matrices: the best of several."""
+    """Floating-point operations a second in products of large float32 matrices: the best of
+    several."""
     import torch
 
     size = 2048 if device.type == "cpu" else 8192
@@ -53,7 +55,8 @@ def matrix_rate(device: torch.device) -> float:
 
 
 def training_macs(table: Architecture) -> int:
-    """Multiply-adds of an image in training: forward, for the weights, for the inputs of all but the first layer."""
+    """Multiply-adds of an image in training: forward, for the weights, for the inputs of all but
+    the first layer."""
     first = table.shapes()[0]
     return 3 * table.macs - first.macs * table.held_by(first.layer)
 
@@ -65,7 +68,8 @@ def machine(threads: int) -> dict[str, str]:
     return fingerprint() | {"benchmark_threads": str(threads)}
 
 
-def report(rows: list[dict[str, Any]], ratios: dict[str, float], threads: int, as_json: bool) -> None:
+def report(rows: list[dict[str, Any]], ratios: dict[str, float], threads: int,
+           as_json: bool) -> None:
     """Print `{"machine", "rows", "ratios"}` as JSON, or tables."""
     told = machine(threads)
     if as_json:
@@ -75,7 +79,8 @@ def report(rows: list[dict[str, Any]], ratios: dict[str, float], threads: int, a
     from rich.table import Table
 
     console = Console()
-    console.print(", ".join(told[name] for name in ("cpu", "gpu", "torch") if name in told), f"threads {threads}")
+    console.print(", ".join(told[name] for name in ("cpu", "gpu", "torch") if name in told),
+                  f"threads {threads}")
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(_told(value) for value in row.values()))

@@ -1,10 +1,11 @@
-"""Do the curves in MLflow slow the training that they show? The stage `train` with the thread that sends them, or not.
+"""Do the curves in MLflow slow the training that they show? The stage `train` with the thread that
+sends them, or not.
 
     python -m benchmarks.live [--json] [--rounds N] [--epochs N]
 
-In a copy of this project with a sample of 60 pictures and one training process; every update is traced, which is fifty
-times as often as usual. Besides the time of the training its processor time is told, the thread's included, which other
-jobs on the machine change less.
+In a copy of this project with a sample of 60 pictures and one training process; every update is
+traced, which is fifty times as often as usual. Besides the time of the training its processor time
+is told, the thread's included, which other jobs on the machine change less.
 """
 
 from __future__ import annotations
@@ -53,14 +54,16 @@ def main(as_json: bool, rounds: int, epochs: int) -> None:
             project.run("alexnet", stage)
         for _ in range(rounds):
             for name in seconds:
-                found = re.search(r"took ([\d.]+) used ([\d.]+)", project.run(sys.executable, "-c", TIMED, name))
+                found = re.search(r"took ([\d.]+) used ([\d.]+)",
+                                  project.run(sys.executable, "-c", TIMED, name))
                 assert found
                 seconds[name].append(float(found[1]))
                 used[name].append(float(found[2]))
     rows = [{"curves in MLflow": name, "training, s": statistics.median(seconds[name]),
              "processor time, s": statistics.median(used[name])} for name in seconds]
     report(rows, {"with / without": ratio(seconds["with"], seconds["without"]),
-                  "with / without, processor time": ratio(used["with"], used["without"])}, 1, as_json)
+                  "with / without, processor time": ratio(used["with"], used["without"])},
+           1, as_json)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
-"""From stored pictures to training batches on one core, against torchvision v2 transforms in a DataLoader.
+"""From stored pictures to training batches on one core, against torchvision v2 transforms in a
+DataLoader.
 
     python -m benchmarks.loader [--json] [--images N] [--batch N] [--rounds N] [--folder DIR]
 
-A batch of ours: random crop and flip of each image, the mean image's window, colour noise, float32, channels last, the
-draws included. "uint8 crops only" stops where a GPU would take over. The DataLoader crops, flips, converts to float32
-and normalises by channel (RandomCrop, RandomHorizontalFlip, ToDtype, Normalize): less work than ours. It has no
-workers, so every contender has one core. "copy of the crops" is the limit. Images are taken in random order, each
-with a crop of its own (recipe `paper`), or in stored order, 32 with the same (recipe `source`, the row so named).
+A batch of ours: random crop and flip of each image, the mean image's window, colour noise, float32,
+channels last, the draws included. "uint8 crops only" stops where a GPU would take over. The
+DataLoader crops, flips, converts to float32 and normalises by channel (RandomCrop,
+RandomHorizontalFlip, ToDtype, Normalize): less work than ours. It has no workers, so every
+contender has one core. "copy of the crops" is the limit. Images are taken in random order, each
+with a crop of its own (recipe `paper`), or in stored order, 32 with the same (recipe `source`, the
+row so named).
 
-"cold" rows read a store that is not in memory: its files are written out and dropped from the page cache
-(fsync, posix_fadvise DONTNEED, with no mapping left), and the column `MB read` is what the process then read from the
-disk (/proc/self/io). In random order, with the disk told four batches ahead, and without.
+"cold" rows read a store that is not in memory: its files are written out and dropped from the page
+cache (fsync, posix_fadvise DONTNEED, with no mapping left), and the column `MB read` is what the
+process then read from the disk (/proc/self/io). In random order, with the disk told four batches
+ahead, and without.
 """
 
 from __future__ import annotations
@@ -88,9 +92,9 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
         from benchmarks.torchvision_import import transforms as v2
 
         self.split, self.jpeg = split, jpeg
-        self.transform = v2.Compose([
-            v2.ToImage(), v2.RandomCrop(CROP), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+        self.transform = v2.Compose([v2.ToImage(), v2.RandomCrop(CROP), v2.RandomHorizontalFlip(),
+                                     v2.ToDtype(torch.float32, scale=True),
+                                     v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
 
     def __len__(self) -> int:
         return len(self.split)
@@ -138,7 +142,8 @@ def bytes_from_disk() -> int:
 
 
 def cold(folder: Path, batch: int, told: bool) -> tuple[float, int]:
-    """Seconds for one pass in random order over a store that is not in memory, and bytes read from the disk."""
+    """Seconds for one pass in random order over a store that is not in memory, and bytes read from
+    the disk."""
     dropped(folder)
     before = bytes_from_disk()
     start = time.perf_counter()
@@ -159,7 +164,8 @@ def cold(folder: Path, batch: int, told: bool) -> tuple[float, int]:
 @click.option("--images", default=4096, show_default=True)
 @click.option("--batch", default=128, show_default=True)
 @click.option("--rounds", default=15, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the store is made; on the disk to be measured.")
+@click.option("--folder", type=click.Path(path_type=Path),
+              help="Where the store is made; on the disk to be measured.")
 def main(as_json: bool, images: int, batch: int, rounds: int, folder: Path | None) -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
@@ -186,7 +192,8 @@ def main(as_json: bool, images: int, batch: int, rounds: int, folder: Path | Non
                 megabytes = read / 1e6
         for told, times in passes.items():
             rows.append({"what": f"cold, {'told ahead' if told else 'not told'}",
-                         "images/s on one core": images / statistics.median(times), "MB read": megabytes})
+                         "images/s on one core": images / statistics.median(times),
+                         "MB read": megabytes})
     ratios = {"ours, everything / DataLoader from arrays":
               ratio(seconds["DataLoader from arrays"], seconds["ours, everything"]),
               "ours, everything, recipe source / DataLoader from arrays":

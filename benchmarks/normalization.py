@@ -20,7 +20,8 @@ from benchmarks.harness import interleaved, ratio, report
 SHAPES = {"layer 1": (48, 55, 55), "layer 2": (128, 27, 27)}
 
 
-def forward_and_backward(norm: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> Callable[[], None]:
+def forward_and_backward(norm: Callable[[Tensor], Tensor], x: Tensor,
+                         gradient: Tensor) -> Callable[[], None]:
     def run() -> None:
         x.grad = None
         norm(x).backward(gradient)
@@ -40,14 +41,15 @@ def main(as_json: bool, threads: int, batch: int, rounds: int) -> None:
         generator = torch.Generator().manual_seed(1)
         x = (torch.randn(batch, *shape, generator=generator) * 30).requires_grad_()
         gradient = torch.randn(batch, *shape, generator=generator)
-        norms: dict[str, Callable[[Tensor], Tensor]] = {"torch.nn.LocalResponseNorm": stock, "lrn": lrn,
-                                                        "spatial_norm": spatial_norm}
+        norms: dict[str, Callable[[Tensor], Tensor]] = {"torch.nn.LocalResponseNorm": stock,
+                                                        "lrn": lrn, "spatial_norm": spatial_norm}
         contenders = {name: forward_and_backward(norm, x, gradient) for name, norm in norms.items()}
         seconds = interleaved(contenders, rounds)
         for name, times in seconds.items():
             rows.append({"layer": layer, "what": name, "ms": 1000 * statistics.median(times)})
         for name in ("lrn", "spatial_norm"):
-            ratios[f"{layer}: stock LRN / {name}"] = ratio(seconds["torch.nn.LocalResponseNorm"], seconds[name])
+            ratios[f"{layer}: stock LRN / {name}"] = ratio(seconds["torch.nn.LocalResponseNorm"],
+                                                           seconds[name])
     report(rows, ratios, threads, as_json)
 
 

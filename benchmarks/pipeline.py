@@ -1,10 +1,12 @@
-"""What the pipeline costs beside its work: `dvc repro` with nothing to do, each stage's overhead, `alexnet --help`.
+"""What the pipeline costs beside its work: `dvc repro` with nothing to do, each stage's overhead,
+`alexnet --help`.
 
     python -m benchmarks.pipeline [--json] [--rounds N]
 
-In a copy of this project with a sample of 60 pictures. A stage's overhead is the time of its command less that of its
-own `run`: interpreter, imports, checks, record in MLflow. The peer of `dvc repro` is DVC itself on as many stages that
-only depend on each other; that of `alexnet --help` is a Python that imports click.
+In a copy of this project with a sample of 60 pictures. A stage's overhead is the time of its
+command less that of its own `run`: interpreter, imports, checks, record in MLflow. The peer of `dvc
+repro` is DVC itself on as many stages that only depend on each other; that of `alexnet --help` is a
+Python that imports click.
 """
 
 from __future__ import annotations
@@ -72,8 +74,10 @@ def main(as_json: bool, rounds: int) -> None:
             "dvc repro, nothing to do": lambda: project.run("dvc", "repro"),
             "DVC alone, as many stages, nothing to do": command(bare, *DVC, "repro"),
             "alexnet --help": lambda: project.run("alexnet", "--help"),
-            "python -c 'import click'": command(bare, sys.executable, "-c", "import click")}, rounds)
-        rows: list[dict[str, Any]] = [{"what": name, "s": statistics.median(times), "of it, the stage's own work": None}
+            "python -c 'import click'": command(bare, sys.executable, "-c", "import click")},
+                              rounds)
+        rows: list[dict[str, Any]] = [{"what": name, "s": statistics.median(times),
+                                       "of it, the stage's own work": None}
                                       for name, times in seconds.items()]
         for name in STAGES:
             start = time.perf_counter()
@@ -81,11 +85,13 @@ def main(as_json: bool, rounds: int) -> None:
             whole = time.perf_counter() - start
             found = re.search(r"own seconds ([\d.]+)", said)
             assert found, said
-            rows.append({"what": f"alexnet {name}", "s": whole, "of it, the stage's own work": float(found[1])})
-    report(rows, {"dvc repro with nothing to do / DVC alone":
-                  ratio(seconds["dvc repro, nothing to do"], seconds["DVC alone, as many stages, nothing to do"]),
-                  "alexnet --help / import click":
-                  ratio(seconds["alexnet --help"], seconds["python -c 'import click'"])}, 1, as_json)
+            rows.append({"what": f"alexnet {name}", "s": whole,
+                         "of it, the stage's own work": float(found[1])})
+    report(rows, {"dvc repro with nothing to do / DVC alone": ratio(
+        seconds["dvc repro, nothing to do"], seconds["DVC alone, as many stages, nothing to do"]),
+                  "alexnet --help / import click": ratio(seconds["alexnet --help"],
+                                                         seconds["python -c 'import click'"])},
+           1, as_json)
 
 
 if __name__ == "__main__":

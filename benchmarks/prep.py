@@ -1,17 +1,19 @@
-"""From JPEG files to 256x256 pixels: ours against torchvision on stock Pillow, bare decoding, and others.
+"""From JPEG files to 256x256 pixels: ours against torchvision on stock Pillow, bare decoding, and
+others.
 
     python -m benchmarks.prep [--images DIR] [--json] [--limit N] [--rounds N] [--side DIR]
 
-DIR is a folder or a .tar of pictures, of which the JPEGs in RGB or gray count; without it the sample's are drawn. Every
-contender does the same pictures, from memory, in processes of its own, one and then one a core; all take turns. "Per
-core" is by the processor's time of one process, which other work on the machine hardly touches; "all cores" is by the
-clock; "were the cores free" goes by the processor's time that a picture takes when all processes run. Stock Pillow and
-the others live in a side folder, since a second Pillow cannot be installed beside pillow-simd:
+DIR is a folder or a .tar of pictures, of which the JPEGs in RGB or gray count; without it the
+sample's are drawn. Every contender does the same pictures, from memory, in processes of its own,
+one and then one a core; all take turns. "Per core" is by the processor's time of one process, which
+other work on the machine hardly touches; "all cores" is by the clock; "were the cores free" goes by
+the processor's time that a picture takes when all processes run. Stock Pillow and the others live
+in a side folder, since a second Pillow cannot be installed beside pillow-simd:
 
     pip install --no-deps --target work/benchmark -r benchmarks/requirements.txt
 
-What is not there is left out, which is said. PSNR is against torchvision on stock Pillow, bicubic, picture by picture;
-identical pixels count as 100 dB.
+What is not there is left out, which is said. PSNR is against torchvision on stock Pillow, bicubic,
+picture by picture; identical pixels count as 100 dB.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def usable(content: bytes) -> bool:
 
 
 class Contender:
-    """So many processes of one contender, ready; called with a number, so many of them share the pictures.
+    """So many processes of one contender, ready; called with a number, so many of them share the
+    pictures.
 
     Attributes:
         problem: why it cannot run here; empty if it can.
@@ -86,8 +89,9 @@ class Contender:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
         command = [sys.executable, "-m", "benchmarks.contenders", name, str(pictures)]
         self._processes = [subprocess.Popen(
-            command + ([] if name in ("ours", STORED) else [str(side)]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._log, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}) for _ in range(processes)]
+            command + ([] if name in ("ours", STORED) else [str(side)]), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self._log, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"}) for _ in range(processes)]
         answers = [self._answer(process) for process in self._processes]
         self.problem = "" if all(answers) else self._last_words()
 
@@ -131,11 +135,13 @@ def psnr(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> list[float]:
 
 
 @click.command(help=__doc__)
-@click.option("--images", type=click.Path(path_type=Path, exists=True), help="A folder or a .tar of pictures.")
+@click.option("--images", type=click.Path(path_type=Path, exists=True),
+              help="A folder or a .tar of pictures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--limit", default=1000, show_default=True, help="So many pictures at most.")
 @click.option("--rounds", default=9, show_default=True)
-@click.option("--side", default=Path("work/benchmark"), show_default=True, type=click.Path(path_type=Path),
+@click.option("--side", default=Path("work/benchmark"),
+              show_default=True, type=click.Path(path_type=Path),
               help="The folder with stock Pillow and the other contenders.")
 def main(images: Path | None, as_json: bool, limit: int, rounds: int, side: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -145,7 +151,8 @@ def main(images: Path | None, as_json: bool, limit: int, rounds: int, side: Path
         say(f"{count} pictures, {bytes_ / count / 1000:.0f} KB each")
         contenders = {}
         for name in (*ONE, STORED):
-            contender = Contender(name, pictures, side.absolute(), cores() if name in IN_TURN else 1)
+            contender = Contender(name, pictures, side.absolute(),
+                                  cores() if name in IN_TURN else 1)
             stack.callback(contender.close)
             if contender.problem:
                 say(f"left out: {name}: {contender.problem}")
@@ -186,9 +193,11 @@ def _measured(contenders: dict[str, Contender], count: int, rounds: int,
                 found = contender.pixels(folder / "pixels.npy")
                 quality[name] = psnr(found, reference[:len(found)])
     one = {name: _run(contender, 1) for name, contender in contenders.items()}
-    every = {f"{name} on all cores": _run(contenders[name], cores()) for name in IN_TURN if name in contenders}
+    every = {f"{name} on all cores": _run(contenders[name], cores())
+             for name in IN_TURN if name in contenders}
     wall = interleaved(one | every, rounds)
-    # A contender's calls: those of the round that does not count, then, each round, one process and perhaps all.
+    # A contender's calls: those of the round that does not count, then, each round, one process and
+    # perhaps all.
     used = {name: contender.used[2 if name in IN_TURN else 1::2 if name in IN_TURN else 1]
             for name, contender in contenders.items()}
     rows: list[dict[str, Any]] = []
@@ -203,10 +212,12 @@ def _measured(contenders: dict[str, Contender], count: int, rounds: int,
     for other in (REFERENCE, DECODING):
         if other in contenders:
             ratios[f"ours / {other}, per core"] = ratio(used[other], used["ours"])
-            ratios[f"ours / {other}, all cores"] = ratio(wall[f"{other} on all cores"], wall["ours on all cores"])
+            ratios[f"ours / {other}, all cores"] = ratio(wall[f"{other} on all cores"],
+                                                         wall["ours on all cores"])
     for name in IN_TURN:
         if name in contenders and cores() > 1:
-            ratios[f"{name}: {cores()} processes / 1"] = ratio(wall[name], wall[f"{name} on all cores"])
+            ratios[f"{name}: {cores()} processes / 1"] = ratio(wall[name],
+                                                               wall[f"{name} on all cores"])
             ratios[f"{name}: {cores()} processes / 1, were the cores free"] = cores() * ratio(
                 used[name], contenders[name].used[3::2])
     if "ours" in quality:

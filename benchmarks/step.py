@@ -1,15 +1,17 @@
-"""One training step of the full net, against the same net in stock PyTorch layers, and torchvision's for scale.
+"""One training step of the full net, against the same net in stock PyTorch layers, and
+torchvision's for scale.
 
     python -m benchmarks.step [--json] [--batch N] [--width W] [--rounds N] [--threads N]
 
-A step is crops in, weights updated. "stock" has the same layers, shapes and mathematics (the `source` recipe) made of
-Conv2d with groups, LocalResponseNorm, an unfold of AvgPool2d for the spatial normalisation, Dropout and SGD. All in
-float32 on the CPU, as many threads in all for each contender as there are cores: ours as one process with all of them,
-and as two processes, one column each, with half of them each. With one thread, the two processes are left out.
+A step is crops in, weights updated. "stock" has the same layers, shapes and mathematics (the
+`source` recipe) made of Conv2d with groups, LocalResponseNorm, an unfold of AvgPool2d for the
+spatial normalisation, Dropout and SGD. All in float32 on the CPU, as many threads in all for each
+contender as there are cores: ours as one process with all of them, and as two processes, one column
+each, with half of them each. With one thread, the two processes are left out.
 
-The breakdown is of one step under PyTorch's profiler, on the first process. `fraction of the matrix rate` is the
-multiply-adds of a step (forward, gradients of weights and of inputs, not of the picture), over what the same threads
-do in the same time when they multiply large matrices.
+The breakdown is of one step under PyTorch's profiler, on the first process. `fraction of the matrix
+rate` is the multiply-adds of a step (forward, gradients of weights and of inputs, not of the
+picture), over what the same threads do in the same time when they multiply large matrices.
 """
 
 from __future__ import annotations
@@ -76,13 +78,13 @@ def stock(width: float) -> nn.Module:
     c1, c2, c3, c5, fc = (units(n) for n in (96, 256, 384, 256, 4096))
     norm = Both(nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0))
     pool = nn.MaxPool2d(3, 2)
-    return nn.Sequential(
-        nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, c1, 11, 4), norm, pool, nn.ReLU(True),
-        nn.Conv2d(c1, c2, 5, padding=2, groups=2), nn.ReLU(True), norm, SpatialNorm(), pool,
-        nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(True), nn.Conv2d(c3, c3, 3, padding=1, groups=2), nn.ReLU(True),
-        nn.Conv2d(c3, c5, 3, padding=1, groups=2), pool, nn.ReLU(True), nn.Flatten(),
-        nn.Linear(c5 * 36, fc), nn.ReLU(True), nn.Dropout(0.5), nn.Linear(fc, fc), nn.ReLU(True), nn.Dropout(0.5),
-        nn.Linear(fc, CLASSES))
+    return nn.Sequential(nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, c1, 11, 4), norm, pool,
+                         nn.ReLU(True), nn.Conv2d(c1, c2, 5, padding=2, groups=2), nn.ReLU(True),
+                         norm, SpatialNorm(), pool, nn.Conv2d(c2, c3, 3, padding=1),
+                         nn.ReLU(True), nn.Conv2d(c3, c3, 3, padding=1, groups=2), nn.ReLU(True),
+                         nn.Conv2d(c3, c5, 3, padding=1, groups=2), pool, nn.ReLU(True),
+                         nn.Flatten(), nn.Linear(c5 * 36, fc), nn.ReLU(True), nn.Dropout(0.5),
+                         nn.Linear(fc, fc), nn.ReLU(True), nn.Dropout(0.5), nn.Linear(fc, CLASSES))
 
 
 def stock_step(network: nn.Module, batch: int) -> Callable[[], None]:
@@ -105,21 +107,24 @@ def our_training(batch: int, width: float, split: bool, images: Split | None = N
     def same_crops(views: Views) -> Tensor:
         return pictures[: len(views.images)]
 
-    network = Network(architecture("two-column", RECIPE, CLASSES, width), RECIPE, 1, placement_here(2, split, device),
-                      precision)
+    network = Network(architecture("two-column", RECIPE, CLASSES, width), RECIPE, 1,
+                      placement_here(2, split, device), precision)
     labels = torch.arange(batch) % CLASSES if images is None else torch.from_numpy(images.labels)
     return Training(network, RECIPE, Plan(1, 10**6, batch, 1), labels, STATISTICS,
                     same_crops if images is None else crops_of(images, CROP),
                     None if images is None else lambda expected: images.expect(expected.numpy()))
 
 
-def two_processes(module: str, folder: Path, options: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """What `python -m MODULE --worker FOLDER` prints as JSON, started as two processes with so many threads each."""
+def two_processes(module: str, folder: Path, options: Mapping[str, Any],
+                  threads: int) -> dict[str, Any]:
+    """What `python -m MODULE --worker FOLDER` prints as JSON, started as two processes with so many
+    threads each."""
     told = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", module,
-               "--worker", str(folder), *told]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1],
-                          env=os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+               "2", "-m", module, "--worker", str(folder), *told]
+    done = subprocess.run(command, capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parents[1], env=os.environ
+                          | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"})
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -147,10 +152,10 @@ def _together(step: Callable[[], Any]) -> Callable[[], None]:
 
 
 PARTS = {  # of a step, by the profiler's names
-    "matrix work": ("aten::convolution_backward", "aten::mkldnn_convolution", "aten::mm", "aten::addmm"),
-    "normalisation": ("_Normalize", "_NormalizeBackward"),
-    "pooling": ("aten::max_pool2d_with_indices", "aten::max_pool2d_with_indices_backward"),
-    "update": ("update",), "input": ("input",), "communication": ("communication",)}
+         "matrix work": ("aten::convolution_backward", "aten::mkldnn_convolution", "aten::mm",
+                         "aten::addmm"), "normalisation": ("_Normalize", "_NormalizeBackward"),
+         "pooling": ("aten::max_pool2d_with_indices", "aten::max_pool2d_with_indices_backward"),
+         "update": ("update",), "input": ("input",), "communication": ("communication",)}
 
 
 def breakdown(training: Training) -> dict[str, float]:
@@ -201,7 +206,8 @@ def worker(batch: int, width: float, rounds: int) -> None:
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--threads", default=0, help="In all.  [default: one for each core]")
 @click.option("--worker", "folder", type=click.Path(path_type=Path), hidden=True)
-def main(as_json: bool, batch: int, width: float, rounds: int, threads: int, folder: Path | None) -> None:
+def main(as_json: bool, batch: int, width: float, rounds: int, threads: int,
+         folder: Path | None) -> None:
     if folder:
         worker(batch, width, rounds)
         return
@@ -211,30 +217,35 @@ def main(as_json: bool, batch: int, width: float, rounds: int, threads: int, fol
     from benchmarks.torchvision_import import models
 
     training = our_training(batch, width, split=False)
-    contenders = {"ours, one process": training.advance, "stock layers": stock_step(stock(width), batch),
+    contenders = {"ours, one process": training.advance,
+                  "stock layers": stock_step(stock(width), batch),
                   "torchvision alexnet": stock_step(models.alexnet(), batch)}
     seconds = interleaved(contenders, rounds)
     parts = {"one process": breakdown(training)}
     rate = matrix_rate(CPU)
-    ratios = {"stock layers / ours, one process": ratio(seconds["stock layers"], seconds["ours, one process"])}
+    ratios = {"stock layers / ours, one process": ratio(seconds["stock layers"],
+                                                        seconds["ours, one process"])}
     if threads >= 2:
         seconds["ours, two processes"], beside = [], []
         for _ in range(2):  # beside the stock layers again, since the machine may have changed
-            found = two_processes("benchmarks.step", Path(), {"batch": batch, "width": width, "rounds": rounds},
-                                  threads // 2)
+            found = two_processes("benchmarks.step", Path(),
+                                  {"batch": batch, "width": width, "rounds": rounds}, threads // 2)
             seconds["ours, two processes"] += found["seconds"]
-            beside += interleaved({"stock layers": contenders["stock layers"]}, rounds)["stock layers"]
+            beside += interleaved({"stock layers": contenders["stock layers"]},
+                                  rounds)["stock layers"]
         parts["two processes"] = found["parts"]
         ratios["stock layers / ours, two processes"] = ratio(beside, seconds["ours, two processes"])
-    work = 2 * training_macs(training.network.table) * batch  # of a step, in floating-point operations
+    # of a step, in floating-point operations
+    work = 2 * training_macs(training.network.table) * batch
     rows: list[dict[str, Any]] = [
         {"what": name, "s": statistics.median(times), "images/s": batch / statistics.median(times),
-         "fraction of the matrix rate": work / statistics.median(times) / rate if name.startswith("ours") else None}
-        for name, times in seconds.items()]
-    rows += [{"what": f"{place}: {part}", "s": took, "images/s": None, "fraction of the matrix rate": None}
+         "fraction of the matrix rate": work / statistics.median(times) / rate
+         if name.startswith("ours") else None} for name, times in seconds.items()]
+    rows += [{"what": f"{place}: {part}", "s": took,
+              "images/s": None, "fraction of the matrix rate": None}
              for place, broken in parts.items() for part, took in broken.items()]
-    rows.append({"what": f"multiplying large matrices, {rate / 1e9:.0f} GFLOP/s, would take", "s": work / rate,
-                 "images/s": batch * rate / work, "fraction of the matrix rate": 1.0})
+    rows.append({"what": f"multiplying large matrices, {rate / 1e9:.0f} GFLOP/s, would take", "s":
+                 work / rate, "images/s": batch * rate / work, "fraction of the matrix rate": 1.0})
     report(rows, ratios, threads, as_json)
 
 

@@ -1,9 +1,11 @@
-"""torchvision, from the one place that imports it, also beside a build of PyTorch that its C++ library does not fit.
+"""torchvision, from the one place that imports it, also beside a build of PyTorch that its C++
+library does not fit.
 
-Yields `models`, `transforms` (the second version) and `make_grid`. The published torchvision is linked against the CUDA
-build of PyTorch. Beside the CPU build its C++ library cannot load, and its import fails where it describes an operator
-that the library would have brought. Only then are the two operators declared, empty: what is pure Python works,
-torchvision.ops and torchvision.io do not. Declaring them first would abort the process wherever the library does load.
+Yields `models`, `transforms` (the second version) and `make_grid`. The published torchvision is
+linked against the CUDA build of PyTorch. Beside the CPU build its C++ library cannot load, and its
+import fails where it describes an operator that the library would have brought. Only then are the
+two operators declared, empty: what is pure Python works, torchvision.ops and torchvision.io do not.
+Declaring them first would abort the process wherever the library does load.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""What tracing costs the training of the full net: updates with an entry of the trace begun after each, and without.
+"""What tracing costs the training of the full net: updates with an entry of the trace begun after
+each, and without.
 
     python -m benchmarks.trace [--json] [--batch N] [--every N] [--rounds N]
 
-An entry holds SHA-256 digests of all weights, velocities and gradients, 732 MB at full width. Its copies are made
-between two updates, its digests while the next one is computed; both are in the seconds of "traced". The share is what
-an entry costs, over what `--every` updates take.
+An entry holds SHA-256 digests of all weights, velocities and gradients, 732 MB at full width. Its
+copies are made between two updates, its digests while the next one is computed; both are in the
+seconds of "traced". The share is what an entry costs, over what `--every` updates take.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ def main(as_json: bool, batch: int, every: int, rounds: int) -> None:
     seconds = interleaved({"an update": training.advance, "an update, traced": traced}, rounds)
     plain = statistics.median(seconds["an update"])
     cost = statistics.median(b - a for a, b in zip(*seconds.values(), strict=True))
-    rows: list[dict[str, Any]] = [{"what": name, "s": statistics.median(times), "lowest s": min(times)}
-                                  for name, times in seconds.items()]
-    report(rows, {f"share of the training time, an entry every {every} updates": cost / (every * plain)},
+    rows: list[dict[str, Any]] = [{"what": name, "s": statistics.median(times),
+                                   "lowest s": min(times)} for name, times in seconds.items()]
+    report(rows,
+           {f"share of the training time, an entry every {every} updates": cost / (every * plain)},
            cores, as_json)
 
 

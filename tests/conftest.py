@@ -1,4 +1,5 @@
-"""How the tests are spread over processes, options of the tests' own, and a copy of the project, reproduced."""
+"""How the tests are spread over processes, options of the tests' own, and a copy of the project,
+reproduced."""
 
 from __future__ import annotations
 
@@ -15,13 +16,16 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.end_to_end.project import Project
 from tests.loaded import LONG, Door
 
-settings.register_profile("untimed", deadline=None)  # machines that share their cores are slow at times
+# machines that share their cores are slow at times
+settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put the tests into the background
+# ignored where a shell has put the tests into the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class FilesEndToEnd(LoadScopeScheduling):
-    """Each test for itself, but a file of end-to-end tests together: what it prepares is prepared once.
+    """Each test for itself, but a file of end-to-end tests together: what it prepares is prepared
+    once.
 
     What `--dist loadgroup` is for; with pytest 9.2, xdist 3.8 does not see its groups.
     """
@@ -33,16 +37,19 @@ class FilesEndToEnd(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)  # of xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """For `-n 2` and the like; in the order of collection, in which the long ones do not come last."""
+    """For `-n 2` and the like; in the order of collection, in which the long ones do not come
+    last."""
     config.option.loadscopereorder = False
     return FilesEndToEnd(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-seconds", type=float, default=1.0, help="of damaged input for each reader")
+    parser.addoption("--fuzz-seconds", type=float, default=1.0,
+                     help="of damaged input for each reader")
     parser.addoption("--fuzz-seed", type=int, default=0, help="of the damage")
-    parser.addoption("--long", action="store_true",
-                     help="each command from nothing; all faults of tests/faults; ten updates of the full-width net")
+    parser.addoption("--long", action="store_true", help="each command from nothing; all faults of "
+                                                         "tests/faults; ten updates of the "
+                                                         "full-width net")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,5 +81,6 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def _stored_twice(folder: Path) -> list[str]:
     """What the stages left that is not one file with that in DVC's cache."""
     cache = {file.stat().st_ino for file in (folder / ".dvc/cache").rglob("*") if file.is_file()}
-    return [file.name for name in ("data", "models", "report") for file in (folder / name).rglob("*")
+    return [file.name for name in ("data", "models", "report")
+            for file in (folder / name).rglob("*")
             if file.is_file() and file.name != ".gitignore" and file.stat().st_ino not in cache]

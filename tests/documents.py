@@ -1,6 +1,7 @@
 """What the documents show: commands, files, parameters. Tests hold them against what there is.
 
-A block of code is indented by four spaces or fenced; one below the line `<!-- run -->` is run by the tests.
+A block of code is indented by four spaces or fenced; one below the line `<!-- run -->` is run by
+the tests.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ def blocks(document: Path) -> Iterator[Block]:
     while number < len(lines):
         begin, line, before = number, lines[number], lines[number - 1].strip() if number else ""
         if line.lstrip().startswith("```"):
-            number = next(k for k in range(begin + 1, len(lines)) if lines[k].lstrip().startswith("```")) + 1
+            number = next(k for k in range(begin + 1, len(lines))
+                          if lines[k].lstrip().startswith("```")) + 1
             found = lines[begin + 1: number - 1]
         elif line.startswith("    ") and before in ("", RUN):
-            while number < len(lines) and (lines[number].startswith("    ") or not lines[number].strip()):
+            while (number < len(lines)
+                    and (lines[number].startswith("    ") or not lines[number].strip())):
                 number += 1
             found = [each[4:] for each in lines[begin:number]]
         else:
@@ -58,15 +61,18 @@ def spans(document: Path) -> list[str]:
 
 
 def commands(text: str, program: str) -> Iterator[list[str]]:
-    """The words after `program` in each command of a piece of shell, comments and redirections left out."""
+    """The words after `program` in each command of a piece of shell, comments and redirections left
+    out."""
     joined = text.replace("\\\n", " ")
     for line in joined.splitlines():
         for part in re.split(r"&&|\|\|?|;|\$\(|<\(", line):
             try:
-                words = shlex.split(part.replace(")", " ") if "(" not in part else part, comments=True)
+                words = shlex.split(part.replace(")", " ") if "(" not in part else part,
+                                    comments=True)
             except ValueError:  # an apostrophe: no command
                 continue
-            while words and (re.fullmatch(r"[A-Z_]+=.*", words[0]) or words[0] in ("nohup", "time", "exec", "eval")):
+            while words and (re.fullmatch(r"[A-Z_]+=.*", words[0])
+                             or words[0] in ("nohup", "time", "exec", "eval")):
                 words.pop(0)
             if "--no-python" in words and program in words:
                 words = words[words.index(program):]

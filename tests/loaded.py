@@ -1,6 +1,8 @@
-"""Commands forked from a process in which PyTorch, MLflow and the like are loaded already: some four seconds less each.
+"""Commands forked from a process in which PyTorch, MLflow and the like are loaded already: some
+four seconds less each.
 
-Without it the suite would mostly wait for Python to load libraries. With `--long` each is started from nothing.
+Without it the suite would mostly wait for Python to load libraries. With `--long` each is started
+from nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "ALEXNET_TESTS_LONG"  # set by --long, for the processes of pytest-xdist, too
-LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
-          "scipy.linalg", "pyarrow.parquet", "tests.alexnet.runs", "pipeline.commands.main", "pipeline.stages.runner",
-          "pipeline.training.process", "pipeline.stages.train", "pipeline.stages.resize", "pipeline.stages.evaluate",
-          "pipeline.stages.report", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
-# Asks a Door for `alexnet ARGUMENTS`, hands over its own standard streams, and ends as the command does.
+LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking",
+          "mlflow.store.tracking.sqlalchemy_store", "scipy.linalg", "pyarrow.parquet",
+          "tests.alexnet.runs", "pipeline.commands.main", "pipeline.stages.runner",
+          "pipeline.training.process", "pipeline.stages.train", "pipeline.stages.resize",
+          "pipeline.stages.evaluate", "pipeline.stages.report", "matplotlib.backends.backend_agg",
+          "matplotlib.backends.backend_svg"]
+# Asks a Door for `alexnet ARGUMENTS`, hands over its own standard streams, and ends as the command
+# does.
 CLIENT = """\
 #!{python} -IS
 import json, os, socket, sys
@@ -51,15 +56,16 @@ def forked(target: Callable[..., None], *arguments: Any) -> Any:
     return process
 
 
-def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str], streams: Sequence[Any],
-            limits: Sequence[tuple[int, int]] = ()) -> None:
+def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str],
+            streams: Sequence[Any], limits: Sequence[tuple[int, int]] = ()) -> None:
     """In a forked process: `alexnet COMMAND`, as a shell in this folder would start it.
 
     Args:
         command: arguments.
         folder: in which it runs.
         environment: all of its variables; the packages come from the first folder of PYTHONPATH.
-        streams: its standard streams, or the last two of them, to be detached from what brought them here.
+        streams: its standard streams, or the last two of them, to be detached from what brought
+            them here.
         limits: resources of the process and their limits, as (resource.RLIMIT_FSIZE, 1000).
     """
     os.setsid()
@@ -68,11 +74,12 @@ def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str]
     os.environ.update(environment)
     for number, stream in enumerate(streams, 3 - len(streams)):
         os.dup2(stream.detach(), number)
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, "w" if number else "r", buffering=1, closefd=False)
-                                         for number in range(3))
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, "w" if number else "r", buffering=1,
+                                                   closefd=False) for number in range(3))
     code = os.environ["PYTHONPATH"].split(os.pathsep)[0]
     if Path(code) != ROOT:
-        for name in [name for name in sys.modules if name.partition(".")[0] in ("alexnet", "pipeline", "tests")]:
+        for name in [name for name in sys.modules
+                     if name.partition(".")[0] in ("alexnet", "pipeline", "tests")]:
             del sys.modules[name]
         sys.path.insert(0, code)
     sys.argv = ["alexnet", *command]
@@ -83,7 +90,8 @@ def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str]
 
 
 def limited(limits: Sequence[tuple[int, int]]) -> None:
-    """In a command's process: within these limits, and hearing Ctrl-C as from a shell in the foreground."""
+    """In a command's process: within these limits, and hearing Ctrl-C as from a shell in the
+    foreground."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for which, value in limits:
         resource.setrlimit(which, (value, value))
@@ -93,7 +101,8 @@ class Door:
     """A folder for PATH, whose `alexnet` is forked; for commands that nobody sends signals to."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="alexnet-door-"))  # a socket's address must be short
+        # a socket's address must be short
+        self.folder = Path(tempfile.mkdtemp(prefix="alexnet-door-"))
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(self.folder / "socket"))
         self._socket.listen()
@@ -116,7 +125,8 @@ class Door:
     def _answer(self, connection: socket.socket) -> None:
         with connection:
             _, numbers, _, _ = socket.recv_fds(connection, 1, 3)
-            streams = [reduction.DupFd(number) for number in numbers]  # type: ignore[no-untyped-call]
+            streams = [reduction.DupFd(number)
+                       for number in numbers]  # type: ignore[no-untyped-call]
             with connection.makefile() as asked:
                 command, folder, environment = json.load(asked)
             for number in numbers:

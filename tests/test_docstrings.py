@@ -20,8 +20,8 @@ Named = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def public(node: ast.Module | Named, above: str = "") -> Iterator[tuple[str, Named]]:
-    """Classes, functions and methods whose names begin with no underscore. What a base of torch or pydantic asks for by
-    name (`forward`, `backward`, ...) has its documentation there."""
+    """Classes, functions and methods whose names begin with no underscore. What a base of torch or
+    pydantic asks for by name (`forward`, `backward`, ...) has its documentation there."""
     for each in node.body:
         if isinstance(each, Named) and not each.name.startswith("_"):
             yield f"{above}{each.name}", each
@@ -41,17 +41,19 @@ def test_every_public_name_has_a_docstring(module: str) -> None:
 
 
 def test_a_name_without_one_is_seen() -> None:
-    assert without_docstring("def f():\n  return 1\nclass C:\n  '''c'''\n  def m(self): pass\ndef _g(): pass\n") == [
-        "the module", "f", "C.m"]
+    assert without_docstring("def f():\n  return 1\nclass C:\n  '''c'''\n  def m(self): pass\ndef "
+                             "_g(): pass\n") == ["the module", "f", "C.m"]
 
 
 def test_the_reference_is_made_from_them(tmp_path: Path) -> None:
     """The command of `make docs`, on two modules."""
-    line = next(line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if "-m pdoc" in line)
+    line = next(line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+                if "-m pdoc" in line)
     options = line.split("-m pdoc")[1].rstrip("\\").split()
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "pdoc", *options, "--output-directory", tmp_path,
-                    "pipeline.system.errors", "alexnet.recipe"], cwd=ROOT, check=True, capture_output=True)
-    page = (tmp_path / "pipeline/errors.html").read_text(encoding="utf-8")
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "pdoc", *options,
+                    "--output-directory", tmp_path, "pipeline.system.errors", "alexnet.recipe"],
+                   cwd=ROOT, check=True, capture_output=True)
+    page = (tmp_path / "pipeline/system/errors.html").read_text(encoding="utf-8")
     assert "EX_SOFTWARE of sysexits.h" in page
     assert "MENDS" in page
     index = (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Every command, option, file and parameter that a document names exists; every page is in the index."""
+"""Every command, option, file and parameter that a document names exists; every page is in the
+index."""
 
 from __future__ import annotations
 
@@ -13,25 +14,31 @@ from pipeline.commands.main import main
 from tests.documents import DOCUMENTS, ROOT, blocks, commands, spans
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-# What the stages and commands leave, and what belongs to a user: named in documents, and not in the repository.
-LEFT = re.compile(r"(data|models|plots|metrics|report|work|mlartifacts|archives|golden|experiments/results|build|record"
-                  r"|\.venv|\.dvc)(/|$)|mlflow\.db|dvc\.lock|train/|val/|LOC_|ILSVRC|req\.in|overrides\.txt")
+# What the stages and commands leave, and what belongs to a user: named in documents, and not in the
+# repository.
+LEFT = re.compile(
+    r"(data|models|plots|metrics|report|work|mlartifacts|archives|golden|experiments/results|build|record"
+    r"|\.venv|\.dvc)(/|$)|mlflow\.db|dvc\.lock|train/|val/|LOC_|ILSVRC|req\.in|overrides\.txt")
 by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
 
 
 def problem_with(words: list[str], whole: bool) -> str | None:
-    """What is wrong with a call of `alexnet`; `whole`: with all its arguments, as it would be typed."""
+    """What is wrong with a call of `alexnet`; `whole`: with all its arguments, as it would be
+    typed."""
     command: click.Command = main
     context = click.Context(main, info_name="alexnet")
     rest = [word for word in words if word != "..."]
-    while isinstance(command, click.Group) and rest and not rest[0].startswith("-") and (
-            rest[0] in command.commands or not (command.invoke_without_command or command is not main)):
+    while (isinstance(command, click.Group) and rest and not rest[0].startswith("-")
+            and (rest[0] in command.commands
+                 or not (command.invoke_without_command or command is not main))):
         if rest[0] not in command.commands:
             return f"no command {rest[0]}"
         command = command.commands[rest.pop(0)]
         context = click.Context(command, parent=context, info_name=command.name)
-    known = {name for option in command.get_params(context) for name in (*option.opts, *option.secondary_opts)}
-    unknown = [word for word in rest if word.startswith("-") and word.partition("=")[0] not in known]
+    known = {name for option in command.get_params(context)
+             for name in (*option.opts, *option.secondary_opts)}
+    unknown = [word for word in rest if word.startswith("-")
+               and word.partition("=")[0] not in known]
     if unknown:
         return f"{command.name} has no option {unknown[0]}"
     if whole and not (isinstance(command, click.Group) and not command.invoke_without_command):
@@ -46,8 +53,10 @@ def problem_with(words: list[str], whole: bool) -> str | None:
 
 @by_document
 def test_every_alexnet_command_and_option_exists(document: Path) -> None:
-    found = [problem_with(words, whole=True) for block in blocks(document) for words in commands(block.text, "alexnet")]
-    found += [problem_with(words, whole=False) for span in spans(document) for words in commands(span, "alexnet")]
+    found = [problem_with(words, whole=True) for block in blocks(document)
+             for words in commands(block.text, "alexnet")]
+    found += [problem_with(words, whole=False) for span in spans(document)
+              for words in commands(span, "alexnet")]
     assert [problem for problem in found if problem] == []
 
 
@@ -56,19 +65,22 @@ def test_a_command_or_an_option_that_there_is_not_is_seen() -> None:
     assert problem_with(["train", "--seed", "2"], whole=False) == "train has no option --seed"
     assert problem_with(["golden", "assess"], whole=False) is None
     assert "Missing argument" in str(problem_with(["golden", "assess"], whole=True))
-    assert "is not one of" in str(problem_with(["claims", "run", "x", "--scale", "huge"], whole=True))
+    assert "is not one of" in str(problem_with(["claims", "run", "x", "--scale", "huge"],
+                                               whole=True))
     assert problem_with(["claims", "run", "x", "--scale", "sample", "--yes"], whole=True) is None
 
 
 @by_document
 def test_every_other_program_of_ours_exists(document: Path) -> None:
     texts = [block.text for block in blocks(document)] + spans(document)
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"),
+                             re.MULTILINE))
     for text in texts:
         for words in commands(text, "make"):
             assert {word for word in words if "=" not in word and word.isalpha()} <= targets, text
         for words in commands(text, "python"):
-            if words[:1] == ["-m"] and words[1].split(".")[0] in ("alexnet", "pipeline", "benchmarks", "tests"):
+            if (words[:1] == ["-m"]
+                    and words[1].split(".")[0] in ("alexnet", "pipeline", "benchmarks", "tests")):
                 name = ROOT / words[1].replace(".", "/")
                 assert name.with_suffix(".py").exists() or (name / "__main__.py").exists(), text
 
@@ -81,8 +93,9 @@ def test_every_file_and_every_link_leads_somewhere(document: Path) -> None:
         if "://" not in target:
             assert (document.parent / target).exists(), target
     for span in spans(document):
-        if re.fullmatch(r"[\w.-]+(/[\w.-]+)*\.(py|md|yaml|toml|txt|lock|sh|css|j2)|[\w.-]+(/[\w.-]+)*/", span) \
-                and not LEFT.match(span):
+        if re.fullmatch(
+                r"[\w.-]+(/[\w.-]+)*\.(py|md|yaml|toml|txt|lock|sh|css|j2)|[\w.-]+(/[\w.-]+)*/",
+                span) and not LEFT.match(span):
             places = (ROOT, document.parent, ROOT / "pipeline", ROOT / "alexnet")
             assert any((place / span).exists() for place in places), span
 
@@ -103,10 +116,12 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_blocks_and_spans_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("Text `a b`\nand `c\nd`.\n\n    one   # x\n\n    two\n\n<!-- run -->\n\n    three\n\n```sh\n"
-                    "four\n\nfive\n```\n\n- a list\n  goes on\n    not code\n\n<!-- run -->\n```\nsix\n```\n")
+    page.write_text("Text `a b`\nand `c\nd`.\n\n    one   # x\n\n    two\n\n<!-- run -->\n\n    "
+                    "three\n\n```sh\n"
+                    "four\n\nfive\n```\n\n- a list\n  goes on\n    not code\n\n<!-- run "
+                    "-->\n```\nsix\n```\n")
     assert [(block.text, block.run) for block in blocks(page)] == [
         ("one   # x\n\ntwo", False), ("three", True), ("four\n\nfive", False), ("six", True)]
     assert spans(page) == ["a b", "c d"]
-    assert list(commands("A=1 alexnet x --y  # z\nalexnet a | tail && alexnet 'b c' \\\n  d", "alexnet")) == [
-        ["x", "--y"], ["a"], ["b c", "d"]]
+    assert list(commands("A=1 alexnet x --y  # z\nalexnet a | tail && alexnet 'b c' \\\n  d",
+                         "alexnet")) == [["x", "--y"], ["a"], ["b c", "d"]]

@@ -1,4 +1,5 @@
-"""setup.sh where something is missing, and where all is done. The set-up itself is what these tests run in."""
+"""setup.sh where something is missing, and where all is done. The set-up itself is what these tests
+run in."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ def script(file: Path, text: str) -> Path:
 
 
 def set_up(clone: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["./setup.sh"], cwd=clone, capture_output=True, text=True, timeout=60, check=False,
-                          env=os.environ | {"PYTHON": sys.executable} | variables)
+    return subprocess.run(["./setup.sh"], cwd=clone, capture_output=True, text=True, timeout=60,
+                          check=False, env=os.environ | {"PYTHON": sys.executable} | variables)
 
 
 def refused(clone: Path, **variables: str) -> str:
@@ -53,11 +54,13 @@ def test_an_old_python_is_refused(clone: Path) -> None:
     ("jpeglib.h", "jpeglib.h", ["libjpeg-dev", "libjpeg-turbo-devel", "jpeg-turbo"]),
     ("zlib.h", "zlib.h", ["zlib1g-dev", "zlib-devel"]),
 ])
-def test_what_is_missing_is_named_with_its_packages(clone: Path, lacking: str, what: str, packages: list[str]) -> None:
-    compiler = script(clone / "cc", f"! grep -q '{lacking}'")  # compiles all but what includes the lacking header
+def test_what_is_missing_is_named_with_its_packages(clone: Path, lacking: str, what: str,
+                                                    packages: list[str]) -> None:
+    # compiles all but what includes the lacking header
+    compiler = script(clone / "cc", f"! grep -q '{lacking}'")
     # A Python that is on x86 wherever this is: elsewhere Pillow comes built, and needs none of it.
-    x86 = script(clone / "x86",
-                 f'case "$*" in *platform.machine*) echo x86_64 ;; *) exec {sys.executable} "$@" ;; esac')
+    x86 = script(clone / "x86", 'case "$*" in *platform.machine*) echo x86_64 ;; *) exec '
+                                f'{sys.executable} "$@" ;; esac')
     told = refused(clone, CC=str(compiler), PYTHON=str(x86))
     first, *rest = told.splitlines()
     assert what in first
@@ -70,7 +73,8 @@ def finished(clone: Path) -> None:
     """A .venv as a finished set-up leaves it, as far as setup.sh looks."""
     script(clone / ".venv/bin/python", "exit 0")
     content = b"".join((clone / name).read_bytes() for name in MADE_FROM)
-    checksum = subprocess.run(["cksum"], input=content, capture_output=True, check=True).stdout.decode().strip()
+    checksum = subprocess.run(["cksum"], input=content, capture_output=True,
+                              check=True).stdout.decode().strip()
     (clone / ".venv/set-up").write_text(f"{checksum} {clone.resolve()}\n")
 
 
@@ -116,10 +120,12 @@ def test_the_lock_satisfies_the_project_and_holds_no_address() -> None:
     pins = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*told["build-system"]["requires"], *told["project"]["dependencies"],
-              *(one for extra in told["project"]["optional-dependencies"].values() for one in extra)]
+              *(one for extra in told["project"]["optional-dependencies"].values()
+                for one in extra)]
     for requirement in map(Requirement, wanted):
         if requirement.name == told["project"]["name"]:  # an extra that takes in others
             continue
-        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+        assert requirement.specifier.contains(
+            pins[canonicalize_name(requirement.name)]), requirement
     assert "pillow" not in pins
     assert "://" not in (ROOT / "requirements.lock").read_text()

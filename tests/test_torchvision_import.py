@@ -1,4 +1,5 @@
-"""torchvision through its one door, in a process of its own: the shim must be the first to import it."""
+"""torchvision through its one door, in a process of its own: the shim must be the first to import
+it."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def test_ten_crops_and_grids_work() -> None:
 
 
 def test_nothing_else_imports_torchvision() -> None:
-    importers = [file.relative_to(ROOT).as_posix() for package in ("alexnet", "pipeline", "benchmarks")
+    importers = [file.relative_to(ROOT).as_posix()
+                 for package in ("alexnet", "pipeline", "benchmarks")
                  for file in (ROOT / package).rglob("*.py")
                  if any(line.lstrip().startswith(("import torchvision", "from torchvision"))
                         for line in file.read_text(encoding="utf-8").splitlines())]

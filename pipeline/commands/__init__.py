@@ -1,0 +1,1 @@
+"""The `alexnet` command: one file for each family of commands."""

@@ -1,4 +1,5 @@
-"""`alexnet`, with directory listings in reverse, as another file system gives them, and the shards made last to first.
+"""`alexnet`, with directory listings in reverse, as another file system gives them, and the shards
+made last to first.
 
 `python -m pipeline.commands.backwards resize ...` is `alexnet resize ...` so changed.
 """

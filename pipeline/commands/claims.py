@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SCALE = ("sample", "imagenette", "cifar10", "imagenet")
 
 
-@group(invoke_without_command=True, short_help="The paper's numbers, ours, the verdicts; and their experiments.",
+@group(invoke_without_command=True,
+       short_help="The paper's numbers, ours, the verdicts; and their experiments.",
        reads="experiments/claims.yaml, experiments/results", leaves="nothing", takes="a second")
 @click.option("--scale", type=click.Choice(SCALE), metavar="SCALE",
               help=f"Only what is run on this: {', '.join(SCALE)}.  [default: all]")
@@ -52,21 +53,23 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
               help=f"The data set, and with it the size of the net: {', '.join(SCALE)}.")
 @seeds_option("[default: from 1, as many as the scale has]")
 @click.option("--location", type=click.Path(path_type=Path),
-              help="The data set's folder: the archives of the scale's source, or train/<class>/* and val/<class>/*.")
+              help="The data set's folder: the archives of the scale's source, or train/<class>/* "
+                   "and val/<class>/*.")
 @click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
 @click.option("--estimate", is_flag=True, help="Tell the cost, run nothing.")
 @JSON
-def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None, yes: bool,
-        estimate: bool, as_json: bool) -> None:
+def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None,
+        yes: bool, estimate: bool, as_json: bool) -> None:
     """Run what the claims NAME... need at a scale, or `all` that can be run there.
 
-    The cost is told first. What is kept already is not run again: given again, an interrupted command goes on.
+    The cost is told first. What is kept already is not run again: given again, an interrupted
+    command goes on.
     """
     from pipeline.studies.claims import evidence, ledger, running
 
     book = ledger.load().at(scale, location)
-    chosen = [claim for claim in book.claims if claim.measure and scale in claim.scales] if names == ("all",) \
-        else [book.claim(name) for name in names]
+    chosen = ([claim for claim in book.claims if claim.measure and scale in claim.scales]
+              if names == ("all",) else [book.claim(name) for name in names])
     running.cleared(chosen, scale)
     results = ledger.Results(book, scale)
     seeds = seeds or tuple(range(1, book.scales[scale].seeds + 1))  # type: ignore[index]
@@ -74,11 +77,12 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     if wanted:
         costs = running.estimate(book, results, wanted)
         for name, (count, seconds) in costs.items():
-            click.echo(printable(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}"), err=True)
+            click.echo(printable(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}"),
+                       err=True)
         total = duration(sum(count * seconds for count, seconds in costs.values()))
-        say(f"{len(wanted)} run{'s' * (len(wanted) > 1)}, about {total} if the machine stays as busy as it is, "
-            "estimated for one process, without the preparation of the data; claims on epochs run their best "
-            "configurations on the other seeds besides")
+        say(f"{len(wanted)} run{'s' * (len(wanted) > 1)}, about {total} if the machine stays as "
+            "busy as it is, estimated for one process, without the preparation of the data; claims "
+            "on epochs run their best configurations on the other seeds besides")
         if estimate:
             return
         if not yes and not sys.stdin.isatty():
@@ -118,18 +122,19 @@ def _show(rows: list[Row]) -> None:
         for row in run or ones[:1]:
             claim, verdict = row.claim, row.verdict if run else "not yet run"
             note = f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else ""
-            told = {
-                "claim": claim.name, "section": claim.section, "paper": _number(claim.paper),
-                "2012 log": _number(claim.log), "ours": _number(row.ours),
-                "95 % interval": f"{_number(row.interval[0])} to {_number(row.interval[1])}" if row.interval else "",
-                "seeds": str(len(row.numbers) or ""),
-                "data": row.scale if run or not claim.measure else ", ".join(one.scale for one in ones)}
+            told = {"claim": claim.name, "section": claim.section, "paper": _number(claim.paper),
+                    "2012 log": _number(claim.log), "ours": _number(row.ours),
+                    "95 % interval": f"{_number(row.interval[0])} to {_number(row.interval[1])}"
+                    if row.interval else "", "seeds": str(len(row.numbers) or ""), "data": row.scale
+                    if run or not claim.measure else ", ".join(one.scale for one in ones)}
             cells.append({name: cell(text) for name, text in told.items()} | {
                 "verdict": cell(verdict, colours.get(verdict.split()[0], "")) + cell(note)})
-    console = Console() if sys.stdout.isatty() else Console(width=240)  # a pipe has no edge to wrap at
+    # a pipe has no edge to wrap at
+    console = (Console() if sys.stdout.isatty() else Console(width=240))
     unbounded = console.options.update(max_width=1000)
     names = [name for name in cells[0] if any(one[name] for one in cells)] if cells else ["claim"]
-    spared = [name for name in ("data", "section", "2012 log", "95 % interval", "seeds") if name in names]
+    spared = [name for name in ("data", "section", "2012 log", "95 % interval", "seeds")
+              if name in names]
     while True:  # a narrow terminal does without some columns
         table = Table(box=box.SIMPLE_HEAD)
         for name in names:

@@ -14,7 +14,8 @@ from pipeline.system.errors import UserError, printable, wrapped
 
 
 @command(short_help="Do the metrics hold against the goldens?",
-         reads="metrics/*.json, models/trace.jsonl, golden/, params.yaml", leaves="nothing", takes="3 seconds")
+         reads="metrics/*.json, models/trace.jsonl, golden/, params.yaml", leaves="nothing",
+         takes="3 seconds")
 @parameter_options
 @click.option("--sample", type=click.Path(path_type=Path, dir_okay=False),
               help="Judge the runs in this file, as `golden record --output` leaves it, together.")
@@ -22,8 +23,9 @@ from pipeline.system.errors import UserError, printable, wrapped
 def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: bool) -> None:
     """Do the metrics of the last `dvc repro` hold against the goldens?
 
-    In the environment of a golden and with a seed that it has: to the bit, the trace included. Elsewhere, or with
-    another seed: by a statistical test against the stored runs (docs/regression.md).
+    In the environment of a golden and with a seed that it has: to the bit, the trace included.
+    Elsewhere, or with another seed: by a statistical test against the stored runs
+    (docs/regression.md).
 
     Exit code: 0 they hold, 1 something fell, 2 no golden to judge by.
     """
@@ -41,8 +43,8 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
     else:
         runs, here = [golden.run_here(read)], golden.environment_here(read)
     outcome = checking.check(runs, here, goldens) if goldens else checking.Outcome(
-        "cannot be judged", told=f"no golden of this configuration; {golden.nearest(read)}. `alexnet golden record` "
-                                 "makes one")
+        "cannot be judged", told=f"no golden of this configuration; {golden.nearest(read)}. "
+                                 "`alexnet golden record` makes one")
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
@@ -59,20 +61,23 @@ def golden_group() -> None:
 
 
 @command("record", short_help="Record runs as a golden of this environment.",
-         reads="metrics/*.json, models/trace.jsonl, params.yaml", leaves="golden/<configuration>/<environment>.json",
+         reads="metrics/*.json, models/trace.jsonl, params.yaml",
+         leaves="golden/<configuration>/<environment>.json",
          takes="a moment; with --seeds the pipeline once a seed, 2 to 3 minutes each on the sample")
 @parameter_options
-@seeds_option("Run these seeds, each as a DVC experiment, and record them all.  [default: the run that is here]")
-@click.option("--replace", is_flag=True, help="Let stored runs give way: the change of bits is meant.")
+@seeds_option("Run these seeds, each as a DVC experiment, and record them all.  [default: the run "
+              "that is here]")
+@click.option("--replace", is_flag=True,
+              help="Let stored runs give way: the change of bits is meant.")
 @click.option("--reason", help="Why they are replaced; it stands in the file.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False),
               help="Another folder than golden/, for `alexnet check --sample`.")
-def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None, replace: bool, reason: str | None,
-           output: Path | None) -> None:
+def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None, replace: bool,
+           reason: str | None, output: Path | None) -> None:
     """Record runs of the configured parameters as a golden of this environment; never silently.
 
-    An interrupted `--seeds` goes on where it stopped. A stored run is replaced with --replace and --reason only, and
-    then all runs of the file are: a golden holds runs of one code.
+    An interrupted `--seeds` goes on where it stopped. A stored run is replaced with --replace and
+    --reason only, and then all runs of the file are: a golden holds runs of one code.
     """
     from pipeline.config import parameters
     from pipeline.studies.gate import golden, recording
@@ -86,8 +91,8 @@ def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None
     click.echo(printable(kept))
 
 
-@command("assess", short_help="How often the statistical gate errs.", reads="FILE, and the samples --planted",
-         leaves="nothing", takes="a second")
+@command("assess", short_help="How often the statistical gate errs.",
+         reads="FILE, and the samples --planted", leaves="nothing", takes="a second")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--planted", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
               help="A sample of runs with a planted regression; may be repeated.")
@@ -95,14 +100,15 @@ def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None
 def assess(file: Path, planted: tuple[Path, ...], as_json: bool) -> None:
     """How often the statistical gate errs, measured on the runs of a golden FILE.
 
-    False alarms: each stored run, and each set of some, judged by the rest. Detection: runs with a planted regression
-    (made by `python -m benchmarks.gate`) judged by all.
+    False alarms: each stored run, and each set of some, judged by the rest. Detection: runs with a
+    planted regression (made by `python -m benchmarks.gate`) judged by all.
     """
     from pipeline.studies import run_sets
     from pipeline.studies.gate import assessment
 
     rows = assessment.false_alarms(run_sets.read(file)) + [
-        row for one in planted for row in assessment.detection(run_sets.read(file), run_sets.read(one))]
+        row for one in planted
+        for row in assessment.detection(run_sets.read(file), run_sets.read(one))]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

@@ -1,7 +1,9 @@
-"""How the `alexnet` command presents itself: a table of contents, what each command does, colours, errors.
+"""How the `alexnet` command presents itself: a table of contents, what each command does, colours,
+errors.
 
-`Contents` is the command itself: its help lists the commands by section. The help of a `Command` ends with what it
-reads, what it leaves and how long it takes. Both know --debug and --no-color, before the command's name or after it.
+`Contents` is the command itself: its help lists the commands by section. The help of a `Command`
+ends with what it reads, what it leaves and how long it takes. Both know --debug and --no-color,
+before the command's name or after it.
 """
 
 from __future__ import annotations
@@ -34,16 +36,19 @@ def _no_color(context: click.Context, option: click.Parameter, value: bool) -> N
 
 
 def _everywhere(hidden: bool) -> list[click.Parameter]:
-    return [click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, hidden=hidden,
+    return [click.Option(["--debug"], is_flag=True,
+                         expose_value=False, callback=_debug, hidden=hidden,
                          help="Print the traceback of an error, too (or set ALEXNET_DEBUG=1)."),
-            click.Option(["--no-color"], is_flag=True, expose_value=False, callback=_no_color, is_eager=True,
-                         hidden=hidden, help="No colours (or set NO_COLOR=1); a file or a pipe never has any.")]
+            click.Option(["--no-color"], is_flag=True, expose_value=False,
+                         callback=_no_color, is_eager=True, hidden=hidden,
+                         help="No colours (or set NO_COLOR=1); a file or a pipe never has any.")]
 
 
 class Command(click.Command):
     """A command that says what it reads, what it leaves and how long it takes."""
 
-    def __init__(self, *arguments: Any, reads: str = "", leaves: str = "", takes: str = "", **settings: Any) -> None:
+    def __init__(self, *arguments: Any, reads: str = "", leaves: str = "", takes: str = "",
+                 **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.facts = {"Reads": reads, "Leaves": leaves, "Takes": takes}
         self.params += _everywhere(hidden=True)
@@ -55,9 +60,9 @@ class Command(click.Command):
         except click.NoSuchOption as error:
             keys = _called(error.option_name.lstrip("-").replace("-", "_"))
             if keys and any("--set" in one.opts for one in self.params):
-                raise click.NoSuchOption(
-                    error.option_name, f"{error.message} A parameter is given as --set {keys[0]}=VALUE.",
-                    error.possibilities, error.ctx) from None
+                raise click.NoSuchOption(error.option_name, f"{error.message} A parameter is given "
+                                                            f"as --set {keys[0]}=VALUE.",
+                                         error.possibilities, error.ctx) from None
             raise
 
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -76,8 +81,8 @@ class Group(Command, click.Group):
 
 
 class Contents(click.Group):
-    """The top command. A UserError is one plain message and exit 1; what nobody expected exits with 70, Ctrl-C 130,
-    SIGTERM 143."""
+    """The top command. A UserError is one plain message and exit 1; what nobody expected exits with
+    70, Ctrl-C 130, SIGTERM 143."""
 
     command_class = Command
 
@@ -102,7 +107,8 @@ class Contents(click.Group):
         limit = formatter.width - 4 - longest
         for title, names in self.sections.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(longest), self.commands[name].get_short_help_str(limit))
+                formatter.write_dl([(name.ljust(longest),
+                                     self.commands[name].get_short_help_str(limit))
                                     for name in names])
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -111,7 +117,8 @@ class Contents(click.Group):
         click.Command.format_options(self, context, formatter)
 
     def invoke(self, context: click.Context) -> Any:
-        """Run the command; an exception becomes a line and an exit status, a crash in C says where it was."""
+        """Run the command; an exception becomes a line and an exit status, a crash in C says where
+        it was."""
         faulthandler.enable(2)
         try:
             with signals.raised():
@@ -124,7 +131,8 @@ class Contents(click.Group):
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):  # click's own affair
             raise
         except KeyboardInterrupt as error:
-            click.secho("interrupted; the same command goes on where it stopped", fg="yellow", err=True)
+            click.secho("interrupted; the same command goes on where it stopped", fg="yellow",
+                        err=True)
             sys.exit(error.status if isinstance(error, signals.Interrupted) else 130)
         except Exception as error:
             line, status = errors.told(error)

@@ -13,14 +13,15 @@ from pipeline.commands.gate import check, golden_group
 from pipeline.commands.group import COLUMNS, Contents
 
 
-@click.group(cls=Contents, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
+@click.group(cls=Contents,
+             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS})
 @click.version_option(package_name="alexnet-harness")
 def main() -> None:
     """AlexNet as it was in 2012, and reruns that are identical to the bit.
 
-    `dvc repro` runs all stages that have something to do; each stage is also a command here. Run them in the
-    project's top folder, where params.yaml is. `alexnet COMMAND --help` says what a command reads, what it leaves
-    and how long it takes.
+    `dvc repro` runs all stages that have something to do; each stage is also a command here. Run
+    them in the project's top folder, where params.yaml is. `alexnet COMMAND --help` says what a
+    command reads, what it leaves and how long it takes.
     """
 
 

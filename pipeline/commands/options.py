@@ -26,33 +26,40 @@ def keys_of(file: Path = Path("params.yaml")) -> list[str]:
 
 def _keys(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
     """Keys of params.yaml that begin so, with the = after them."""
-    return [CompletionItem(f"{key}=") for key in keys_of(Path(context.params.get("file") or "params.yaml"))
+    return [CompletionItem(f"{key}=")
+            for key in keys_of(Path(context.params.get("file") or "params.yaml"))
             if key.startswith(begun)]
 
 
 def parameter_options(command: Any) -> Any:
     """`--set` and `--params`, for every command that reads params.yaml."""
-    for option in (click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"),
+    for option in (click.option("--params", "file",
+                                type=click.Path(path_type=Path), default=Path("params.yaml"),
                                 show_default=True, help="The parameters to read."),
-                   click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", shell_complete=_keys,
-                                help="Override a parameter, as in --set train.seed=2. May be repeated.")):
+                   click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
+                                shell_complete=_keys, help="Override a parameter, as in --set "
+                                                           "train.seed=2. May be repeated.")):
         command = option(command)
     return command
 
 
 def seeds_option(told: str) -> Callable[[Any], Any]:
     """`--seeds 1-10` or `--seeds 1,3,5-7`, as a tuple of numbers."""
-    return click.option("--seeds", metavar="SEEDS", callback=_seeds, help=f"As in 1-10 or 1,3,5-7. {told}")
+    return click.option("--seeds", metavar="SEEDS", callback=_seeds,
+                        help=f"As in 1-10 or 1,3,5-7. {told}")
 
 
-def _seeds(context: click.Context, option: click.Parameter, told: str | None) -> tuple[int, ...] | None:
+def _seeds(context: click.Context, option: click.Parameter,
+           told: str | None) -> tuple[int, ...] | None:
     if told is None:
         return None
     found: list[int] = []
     for part in told.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise click.BadParameter(f"{part.strip()!r} is neither a number nor a range like 1-10", context, option)
+        if (not first.isdecimal() or (dash and not last.isdecimal())
+                or (dash and int(last) < int(first))):
+            raise click.BadParameter(f"{part.strip()!r} is neither a number nor a range like 1-10",
+                                     context, option)
         found += range(int(first), int(last or first) + 1)
     if len(set(found)) < len(found):
         raise click.BadParameter("a seed is named twice", context, option)

@@ -1,6 +1,7 @@
 """The commands about runs: summary, rerun, diff, export, import, sync, ensemble.
 
-RUN is the id of a run in MLflow, or the beginning of one, or `latest`, or a folder made by `alexnet export`.
+RUN is the id of a run in MLflow, or the beginning of one, or `latest`, or a folder made by `alexnet
+export`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pipeline.commands.group import command
 from pipeline.commands.options import JSON
 from pipeline.system.errors import UserError, printable, wrapped
 
-RUN_READ = "MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folder made by `alexnet export`"
+RUN_READ = ("MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folder made by "
+            "`alexnet export`")
 
 
 @command(short_help="All metrics in one table, and where the results are.",
@@ -35,20 +37,26 @@ def summary(as_json: bool) -> None:
 @command(short_help="Train a recorded run again; compare bit for bit.",
          reads=f"{RUN_READ}; data/ or DVC's cache or the recorded source",
          leaves="work/reruns, a run in MLflow's store tagged rerun_of",
-         takes="as long as the run did, or its first --steps; and a minute where its data are made again")
+         takes="as long as the run did, or its first --steps; and a minute where its data are made "
+               "again")
 @click.argument("run")
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Rerun only the first N updates.")
-@click.option("--anyway", is_flag=True, help="Run and compare even where the environment is another.")
-@click.option("--trust", is_flag=True, help="Run the code of a record from elsewhere, though it is not the code here.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N",
+              help="Rerun only the first N updates.")
+@click.option("--anyway", is_flag=True,
+              help="Run and compare even where the environment is another.")
+@click.option("--trust", is_flag=True,
+              help="Run the code of a record from elsewhere, though it is not the code here.")
 @JSON
 def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool) -> None:
     """Train a recorded RUN again and compare, bit for bit.
 
-    RUN is the id of a run, its beginning, `latest`, or a folder made by `alexnet export`. Its code, parameters and data
-    are restored in work/reruns, and that code is run. Code from elsewhere (a folder, an imported run) that is not the
-    code here is only run with --trust: it may do all that you may.
+    RUN is the id of a run, its beginning, `latest`, or a folder made by `alexnet export`. Its code,
+    parameters and data are restored in work/reruns, and that code is run. Code from elsewhere (a
+    folder, an imported run) that is not the code here is only run with --trust: it may do all that
+    you may.
 
-    Exit code: 0 identical, 1 differs, 2 not comparable (the environment is another, or the data cannot be had).
+    Exit code: 0 identical, 1 differs, 2 not comparable (the environment is another, or the data
+    cannot be had).
     """
     from pipeline.studies.rerun import rerunning
 
@@ -57,8 +65,8 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
         comparison = outcome.comparison
-        told = {rerunning.IDENTICAL: f"{comparison.steps} of {comparison.steps} traced steps, to step "
-                                     f"{comparison.last}",
+        told = {rerunning.IDENTICAL: f"{comparison.steps} of {comparison.steps} traced steps, to "
+                                     f"step {comparison.last}",
                 rerunning.DIFFERS: f"from {comparison.first}",
                 rerunning.NOT_COMPARABLE: "; ".join(outcome.reasons)}[outcome.verdict]
         click.echo(printable(f"{outcome.verdict}: {told}"))
@@ -66,7 +74,8 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
             click.echo(printable(f"  environment, {name}: {was} -> {here}"))
         if outcome.environment and not outcome.rerun:
             click.echo("`--anyway` runs it here all the same")
-    sys.exit({rerunning.IDENTICAL: 0, rerunning.DIFFERS: 1, rerunning.NOT_COMPARABLE: 2}[outcome.verdict])
+    sys.exit({rerunning.IDENTICAL: 0, rerunning.DIFFERS: 1,
+              rerunning.NOT_COMPARABLE: 2}[outcome.verdict])
 
 
 @command(short_help="Where two runs part, and what their records say of why.",
@@ -75,9 +84,11 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
 @click.argument("b")
 @JSON
 def diff(a: str, b: str, as_json: bool) -> None:
-    """Where two recorded runs A and B part: the first step and tensor, and what their records say of why.
+    """Where two recorded runs A and B part: the first step and tensor, and what their records say
+    of why.
 
-    Exit code, as of diff(1): 0 when their traces are equal, 1 when they part, 2 when they have no step in common.
+    Exit code, as of diff(1): 0 when their traces are equal, 1 when they part, 2 when they have no
+    step in common.
     """
     from pipeline.records import differences, kept_runs
 
@@ -88,8 +99,9 @@ def diff(a: str, b: str, as_json: bool) -> None:
     ends = [run.trace()[-1]["step"] for run in runs]
     if as_json:
         click.echo(json.dumps({"a": runs[0].facts.run_id, "b": runs[1].facts.run_id,
-                               "identical": bool(traces[0]) and comparison.first is None, "last_steps": ends,
-                               **comparison.as_json(), "records": apart}, indent=2))
+                               "identical": bool(traces[0]) and comparison.first is None,
+                               "last_steps": ends, **comparison.as_json(), "records": apart},
+                              indent=2))
     else:
         _tell(comparison, ends, apart)
     sys.exit(1 if comparison.first else 0 if comparison.steps else 2)
@@ -100,16 +112,20 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any]) -> None:
         click.echo("their traces have no step in common")
     elif comparison.first:
         before = comparison.steps - 1
-        equal = f"{before} traced step{'s' * (before != 1)} before it {'are' if before != 1 else 'is'} equal"
+        equal = (f"{before} traced step{'s' * (before != 1)} before it "
+                 f"{'are' if before != 1 else 'is'} equal")
         click.echo(wrapped(printable(f"they part at {comparison.first}; {equal}"), sys.stdout))
     else:
-        click.echo(f"equal in all {comparison.steps} traced steps that both have, to step {comparison.last}"
+        click.echo(f"equal in all {comparison.steps} traced steps that both have, to step "
+                   f"{comparison.last}"
                    + (f"; they end at {ends[0]} and {ends[1]}" if ends[0] != ends[1] else ""))
     for topic, pairs in apart.items():
         click.echo(f"{topic}:{'' if pairs else ' the same'}")
         for name, (left, right) in pairs.items():
             told = [_short(one, topic) for one in (left, right)]
-            click.echo(printable(f"  {name}: {' -> '.join(told if told[0] != told[1] else map(str, (left, right)))}"))
+            click.echo(printable(
+                f"  {name}: "
+                f"{' -> '.join(told if told[0] != told[1] else map(str, (left, right)))}"))
 
 
 def _short(value: Any, topic: str) -> str:
@@ -125,7 +141,8 @@ def _short(value: Any, topic: str) -> str:
 
 
 @command(short_help="Write the record of a run as a folder that travels.",
-         reads=RUN_READ, leaves="FOLDER, with the SHA-256 of every file in it", takes="3 seconds; more with --weights")
+         reads=RUN_READ, leaves="FOLDER, with the SHA-256 of every file in it",
+         takes="3 seconds; more with --weights")
 @click.argument("run")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--weights", is_flag=True, help="With weights and predictions, which can be large.")
@@ -141,7 +158,8 @@ def export(run: str, folder: Path | None, weights: bool) -> None:
 
 
 @command("import", short_help="Bring such a folder into MLflow's store.",
-         reads="FOLDER, every file of it checked", leaves="a run in MLflow's store, once", takes="3 seconds")
+         reads="FOLDER, every file of it checked", leaves="a run in MLflow's store, once",
+         takes="3 seconds")
 @click.argument("folder", type=click.Path(path_type=Path))
 def import_(folder: Path) -> None:
     """Check the record in FOLDER and put it into MLflow's store as a run tagged imported_from."""
@@ -162,21 +180,26 @@ def sync(as_json: bool) -> None:
 
     sent, kept = tracking.send_unsent()
     if as_json:
-        click.echo(json.dumps({"sent": list(map(str, sent)), "kept": list(map(str, kept))}, indent=2))
+        click.echo(json.dumps({"sent": list(map(str, sent)), "kept": list(map(str, kept))},
+                              indent=2))
     else:
         click.echo(f"{len(sent)} record{'s' * (len(sent) != 1)} sent, {len(kept)} kept")
     if kept:
-        raise UserError(f"{kept[0].parent}: {len(kept)} could not be sent: {', '.join(each.name for each in kept[:3])}")
+        raise UserError(f"{kept[0].parent}: {len(kept)} could not be sent: "
+                        f"{', '.join(each.name for each in kept[:3])}")
 
 
 @command(short_help="Errors of several runs, their probabilities averaged.",
-         reads=f"{RUN_READ}, with predictions; or files predictions.npz", leaves="nothing", takes="3 seconds")
+         reads=f"{RUN_READ}, with predictions; or files predictions.npz", leaves="nothing",
+         takes="3 seconds")
 @click.argument("runs", nargs=-1, required=True)
 @JSON
 def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
-    """Errors of several evaluated RUNS together, their softmax outputs averaged (section 6, Table 2).
+    """Errors of several evaluated RUNS together, their softmax outputs averaged (section 6, Table
+    2).
 
-    A run is its id, the beginning of one, a folder made by `alexnet export --weights`, or a predictions.npz.
+    A run is its id, the beginning of one, a folder made by `alexnet export --weights`, or a
+    predictions.npz.
     """
     from pipeline.studies import ensemble as together
 
@@ -184,22 +207,23 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return
-    for name, errors in (*((member["run"], member) for member in told["members"]), ("together", told)):
+    for name, errors in (*((member["run"], member) for member in told["members"]),
+                         ("together", told)):
         click.echo(printable(
-            f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; ten crops "
-            f"{errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}"))
+            f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; ten "
+            f"crops {errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}"))
 
 
 @command(short_help="Open MLflow's pages at the trainings.",
-         reads="MLflow's store: mlflow.db here, or what MLFLOW_TRACKING_URI names", leaves="nothing",
-         takes="10 seconds to start; then it serves until Ctrl-C")
+         reads="MLflow's store: mlflow.db here, or what MLFLOW_TRACKING_URI names",
+         leaves="nothing", takes="10 seconds to start; then it serves until Ctrl-C")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", default=5000,
               help="Of the pages, on this machine only.  [default: 5000]")
 def ui(port: int) -> None:
     """Look at the runs in MLflow's pages, on the store that the stages record in.
 
-    Two addresses are printed, the list of trainings and their curves; on a desktop the browser opens. Where
-    MLFLOW_TRACKING_URI names a server, its pages are the ones, and nothing is started.
+    Two addresses are printed, the list of trainings and their curves; on a desktop the browser
+    opens. Where MLFLOW_TRACKING_URI names a server, its pages are the ones, and nothing is started.
     """
     from pipeline.commands import ui as pages
 

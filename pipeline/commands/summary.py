@@ -1,4 +1,5 @@
-"""What the stages found, from metrics/*.json, as one table: `alexnet summary`, the last word of `make repro`."""
+"""What the stages found, from metrics/*.json, as one table: `alexnet summary`, the last word of
+`make repro`."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def found() -> dict[str, dict[str, Any]]:
     Raises:
         UserError: none has.
     """
-    metrics = {stage: read_json(metrics_of(stage), stage) for stage in STAGES if metrics_of(stage).exists()}
+    metrics = {stage: read_json(metrics_of(stage), stage)
+               for stage in STAGES if metrics_of(stage).exists()}
     if not metrics:
         raise UserError(f"{METRICS}: no metrics yet; make them with `dvc repro`")
     return metrics

@@ -1,4 +1,5 @@
-"""The commands about the project here: doctor, configure, describe, mend, completion; and the matrix."""
+"""The commands about the project here: doctor, configure, describe, mend, completion; and the
+matrix."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from pipeline.commands.options import JSON, parameter_options
 def doctor(file: Path, overrides: tuple[str, ...], checks: tuple[str, ...], as_json: bool) -> None:
     """Is everything here that a run needs? Says how to mend what is not.
 
-    With names of checks only those are made. Exit code: 0 nothing that is needed fails (there may be warnings), 1
-    something does.
+    With names of checks only those are made. Exit code: 0 nothing that is needed fails (there may
+    be warnings), 1 something does.
     """
     from pipeline.commands import doctor as doctors
 
@@ -41,20 +42,22 @@ def _presets(context: click.Context, option: click.Parameter, begun: str) -> lis
 @click.argument("name", shell_complete=_presets)
 @click.option("--location", type=click.Path(path_type=Path),
               help="The folder with the data set's files, or for them.  [default: archives]")
-@click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True,
-              help="The parameters to rewrite.")
+@click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"),
+              show_default=True, help="The parameters to rewrite.")
 @JSON
 def configure(name: str, location: Path | None, file: Path, as_json: bool) -> None:
-    """Rewrite params.yaml for another data set: sample, imagenette, cifar10, imagenet2012 or imagenet2010.
+    """Rewrite params.yaml for another data set: sample, imagenette, cifar10, imagenet2012 or
+    imagenet2010.
 
-    Only the keys that the preset names change, and they are printed; comments stay. `alexnet configure sample` goes
-    back.
+    Only the keys that the preset names change, and they are printed; comments stay. `alexnet
+    configure sample` goes back.
     """
     from pipeline.config import presets as configuring
 
     changed = configuring.configure(name, location, file)
     if as_json:
-        click.echo(json.dumps({key: {"old": old, "new": new} for key, (old, new) in changed.items()}, indent=2))
+        click.echo(json.dumps({key: {"old": old, "new": new}
+                               for key, (old, new) in changed.items()}, indent=2))
         return
     for key, (old, new) in changed.items():
         click.echo(f"{key}: {_yaml(old)} -> {_yaml(new)}")
@@ -68,8 +71,8 @@ def _yaml(value: object) -> object:
 
 
 @command(short_help="The layers of the configured network.",
-         reads="network.* and recipe.* of params.yaml; the number of classes from data/download, if it is there",
-         leaves="nothing", takes="3 seconds")
+         reads="network.* and recipe.* of params.yaml; the number of classes from data/download, "
+               "if it is there", leaves="nothing", takes="3 seconds")
 @parameter_options
 @click.option("--classes", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Units of the output layer.  [default: the data set's]")
@@ -98,11 +101,13 @@ def _classes(source: str) -> int:
 
 
 @command(short_help="Remove what a killed `dvc repro` left half written.",
-         reads="dvc.lock, .dvc/tmp/rwlock", leaves="nothing; removes those of them that are cut off",
+         reads="dvc.lock, .dvc/tmp/rwlock",
+         leaves="nothing; removes those of them that are cut off",
          takes="a moment; a second if one is broken")
 @JSON
 def mend(as_json: bool) -> None:
-    """Remove files of DVC's own that a killed `dvc repro` left half written; `make repro` does this first."""
+    """Remove files of DVC's own that a killed `dvc repro` left half written; `make repro` does this
+    first."""
     from pipeline.system import dvc_repair as mending
 
     removed = mending.mend()
@@ -121,8 +126,8 @@ NO_SPACE = """    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
 """
 
 
-@command(short_help="The script that completes commands with Tab.", reads="nothing", leaves="nothing",
-         takes="a moment")
+@command(short_help="The script that completes commands with Tab.", reads="nothing",
+         leaves="nothing", takes="a moment")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
@@ -143,23 +148,28 @@ def completion(context: click.Context, shell: str) -> None:
 
 @command(short_help="Does this machine reproduce? Changes one thing at a time.",
          reads="params.yaml (the network and the recipe)",
-         leaves="experiments/matrix.json, work/matrix, a record in MLflow's store", takes="4 minutes on two cores")
+         leaves="experiments/matrix.json, work/matrix, a record in MLflow's store",
+         takes="4 minutes on two cores")
 @parameter_options
-@click.option("--axes", metavar="AXES", help="Only these axes, separated by commas.  [default: all]")
-@click.option("--require", metavar="AXES",
-              help="The axes that must be identical, separated by commas; none for none.  [default: all but threads, "
-                   "cores, device and mode-off]")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as a page, too.")
+@click.option("--axes", metavar="AXES",
+              help="Only these axes, separated by commas.  [default: all]")
+@click.option("--require", metavar="AXES", help="The axes that must be identical, separated by "
+                                                "commas; none for none.  [default: all but "
+                                                "threads, cores, device and mode-off]")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write the report as a page, too.")
 @JSON
-def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: str | None, html: Path | None,
-           as_json: bool) -> None:
-    """Does this machine reproduce? A small workload, run again along every axis of change, compared bit by bit.
+def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: str | None,
+           html: Path | None, as_json: bool) -> None:
+    """Does this machine reproduce? A small workload, run again along every axis of change, compared
+    bit by bit.
 
-    For each stage (resize, mean, pca, train, evaluate) and each axis, the result is identical to that of the
-    reference run, or differs, and then the first difference is told. Exit code 1: a required axis differs.
+    For each stage (resize, mean, pca, train, evaluate) and each axis, the result is identical to
+    that of the reference run, or differs, and then the first difference is told. Exit code 1: a
+    required axis differs.
 
-    The workload is the configured network and recipe, 1/16 as wide, on 60 generated pictures; --set changes it
-    (--set execution.device=cuda for a reference run on the GPU).
+    The workload is the configured network and recipe, 1/16 as wide, on 60 generated pictures; --set
+    changes it (--set execution.device=cuda for a reference run on the GPU).
     """
     from pipeline.studies import matrix as matrices
 

@@ -1,7 +1,8 @@
-"""`alexnet ui`: MLflow's pages on the store that the stages record in, opened at the list of trainings.
+"""`alexnet ui`: MLflow's pages on the store that the stages record in, opened at the list of
+trainings.
 
-Where a server is the store its own pages are named. For the file in the project, or a database, a server is started on
-this machine; it and all that it started end with the command.
+Where a server is the store its own pages are named. For the file in the project, or a database, a
+server is started on this machine; it and all that it started end with the command.
 """
 
 from __future__ import annotations
@@ -51,30 +52,37 @@ def serve(port: int) -> None:
                                     or os.environ.get("WAYLAND_DISPLAY")):
             webbrowser.open(told.split()[2])
         if status := server.wait():
-            raise UserError(f"MLflow's server ended with status {status}; what it said stands above")
+            raise UserError(f"MLflow's server ended with status {status}; what it said stands "
+                            "above")
 
 
 def _check(port: int) -> None:
     with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server: one that has just ended is no matter
+        # as the server: one that has just ended is no matter
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind((HOST, port))
         except OSError as error:
-            raise UserError(f"--port {port}: {error.strerror} (another `alexnet ui`?); give another, as in "
-                            f"`alexnet ui --port {port + 1}` or `make ui PORT={port + 1}`") from None
+            raise UserError(f"--port {port}: {error.strerror} (another `alexnet ui`?); give "
+                            f"another, as in `alexnet ui --port {port + 1}` or "
+                            f"`make ui PORT={port + 1}`") from None
 
 
 @contextlib.contextmanager
 def _server(port: int, uri: str) -> Iterator[subprocess.Popen[bytes]]:
-    """MLflow's server in a process group of its own, all of which ends when the block does, or this process."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
-               "--uvicorn-opts", "--log-level warning"]
-    # In variables, since everybody sees a command's arguments, and the address of a database may hold a password.
-    variables = SETTINGS | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    """MLflow's server in a process group of its own, all of which ends when the block does, or this
+    process."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port),
+               "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    # In variables, since everybody sees a command's arguments, and the address of a database may
+    # hold a password.
+    # of MLflow's own packages
+    variables = SETTINGS | {"MLFLOW_BACKEND_STORE_URI": uri,
+                            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                             "MLFLOW_ARTIFACTS_DESTINATION": str(project() / "mlartifacts"),
-                            "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}  # of MLflow's own packages
-    server = subprocess.Popen(command, env=os.environ | variables, start_new_session=True, stdout=sys.stderr,
-                              preexec_fn=die_with_parent)
+                            "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
+    server = subprocess.Popen(command, env=os.environ | variables, start_new_session=True,
+                              stdout=sys.stderr, preexec_fn=die_with_parent)
     before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with group_dies_with_parent(server.pid):
@@ -112,4 +120,5 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise UserError(f"MLflow's server does not start (status {server.poll()}); what it said stands above")
+    raise UserError(f"MLflow's server does not start (status {server.poll()}); what it said stands "
+                    "above")

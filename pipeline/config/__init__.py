@@ -1,0 +1,1 @@
+"""What is wanted: parameters, presets, paths, the tables of stages and of data sets, describe."""

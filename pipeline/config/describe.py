@@ -1,4 +1,5 @@
-"""The layer table of the configured net, and the sizes of the nets that the paper names. `alexnet describe`."""
+"""The layer table of the configured net, and the sizes of the nets that the paper names. `alexnet
+describe`."""
 
 from __future__ import annotations
 
@@ -13,32 +14,36 @@ PUBLISHED_CLASSES = 1000
 
 
 def described(parameters: Parameters, classes: int) -> dict[str, Any]:
-    """The table as plain values: of every layer kernels, shapes, parameters and multiply-adds of all columns together;
-    of the net its totals; and the totals of each architecture at full width with 1000 classes."""
+    """The table as plain values: of every layer kernels, shapes, parameters and multiply-adds of
+    all columns together; of the net its totals; and the totals of each architecture at full width
+    with 1000 classes."""
     table = parameters.the_table(classes)
-    published = {name: architecture(name, recipe("source"), PUBLISHED_CLASSES) for name in ARCHITECTURES}
-    return {
-        "architecture": parameters.network.architecture, "recipe": parameters.recipe.name,  # type: ignore[attr-defined]
-        "width": parameters.network.width, "classes": classes, "columns": table.columns,
-        "parameters": table.parameters, "macs": table.macs,
-        "layers": [_layer(table, shape) for shape in table.shapes()],
-        "published": [{"architecture": name, "parameters": net.parameters, "macs": net.macs}
-                      for name, net in published.items()],
+    published = {name: architecture(name, recipe("source"), PUBLISHED_CLASSES)
+                 for name in ARCHITECTURES}
+    return {"architecture": parameters.network.architecture,
+            "recipe": parameters.recipe.name,  # type: ignore[attr-defined]
+            "width": parameters.network.width, "classes": classes, "columns": table.columns,
+            "parameters": table.parameters, "macs": table.macs,
+            "layers": [_layer(table, shape) for shape in table.shapes()],
+            "published": [{"architecture": name, "parameters": net.parameters, "macs": net.macs}
+                          for name, net in published.items()],
     }
 
 
 def _layer(table: Architecture, shape: Shape) -> dict[str, Any]:
     layer, columns = shape.layer, table.held_by(shape.layer)
-    found: dict[str, Any] = {"name": layer.name, "columns": columns, "outputs_per_column": layer.outputs,
-                             "sees": layer.sees, "weight_per_column": list(shape.weight)}
+    found: dict[str, Any] = {"name": layer.name, "columns": columns,
+                             "outputs_per_column": layer.outputs, "sees": layer.sees,
+                             "weight_per_column": list(shape.weight)}
     if isinstance(layer, Convolution):
         found |= {"size": layer.size, "stride": layer.stride, "padding": list(layer.padding)}
     maps = layer.outputs * columns
-    found |= {"output": [maps, shape.side, shape.side] if isinstance(layer, Convolution) else [maps],
-              "after": list(layer.after),
-              "leaves": [maps, shape.output_side, shape.output_side] if isinstance(layer, Convolution) else [maps],
-              "init_std": table.init_std(shape), "init_bias": layer.init_bias,
-              "parameters": shape.parameters * columns, "macs": shape.macs * columns}
+    found |= {"output": [maps, shape.side, shape.side]
+              if isinstance(layer, Convolution) else [maps], "after": list(layer.after),
+              "leaves": [maps, shape.output_side, shape.output_side]
+              if isinstance(layer, Convolution) else [maps], "init_std": table.init_std(shape),
+              "init_bias": layer.init_bias, "parameters": shape.parameters * columns,
+              "macs": shape.macs * columns}
     return found
 
 
@@ -60,10 +65,11 @@ def show(told: dict[str, Any]) -> None:
     for layer in told["layers"]:
         kernels = "+".join([str(layer["outputs_per_column"])] * layer["columns"])
         if "size" in layer:
-            kernels += f" {layer['size']}x{layer['size']}" + f"/{layer['stride']}" * (layer["stride"] > 1)
+            kernels += (f" {layer['size']}x{layer['size']}"
+                        + f"/{layer['stride']}" * (layer["stride"] > 1))
         table.add_row(layer["name"], kernels, layer["sees"] if told["columns"] > 1 else "all",
-                      "x".join(map(str, layer["output"])), f"{layer['parameters']:,}", f"{layer['macs']:,}",
-                      " ".join(layer["after"]))
+                      "x".join(map(str, layer["output"])), f"{layer['parameters']:,}",
+                      f"{layer['macs']:,}", " ".join(layer["after"]))
     table.add_section()
     table.add_row("total", "", "", "", f"{told['parameters']:,}", f"{told['macs']:,}", style="bold")
     console.print(table)

@@ -15,18 +15,21 @@ from pipeline.records.tracking import flat
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
 
-# The seed tells runs of a configuration apart; where the pictures lie, whence they came and how many may be damaged
-# decides no bit.
+# The seed tells runs of a configuration apart; where the pictures lie, whence they came and how
+# many may be damaged decides no bit.
 APART = ("train.seed", "dataset.location", "dataset.origin", "resize.max_quarantined")
-TRAINING = ("network", "recipe", "train")  # the sections that the stage `train` depends on, besides its data
+# the sections that the stage `train` depends on, besides its data
+TRAINING = ("network", "recipe", "train")
 
 
 def configuration(parameters: Parameters, sections: Iterable[str] | None = None) -> dict[str, str]:
-    """`section.key` to value, switches of the recipe as they take effect, weights to start from by their SHA-256.
+    """`section.key` to value, switches of the recipe as they take effect, weights to start from by
+    their SHA-256.
 
     Of all sections but `execution`, or of these.
     """
-    found = flat(parameters, sections or [name for name in Parameters.model_fields if name != "execution"])
+    found = flat(parameters,
+                 sections or [name for name in Parameters.model_fields if name != "execution"])
     if found.get("train.start_from", "null") != "null":
         found["train.start_from"] = start_digest(parameters) or ""
     return {name: value for name, value in sorted(found.items()) if name not in APART}
@@ -38,8 +41,9 @@ def digest(configured: Mapping[str, str]) -> str:
 
 
 def fits(stored: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether they are one configuration, as far as both tell: a parameter that came into being after runs were stored
-    stood, in effect, at what the code then did. Where it does not now, their metrics will part."""
+    """Whether they are one configuration, as far as both tell: a parameter that came into being
+    after runs were stored stood, in effect, at what the code then did. Where it does not now, their
+    metrics will part."""
     return all(wanted[name] == value for name, value in stored.items() if name in wanted)
 
 

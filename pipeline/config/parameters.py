@@ -1,7 +1,8 @@
 """params.yaml, checked: every key known, every value in range, each problem told by its full name.
 
-`load()` yields a `Parameters`; the stages read nothing else. The section of a stage has the stage's name; `execution`
-holds what decides where and how fast a stage runs, never its bits, and no stage depends on it in dvc.yaml.
+`load()` yields a `Parameters`; the stages read nothing else. The section of a stage has the stage's
+name; `execution` holds what decides where and how fast a stage runs, never its bits, and no stage
+depends on it in dvc.yaml.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    create_model,
+)
 
 from alexnet.recipe import Recipe, recipe, switches
 from pipeline.system.errors import UserError, closest
@@ -22,12 +31,14 @@ if TYPE_CHECKING:
     from alexnet.layers import Architecture
 
 FILE = Path("params.yaml")
-ORIGINS = {"imagenet2012": ("official", "kaggle", "huggingface"), "imagenet2010": ("official",)}  # besides addresses
+# besides addresses
+ORIGINS = {"imagenet2012": ("official", "kaggle", "huggingface"), "imagenet2010": ("official",)}
 
 
 LARGEST = 100_000  # bytes; it has some 5,000
 LONGEST_SHOWN = 200  # characters of a value in a message
-NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)  # of its reader
+# of its reader
+NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Section(BaseModel):
@@ -108,7 +119,8 @@ class TrainSection(Section):
 
 
 class ExecutionSection(Section):
-    """Where and how fast a run goes; `threads`, `device` and `deterministic` may show in last bits."""
+    """Where and how fast a run goes; `threads`, `device` and `deterministic` may show in last
+    bits."""
 
     placement: Literal["auto", "one", "two"]
     device: Literal["auto", "cpu", "cuda"]
@@ -141,14 +153,16 @@ class Parameters(Section):
     def the_recipe(self) -> Recipe:
         """The named recipe with the switches that the section sets."""
         section = self.recipe.model_dump()  # type: ignore[attr-defined]
-        return recipe(section.pop("name"), **{name: value for name, value in section.items() if value is not None})
+        return recipe(section.pop("name"),
+                      **{name: value for name, value in section.items() if value is not None})
 
 
 def load(file: Path = FILE, overrides: Iterable[str] = ()) -> Parameters:
     """Read and check the parameters; each override is `section.key=value`, its value read as YAML.
 
     Raises:
-        UserError: no such file, broken YAML, an unknown or missing key, a value out of range; all of them named.
+        UserError: no such file, broken YAML, an unknown or missing key, a value out of range; all
+            of them named.
     """
     return check(_overridden(read(file), overrides, file), file)
 
@@ -158,20 +172,23 @@ def check(values: dict[str, Any], file: Path = FILE) -> Parameters:
     try:
         parameters = Parameters.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join([f"{file}: {_told(problem)}" for problem in error.errors()])) from None
+        raise UserError("\n".join([f"{file}: {_told(problem)}"
+                                   for problem in error.errors()])) from None
     try:
         parameters.the_recipe()
     except ValueError as error:
         raise UserError(f"{file}: {error}") from None
     if parameters.train.batch % parameters.train.micro_batches:
-        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} does not divide "
-                        f"train.batch ({parameters.train.batch})")
+        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} does not "
+                        f"divide train.batch ({parameters.train.batch})")
     if parameters.train.micro_batches & (parameters.train.micro_batches - 1):
-        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} is not a power of two")
+        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} is not a "
+                        "power of two")
     net = parameters.network
     if net.architecture == "cifar" and (net.without or net.pooling == "separate"):
-        raise UserError(f"{file}: network.architecture: cifar has neither variants of pooling nor a middle layer to "
-                        "leave out; set network.without to null and network.pooling to overlapping")
+        raise UserError(f"{file}: network.architecture: cifar has neither variants of pooling nor "
+                        "a middle layer to leave out; set network.without to null and "
+                        "network.pooling to overlapping")
     _check_dataset(parameters.dataset, file)
     return parameters
 
@@ -179,14 +196,14 @@ def check(values: dict[str, Any], file: Path = FILE) -> Parameters:
 def _check_dataset(dataset: DatasetSection, file: Path) -> None:
     """Where its files are, and where they come from."""
     if dataset.source == "folder" and dataset.location is None:
-        raise UserError(f"{file}: dataset.location: null, but dataset.source folder needs the folder that holds its "
-                        "files")
+        raise UserError(f"{file}: dataset.location: null, but dataset.source folder needs the "
+                        "folder that holds its files")
     if dataset.origin is None:
         return
     names = ORIGINS.get(dataset.source, ())
     if dataset.source in ("sample", "folder"):
-        raise UserError(f"{file}: dataset.origin: {dataset.origin}, but dataset.source {dataset.source} is not fetched "
-                        "from anywhere; set it to null")
+        raise UserError(f"{file}: dataset.origin: {dataset.origin}, but dataset.source "
+                        f"{dataset.source} is not fetched from anywhere; set it to null")
     if dataset.origin in names:
         return
     try:
@@ -195,11 +212,12 @@ def _check_dataset(dataset: DatasetSection, file: Path) -> None:
     except ValueError:
         good = False
     if not good:
-        raise UserError(f"{file}: dataset.origin: input should be {', '.join((*names, 'null'))} or an address, "
-                        f"https://..., for {dataset.source}")
+        raise UserError(f"{file}: dataset.origin: input should be {', '.join((*names, 'null'))} or "
+                        f"an address, https://..., for {dataset.source}")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise UserError(f"{file}: dataset.origin: an address with credentials or a query in it, which would go into "
-                        "every record; put credentials into the environment or a netrc file (docs/data.md)")
+        raise UserError(f"{file}: dataset.origin: an address with credentials or a query in it, "
+                        "which would go into every record; put credentials into the environment or "
+                        "a netrc file (docs/data.md)")
 
 
 def _told(problem: Any) -> str:
@@ -214,11 +232,13 @@ def _told(problem: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Plain YAML: no aliases, by which a few lines stand for gigabytes; no key twice, of which one would be lost."""
+    """Plain YAML: no aliases, by which a few lines stand for gigabytes; no key twice, of which one
+    would be lost."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "an alias (*name), which is not taken here",
+            raise yaml.constructor.ConstructorError(None, None,
+                                                    "an alias (*name), which is not taken here",
                                                     self.peek_event().start_mark)
         return super().compose_node(parent, index)
 
@@ -226,13 +246,16 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         seen = set()
         for key, _ in node.value:
             if isinstance(key.value, str) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None,
+                                                        f"{key.value} stands there twice",
+                                                        key.start_mark)
             seen.add(key.value if isinstance(key.value, str) else None)
         return super().construct_mapping(node, deep)
 
 
 def read(file: Path = FILE) -> dict[str, Any]:
-    """The file's nested dictionaries, unchecked; UserError when there is no such file or it is no YAML of sections."""
+    """The file's nested dictionaries, unchecked; UserError when there is no such file or it is no
+    YAML of sections."""
     try:
         with file.open("rb") as stream:
             text = stream.read(LARGEST + 1)
@@ -240,13 +263,15 @@ def read(file: Path = FILE) -> dict[str, Any]:
             raise UserError(f"{file}: more than {LARGEST:,} bytes are no parameters")
         values = yaml.load(text.decode(), _Loader)  # noqa: S506  (it is a SafeLoader)
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file in {os.getcwd()}; run this in the project's top folder") from None
+        raise UserError(f"{file}: no such file in {os.getcwd()}; run this in the project's top "
+                        "folder") from None
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from None
     except NOT_YAML as error:
         raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{file}: expected sections (dataset, resize, ...), found {type(values).__name__}")
+        raise UserError(f"{file}: expected sections (dataset, resize, ...), found "
+                        f"{type(values).__name__}")
     return values
 
 
@@ -261,7 +286,8 @@ def _overridden(values: dict[str, Any], overrides: Iterable[str], file: Path) ->
             from pipeline.config.presets import leaves  # which imports this module
 
             near = closest(key, (name for name, _ in leaves(values)))
-            raise UserError(f"--set {override}: expected section.key=value with a key that stands in {file}{near}")
+            raise UserError(f"--set {override}: expected section.key=value with a key that stands "
+                            f"in {file}{near}")
         try:
             section[last] = yaml.load(text, _Loader)  # noqa: S506
         except NOT_YAML:

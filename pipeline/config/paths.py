@@ -1,4 +1,5 @@
-"""Where the stages leave what they make, relative to the project's top folder. dvc.yaml names the same places."""
+"""Where the stages leave what they make, relative to the project's top folder. dvc.yaml names the
+same places."""
 
 from pathlib import Path
 
@@ -18,7 +19,8 @@ LEARNING = Path("plots/learning.csv")
 REPORT = Path("report/index.html")
 MATRIX = Path("experiments/matrix.json")  # evidence, to be committed: how this stack reproduces
 METRICS = Path("metrics")
-WORK = Path("work")  # half-finished work that survives a kill; no stage's output, so DVC leaves it alone
+# half-finished work that survives a kill; no stage's output, so DVC leaves it alone
+WORK = Path("work")
 CHECKPOINTS = WORK / "checkpoints"
 
 

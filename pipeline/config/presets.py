@@ -1,6 +1,8 @@
-"""From the sample to another data set, and back: rewrites params.yaml by a preset, a file of presets/.
+"""From the sample to another data set, and back: rewrites params.yaml by a preset, a file of
+presets/.
 
-A preset names only what differs from the sample. What no preset names (seeds, the recipe, threads) stays as it is.
+A preset names only what differs from the sample. What no preset names (seeds, the recipe, threads)
+stays as it is.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ def values_of(name: str) -> dict[str, Any]:
     """
     if name not in names():
         raise UserError(f"no preset called {name!r}; there are {', '.join(names())}")
-    return {key: value for preset in (BASE, name)
-            for key, value in leaves(yaml.safe_load((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")))}
+    return {key: value for preset in (BASE, name) for key, value
+            in leaves(yaml.safe_load((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")))}
 
 
 def configure(name: str, location: Path | None = None,
@@ -45,13 +47,15 @@ def configure(name: str, location: Path | None = None,
         `section.key` to its old and its new value, for each that has changed.
 
     Raises:
-        UserError: an unknown preset, a file that cannot be read, or that would not be valid; then it stays as it was.
+        UserError: an unknown preset, a file that cannot be read, or that would not be valid; then
+            it stays as it was.
     """
     wanted = values_of(name) | ({"dataset.location": str(location)} if location else {})
     before = dict(leaves(parameters.read(file)))
     editor = _editor()
     document = editor.load(file.read_text(encoding="utf-8"))
-    changed = {key: (before.get(key), value) for key, value in wanted.items() if before.get(key) != value}
+    changed = {key: (before.get(key), value)
+               for key, value in wanted.items() if before.get(key) != value}
     for key, (_, value) in changed.items():
         *sections, last = key.split(".")
         section = document
@@ -67,14 +71,16 @@ def configure(name: str, location: Path | None = None,
 
 
 def _editor() -> Any:
-    """A YAML reader and writer that keeps comments, quotes and line breaks, and writes None as the file does."""
+    """A YAML reader and writer that keeps comments, quotes and line breaks, and writes None as the
+    file does."""
     from ruamel.yaml import YAML
 
     editor = YAML()
     editor.width = 1000
     editor.preserve_quotes = True
-    editor.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar(
-        "tag:yaml.org,2002:null", "null"))
+    editor.representer.add_representer(type(None),
+                                       lambda representer, _: representer.represent_scalar(
+                                           "tag:yaml.org,2002:null", "null"))
     return editor
 
 

@@ -2,7 +2,8 @@
 
 A stage has one name everywhere: here, in `dvc.yaml`, as its command, as its module in
 `pipeline.stages`, as the file of its metrics. `dvc.yaml` repeats `code` and `sections`, since DVC
-reads no Python; a test holds the two equal. The key of a training's folder is made from `code`, too.
+reads no Python; a test holds the two equal. The key of a training's folder is made from `code`,
+too.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Arrays from .npy and .npz files that anybody may have written: nothing is unpickled, and no more memory is taken than
-the file has bytes, whatever its header says."""
+"""Arrays from .npy and .npz files that anybody may have written: nothing is unpickled, and no more
+memory is taken than the file has bytes, whatever its header says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def array_in(file: Path, mend: str) -> NDArray[Any]:
     """That of a .npy.
 
     Raises:
-        UserError: the file is missing, damaged, or holds something else; the message ends in `mend`.
+        UserError: the file is missing, damaged, or holds something else; the message ends in
+            `mend`.
     """
     with _telling(file, mend), file.open("rb") as stream:
         return _array(stream, file.stat().st_size)
@@ -69,6 +70,7 @@ def _telling(file: Path, mend: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; {mend}") from None
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError, RecursionError, tokenize.TokenError, zlib.error,
-            zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # of numpy, of zipfile
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError, RecursionError,
+            tokenize.TokenError, zlib.error, zipfile.BadZipFile, NotImplementedError,
+            RuntimeError) as error:  # of numpy, of zipfile
         raise UserError(f"{file}: damaged ({error}); {mend}") from None

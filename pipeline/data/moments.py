@@ -1,7 +1,9 @@
-"""Exact sums over the pixels of training images, from which the mean image and the colour PCA follow.
+"""Exact sums over the pixels of training images, from which the mean image and the colour PCA
+follow.
 
-`Accumulator` takes images one by one, while each is in the processor's cache, and yields `Moments`: integers, so that
-adding them in any order, split over any number of workers, gives the same bits. `Moments` are kept in a .npz file.
+`Accumulator` takes images one by one, while each is in the processor's cache, and yields `Moments`:
+integers, so that adding them in any order, split over any number of workers, gives the same bits.
+`Moments` are kept in a .npz file.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from pipeline.data.pixels import SIDE
 from pipeline.system.errors import UserError
 from pipeline.system.files import written_whole
 
-# A matrix product in float32 is exact, in any order of its additions, while no partial sum goes beyond 2**24. Values
-# shifted to -128 .. 127 have products of at most 2**14, so 1,024 of them may be added. Four neighbouring pixels make
-# one row of 12 values: a matrix large enough to multiply fast, small enough that no library splits it over threads.
+# A matrix product in float32 is exact, in any order of its additions, while no partial sum goes
+# beyond 2**24. Values shifted to -128 .. 127 have products of at most 2**14, so 1,024 of them may
+# be added. Four neighbouring pixels make one row of 12 values: a matrix large enough to multiply
+# fast, small enough that no library splits it over threads.
 _ROWS = 1024
 _NEIGHBOURS = 4
 _MIDDLE = 128
@@ -33,8 +36,8 @@ class Moments:
     Attributes:
         count: the number of images.
         sums: int64 [side, side, 3], of each value of each pixel. Overflows beyond 3.6e16 images.
-        products: int64 [3, 3], symmetric: [i, j] is the sum of channel i times channel j over all pixels of all
-            images. Overflows beyond 2.1e9 images.
+        products: int64 [3, 3], symmetric: [i, j] is the sum of channel i times channel j over all
+            pixels of all images. Overflows beyond 2.1e9 images.
     """
 
     count: int
@@ -42,10 +45,12 @@ class Moments:
     products: NDArray[np.int64]
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.count + other.count, self.sums + other.sums, self.products + other.products)
+        return Moments(self.count + other.count, self.sums + other.sums,
+                       self.products + other.products)
 
     def __eq__(self, other: object) -> bool:
-        return (isinstance(other, Moments) and self.count == other.count and np.array_equal(self.sums, other.sums)
+        return (isinstance(other, Moments) and self.count == other.count
+                and np.array_equal(self.sums, other.sums)
                 and np.array_equal(self.products, other.products))
 
     @staticmethod
@@ -71,7 +76,8 @@ class Moments:
         shapes = {"count": (), "sums": (side, side, 3), "products": (3, 3)}
         if {name: (array.shape, array.dtype) for name, array in found.items()} != {
                 name: (shape, np.dtype(np.int64)) for name, shape in shapes.items()}:
-            raise UserError(f"{file}: not the moments of an image store; make it again with `alexnet resize`")
+            raise UserError(f"{file}: not the moments of an image store; make it again with "
+                            "`alexnet resize`")
         return Moments(int(found["count"]), found["sums"], found["products"])
 
 
@@ -112,8 +118,10 @@ class Accumulator:
 def _shifted_products(image: NDArray[np.uint8]) -> NDArray[np.int64]:
     """int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
     values = (image ^ np.uint8(_MIDDLE)).view(np.int8).astype(np.float32)
-    rows = values.reshape(-1, min(_ROWS, values.size // (3 * _NEIGHBOURS)), 3 * _NEIGHBOURS)  # [16, 1024, 12]
+    # [16, 1024, 12]
+    rows = values.reshape(-1, min(_ROWS, values.size // (3 * _NEIGHBOURS)), 3 * _NEIGHBOURS)
     blocks = np.matmul(rows.transpose(0, 2, 1), rows)  # [16, 12, 12], integers of at most 2**24
     products = blocks.sum(axis=0, dtype=np.float64).reshape(_NEIGHBOURS, 3, _NEIGHBOURS, 3)
-    itself: NDArray[np.float64] = np.einsum("ncnd->cd", products)  # each pixel with itself, not with its neighbours
+    # each pixel with itself, not with its neighbours
+    itself: NDArray[np.float64] = np.einsum("ncnd->cd", products)
     return itself.astype(np.int64)

@@ -1,8 +1,10 @@
-"""From the bytes of a picture file to the 256x256 pixels that the network's crops are cut from (32x32 for CIFAR-10).
+"""From the bytes of a picture file to the 256x256 pixels that the network's crops are cut from
+(32x32 for CIFAR-10).
 
-`decode` yields uint8 [256, 256, 3], RGB: "we first rescaled the image such that the shorter side was of length 256, and
-then cropped out the central 256×256 patch" (P §2). The filter is bicubic, and only what the crop keeps is resampled.
-`decoder` says which library did it, with a fingerprint of its pixels: two builds need not agree in the last bit.
+`decode` yields uint8 [256, 256, 3], RGB: "we first rescaled the image such that the shorter side
+was of length 256, and then cropped out the central 256×256 patch" (P §2). The filter is bicubic,
+and only what the crop keeps is resampled. `decoder` says which library did it, with a fingerprint
+of its pixels: two builds need not agree in the last bit.
 """
 
 from __future__ import annotations
@@ -23,30 +25,34 @@ from pipeline.data import reference_pictures
 SIDE = 256
 PIXEL_LIMIT = 150_000_000  # pixels of one picture; ImageNet's largest has some 60 million
 BYTE_LIMIT = 1 << 26  # of one picture's file; ImageNet's largest has some 15 million
-GIF_BYTE_LIMIT = 1 << 23  # Pillow takes time with the square of a GIF's comments: of 8 MB, some seconds
+# Pillow takes time with the square of a GIF's comments: of 8 MB, some seconds
+GIF_BYTE_LIMIT = 1 << 23
 FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; told by content, not by name
 
-logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs corrupt EXIF, which nothing here reads
+# it logs corrupt EXIF, which nothing here reads
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class Undecodable(Exception):
-    """These bytes are no usable picture. The message is the reason, from a fixed set of short texts."""
+    """These bytes are no usable picture. The message is the reason, from a fixed set of short
+    texts."""
 
 
 def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
     """The central square of a picture, resampled to side x side, 256x256 in the paper.
 
-    The kept square is the one that torchvision's `Resize(256, BICUBIC)` and `CenterCrop(256)` keep; see `kept_box`.
-    Colours are as Pillow's `convert("RGB")` makes them, as in 2012: grayscale is repeated, a palette looked up, CMYK
-    converted without a profile, an alpha channel dropped. Of 16 bits the upper 8 are kept. EXIF rotation is not
-    applied, as in 2012. A shorter one is enlarged. Of several frames the first is taken.
+    The kept square is the one that torchvision's `Resize(256, BICUBIC)` and `CenterCrop(256)` keep;
+    see `kept_box`. Colours are as Pillow's `convert("RGB")` makes them, as in 2012: grayscale is
+    repeated, a palette looked up, CMYK converted without a profile, an alpha channel dropped. Of 16
+    bits the upper 8 are kept. EXIF rotation is not applied, as in 2012. A shorter one is enlarged.
+    Of several frames the first is taken.
 
     Returns:
         uint8 [side, side, 3], RGB, 0..255.
 
     Raises:
-        Undecodable: not a picture of a known format, truncated, broken, of more than 150 million pixels, or of more
-            than 64 MiB.
+        Undecodable: not a picture of a known format, truncated, broken, of more than 150 million
+            pixels, or of more than 64 MiB.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -58,9 +64,12 @@ def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
             raise Undecodable("not a picture of a known format" if content else "empty") from None
         except Image.DecompressionBombError:
             raise Undecodable(f"more than {PIXEL_LIMIT} pixels") from None
-        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-            raise Undecodable("truncated" if "truncated" in str(error).lower() else "broken data") from None
-    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=kept_box(*image.size, side)))
+        except Exception as error:
+            # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            raise Undecodable("truncated" if "truncated" in str(error).lower()
+                              else "broken data") from None
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC,
+                                   box=kept_box(*image.size, side)))
 
 
 def _rgb(content: bytes) -> Image.Image:
@@ -81,7 +90,8 @@ def _rgb(content: bytes) -> Image.Image:
 
 
 class _Jpeg(JpegImagePlugin.JpegImageFile):
-    """Has no EXIF data, which Pillow would read for the resolution: a crafted directory of 0.3 MB takes gigabytes."""
+    """Has no EXIF data, which Pillow would read for the resolution: a crafted directory of 0.3 MB
+    takes gigabytes."""
 
     def getexif(self) -> Image.Exif:
         return Image.Exif()
@@ -102,10 +112,11 @@ def _opened(content: bytes) -> ImageFile.ImageFile:
 def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of what the central crop keeps, in pixels of the original.
 
-    The shorter side goes to 256 (`side`) and the longer to the integer below 256 * longer / shorter, of which the crop
-    begins at round((longer - 256) / 2), halves to even. Those two roundings are torchvision's. The box is that crop
-    brought back to the original, so that resampling the box alone gives the same pixels, save that Pillow keeps a box
-    in float32, which moves some values by one level.
+    The shorter side goes to 256 (`side`) and the longer to the integer below 256 * longer /
+    shorter, of which the crop begins at round((longer - 256) / 2), halves to even. Those two
+    roundings are torchvision's. The box is that crop brought back to the original, so that
+    resampling the box alone gives the same pixels, save that Pillow keeps a box in float32, which
+    moves some values by one level.
     """
     shorter, longer = min(width, height), max(width, height)
     resized = int(side * longer / shorter)
@@ -115,21 +126,24 @@ def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, f
 
 
 def encode_stored(image: NDArray[np.uint8]) -> bytes:
-    """An image as a store of JPEGs keeps it: quality 95, colour at half the resolution, as the 2012 batches."""
+    """An image as a store of JPEGs keeps it: quality 95, colour at half the resolution, as the 2012
+    batches."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "JPEG", quality=95, subsampling="4:2:0")
     return stream.getvalue()
 
 
 def decode_stored(content: bytes) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3], RGB, read-only: the pixels of a JPEG as they are. Raises Undecodable."""
+    """uint8 [height, width, 3], RGB, read-only: the pixels of a JPEG as they are. Raises
+    Undecodable."""
     try:
         image: Image.Image = _Jpeg(io.BytesIO(content))
         if max(image.size) > SIDE:
             raise ValueError
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception as error:  # as in `decode`
-        raise Undecodable("truncated" if "truncated" in str(error).lower() else "broken data") from None
+        raise Undecodable("truncated" if "truncated" in str(error).lower()
+                          else "broken data") from None
 
 
 @functools.cache
@@ -137,12 +151,14 @@ def decoder() -> dict[str, str]:
     """What decodes and resamples here.
 
     Returns:
-        `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; and two fingerprints, each the first 16
-        digits of a sha256 over the pixels of golden pictures: `fingerprint`, of all of them, as `decode` leaves them;
-        `jpeg`, of that one which is like the images of a store of JPEGs, just decoded.
+        `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; and two fingerprints,
+        each the first 16 digits of a sha256 over the pixels of golden pictures: `fingerprint`, of
+        all of them, as `decode` leaves them; `jpeg`, of that one which is like the images of a
+        store of JPEGs, just decoded.
     """
     golden = reference_pictures.jpegs()
-    resampled = b"".join(decode(picture).tobytes() for picture in (*golden.values(), reference_pictures.png()))
+    resampled = b"".join(decode(picture).tobytes()
+                         for picture in (*golden.values(), reference_pictures.png()))
     libjpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
     library = f"{'pillow-simd' if '.post' in PIL.__version__ else 'Pillow'} {PIL.__version__}"
     return {"library": library, "libjpeg": str(libjpeg), "fingerprint": _short(resampled),

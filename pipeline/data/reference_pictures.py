@@ -1,8 +1,8 @@
 """Seven tiny pictures, always the same bytes, by whose pixels a decoder and resampler is known.
 
-Two builds of Pillow, or of the JPEG library under it, need not agree in the last bit; they are the same to us when they
-agree on these. One of each kind that ImageNet has: colour at half and full resolution, progressive, grayscale, CMYK,
-and a PNG.
+Two builds of Pillow, or of the JPEG library under it, need not agree in the last bit; they are the
+same to us when they agree on these. One of each kind that ImageNet has: colour at half and full
+resolution, progressive, grayscale, CMYK, and a PNG.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from PIL import Image
 
 
 def jpegs() -> dict[str, bytes]:
-    """37x29 pixels each: waves, an odd ramp, and noise. "4:2:0" is of quality 95, as the store keeps images."""
+    """37x29 pixels each: waves, an odd ramp, and noise. "4:2:0" is of quality 95, as the store
+    keeps images."""
     return {kind: base64.b85decode(text) for kind, text in _JPEGS.items()}
 
 
 def png() -> bytes:
-    """463x311 pixels, so that it is reduced: ramps with an odd period. PNG is lossless: its encoder does not matter."""
+    """463x311 pixels, so that it is reduced: ramps with an odd period. PNG is lossless: its encoder
+    does not matter."""
     y, x = np.mgrid[0:311, 0:463]
     stream = io.BytesIO()
-    Image.fromarray(np.stack([x * 7, y * 11, x * y], axis=-1).astype(np.uint8)).save(stream, "PNG", compress_level=1)
+    Image.fromarray(np.stack([x * 7, y * 11, x * y],
+                             axis=-1).astype(np.uint8)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 

@@ -1,11 +1,12 @@
 """A shard of the image store: up to 1,024 images in one file, in either of two encodings.
 
     raw   train-00000.npy    uint8 [n, 256, 256, 3], RGB, mapped into memory
-    jpeg  train-00000.jpegs  n JPEGs of quality 95, end to end, mapped too, and decoded when they are asked for; where
-                             each one lies is in the store's index. A sixth of the bytes; 2012 kept its batches so
+    jpeg  train-00000.jpegs  n JPEGs of quality 95, end to end, mapped too, and decoded when they
+                             are asked for; where each one lies is in the store's index. A sixth of
+                             the bytes; 2012 kept its batches so
 
-`shard_written` yields a writer, `open_shard` the images. What is lossy is lost in the writer: its `add` gives back the
-pixels that will be read, and the digest is of those.
+`shard_written` yields a writer, `open_shard` the images. What is lossy is lost in the writer: its
+`add` gives back the pixels that will be read, and the digest is of those.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from pipeline.system.files import written_whole
 Encoding = Literal["raw", "jpeg"]
 SUFFIX: dict[Encoding, str] = {"raw": ".npy", "jpeg": ".jpegs"}
 RAW_HEADER = 128  # bytes before the first image of a raw shard
-Place = tuple[int, int]  # of a JPEG in its shard: the offset of its first byte, and how many there are
+# of a JPEG in its shard: the offset of its first byte, and how many there are
+Place = tuple[int, int]
 
 
 def shard_file(split: str, number: int, encoding: Encoding = "raw") -> str:
@@ -99,7 +101,8 @@ class ShardWriter:
 
 
 @contextmanager
-def shard_written(file: Path, side: int = SIDE, encoding: Encoding = "raw") -> Iterator[ShardWriter]:
+def shard_written(file: Path, side: int = SIDE,
+                  encoding: Encoding = "raw") -> Iterator[ShardWriter]:
     """A writer to a file that appears, whole, when the block ends well."""
     with written_whole(file) as stream:
         writer = ShardWriter(stream, side, encoding)
@@ -116,16 +119,17 @@ class Images(Protocol):
 
 
 class _Mapped:
-    """A file in memory, of which the kernel takes the pages away when somebody cuts it off: to touch them then ends the
-    process by SIGBUS. So its length is looked at before each image; an instant remains."""
+    """A file in memory, of which the kernel takes the pages away when somebody cuts it off: to
+    touch them then ends the process by SIGBUS. So its length is looked at before each image; an
+    instant remains."""
 
     def __init__(self, file: Path, mapping: mmap.mmap) -> None:
         self._file, self._bytes = file, mapping
 
     def _check_whole(self) -> None:
         if self._bytes.size() < len(self._bytes):  # of the file now, and as it was mapped
-            raise damaged(self._file, f"it was cut off while it was in use, from {len(self._bytes)} to "
-                                      f"{self._bytes.size()} bytes")
+            raise damaged(self._file, "it was cut off while it was in use, from "
+                                      f"{len(self._bytes)} to {self._bytes.size()} bytes")
 
 
 class RawImages(_Mapped):
@@ -134,7 +138,8 @@ class RawImages(_Mapped):
     def __init__(self, file: Path, mapped: np.memmap[Any, Any]) -> None:
         assert isinstance(mapped.base, mmap.mmap)
         super().__init__(file, mapped.base)
-        self._images: NDArray[np.uint8] = np.asarray(mapped)  # without memmap's own indexing, which is slow
+        # without memmap's own indexing, which is slow
+        self._images: NDArray[np.uint8] = np.asarray(mapped)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -146,7 +151,8 @@ class RawImages(_Mapped):
 
 
 class JpegImages(_Mapped):
-    """Decodes an image when it is asked for. Python's lock is released meanwhile, so threads decode side by side."""
+    """Decodes an image when it is asked for. Python's lock is released meanwhile, so threads decode
+    side by side."""
 
     def __init__(self, file: Path, places: NDArray[np.int64], side: int) -> None:
         with file.open("rb") as stream:
@@ -164,15 +170,19 @@ class JpegImages(_Mapped):
         except Undecodable as reason:
             raise damaged(self._file, f"image {row}: {reason}") from None
         if image.shape != (self._side, self._side, 3):
-            raise damaged(self._file, f"image {row} is {list(image.shape)}, not {[self._side, self._side, 3]}")
+            raise damaged(self._file,
+                          f"image {row} is {list(image.shape)}, not {[self._side, self._side, 3]}")
         return image
 
 
-def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> Images:
-    """A shard's images: those at `places` (int64 [n, 2]) of a JPEG shard, or, without `places`, the rows of a raw one.
+def open_shard(file: Path, length: int, side: int,
+               places: NDArray[np.int64] | None = None) -> Images:
+    """A shard's images: those at `places` (int64 [n, 2]) of a JPEG shard, or, without `places`, the
+    rows of a raw one.
 
     Raises:
-        UserError: the file is missing or something else. Of a JPEG shard only its size is looked at here.
+        UserError: the file is missing or something else. Of a JPEG shard only its size is looked at
+            here.
     """
     check_size(file, length, side, places)
     if places is not None:
@@ -186,12 +196,15 @@ def open_shard(file: Path, length: int, side: int, places: NDArray[np.int64] | N
     except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise damaged(file, str(error)) from None
     if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
-        raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 {[length, side, side, 3]} belongs")
+        raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 "
+                            f"{[length, side, side, 3]} belongs")
     return RawImages(file, mapped)
 
 
-def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int, mirrored: bool) -> None:
-    """Fill a crop, uint8 [size, size, 3], from an image, and exchange left and right if it is to be mirrored."""
+def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
+        mirrored: bool) -> None:
+    """Fill a crop, uint8 [size, size, 3], from an image, and exchange left and right if it is to be
+    mirrored."""
     import torch
 
     size = len(crop)
@@ -201,10 +214,12 @@ def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int, 
         there.copy_(there.flip(1))
 
 
-def pieces(rows: NDArray[np.int64], side: int, places: NDArray[np.int64] | None = None) -> list[Place]:
+def pieces(rows: NDArray[np.int64], side: int,
+           places: NDArray[np.int64] | None = None) -> list[Place]:
     """Where these rows (ascending) lie in their file, what lies side by side as one piece."""
     size = side**2 * 3
-    lie = places[rows] if places is not None else np.stack([RAW_HEADER + rows * size, np.full(len(rows), size)], axis=1)
+    lie = (places[rows] if places is not None
+           else np.stack([RAW_HEADER + rows * size, np.full(len(rows), size)], axis=1))
     found: list[Place] = []
     for offset, length in lie.tolist():
         if found and sum(found[-1]) == offset:
@@ -244,4 +259,5 @@ def digest_of_images(images: Images, labels: Sequence[int]) -> str:
 
 def damaged(file: Path, what: str) -> UserError:
     """The error for a shard that is not as it was written; names the mend."""
-    return UserError(f"{file}: damaged: {what}; get the store again with `dvc pull`, or make it with `alexnet resize`")
+    return UserError(f"{file}: damaged: {what}; get the store again with `dvc pull`, or make it "
+                     "with `alexnet resize`")

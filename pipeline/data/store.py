@@ -1,17 +1,22 @@
-"""The image store: shards of 256x256 images (32x32 for CIFAR-10), mapped into memory, and all that says what they are.
+"""The image store: shards of 256x256 images (32x32 for CIFAR-10), mapped into memory, and all that
+says what they are.
 
-    train-00000.npy ...  up to 1,024 images each, val-00000.npy ...; or .jpegs (pipeline.data.shards)
-    index.parquet        one row an image, in stored order: split, name, sha256 (of the source file), label, shard, row;
-                         where shards hold JPEGs also offset and size, of its bytes in the shard
+    train-00000.npy ...  up to 1,024 images each, val-00000.npy ...; or .jpegs
+    (pipeline.data.shards)
+    index.parquet        one row an image, in stored order: split, name, sha256 (of the source
+                         file), label, shard, row; where shards hold JPEGs also offset and size, of
+                         its bytes in the shard
     classes.json         the classes, in the order of their labels: wnid, words
     quarantine.json      images that could not be decoded: split, name, reason, sha256
     moments.npz          exact sums over the training images (pipeline.data.moments)
-    store.json           format, encoding, decoder, order, shards with their lengths and digests, pixels_digest, digest
+    store.json           format, encoding, decoder, order, shards with their lengths and digests,
+                         pixels_digest, digest
 
-A shard's digest is the sha256 over its images of the label (8 bytes, little-endian) and the pixels, as they are read;
-`pixels_digest` is that of the shards' digests. store.json has digests of the files beside it and of itself, which are
-checked when the store is opened; a shard's is checked when the first of its images is asked for. `publish_description`
-writes all but the shards, and `Store` reads.
+A shard's digest is the sha256 over its images of the label (8 bytes, little-endian) and the pixels,
+as they are read; `pixels_digest` is that of the shards' digests. store.json has digests of the
+files beside it and of itself, which are checked when the store is opened; a shard's is checked when
+the first of its images is asked for. `publish_description` writes all but the shards, and `Store`
+reads.
 """
 
 from __future__ import annotations
@@ -84,7 +89,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An image that could not be decoded: its split, name, the reason in words, and the sha256 of its source file."""
+    """An image that could not be decoded: its split, name, the reason in words, and the sha256 of
+    its source file."""
 
     split: str
     name: str
@@ -102,8 +108,8 @@ class StoredShard:
     rows: list[Row]
 
 
-def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable[StoredShard], moments: Moments,
-                        quarantined: Sequence[Quarantined], made: dict[str, Any],
+def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable[StoredShard],
+                        moments: Moments, quarantined: Sequence[Quarantined], made: dict[str, Any],
                         encoding: Encoding = "raw") -> dict[str, Any]:
     """Write everything but the shards: index, classes, quarantine, moments and, last, store.json.
 
@@ -122,15 +128,17 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     with written_whole(folder / INDEX) as stream:
         for shard in _indexed(stream, shards, encoding):
-            splits[shard.split].append({"number": shard.number, "images": len(shard.rows), "sha256": shard.sha256})
+            splits[shard.split].append({"number": shard.number, "images": len(shard.rows),
+                                        "sha256": shard.sha256})
     write_json(folder / CLASSES, [asdict(one) for one in classes])
     write_json(folder / QUARANTINE, [asdict(one) for one in quarantined])
     moments.save(folder / MOMENTS)
     digests = {split: [shard["sha256"] for shard in splits[split]] for split in SPLITS}
     images = {split: sum(shard["images"] for shard in splits[split]) for split in SPLITS}
-    description = {"format": FORMATS[encoding], "encoding": encoding, **made, "side": len(moments.sums),
-                   "images": images, "shard_images": SHARD_IMAGES, "pixels_digest": digest_of_shards(digests),
-                   "shards": splits, "files": {name: sha256_of(folder / name) for name in DESCRIBED}}
+    description = {"format": FORMATS[encoding], "encoding": encoding, **made,
+                   "side": len(moments.sums), "images": images, "shard_images": SHARD_IMAGES,
+                   "pixels_digest": digest_of_shards(digests), "shards": splits,
+                   "files": {name: sha256_of(folder / name) for name in DESCRIBED}}
     description["digest"] = _digest_of(description)
     write_json(folder / DESCRIPTION, description)
     return description
@@ -143,7 +151,8 @@ def _digest_of(description: Mapping[str, Any]) -> str:
 
 
 def _check_description(path: Path, description: Mapping[str, Any]) -> None:
-    """That store.json and the files beside it are as written. Stores from before there was a digest have none."""
+    """That store.json and the files beside it are as written. Stores from before there was a digest
+    have none."""
     if "digest" not in description:
         return
     if description["digest"] != _digest_of(description):
@@ -152,16 +161,18 @@ def _check_description(path: Path, description: Mapping[str, Any]) -> None:
         try:
             found = sha256_of(path / name)
         except FileNotFoundError:
-            raise UserError(f"{path / name}: no such file; make it with `alexnet resize`, or get it with `dvc "
-                            "pull`") from None
+            raise UserError(f"{path / name}: no such file; make it with `alexnet resize`, or get "
+                            "it with `dvc pull`") from None
         except OSError as error:
             raise damaged(path / name, str(error.strerror)) from None
         if found != written:
             raise damaged(path / name, f"it does not have the digest that {DESCRIPTION} names")
 
 
-def _indexed(stream: IO[bytes], shards: Iterable[StoredShard], encoding: Encoding) -> Iterator[StoredShard]:
-    """Passes the shards on while their rows go to the index, so that only one shard's rows are in memory."""
+def _indexed(stream: IO[bytes], shards: Iterable[StoredShard],
+             encoding: Encoding) -> Iterator[StoredShard]:
+    """Passes the shards on while their rows go to the index, so that only one shard's rows are in
+    memory."""
     import pyarrow
     import pyarrow.parquet
 
@@ -184,7 +195,8 @@ def _indexed(stream: IO[bytes], shards: Iterable[StoredShard], encoding: Encodin
 
 
 def places_of(rows: Sequence[Row]) -> NDArray[np.int64] | None:
-    """int64 [n, 2]: the offset and size of each of a shard's JPEGs; None where the images are raw."""
+    """int64 [n, 2]: the offset and size of each of a shard's JPEGs; None where the images are
+    raw."""
     places = [row.place for row in rows if row.place is not None]
     return np.array(places, np.int64).reshape(-1, 2) if len(places) == len(rows) else None
 
@@ -201,8 +213,8 @@ class Store:
         side: of the stored images, 256 in the paper.
 
     Raises:
-        UserError: the folder holds no store, one of another format, one whose files do not fit together, or one of
-            JPEGs that the library here decodes to other pixels.
+        UserError: the folder holds no store, one of another format, one whose files do not fit
+            together, or one of JPEGs that the library here decodes to other pixels.
     """
 
     def __init__(self, path: Path) -> None:
@@ -211,20 +223,24 @@ class Store:
         found = description.get("format") if isinstance(description, dict) else None
         if found not in FORMATS.values():
             raise UserError(f"{path / DESCRIPTION}: format {found}, but this program reads formats "
-                            f"{', '.join(map(str, FORMATS.values()))}; make the store again with `alexnet resize`")
-        self.encoding: Encoding = next(encoding for encoding, number in FORMATS.items() if number == found)
+                            f"{', '.join(map(str, FORMATS.values()))}; make the store again with "
+                            "`alexnet resize`")
+        self.encoding: Encoding = next(encoding
+                                       for encoding, number in FORMATS.items() if number == found)
         try:
             _check_description(path, description)
             self.decoder: dict[str, str] = description["decoder"]
             if self.encoding == "jpeg" and self.decoder["jpeg"] != decoder()["jpeg"]:
-                raise UserError(f"{path}: its JPEGs were written by {told(self.decoder)}, and decode to other pixels "
-                                f"with {told(decoder())}; make the store again with `alexnet resize`, or make one with "
-                                "store.encoding: raw, which has the same pixels everywhere")
+                raise UserError(f"{path}: its JPEGs were written by {told(self.decoder)}, and "
+                                f"decode to other pixels with {told(decoder())}; make the store "
+                                "again with `alexnet resize`, or make one with store.encoding: "
+                                "raw, which has the same pixels everywhere")
             self.pixels_digest: str = description["pixels_digest"]
             self.side = int(description["side"])
             self.classes = [Class(**one) for one in read_json(path / CLASSES, "resize")]
-            self._splits = {split: Split(path, split, description["shards"][split], len(self.classes), self.side,
-                                         self.encoding) for split in SPLITS}
+            self._splits = {split: Split(path, split, description["shards"][split],
+                                         len(self.classes), self.side, self.encoding)
+                            for split in SPLITS}
         except (KeyError, TypeError, AttributeError) as error:
             raise damaged(path / DESCRIPTION, f"{type(error).__name__}: {error}") from None
 
@@ -233,18 +249,21 @@ class Store:
         return self._splits[name]
 
     def other_decoder(self) -> str | None:
-        """What to tell of a store that was prepared by another decoder or resampler than is here; None: by the same.
+        """What to tell of a store that was prepared by another decoder or resampler than is here;
+        None: by the same.
 
-        Its pixels are what they are; but pictures that are prepared here will not have the same ones.
+        Its pixels are what they are; but pictures that are prepared here will not have the same
+        ones.
         """
         here = decoder()
         if self.decoder.get("fingerprint") == here["fingerprint"]:
             return None
-        return (f"{self.path} was prepared by {told(self.decoder)}; here is {told(here)}, with which `alexnet resize` "
-                "would make other pixels")
+        return (f"{self.path} was prepared by {told(self.decoder)}; here is {told(here)}, with "
+                "which `alexnet resize` would make other pixels")
 
     def verify(self) -> None:
-        """Read every pixel and compare the digests. Raises UserError naming the first file that is not as written."""
+        """Read every pixel and compare the digests. Raises UserError naming the first file that is
+        not as written."""
         digests = {name: split.verify() for name, split in self._splits.items()}
         if digest_of_shards(digests) != self.pixels_digest:
             raise damaged(self.path / DESCRIPTION, "pixels_digest is not that of the shards")
@@ -267,7 +286,8 @@ class Split:
         self._starts = [0, *itertools.accumulate(self._lengths)]
         self._opened: list[Images | None] = [None] * len(shards)
         self._stamps: dict[int, Stamp] = {}  # of the opened shards
-        self.labels, self._places = _index(path / INDEX, name, [shard["number"] for shard in shards], self._lengths,
+        self.labels, self._places = _index(path / INDEX, name,
+                                           [shard["number"] for shard in shards], self._lengths,
                                            encoding)
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < classes:
             raise damaged(path / INDEX, f"a {name} label is outside 0..{classes - 1}")
@@ -278,14 +298,16 @@ class Split:
         return len(self.labels)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """uint8 [side, side, 3], RGB, read-only: a view into the mapped shard, or a decoded JPEG. For any thread."""
+        """uint8 [side, side, 3], RGB, read-only: a view into the mapped shard, or a decoded JPEG.
+        For any thread."""
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         shard = bisect.bisect_right(self._starts, index) - 1
         return self._shard(shard)[index - self._starts[shard]]
 
-    def gather_crops(self, indices: NDArray[np.int64], tops: NDArray[np.int64], lefts: NDArray[np.int64],
-                     flips: NDArray[np.bool_], size: int = 224) -> NDArray[np.uint8]:
+    def gather_crops(self, indices: NDArray[np.int64], tops: NDArray[np.int64],
+                     lefts: NDArray[np.int64], flips: NDArray[np.bool_],
+                     size: int = 224) -> NDArray[np.uint8]:
         """One crop of each image of a batch, some mirrored.
 
         Args:
@@ -307,7 +329,8 @@ class Split:
         for number, here, rows in self._by_shard(indices):
             images = self._shard(number)
             for place, row in zip(here.tolist(), rows.tolist(), strict=True):
-                cut(crops[place], images[row], int(tops[place]), int(lefts[place]), bool(flips[place]))
+                cut(crops[place], images[row], int(tops[place]), int(lefts[place]),
+                    bool(flips[place]))
         return crops
 
     def expect(self, indices: NDArray[np.int64]) -> None:
@@ -317,10 +340,13 @@ class Split:
             IndexError: an index is out of range.
         """
         for number, _, rows in self._by_shard(indices):
-            read_ahead(self._files[number], pieces(np.unique(rows), self.side, self._places_in(number)))
+            read_ahead(self._files[number],
+                       pieces(np.unique(rows), self.side, self._places_in(number)))
 
-    def _by_shard(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """For each shard that holds some of these images: its number, their places in `indices`, their rows in it."""
+    def _by_shard(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64],
+                                                                      NDArray[np.int64]]]:
+        """For each shard that holds some of these images: its number, their places in `indices`,
+        their rows in it."""
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
             raise IndexError(f"images {indices.min()} to {indices.max()} of {len(self)}")
         shards = np.searchsorted(self._starts, indices, side="right") - 1
@@ -341,7 +367,8 @@ class Split:
         return opened
 
     def check_unchanged(self) -> None:
-        """That nobody has touched the shards since their first use. Raises UserError naming the first."""
+        """That nobody has touched the shards since their first use. Raises UserError naming the
+        first."""
         for number, stamp in list(self._stamps.items()):
             file = self._files[number]
             if not file.exists() or _stamp(file) != stamp:
@@ -351,14 +378,16 @@ class Split:
         """The shard, read from end to end. Raises UserError when it is not as it was written."""
         file = self._files[number]
         self._stamps[number] = _stamp(file) if file.exists() else ()
-        images = open_shard(self._files[number], self._lengths[number], self.side, self._places_in(number))
+        images = open_shard(self._files[number], self._lengths[number], self.side,
+                            self._places_in(number))
         labels = self.labels[self._starts[number]: self._starts[number + 1]]
         if digest_of_images(images, labels.tolist()) != self._digests[number]:
             raise damaged(file, "its pixels or labels are not those that were written")
         return images
 
     def _places_in(self, shard: int) -> NDArray[np.int64] | None:
-        return None if self._places is None else self._places[self._starts[shard]: self._starts[shard + 1]]
+        return (None if self._places is None
+                else self._places[self._starts[shard]: self._starts[shard + 1]])
 
 
 def _stamp(file: Path) -> Stamp:
@@ -370,19 +399,22 @@ def prepared_by(path: Path) -> dict[str, str]:
     """Of a store, for a run's record: store_encoding, and store_decoder as `told` tells it."""
     description = read_json(path / DESCRIPTION, "resize")
     try:
-        return {"store_encoding": description.get("encoding", "raw"), "store_decoder": told(description["decoder"])}
+        return {"store_encoding": description.get("encoding", "raw"),
+                "store_decoder": told(description["decoder"])}
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(path / DESCRIPTION, f"{type(error).__name__}: {error}") from None
 
 
 def told(made_by: Mapping[str, str]) -> str:
     """A decoder, as a person reads it."""
-    return ", ".join(f"{name} {value}" if name != "library" else value for name, value in made_by.items())
+    return ", ".join(f"{name} {value}" if name != "library" else value
+                     for name, value in made_by.items())
 
 
 def _index(file: Path, split: str, numbers: list[int], lengths: list[int],
            encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """The split's labels [n] and the places of its JPEGs [n, 2]; the index must count the same images as store.json."""
+    """The split's labels [n] and the places of its JPEGs [n, 2]; the index must count the same
+    images as store.json."""
     import pyarrow
     import pyarrow.compute
     import pyarrow.parquet

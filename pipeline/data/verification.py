@@ -1,7 +1,9 @@
-"""`alexnet mean --verify`, `alexnet pca --verify`: what they hold, once more and slowly, from every stored pixel.
+"""`alexnet mean --verify`, `alexnet pca --verify`: what they hold, once more and slowly, from every
+stored pixel.
 
-Nothing here is shared with the fast way, which adds up moments while images are stored: pixels are read back from the
-store, summed in plain int64, and each written number is held against exact rational ones.
+Nothing here is shared with the fast way, which adds up moments while images are stored: pixels are
+read back from the store, summed in plain int64, and each written number is held against exact
+rational ones.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ CHANNELS = "RGB"
 
 @dataclass(frozen=True)
 class Sums:
-    """Over `count` images: of each pixel's values, int64 [side, side, 3]; of products of channels, [3][3]."""
+    """Over `count` images: of each pixel's values, int64 [side, side, 3]; of products of channels,
+    [3][3]."""
 
     count: int
     pixels: NDArray[np.int64]
@@ -56,26 +59,31 @@ def verify_mean() -> None:
     """Every value of data/mean.npy is a float32 than which none is nearer to the exact mean.
 
     Raises:
-        UserError: the first pixel of which that is not true; a file that is missing or of another form.
+        UserError: the first pixel of which that is not true; a file that is missing or of another
+            form.
     """
     mean = array_in(MEAN, "make it with `alexnet mean`")
     found = sums()
     if mean.dtype != np.float32 or mean.shape != found.pixels.shape:
-        raise _wrong(MEAN, f"{mean.dtype} {list(mean.shape)}, not float32 {list(found.pixels.shape)}", "mean")
+        raise _wrong(MEAN,
+                     f"{mean.dtype} {list(mean.shape)}, not float32 {list(found.pixels.shape)}",
+                     "mean")
     below, above = np.nextafter(mean, np.float32(-1)), np.nextafter(mean, np.float32(256))
     for place in np.ndindex(mean.shape):
         exact = Fraction(int(found.pixels[place]), found.count)
         value = float(mean[place])
-        if not math.isfinite(value) or not _nearest(value, float(below[place]), float(above[place]), exact):
+        if not math.isfinite(value) or not _nearest(value, float(below[place]), float(above[place]),
+                                                    exact):
             y, x, channel = place
-            raise _wrong(MEAN, f"row {y}, column {x}, {CHANNELS[channel]} is {value!r}, and the stored images' mean is "
-                               f"{float(exact)!r}", "mean")
-    say(f"{MEAN}: verified: each of its {mean.size} values is the float32 nearest to the exact mean of {found.count} "
-        "stored images")
+            raise _wrong(MEAN, f"row {y}, column {x}, {CHANNELS[channel]} is {value!r}, and the "
+                               f"stored images' mean is {float(exact)!r}", "mean")
+    say(f"{MEAN}: verified: each of its {mean.size} values is the float32 nearest to the exact "
+        f"mean of {found.count} stored images")
 
 
 def verify_pca() -> None:
-    """data/pca.json: the covariance is the exact one, rounded once, and the rest is its decomposition, by our rules.
+    """data/pca.json: the covariance is the exact one, rounded once, and the rest is its
+    decomposition, by our rules.
 
     Raises:
         UserError: the first thing that is not so; a file that is missing or of another form.
@@ -85,31 +93,37 @@ def verify_pca() -> None:
     problem = _problem_with_pca(written, found)
     if problem:
         raise _wrong(PCA, problem, "pca")
-    say(f"{PCA}: verified: the covariance is the float64 nearest to the exact one of {written['pixels']} stored "
-        "pixels, and its components are in order, orthonormal and of the right sign")
+    say(f"{PCA}: verified: the covariance is the float64 nearest to the exact one of "
+        f"{written['pixels']} stored pixels, and its components are in order, orthonormal and of "
+        "the right sign")
 
 
 def _problem_with_pca(written: Any, sums: Sums) -> str | None:
     n = sums.count * sums.pixels.shape[0] * sums.pixels.shape[1]
     try:
-        pixels, matrix = written["pixels"], np.array(written["covariance"], np.float64).reshape(3, 3)
-        values, vectors = np.array(written["eigenvalues"], np.float64), np.array(written["eigenvectors"], np.float64)
+        pixels, matrix = written["pixels"], np.array(written["covariance"],
+                                                     np.float64).reshape(3, 3)
+        values, vectors = (np.array(written["eigenvalues"], np.float64),
+                           np.array(written["eigenvectors"], np.float64))
         stdevs = np.array(written["stdevs"], np.float64)
         shapes = (values.shape, vectors.shape, stdevs.shape)
     except (KeyError, TypeError, ValueError) as error:
         return f"not the components of colour ({type(error).__name__}: {error})"
-    if shapes != ((3,), (3, 3), (3,)) or not np.isfinite([*matrix.flat, *values, *vectors.flat, *stdevs]).all():
+    if (shapes != ((3,), (3, 3), (3,))
+            or not np.isfinite([*matrix.flat, *values, *vectors.flat, *stdevs]).all()):
         return "not the components of colour"
     if pixels != n:
         return f"{pixels} pixels, and the store has {n}"
     totals = [int(total) for total in sums.pixels.sum(axis=(0, 1))]
     for i in range(3):
         for j in range(3):
-            exact = Fraction(sums.products[i][j], n) - Fraction(totals[i], n) * Fraction(totals[j], n)
+            exact = Fraction(sums.products[i][j], n) - Fraction(totals[i],
+                                                                n) * Fraction(totals[j], n)
             value = float(matrix[i, j])
-            if not _nearest(value, math.nextafter(value, -math.inf), math.nextafter(value, math.inf), exact):
-                return (f"covariance {CHANNELS[i]}{CHANNELS[j]} is {value!r}, and that of the stored pixels "
-                        f"{float(exact)!r}")
+            if not _nearest(value, math.nextafter(value, -math.inf),
+                            math.nextafter(value, math.inf), exact):
+                return (f"covariance {CHANNELS[i]}{CHANNELS[j]} is {value!r}, and that of the "
+                        f"stored pixels {float(exact)!r}")
     scale = max(float(np.abs(matrix).max()), 1e-300)
     expected = np.linalg.eigvalsh(matrix)[::-1]
     for k in range(3):
@@ -117,7 +131,8 @@ def _problem_with_pca(written: Any, sums: Sums) -> str | None:
         if k and values[k] > values[k - 1]:
             return "eigenvalues do not descend"
         if abs(values[k] - max(expected[k], 0.0)) > 1e-12 * scale:
-            return f"eigenvalue {k + 1} is {values[k]!r}, and that of the covariance {expected[k]!r}"
+            return (f"eigenvalue {k + 1} is {values[k]!r}, and that of the covariance "
+                    f"{expected[k]!r}")
         if np.abs(matrix @ vector - values[k] * vector).max() > 1e-12 * scale:
             return f"column {k + 1} of the eigenvectors is none of the covariance's"
         if np.abs(vectors.T @ vector - np.eye(3)[k]).max() > 1e-12:
@@ -125,7 +140,8 @@ def _problem_with_pca(written: Any, sums: Sums) -> str | None:
         if vector[np.abs(vector).argmax()] <= 0:
             return f"eigenvector {k + 1} has the wrong sign: its largest component is negative"
         if stdevs[k] != math.sqrt(values[k]):
-            return f"stdev {k + 1} is {stdevs[k]!r}, and the square root of the eigenvalue {math.sqrt(values[k])!r}"
+            return (f"stdev {k + 1} is {stdevs[k]!r}, and the square root of the eigenvalue "
+                    f"{math.sqrt(values[k])!r}")
     return None
 
 
@@ -135,5 +151,5 @@ def _nearest(value: float, below: float, above: float, exact: Fraction) -> bool:
 
 
 def _wrong(file: Any, what: str, stage: str) -> UserError:
-    return UserError(f"{file}: not that of {STORE}: {what}; make it again with `alexnet {stage}`, and should that not "
-                     "help, the store with `alexnet resize`")
+    return UserError(f"{file}: not that of {STORE}: {what}; make it again with `alexnet {stage}`, "
+                     "and should that not help, the store with `alexnet resize`")

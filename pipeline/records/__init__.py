@@ -1,0 +1,1 @@
+"""What is known of a run: environment, code, record, MLflow's store, differences."""

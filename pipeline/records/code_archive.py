@@ -1,8 +1,9 @@
 """The code of a run as one small file, code.tar.gz: what a rerun needs that git may not have.
 
-`taken()` packs all that `environment.code_digest` covers, and the files beside it that say how it is run; the same
-files give the same bytes. `restored()` unpacks it and proves that it is the code of the record; no commit has to be
-reachable for that, so runs from a dirty tree, another clone and another machine are all alike.
+`taken()` packs all that `environment.code_digest` covers, and the files beside it that say how it
+is run; the same files give the same bytes. `restored()` unpacks it and proves that it is the code
+of the record; no commit has to be reachable for that, so runs from a dirty tree, another clone and
+another machine are all alike.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pipeline.system.errors import UserError
 from pipeline.system.project import CODE
 
 ARCHIVE = "code.tar.gz"
-BESIDE = ("params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml", "requirements.lock")  # each where there is one
+# each where there is one
+BESIDE = ("params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml", "requirements.lock")
 LARGEST = 64 << 20  # bytes, unpacked; the code has less than one million
 
 
@@ -42,7 +44,8 @@ def restored(archive: Path, folder: Path, code_digest: str) -> None:
     """Unpack into `folder`, which is emptied before.
 
     Raises:
-        UserError: the archive is damaged, holds something else than code, or its code is not the one with this digest.
+        UserError: the archive is damaged, holds something else than code, or its code is not the
+            one with this digest.
     """
     contents = _contents(archive)
     shutil.rmtree(folder, ignore_errors=True)
@@ -52,16 +55,20 @@ def restored(archive: Path, folder: Path, code_digest: str) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
     except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):  # no fault of its names
+        # no fault of its names
+        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
             raise
-        raise UserError(f"{archive}: {name!r} cannot be the name of a file of the code ({error.strerror})") from None
+        raise UserError(f"{archive}: {name!r} cannot be the name of a file of the code "
+                        f"({error.strerror})") from None
     if environment.code_digest(folder) != code_digest:
-        raise UserError(f"{archive}: its code has not the code_digest {code_digest[:16]}... that the record names")
+        raise UserError(f"{archive}: its code has not the code_digest {code_digest[:16]}... that "
+                        "the record names")
 
 
 def digests(archive: Path) -> dict[str, str]:
     """The SHA-256 of each file in it."""
-    return {name: hashlib.sha256(content).hexdigest() for name, content in _contents(archive).items()}
+    return {name: hashlib.sha256(content).hexdigest()
+            for name, content in _contents(archive).items()}
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -71,20 +78,22 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _contents(archive: Path) -> dict[str, bytes]:
-    """By name. Only what `taken` packs is taken: a module of any other name beside the packages would be imported in
-    place of an installed one, and no digest covers it."""
+    """By name. Only what `taken` packs is taken: a module of any other name beside the packages
+    would be imported in place of an installed one, and no digest covers it."""
     found: dict[str, bytes] = {}
     try:
         with gzip.open(archive) as compressed:
             content = compressed.read(LARGEST + 1)
         if len(content) > LARGEST:
-            raise UserError(f"{archive}: unpacks to more than {LARGEST:,} bytes, which is no code of this project")
+            raise UserError(f"{archive}: unpacks to more than {LARGEST:,} bytes, which is no code "
+                            "of this project")
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as opened:
             for member in opened:
-                stream = opened.extractfile(member) if member.isreg() and not member.issparse() else None
+                stream = (opened.extractfile(member) if member.isreg() and not member.issparse()
+                          else None)
                 if stream is None or member.name in found or not _is_ours(member.name):
-                    raise UserError(f"{archive}: {member.name!r} is not a file of the code, occurs twice or leads out "
-                                    "of its folder")
+                    raise UserError(f"{archive}: {member.name!r} is not a file of the code, occurs "
+                                    "twice or leads out of its folder")
                 found[member.name] = stream.read()
     except (OSError, EOFError, ValueError, RecursionError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{archive}: damaged ({error})") from None
@@ -95,5 +104,5 @@ def _is_ours(name: str) -> bool:
     package, *rest = name.split("/")
     if not rest:
         return name in BESIDE
-    return (package in environment.PACKAGES and PurePosixPath(name).suffix == ".py" and name.isprintable()
-            and not {"", ".", ".."} & set(rest))
+    return (package in environment.PACKAGES and PurePosixPath(name).suffix == ".py"
+            and name.isprintable() and not {"", ".", ".."} & set(rest))

@@ -1,7 +1,9 @@
-"""Where two runs part: in their traces, bit for bit, and in what their records say they were made from.
+"""Where two runs part: in their traces, bit for bit, and in what their records say they were made
+from.
 
-`compared()` yields how far two traces agree and the first tensor in which they do not. `of_records()` yields what
-differs in data, code, parameters and environment; `deciding()` what of an environment can change a bit of a training.
+`compared()` yields how far two traces agree and the first tensor in which they do not.
+`of_records()` yields what differs in data, code, parameters and environment; `deciding()` what of
+an environment can change a bit of a training.
 """
 
 from __future__ import annotations
@@ -14,14 +16,18 @@ from typing import Any
 from pipeline.records import code_archive
 from pipeline.records.kept_runs import Kept
 
-# An update makes gradients, then the momentum, then the weights: the first of these that differs is the cause.
+# An update makes gradients, then the momentum, then the weights: the first of these that differs is
+# the cause.
 KINDS = ("gradients", "momentum", "weights")
-# Of the fingerprint, what can change a bit of a training on the CPU; and what more on a GPU. Python, numpy and the
-# decoder are not among them: the data have digests of their own, and no draw or sum is left to those.
-DECIDING = ("machine", "libc", "cpu", "torch", "torch_build", "cpu_capability", "onednn", "blas", "mkl")
+# Of the fingerprint, what can change a bit of a training on the CPU; and what more on a GPU.
+# Python, numpy and the decoder are not among them: the data have digests of their own, and no draw
+# or sum is left to those.
+DECIDING = ("machine", "libc", "cpu", "torch", "torch_build", "cpu_capability", "onednn", "blas",
+            "mkl")
 DECIDING_ON_GPU = ("gpu", "driver", "cudnn")
 EXECUTION = ("placement", "replicas", "processes", "device", "threads", "deterministic")
-DATA = ("download.listing_digest", "resize.pixels_digest", "mean.mean_digest", "pca.pca_digest", "start_from_digest")
+DATA = ("download.listing_digest", "resize.pixels_digest", "mean.mean_digest", "pca.pca_digest",
+        "start_from_digest")
 Pairs = dict[str, tuple[str | None, str | None]]
 
 
@@ -29,8 +35,9 @@ Pairs = dict[str, tuple[str | None, str | None]]
 class Difference:
     """The first one between two runs: at this step, in this tensor of this column.
 
-    `kind` is gradients, momentum, weights, loss, metrics (`tensor` is then the name of the metric), or missing, when
-    one of the runs has no entry for the step. `tensors` counts all that differ at the step, of all kinds.
+    `kind` is gradients, momentum, weights, loss, metrics (`tensor` is then the name of the metric),
+    or missing, when one of the runs has no entry for the step. `tensors` counts all that differ at
+    the step, of all kinds.
     """
 
     step: int
@@ -46,8 +53,9 @@ class Difference:
         if self.kind in ("loss", "metrics"):
             values = " and ".join(str(value) for value in self.values or ())
             return f"step {self.step}: {self.tensor or self.kind} ({values})"
-        return (f"step {self.step}: {self.kind} of {self.tensor}, column {self.column}"
-                f" ({self.tensors} tensor{'s' * (self.tensors != 1)} differ{'s' * (self.tensors == 1)} there)")
+        return (f"step {self.step}: {self.kind} of {self.tensor}, column {self.column} "
+                f"({self.tensors} tensor{'s' * (self.tensors != 1)} "
+                f"differ{'s' * (self.tensors == 1)} there)")
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,12 @@ class Comparison:
                 "first_difference": asdict(self.first) if self.first else None}
 
 
-def compared(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]], until: int | None = None) -> Comparison:
-    """Two traces, entry by entry, up to the step `until`, or to the end: then both must end at the same step."""
-    left, right = ({entry["step"]: entry for entry in trace if until is None or entry["step"] <= until}
-                   for trace in (a, b))
+def compared(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]],
+             until: int | None = None) -> Comparison:
+    """Two traces, entry by entry, up to the step `until`, or to the end: then both must end at the
+    same step."""
+    left, right = ({entry["step"]: entry for entry in trace if until is None
+                    or entry["step"] <= until} for trace in (a, b))
     count = last = 0
     for step in sorted(left | right):
         if step not in left or step not in right:
@@ -79,8 +89,10 @@ def compared(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]], unt
     return Comparison(count, last, None)
 
 
-def common_steps(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Both traces with only the steps that both have: of runs that were traced at other steps, or ended earlier."""
+def common_steps(a: Sequence[Mapping[str, Any]],
+                 b: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
+    """Both traces with only the steps that both have: of runs that were traced at other steps, or
+    ended earlier."""
     both = {entry["step"] for entry in a} & {entry["step"] for entry in b}
     left, right = ([entry for entry in trace if entry["step"] in both] for trace in (a, b))
     return left, right
@@ -92,7 +104,8 @@ def _at(step: int, a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference | N
         left, right = a[kind]["tensors"], b[kind]["tensors"]
         names = [*left, *(name for name in right if name not in left)]
         found += [(kind, name) for name in names if left.get(name) != right.get(name)]
-        if not found and a[kind]["digest"] != b[kind]["digest"]:  # beyond the digits that are kept of each tensor
+        # beyond the digits that are kept of each tensor
+        if (not found and a[kind]["digest"] != b[kind]["digest"]):
             found.append((kind, "unknown/0"))
     if found:
         kind, name = found[0]
@@ -108,10 +121,12 @@ def of_curves(a: Sequence[Mapping[str, str]], b: Sequence[Mapping[str, str]]) ->
     for left, right in zip(a, b, strict=False):
         for name in [*left, *(name for name in right if name not in left)]:
             if left.get(name) != right.get(name):
-                return Difference(int(left["step"]), "metrics", name, values=(left.get(name), right.get(name)))
+                return Difference(int(left["step"]), "metrics", name,
+                                  values=(left.get(name), right.get(name)))
     if len(a) != len(b):
         longer = max(a, b, key=len)
-        return Difference(int(longer[min(len(a), len(b))]["step"]), "metrics", "step", values=(len(a), len(b)))
+        return Difference(int(longer[min(len(a), len(b))]["step"]), "metrics", "step",
+                          values=(len(a), len(b)))
     return None
 
 
@@ -124,24 +139,28 @@ def deciding(recorded: Mapping[str, str], here: Mapping[str, str], device: str) 
 def decisive(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]]:
     """What of a fingerprint can change bits on this device.
 
-    Names of GPUs count once each: how many there are does not matter. Variables do not count: a rerun sets them.
+    Names of GPUs count once each: how many there are does not matter. Variables do not count: a
+    rerun sets them.
     """
     fields = DECIDING + (DECIDING_ON_GPU if device == "cuda" else ())
     return {name: sorted(set(fingerprint.get(name, "").split(", "))) for name in fields}
 
 
 def of_records(a: Kept, b: Kept) -> dict[str, Any]:
-    """What differs: {"data", "parameters", "environment", "execution", "metrics": {name: (of a, of b)}, "code": the
-    same, its names those of files where both records have a snapshot}. Empty where nothing does."""
+    """What differs: {"data", "parameters", "environment", "execution", "metrics": {name: (of a, of
+    b)}, "code": the same, its names those of files where both records have a snapshot}. Empty where
+    nothing does."""
     tags = (a.facts.tags, b.facts.tags)
     return {"data": _pairs(*tags, only=DATA), "code": _code(a, b),
             "parameters": _pairs(_deciding_params(a), _deciding_params(b)),
-            "environment": _pairs(_environment(a), _environment(b)), "execution": _pairs(*tags, only=EXECUTION),
+            "environment": _pairs(_environment(a), _environment(b)),
+            "execution": _pairs(*tags, only=EXECUTION),
             "metrics": _pairs(a.facts.metrics, b.facts.metrics)}
 
 
 def _deciding_params(kept: Kept) -> dict[str, str]:
-    return {name: value for name, value in kept.facts.params.items() if not name.startswith("execution.")}
+    return {name: value
+            for name, value in kept.facts.params.items() if not name.startswith("execution.")}
 
 
 def _environment(kept: Kept) -> dict[str, str]:
@@ -156,9 +175,11 @@ def _code(a: Kept, b: Kept) -> Pairs:
 
 
 def _modules(archive: Path) -> dict[str, str]:
-    return {name: digest for name, digest in code_archive.digests(archive).items() if name.endswith(".py")}
+    return {name: digest
+            for name, digest in code_archive.digests(archive).items() if name.endswith(".py")}
 
 
-def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], only: Sequence[str] | None = None) -> dict[str, Any]:
+def _pairs(a: Mapping[str, Any], b: Mapping[str, Any],
+           only: Sequence[str] | None = None) -> dict[str, Any]:
     names = [*a, *(name for name in b if name not in a)] if only is None else only
     return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}

@@ -1,6 +1,8 @@
-"""What a run ran on: the guard on the environment, its fingerprint, and digests of the code and its changes.
+"""What a run ran on: the guard on the environment, its fingerprint, and digests of the code and its
+changes.
 
-`check()` is asked before every stage; `fingerprint()`, `code_digest()` and `git_state()` go into every run's record.
+`check()` is asked before every stage; `fingerprint()`, `code_digest()` and `git_state()` go into
+every run's record.
 """
 
 from __future__ import annotations
@@ -23,36 +25,41 @@ from pipeline.system.terminal import say
 
 LOCK = CODE / "requirements.lock"
 PACKAGES = ("alexnet", "pipeline")
-DECIDING = (*PACKAGES, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")  # changed: the run is dirty
-BIT_CHANGING_VARIABLES = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA", "MKL_CBWR",
-                          "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA",
-                          "OPENBLAS_CORETYPE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+# changed: the run is dirty
+DECIDING = (*PACKAGES, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")
+BIT_CHANGING_VARIABLES = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA",
+                          "MKL_CBWR", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE",
+                          "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE",
+                          "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
 
 
 def check() -> None:
-    """Exactly one of Pillow and pillow-simd owns the package PIL. Stock Pillow is allowed, and said.
+    """Exactly one of Pillow and pillow-simd owns the package PIL. Stock Pillow is allowed, and
+    said.
 
     Raises:
-        UserError: both are installed, neither is, or one's files lie under the other's name; it names the mend.
+        UserError: both are installed, neither is, or one's files lie under the other's name; it
+            names the mend.
     """
     problem = problem_with_pillow()
     if problem:
         raise UserError(problem)
     if _version("pillow"):
-        say(f"images are decoded by stock Pillow {_version('pillow')}: slower than pillow-simd, and resized pixels "
-            "differ from its by one level here and there")
+        say(f"images are decoded by stock Pillow {_version('pillow')}: slower than pillow-simd, "
+            "and resized pixels differ from its by one level here and there")
 
 
 def fingerprint(with_torch: bool = True) -> dict[str, str]:
-    """All of this machine and its software that can change a bit of a result, and a little more for people.
+    """All of this machine and its software that can change a bit of a result, and a little more for
+    people.
 
     `with_torch=False` leaves out what only PyTorch, which takes seconds to import, can tell.
     """
     found = {"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}",
-             "machine": platform.machine(), "libc": " ".join(platform.libc_ver()).strip(), "cpu": _cpu(),
-             "cores": str(cores()), "numpy": _version("numpy") or "none", "scipy": _version("scipy") or "none",
-             "torch": _version("torch") or "none", "lock_digest": _lock_digest(),
-             "lock_followed": lock_followed()} | decoder()
+             "machine": platform.machine(), "libc": " ".join(platform.libc_ver()).strip(),
+             "cpu": _cpu(), "cores": str(cores()), "numpy": _version("numpy") or "none",
+             "scipy": _version("scipy") or "none", "torch": _version("torch") or "none",
+             "lock_digest": _lock_digest(), "lock_followed": lock_followed()} | decoder()
     for name in BIT_CHANGING_VARIABLES:
         if name in os.environ:
             found[f"variable {name}"] = os.environ[name]
@@ -65,9 +72,11 @@ def cores() -> int:
 
 
 def code_digest(root: Path = CODE) -> str:
-    """SHA-256 over the names and bytes of all Python files of the two packages, in the order of their names."""
+    """SHA-256 over the names and bytes of all Python files of the two packages, in the order of
+    their names."""
     digest = hashlib.sha256()
-    files = {file.relative_to(root).as_posix(): file for package in PACKAGES for file in (root / package).rglob("*.py")}
+    files = {file.relative_to(root).as_posix(): file for package in PACKAGES
+             for file in (root / package).rglob("*.py")}
     for name in sorted(files):
         content = files[name].read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)
@@ -76,7 +85,8 @@ def code_digest(root: Path = CODE) -> str:
 
 @dataclass(frozen=True)
 class GitState:
-    """The commit, or "not a repository"; and the patch that leads from it to the files as they are."""
+    """The commit, or "not a repository"; and the patch that leads from it to the files as they
+    are."""
 
     commit: str
     diff: str
@@ -88,33 +98,37 @@ class GitState:
 
 
 def git_state(root: Path = CODE) -> GitState:
-    """Of the code and of what else decides a run: untracked Python files count, changed documents do not.
+    """Of the code and of what else decides a run: untracked Python files count, changed documents
+    do not.
 
     The diff is one that `git apply` takes.
     """
-    if not _git(root, "ls-files", "--", *PACKAGES):  # no repository, or one in which the code only happens to lie
+    # no repository, or one in which the code only happens to lie
+    if not _git(root, "ls-files", "--", *PACKAGES):
         return GitState("not a repository", "")
     commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if not commit:
         return GitState("no commit yet", "")
     changed = _git(root, *_DIFF, "HEAD", "--", *DECIDING)
-    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *DECIDING).split("\0")
+    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--",
+                     *DECIDING).split("\0")
     new = [_git(root, *_DIFF, "--no-index", "--", os.devnull, name)
            for name in untracked if name.endswith((".py", ".yaml", ".toml", ".lock"))]
     return GitState(commit, changed + "".join(new))
 
 
-_DIFF = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c", "core.quotePath=false", "diff",
-         "--no-color", "--no-ext-diff", "--no-textconv", "--binary")
+_DIFF = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c",
+         "core.quotePath=false", "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--binary")
 
 
 def _git(root: Path, *arguments: str) -> str:
     """What git prints, or nothing where there is no git or no repository."""
+    # set where a git hook started us
     kept = {name: value for name, value in os.environ.items()
-            if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}  # set where a git hook started us
+            if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False,
-                              env=kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True,
+                              check=False, env=kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
     except OSError:
         return ""
     return done.stdout.decode("utf-8", "replace")
@@ -137,25 +151,29 @@ def _pil() -> str | None:
 
 
 def problem_with_pillow() -> str | None:
-    """What is wrong with the image library here, "; mend it with: " and the mend; None if nothing is."""
+    """What is wrong with the image library here, "; mend it with: " and the mend; None if nothing
+    is."""
     own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
     spec = importlib.util.find_spec("PIL")
     found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     if found and found not in own and any((place / "PIL").is_dir() for place in own):
-        return (f"PIL is taken from {found}, which stands before this environment's own (by PYTHONPATH?); mend it "
-                "with: unset PYTHONPATH")
+        return (f"PIL is taken from {found}, which stands before this environment's own (by "
+                "PYTHONPATH?); mend it with: unset PYTHONPATH")
     return _problem_with_pillow(_version("pillow"), _version("pillow-simd"), _pil())
 
 
 def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None) -> str | None:
-    """What is wrong, given the versions of the two distributions and of the files that are there."""
+    """What is wrong, given the versions of the two distributions and of the files that are
+    there."""
     installed = simd or stock
     if installed is None:
         return "Pillow is not installed; mend it with: make setup, or: pip install pillow"
     if stock and simd:
-        what = f"Pillow {stock} and pillow-simd {simd} are both installed and have overwritten each other's files"
+        what = (f"Pillow {stock} and pillow-simd {simd} are both installed and have overwritten "
+                "each other's files")
     elif files != installed:
-        what = f"{'pillow-simd' if simd else 'Pillow'} {installed} is installed, but the files of PIL are not its own"
+        what = (f"{'pillow-simd' if simd else 'Pillow'} {installed} is installed, but the files of "
+                "PIL are not its own")
     else:
         return None
     wanted = f"pillow-simd=={simd}" if simd else f"pillow=={stock}"
@@ -164,15 +182,16 @@ def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None)
 
 
 def decoder() -> dict[str, str]:
-    """Pixels differ between builds of Pillow and between JPEG libraries: their versions, and the pixels they make."""
+    """Pixels differ between builds of Pillow and between JPEG libraries: their versions, and the
+    pixels they make."""
     from PIL import features
 
     from pipeline.data import pixels
 
     simd = _version("pillow-simd")
     turbo = features.version_feature("libjpeg_turbo")
-    return {"pillow": f"pillow-simd {simd}" if simd else f"Pillow {_version('pillow')}",
-            "libjpeg": f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version_codec('jpg')}",
+    return {"pillow": f"pillow-simd {simd}" if simd else f"Pillow {_version('pillow')}", "libjpeg":
+            f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version_codec('jpg')}",
             "zlib": str(features.version_codec("zlib")), "pixels": pixels.decoder()["fingerprint"]}
 
 
@@ -181,10 +200,12 @@ def _lock_digest() -> str:
 
 
 def lock_followed() -> str:
-    """Whether the installed packages are those that requirements.lock pins: "yes", or "no: " and the strays."""
+    """Whether the installed packages are those that requirements.lock pins: "yes", or "no: " and
+    the strays."""
     if not LOCK.exists():
         return "no lock file"
-    pins = [line.partition("==")[::2] for line in LOCK.read_text(encoding="utf-8").split() if "==" in line]
+    pins = [line.partition("==")[::2] for line in LOCK.read_text(encoding="utf-8").split()
+            if "==" in line]
     strays = [f"{name} {there or 'missing'}" for name, pinned in pins
               if ((there := _version(name)) or "").partition("+")[0] != pinned]
     return "yes" if not strays else f"no: {', '.join(strays[:5])}{', ...' * (len(strays) > 5)}"
@@ -192,7 +213,8 @@ def lock_followed() -> str:
 
 def _cpu() -> str:
     if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8",
+                                                    errors="replace").splitlines():
             key, _, value = line.partition(":")
             if key.strip() in ("model name", "Model", "cpu model"):
                 return value.strip()
@@ -203,7 +225,8 @@ def _torch() -> dict[str, str]:
     import torch
 
     built = torch.__config__.show()
-    found = {"torch": torch.__version__, "torch_build": f"cuda {torch.version.cuda}" if torch.version.cuda else "cpu",
+    found = {"torch": torch.__version__,
+             "torch_build": f"cuda {torch.version.cuda}" if torch.version.cuda else "cpu",
              "cpu_capability": torch.backends.cpu.get_cpu_capability(), "gpu": "none"}
     for name, pattern in (("onednn", r"(?:oneDNN|MKL-DNN) v([\d.]+)"), ("blas", r"BLAS_INFO=(\w+)"),
                           ("mkl", r"Math Kernel Library Version ([\w.-]+)")):
@@ -211,7 +234,8 @@ def _torch() -> dict[str, str]:
         found[name] = match[1] if match else "none"
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        drivers = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader").splitlines()
+        drivers = _output("nvidia-smi", "--query-gpu=driver_version",
+                          "--format=csv,noheader").splitlines()
         found |= {"gpu": ", ".join(gpus), "driver": drivers[0] if drivers else "unknown",
                   "cudnn": str(torch.backends.cudnn.version())}
     return found

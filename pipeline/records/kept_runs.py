@@ -1,10 +1,13 @@
-"""A run as it was recorded, wherever its record is kept: in MLflow's store, or in a folder that travels.
+"""A run as it was recorded, wherever its record is kept: in MLflow's store, or in a folder that
+travels.
 
-`find()` yields a `Kept` for a run id, for the beginning of one, for `latest`, or for such a folder. `export()` writes
-the folder and `bring()` puts it into a store:
+`find()` yields a `Kept` for a run id, for the beginning of one, for `latest`, or for such a folder.
+`export()` writes the folder and `bring()` puts it into a store:
 
-    record.json       run id, stage, status, times, params, tags, metrics, curve; the SHA-256 of each file below
-    environment.json  parameters.json  code.tar.gz  trace.jsonl  learning.csv  code.diff  model.safetensors
+    record.json       run id, stage, status, times, params, tags, metrics, curve; the SHA-256 of
+                      each file below
+    environment.json  parameters.json  code.tar.gz  trace.jsonl  learning.csv  code.diff 
+                      model.safetensors
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ from pipeline.system.files import BROKEN_JSON, sha256_of, write_json
 FORMAT = 1
 RECORD = "record.json"
 # A file's name in the folder, and in the store.
-FILES = {"environment.json": "environment.json", "parameters.json": "parameters.json", "code.diff": "code.diff",
-         code_archive.ARCHIVE: code_archive.ARCHIVE, "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
+FILES = {"environment.json": "environment.json", "parameters.json": "parameters.json",
+         "code.diff": "code.diff", code_archive.ARCHIVE: code_archive.ARCHIVE,
+         "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
          "model.safetensors": WEIGHTS.as_posix(), "predictions.npz": PREDICTIONS.as_posix()}
 LARGE = ("model.safetensors", "predictions.npz")  # not exported unless asked for
 TEXTS = ("environment.json", "parameters.json", "code.diff")
@@ -43,7 +47,8 @@ Moment = Annotated[int, Field(ge=0, lt=2**53)]  # milliseconds since 1970
 
 
 def _mlflows_name(name: str) -> str:
-    if not re.fullmatch(r"[\w.:/ -]{1,250}", name) or posixpath.normpath(name) != name or name[0] in "./":
+    if (not re.fullmatch(r"[\w.:/ -]{1,250}", name) or posixpath.normpath(name) != name
+            or name[0] in "./"):
         raise ValueError("not a name that MLflow takes")
     return name
 
@@ -73,7 +78,8 @@ class Facts:
 
 
 class Digests(BaseModel):
-    """Of an entry of the trace: over all tensors, and the first digits of each, by "conv1.weight/0"."""
+    """Of an entry of the trace: over all tensors, and the first digits of each, by
+    "conv1.weight/0"."""
 
     digest: str
     tensors: dict[Annotated[str, Field(pattern=r"^[^/]+/\d{1,4}$")], str]
@@ -95,7 +101,8 @@ FACTS, TRACED, TEXT = TypeAdapter(Facts), TypeAdapter(list[Entry]), TypeAdapter(
 
 @dataclass(frozen=True)
 class Kept:
-    """A recorded run: its facts, and `fetch(name)`, which yields one of its FILES as a local file, or None."""
+    """A recorded run: its facts, and `fetch(name)`, which yields one of its FILES as a local file,
+    or None."""
 
     facts: Facts
     fetch: Callable[[str], Path | None]
@@ -110,8 +117,9 @@ class Kept:
         """Raises UserError where the record has no such file."""
         found = self.fetch(name)
         if found is None:
-            raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its record has no {name}; "
-                            "only a training that has ended has all that a rerun needs")
+            raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its "
+                            f"record has no {name}; only a training that has ended has all that a "
+                            "rerun needs")
         return found
 
     @property
@@ -122,8 +130,9 @@ class Kept:
     def tag(self, name: str) -> str:
         """Raises UserError where the record has no such tag."""
         if name not in self.facts.tags:
-            raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its record has no tag {name}; "
-                            "only a training that `alexnet train` has recorded can be used so")
+            raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its "
+                            f"record has no tag {name}; only a training that `alexnet train` has "
+                            "recorded can be used so")
         return self.facts.tags[name]
 
     def text(self, name: str) -> str:
@@ -136,7 +145,8 @@ class Kept:
 
     def environment(self) -> dict[str, str]:
         """The fingerprint of what it ran on."""
-        found: dict[str, str] = self._parsed("environment.json", lambda text: TEXT.validate_json(text, strict=True))
+        found: dict[str, str] = self._parsed("environment.json",
+                                             lambda text: TEXT.validate_json(text, strict=True))
         return found
 
     def trace(self) -> list[dict[str, Any]]:
@@ -153,14 +163,16 @@ class Kept:
         return entries
 
     def curve(self) -> list[dict[str, str]]:
-        """The rows of learning.csv, numbers as they are written; none where the record has no such file."""
+        """The rows of learning.csv, numbers as they are written; none where the record has no such
+        file."""
         def parse(text: str) -> list[dict[str, str]]:
             found = list(csv.DictReader(text.splitlines(), strict=True))
             for row in found:
                 int(row["step"])
             return found
 
-        rows: list[dict[str, str]] = self._parsed("learning.csv", parse) if self.fetch("learning.csv") else []
+        rows: list[dict[str, str]] = (self._parsed("learning.csv", parse)
+                                      if self.fetch("learning.csv") else [])
         return rows
 
     def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
@@ -172,10 +184,12 @@ class Kept:
 
 
 def find(name: str) -> Kept:
-    """The run of this id, or the one whose id begins so, or the `latest` training, or the one in this folder.
+    """The run of this id, or the one whose id begins so, or the `latest` training, or the one in
+    this folder.
 
     Raises:
-        UserError: there is no such run, or more than one; the folder is damaged; the store cannot be reached.
+        UserError: there is no such run, or more than one; the folder is damaged; the store cannot
+            be reached.
     """
     if (Path(name) / RECORD).is_file():
         return read(Path(name))
@@ -183,7 +197,8 @@ def find(name: str) -> Kept:
         raise UserError(f"{name}: a folder without {RECORD}; `alexnet export` makes one")
     tracker = tracking.connected()
     if name == "latest":
-        condition, none = "tags.stage = 'train' and attributes.status = 'FINISHED'", "no finished training"
+        condition, none = ("tags.stage = 'train' and attributes.status = 'FINISHED'",
+                           "no finished training")
     else:
         condition, none = f"attributes.run_id LIKE '{name}%'", f"no run whose id begins with {name}"
         if not name.isalnum():
@@ -192,10 +207,11 @@ def find(name: str) -> Kept:
     if name == "latest":
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
-        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `alexnet ui` shows the runs")
+        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `alexnet ui` "
+                        "shows the runs")
     if len(runs) > 1:
-        raise UserError(f"{name}: {len(runs)} runs begin so, {', '.join(run.info.run_id for run in runs[:3])}; "
-                        "give more of the id")
+        raise UserError(f"{name}: {len(runs)} runs begin so, "
+                        f"{', '.join(run.info.run_id for run in runs[:3])}; give more of the id")
     return _from_store(tracker, runs[0])
 
 
@@ -226,7 +242,8 @@ def write(folder: Path, facts: Facts) -> None:
 
 
 def read(folder: Path) -> Kept:
-    """A record that travelled, every file of it checked. Nothing of it is run, and no link in it followed.
+    """A record that travelled, every file of it checked. Nothing of it is run, and no link in it
+    followed.
 
     Raises:
         UserError: a file is missing or is not the one that was written; it is named.
@@ -236,37 +253,45 @@ def read(folder: Path) -> Kept:
         told = json.loads(_plain(file).read_text(encoding="utf-8"))
         digest, files = told.pop("digest"), told["files"]
         if told["format"] != FORMAT:
-            raise UserError(f"{file}: format {told['format']}, but this program reads format {FORMAT}")
+            raise UserError(f"{file}: format {told['format']}, but this program reads format "
+                            f"{FORMAT}")
         if _digest(told) != digest:
-            raise UserError(f"{file}: changed since it was written: its contents have not the digest it names")
-        facts = FACTS.validate_json(json.dumps({name: told[name] for name in Facts.__dataclass_fields__}), strict=True)
-        if not isinstance(files, dict) or not all(isinstance(written, str) for written in files.values()):
+            raise UserError(f"{file}: changed since it was written: its contents have not the "
+                            "digest it names")
+        facts = FACTS.validate_json(
+            json.dumps({name: told[name] for name in Facts.__dataclass_fields__}), strict=True)
+        if (not isinstance(files, dict)
+                or not all(isinstance(written, str) for written in files.values())):
             raise TypeError("files: not digests by name")
     except (OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON) as error:
-        raise UserError(f"{file}: not the record of a run ({type(error).__name__}: {_why(error)})") from None
+        raise UserError(f"{file}: not the record of a run ({type(error).__name__}: "
+                        f"{_why(error)})") from None
     for name, written in files.items():
         if name not in FILES:
             raise UserError(f"{file}: names a file {name!r}, which no record has")
         try:
             found = sha256_of(_plain(folder / name))
         except OSError as error:
-            raise UserError(f"{folder / name}: missing from the record ({error.strerror})") from None
+            raise UserError(f"{folder / name}: missing from the record "
+                            f"({error.strerror})") from None
         if found != written:
-            raise UserError(f"{folder / name}: changed since it was written: {RECORD} names the SHA-256 {written}, "
-                            f"and it has {found}")
+            raise UserError(f"{folder / name}: changed since it was written: {RECORD} names the "
+                            f"SHA-256 {written}, and it has {found}")
     return Kept(facts, lambda name: folder / name if name in files else None, in_store=False)
 
 
 def bring(folder: Path) -> tuple[str, bool]:
     """Put a record that travelled into the store. Returns the run's id here, and whether it is new.
 
-    A record that is here already, as the run itself or from an earlier import, is found and left as it is.
+    A record that is here already, as the run itself or from an earlier import, is found and left as
+    it is.
     """
     kept = read(folder)
     facts = kept.facts
     tracker = tracking.connected()
     digest = sha256_of(folder / RECORD)
-    here = [*tracker.find(f"attributes.run_id = '{facts.run_id}'"), *tracker.find(f"tags.imported_record = '{digest}'")]
+    here = [*tracker.find(f"attributes.run_id = '{facts.run_id}'"),
+            *tracker.find(f"tags.imported_record = '{digest}'")]
     whole = [run for run in here if run.info.status == facts.status]
     if whole:
         return whole[0].info.run_id, False
@@ -307,8 +332,8 @@ def _from_store(tracker: Tracker, run: Any) -> Kept:
                 curve.setdefault(step, {"step": step})[name] = point.value
             else:
                 metrics[name] = point.value
-    facts = Facts(run_id, stage, run.info.status, run.info.start_time or 0,
-                  run.info.end_time or 0, dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
+    facts = Facts(run_id, stage, run.info.status, run.info.start_time or 0, run.info.end_time or 0,
+                  dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
     return Kept(facts, lambda name: _downloaded(tracker.client, run_id, FILES[name]), in_store=True)
 
 
@@ -322,7 +347,8 @@ def _downloaded(client: Any, run_id: str, artifact: str) -> Path | None:
 def _plain(file: Path) -> Path:
     """The file, if it is one: a link could lead anywhere, and a pipe or device has no end."""
     if file.is_symlink() or (file.exists() and not file.is_file()):
-        raise UserError(f"{file}: not a plain file, and a record has nothing else; have it exported again")
+        raise UserError(f"{file}: not a plain file, and a record has nothing else; have it "
+                        "exported again")
     return file
 
 

@@ -1,8 +1,10 @@
-"""The curves of a training in MLflow while it goes on: every few seconds, what its files have gained.
+"""The curves of a training in MLflow while it goes on: every few seconds, what its files have
+gained.
 
-`shown(record, folder)` surrounds the training. A thread of the stage's own process reads what the first training
-process appends in `folder`, and sends it in one batch; the training itself neither waits for MLflow nor knows of it.
-A training that was killed and goes on is a new run: it shows the whole curve, and the killed one goes under it.
+`shown(record, folder)` surrounds the training. A thread of the stage's own process reads what the
+first training process appends in `folder`, and sends it in one batch; the training itself neither
+waits for MLflow nor knows of it. A training that was killed and goes on is a new run: it shows the
+whole curve, and the killed one goes under it.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ ATTEMPT = "mlflow-run"  # in the folder: the run that works there, or did before
 
 @contextmanager
 def shown(record: Record, folder: Path) -> Iterator[None]:
-    """Inside, learning.jsonl and trace.jsonl of this folder are followed; what was not sent is left to the record."""
+    """Inside, learning.jsonl and trace.jsonl of this folder are followed; what was not sent is left
+    to the record."""
     if record.run_id is None:  # the store cannot be reached, and that was told
         yield
         return
     Tracker(record).attempt(lambda: _take_over(record, folder))
     stop = threading.Event()
-    thread = threading.Thread(target=_follow, args=(record, folder, stop), name="curves in MLflow", daemon=True)
+    thread = threading.Thread(target=_follow, args=(record, folder, stop), name="curves in MLflow",
+                              daemon=True)
     thread.start()
     try:
         yield
@@ -65,15 +69,18 @@ def _follow(record: Record, folder: Path, stop: threading.Event) -> None:
                 tracker.open()
             tracker.send_curve()
             pause = SECONDS
-        except Exception as error:  # of the network, the database, MLflow: tried again, and at the end of the stage
+        except Exception as error:
+            # of the network, the database, MLflow: tried again, and at the end of the stage
             if pause == SECONDS:
-                say(f"warning: MLflow does not take the curve ({type(error).__name__}); it is tried again")
+                say(f"warning: MLflow does not take the curve ({type(error).__name__}); it is "
+                    "tried again")
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def traced(entry: Mapping[str, Any]) -> dict[str, float]:
     """A point of the curve from an entry of the trace: the loss of that one update."""
-    return {"step": entry["step"]} | ({} if entry["loss"] is None else {"batch_loss": float.fromhex(entry["loss"])})
+    return {"step": entry["step"]} | ({} if entry["loss"] is None
+                                      else {"batch_loss": float.fromhex(entry["loss"])})
 
 
 class Growing:

@@ -1,8 +1,8 @@
 """What MLflow's pages show besides numbers: the experiment's default view, descriptions, data sets.
 
-Columns, order and filter of the list of runs belong to the address that is opened: the view is kept with the
-experiment, as those are that are saved in the page itself, and `addresses()` name it. Opened in any other way, the list
-has MLflow's own columns.
+Columns, order and filter of the list of runs belong to the address that is opened: the view is kept
+with the experiment, as those are that are saved in the page itself, and `addresses()` name it.
+Opened in any other way, the list has MLflow's own columns.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 VIEW = "alexnet-trainings"
-COLUMNS = {"metrics": ("val/top1_error_10crop", "val/top5_error_10crop", "val/top1_error", "train/loss"),
-           "params": ("dataset.source", "recipe.name", "network.width", "train.seed", "train.epochs"),
-           "attributes": ("Duration",)}
+COLUMNS = {
+    "metrics": ("val/top1_error_10crop", "val/top5_error_10crop", "val/top1_error", "train/loss"),
+    "params": ("dataset.source", "recipe.name", "network.width", "train.seed", "train.epochs"),
+    "attributes": ("Duration",)}
 ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
 
 - A run is named for its data set and seed, and for what differs from that data set's preset and the recipe *source*.
@@ -29,32 +30,35 @@ ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
 - The view *Trainings* (above the list) has the columns that matter; `alexnet ui` opens it.
 - To compare: tick two runs, then **Compare**. To prove that a run can be repeated: `alexnet rerun RUN`.
 """
-DIGITS = 32  # of a data set's digest, for which MLflow has 36; the whole is in the profile and the tags
+# of a data set's digest, for which MLflow has 36; the whole is in the profile and the tags
+DIGITS = 32
 
 
 def experiment_tags() -> dict[str, str]:
     """Set where an experiment does not have them; what a user has changed stays."""
     return {"mlflow.note.content": ABOUT, "mlflow.experimentKind": "custom_model_development",
-            f"mlflow.sharedViewState.{VIEW}": json.dumps({"name": "Trainings", "createdAt": 0, "updatedAt": 0,
-                                                          "state": json.dumps(_view())})}
+            f"mlflow.sharedViewState.{VIEW}": json.dumps({
+                "name": "Trainings", "createdAt": 0, "updatedAt": 0, "state": json.dumps(_view())})}
 
 
 def _view() -> dict[str, Any]:
     columns = [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names]
-    return {"searchFilter": "tags.stage = 'train'", "orderByKey": "attributes.start_time", "orderByAsc": False,
-            "selectedColumns": columns, "hideEmptyCharts": True}
+    return {"searchFilter": "tags.stage = 'train'", "orderByKey": "attributes.start_time",
+            "orderByAsc": False, "selectedColumns": columns, "hideEmptyCharts": True}
 
 
 def addresses(server: str, experiment: str) -> str:
-    """Where to look on the server at this address: at the trainings as a list, and at their curves."""
+    """Where to look on the server at this address: at the trainings as a list, and at their
+    curves."""
     trainings = (f"{server.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
                  "&workflowType=machine_learning")
     return f"The runs: {trainings}\nTheir curves: {trainings}&compareRunsMode=CHART"
 
 
-def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], experiment: str, run_id: str,
-                texts: Sequence[str] = ()) -> str:
-    """Markdown: what the run is, and where its record is; `texts` are the files that it has from the start.
+def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], experiment: str,
+                run_id: str, texts: Sequence[str] = ()) -> str:
+    """Markdown: what the run is, and where its record is; `texts` are the files that it has from
+    the start.
 
     The page shows three lines of it, and more when asked to: they hold what is looked for most.
     """
@@ -62,18 +66,19 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
         return f"[{text}](#/experiments/{experiment}/runs/{run_id}/artifacts/{file})"
 
     if stage == "comparison":
-        runs = ", ".join(f"[{name[9:]}](#/experiments/{experiment}/runs/{run})" for name, run in tags.items()
-                         if name.startswith("compared."))
+        runs = ", ".join(f"[{name[9:]}](#/experiments/{experiment}/runs/{run})"
+                         for name, run in tags.items() if name.startswith("compared."))
         return f"{link('The page', 'comparison/index.html')} of the runs {runs}, side by side."
     if stage not in ("train", "rerun"):
         return f"The stage `{stage}`. Record: {', '.join(link(name, name) for name in texts)}."
     what = "Training" if stage == "train" else f"Rerun of `{tags.get('rerun_of', '?')[:12]}`"
-    told = {name: params.get(name, "?") for name in ("network.architecture", "network.width", "dataset.source",
-                                                     "recipe.name", "train.epochs", "train.batch")}
+    told = {name: params.get(name, "?")
+            for name in ("network.architecture", "network.width", "dataset.source", "recipe.name",
+                         "train.epochs", "train.batch")}
     files = [*texts, "code.tar.gz", "models/trace.jsonl", "plots/learning.csv"]
     lines = [f"Record: {', '.join(link(name.rpartition('/')[2], name) for name in files)}.",
-             "**{}** of the {} network, width {}, on {}, recipe {}: {} epochs, batches of {}.".format(
-                 what, *map(plain, told.values()))]
+             "**{}** of the {} network, width {}, on {}, recipe {}: {} epochs, batches of "
+             "{}.".format(what, *map(plain, told.values()))]
     others = list(differing(params))
     if others:
         lines.append(f"Not as in the preset: {', '.join(others)}.")

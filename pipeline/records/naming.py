@@ -1,8 +1,10 @@
-"""What a run and its metrics are called in MLflow: a run for what differs from others, a metric for its chart.
+"""What a run and its metrics are called in MLflow: a run for what differs from others, a metric for
+its chart.
 
-MLflow draws a chart a metric, and groups charts by what stands before the slash: `train/loss`, `val/top5_error_10crop`.
-Metrics files, records that travel and the code use other names, which are flat: `metric()` and `flat_metric()` lead
-from one to the other. Curves stand at images seen, which runs of any batch size have in common.
+MLflow draws a chart a metric, and groups charts by what stands before the slash: `train/loss`,
+`val/top5_error_10crop`. Metrics files, records that travel and the code use other names, which are
+flat: `metric()` and `flat_metric()` lead from one to the other. Curves stand at images seen, which
+runs of any batch size have in common.
 """
 
 from __future__ import annotations
@@ -16,20 +18,24 @@ from alexnet.recipe import recipe
 from pipeline.config import presets
 
 # Of params.yaml as it is committed, what no preset sets and what can make runs differ.
-USUAL = {"dataset.sample.seed": 2012, "dataset.sample.train_images": 1200, "dataset.sample.val_images": 300,
-         "resize.order_seed": 2012, "store.encoding": "raw", "network.neuron": "relu", "network.normalization": True,
-         "network.pooling": "overlapping", "network.dropout": True, "network.without": None, "train.precision": "fp32",
+USUAL = {"dataset.sample.seed": 2012, "dataset.sample.train_images": 1200,
+         "dataset.sample.val_images": 300, "resize.order_seed": 2012, "store.encoding": "raw",
+         "network.neuron": "relu", "network.normalization": True, "network.pooling": "overlapping",
+         "network.dropout": True, "network.without": None, "train.precision": "fp32",
          "train.start_from": None}
-BARE = ("network.architecture", "network.neuron", "train.precision", "store.encoding")  # told by their value alone
+# told by their value alone
+BARE = ("network.architecture", "network.neuron", "train.precision", "store.encoding")
 UNTOLD = ("dataset.location", "dataset.origin", "train.validate_every", "train.trace_every")
 LONGEST = 100
 TRAININGS = ("train", "rerun")
-CURVES = {"training_loss": "train/loss", "training_error": "train/top1_error", "validation_loss": "val/loss",
-          "validation_error": "val/top1_error", "epoch": "x-axis/epoch", "steps": "weights/steps"}
-# Of the trained weights, on the validation images; the curves' own are those of the centre crop as the training goes.
-EVALUATION = {"top1_error": "val/top1_error_1crop", "top5_error": "val/top5_error_1crop", "loss": "val/loss_1crop",
-              "colour_0": "weights/colour_0", "colour_1": "weights/colour_1",
-              "specialisation": "weights/specialisation"}
+CURVES = {"training_loss": "train/loss", "training_error": "train/top1_error",
+          "validation_loss": "val/loss", "validation_error": "val/top1_error",
+          "epoch": "x-axis/epoch", "steps": "weights/steps"}
+# Of the trained weights, on the validation images; the curves' own are those of the centre crop as
+# the training goes.
+EVALUATION = {"top1_error": "val/top1_error_1crop", "top5_error": "val/top5_error_1crop",
+              "loss": "val/loss_1crop", "colour_0": "weights/colour_0",
+              "colour_1": "weights/colour_1", "specialisation": "weights/specialisation"}
 GROUPS = {"rerun": "train", "evaluate": "val"}  # else that of a stage has its name
 FLAT = {shown: name for names in (CURVES, EVALUATION) for name, shown in names.items()}
 
@@ -41,7 +47,8 @@ def metric(stage: str, name: str) -> str:
 
 
 def flat_metric(shown: str) -> str:
-    """The name in metrics files of one in MLflow; runs from before there were groups have that already."""
+    """The name in metrics files of one in MLflow; runs from before there were groups have that
+    already."""
     return FLAT.get(shown) or shown.partition("/")[2] or shown
 
 
@@ -52,11 +59,13 @@ def images_a_step(stage: str, params: Mapping[str, str]) -> int:
 
 
 def run_name(stage: str, params: Mapping[str, str]) -> str:
-    """As `sample seed 2 width 0.5`: data set, seed, and what is not as the data set's preset and the recipe have it.
+    """As `sample seed 2 width 0.5`: data set, seed, and what is not as the data set's preset and
+    the recipe have it.
 
     Args:
         stage: comes first in the name, unless it is `train`.
-        params: a record's, `section.key` to value as JSON writes it; those that are not there are not told.
+        params: a record's, `section.key` to value as JSON writes it; those that are not there are
+            not told.
     """
     told = [params["dataset.source"]] if "dataset.source" in params else []
     told += ["paper"] if params.get("recipe.name") == "paper" else []
@@ -69,7 +78,8 @@ def run_name(stage: str, params: Mapping[str, str]) -> str:
 
 
 def differing(params: Mapping[str, str]) -> Iterator[str]:
-    """Each parameter that is not as in the preset of the data set and in the named recipe, in few words."""
+    """Each parameter that is not as in the preset of the data set and in the named recipe, in few
+    words."""
     usual = _usual(params.get("dataset.source", presets.BASE), params.get("recipe.name", "source"))
     for key, value in params.items():
         if key in usual and plain(value) != plain(usual[key]) and key not in UNTOLD:
@@ -100,7 +110,8 @@ def _usual(source: str, recipe_name: str) -> dict[str, str]:
     switches = asdict(recipe("paper" if recipe_name == "paper" else "source"))
     found = USUAL | {f"recipe.{name}": value for name, value in switches.items()} | {
         key: value for key, value in preset.items()
-        if not key.startswith(("execution.", "dataset.source")) and not (key.startswith("recipe.") and value is None)}
+        if not key.startswith(("execution.", "dataset.source"))
+        and not (key.startswith("recipe.") and value is None)}
     return {key: as_text(value) for key, value in found.items()}
 
 

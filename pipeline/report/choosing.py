@@ -9,7 +9,8 @@ LONGEST_LIST = 100  # rows of a table
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
-    """Positions in a list of `count`, at most so many, at equal distances, the first and last among them."""
+    """Positions in a list of `count`, at most so many, at equal distances, the first and last among
+    them."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 

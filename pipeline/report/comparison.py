@@ -1,8 +1,8 @@
 """Several recorded runs side by side, on a page of their own: `alexnet report RUN RUN ...`.
 
-`compare()` leaves index.html and figures/ in a folder; `recorded()` has them in MLflow's store, too. Everything is
-taken from the records of the runs; class names and pictures from the image store here, where it is the one that the
-runs were evaluated on.
+`compare()` leaves index.html and figures/ in a folder; `recorded()` has them in MLflow's store,
+too. Everything is taken from the records of the runs; class names and pictures from the image store
+here, where it is the one that the runs were evaluated on.
 """
 
 from __future__ import annotations
@@ -38,20 +38,23 @@ from pipeline.system.files import written_whole
 FOLDER = REPORT.parent / "comparison"
 LISTED = 10  # classes, and rows of lists
 PICTURES = 8  # on which the runs disagree most
-DIGESTS = {"weights_digest": "weights", "trace_digest": "trace", "resize.pixels_digest": "pixels and labels",
-           "mean.mean_digest": "mean image", "pca.pca_digest": "colour components", "configuration_digest":
-           "configuration", "code_digest": "code", "environment_digest": "environment", "lock_digest": "lock file",
+DIGESTS = {"weights_digest": "weights", "trace_digest": "trace",
+           "resize.pixels_digest": "pixels and labels", "mean.mean_digest": "mean image",
+           "pca.pca_digest": "colour components", "configuration_digest": "configuration",
+           "code_digest": "code", "environment_digest": "environment", "lock_digest": "lock file",
            "git_commit": "git commit"}
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the runs: its letter, its record, and what of it the record has, None where it has not.
+    """One of the runs: its letter, its record, and what of it the record has, None where it has
+    not.
 
     Attributes:
         settings: the sections of its parameters.
         kernels: float32 [k, 3, s, s].
-        said: what it said of the validation images: "centre" and "ten_crop", float32 [n, classes], "labels", int64 [n].
+        said: what it said of the validation images: "centre" and "ten_crop", float32 [n, classes],
+            "labels", int64 [n].
     """
 
     letter: str
@@ -93,7 +96,8 @@ def compare(names: Sequence[str], folder: Path = FOLDER) -> Path:
 
 
 def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
-    """As `compare`; page and figures become a run of MLflow's store, of the stage `comparison`, which names the runs.
+    """As `compare`; page and figures become a run of MLflow's store, of the stage `comparison`,
+    which names the runs.
 
     Raises:
         UserError: as `compare`; then there is no such run.
@@ -102,9 +106,10 @@ def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
     page = _written(sides, folder)
     compared = {f"compared.{side.letter}": side.kept.facts.run_id for side in sides}
     git = environment.git_state()
-    tags = {"stage": "comparison", "mlflow.runName": f"comparison of {', '.join(side.kept.name for side in sides)}",
-            "code_digest": environment.code_digest(), "git_commit": git.commit, "git_dirty": json.dumps(git.dirty),
-            **compared, **tracking.process_tags()}
+    tags = {"stage": "comparison",
+            "mlflow.runName": f"comparison of {', '.join(side.kept.name for side in sides)}",
+            "code_digest": environment.code_digest(), "git_commit": git.commit,
+            "git_dirty": json.dumps(git.dirty), **compared, **tracking.process_tags()}
     with tracking.tracked(Record("comparison", tracking.now(), {}, tags, {})) as record:
         for file in [page, *sorted((folder / "figures").iterdir())]:
             record.artifact(file, f"comparison/{file.relative_to(folder)}")
@@ -113,7 +118,8 @@ def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
 
 def _sides(names: Sequence[str]) -> list[Side]:
     if len(names) > RUN_COLOURS:
-        raise UserError(f"{len(names)} runs; no more than {RUN_COLOURS} can be told apart side by side")
+        raise UserError(f"{len(names)} runs; no more than {RUN_COLOURS} can be told apart side by "
+                        "side")
     sides = [_side(chr(ord("A") + number), name) for number, name in enumerate(names)]
     ids = [side.kept.facts.run_id for side in sides]
     for name, run_id in zip(names, ids, strict=True):
@@ -125,7 +131,8 @@ def _sides(names: Sequence[str]) -> list[Side]:
 def _written(sides: Sequence[Side], folder: Path) -> Path:
     exhibits = [*_curves(sides), *_kernels(sides)]
     page = template("comparison.html.j2").render(**_context(sides, exhibits)).encode()
-    for name, content in {name: content for one in exhibits for name, content in one.files().items()}.items():
+    for name, content in {name: content for one in exhibits
+                          for name, content in one.files().items()}.items():
         with written_whole(folder / "figures" / name) as stream:
             stream.write(content)
     with written_whole(folder / "index.html") as stream:
@@ -166,20 +173,25 @@ def _curves(sides: Sequence[Side]) -> list[Exhibit]:
             curve = side.curve or {}
             for kind in ("training", "validation") if curve else ():
                 epochs, values = curve["epoch"], curve[f"{kind}_{what}"]
-                lines.append(Line(f"{side.letter} {kind}", f"run{number}", epochs, values, dashed=kind == "training"))
+                lines.append(Line(f"{side.letter} {kind}", f"run{number}", epochs, values,
+                                  dashed=kind == "training"))
                 rows += [[side.letter, kind, epoch, value] for epoch, value in
                          zip(epochs.tolist(), values.tolist(), strict=True)]
         if lines:
             ends = "; ".join(f"{line.name} ends at {line.values[-1]:.3g}" for line in lines)
-            figure = chart(title, lines, _common_rates(sides), f"{title} over epochs: {ends}", percent=what == "error")
-            found.append(Exhibit(f"learning-{what}", figure, ".csv", table(["run", "images", "epoch", what], rows)))
+            figure = chart(title, lines, _common_rates(sides), f"{title} over epochs: {ends}",
+                           percent=what == "error")
+            found.append(Exhibit(f"learning-{what}", figure, ".csv",
+                                 table(["run", "images", "epoch", what], rows)))
     return found
 
 
 def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
-    """The learning rates that all runs had at the same epochs; none where they are not the same, or not known."""
+    """The learning rates that all runs had at the same epochs; none where they are not the same, or
+    not known."""
     try:
-        every = [learning_rates(parameters.check(side.settings, Path("parameters.json")).the_recipe(), side.curve)
+        every = [learning_rates(parameters.check(side.settings,
+                                                 Path("parameters.json")).the_recipe(), side.curve)
                  for side in sides if side.curve]
     except UserError:  # parameters of another version
         return []
@@ -191,8 +203,10 @@ def _kernels(sides: Sequence[Side]) -> list[Exhibit]:
     found = []
     for side in sides:
         if side.kernels is not None:
-            columns = 2 if side.settings.get("network", {}).get("architecture") in ("two-column", "conv6") else 1
-            figure = kernel_sheet(side.kernels, columns, f"The first layer's kernels of run {side.letter}")
+            columns = (2 if side.settings.get("network", {}).get("architecture")
+                       in ("two-column", "conv6") else 1)
+            figure = kernel_sheet(side.kernels, columns,
+                                  f"The first layer's kernels of run {side.letter}")
             found.append(Exhibit(f"kernels-{side.letter}", figure, ".npy", array(side.kernels)))
     return found
 
@@ -202,8 +216,9 @@ def _kernels(sides: Sequence[Side]) -> list[Exhibit]:
 def tested_alike(sides: Sequence[Side]) -> list[Side]:
     """Those that were tested on the same images as the first that was tested."""
     every = [side for side in sides if side.said]
-    return [side for side in every if np.array_equal(side.tested["labels"], every[0].tested["labels"]) and
-            side.tested["ten_crop"].shape == every[0].tested["ten_crop"].shape]
+    return [side for side in every
+            if np.array_equal(side.tested["labels"], every[0].tested["labels"])
+            and side.tested["ten_crop"].shape == every[0].tested["ten_crop"].shape]
 
 
 def errors(side: Side) -> dict[str, tuple[float, tuple[float, float]]] | None:
@@ -216,8 +231,9 @@ def errors(side: Side) -> dict[str, tuple[float, tuple[float, float]]] | None:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two runs on the same images, ten crops: the share on which they say the same; how many only one has right; and
-    how often as unequal a division would come by chance, if both were equally good (exact two-sided McNemar test)."""
+    """Two runs on the same images, ten crops: the share on which they say the same; how many only
+    one has right; and how often as unequal a division would come by chance, if both were equally
+    good (exact two-sided McNemar test)."""
 
     first: Side
     second: Side
@@ -240,8 +256,8 @@ def agreement(first: Side, second: Side) -> Agreement:
 
 
 def class_errors(alike: Sequence[Side]) -> list[tuple[int, list[float]]]:
-    """Of each class with images its label and the top-1 errors of the runs, ten crops; those first that are furthest
-    apart."""
+    """Of each class with images its label and the top-1 errors of the runs, ten crops; those first
+    that are furthest apart."""
     if not alike:
         return []
     labels, classes = alike[0].tested["labels"], alike[0].tested["ten_crop"].shape[1]
@@ -253,7 +269,8 @@ def class_errors(alike: Sequence[Side]) -> list[tuple[int, list[float]]]:
 
 
 def contested(alike: Sequence[Side]) -> list[int]:
-    """The images on which the runs are furthest apart in the probability of the right class, ten crops."""
+    """The images on which the runs are furthest apart in the probability of the right class, ten
+    crops."""
     if len(alike) < 2:
         return []
     labels = alike[0].tested["labels"]
@@ -300,8 +317,10 @@ def differing(sides: Sequence[Side]) -> dict[str, dict[str, list[Any]]]:
     for topic in ("parameters", "data", "environment", "execution", "code"):
         for name in dict.fromkeys(name for pair in pairs for name in pair[topic]):
             own = next(pair[topic][name][0] for pair in pairs if name in pair[topic])
-            values = [own, *(pair[topic][name][1] if name in pair[topic] else own for pair in pairs)]
-            found.setdefault(topic, {})[name] = [plain(value) if topic == "parameters" and isinstance(value, str)
+            values = [own,
+                      *(pair[topic][name][1] if name in pair[topic] else own for pair in pairs)]
+            found.setdefault(topic, {})[name] = [plain(value)
+                                                 if topic == "parameters" and isinstance(value, str)
                                                  else value for value in values]
     return found
 
@@ -310,12 +329,13 @@ def _context(sides: Sequence[Side], exhibits: Sequence[Exhibit]) -> dict[str, An
     alike = tested_alike(sides)
     store = store_of(alike)
     count = alike[0].tested["ten_crop"].shape[1] if alike else 0
-    words = [one.words for one in store.classes] if store else [f"class {label}" for label in range(count)]
-    return {
-        "sides": sides, "exhibits": {one.name: one for one in exhibits}, "alike": alike,
-        "errors": [(side, errors(side)) for side in sides], "words": words, "store": store,
-        "agreements": [agreement(alike[0], other) for other in alike[1:]],
-        "traces": [(side, traces(sides[0], side)) for side in sides[1:]], "differing": differing(sides),
-        "classes": class_errors(alike)[:LISTED], "digests": DIGESTS,
-        "pictures": [(index, [(side, guesses(side, index)) for side in alike]) for index in contested(alike)]
-        if store else [], "shown": SHOWN}
+    words = ([one.words for one in store.classes] if store
+             else [f"class {label}" for label in range(count)])
+    return {"sides": sides, "exhibits": {one.name: one for one in exhibits}, "alike": alike,
+            "errors": [(side, errors(side)) for side in sides], "words": words, "store": store,
+            "agreements": [agreement(alike[0], other) for other in alike[1:]],
+            "traces": [(side, traces(sides[0], side)) for side in sides[1:]],
+            "differing": differing(sides),
+            "classes": class_errors(alike)[:LISTED], "digests": DIGESTS,
+            "pictures": [(index, [(side, guesses(side, index)) for side in alike])
+                         for index in contested(alike)] if store else [], "shown": SHOWN}

@@ -1,4 +1,5 @@
-"""Which classes are told apart well, which badly, and what they are taken for: the most probable class, ten crops."""
+"""Which classes are told apart well, which badly, and what they are taken for: the most probable
+class, ten crops."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Confusion:
     Attributes:
         counts: int64 [classes, classes].
         order: the classes, the worst first; those without images last.
-        pairs: right label, label taken for it, how often; the most frequent first, none that never happened.
+        pairs: right label, label taken for it, how often; the most frequent first, none that never
+            happened.
     """
 
     counts: NDArray[np.int64]
@@ -58,7 +60,8 @@ class Confusion:
         return [one for label in self.order[:LISTED] if (one := self.error(label))[2]]
 
     def best(self) -> list[tuple[int, float, int, int]]:
-        """Of many classes those with the fewest mistakes, as `error`; of few none: all are in the matrix."""
+        """Of many classes those with the fewest mistakes, as `error`; of few none: all are in the
+        matrix."""
         tested = [label for label in self.order if self.images[label]]
         return [] if self.small else [self.error(label) for label in reversed(tested[-LISTED:])]
 
@@ -66,7 +69,8 @@ class Confusion:
 def confusion(inputs: Inputs) -> Confusion:
     """Count every validation image."""
     classes = len(inputs.store.classes)
-    counts = np.bincount(inputs.labels * classes + inputs.probabilities.argmax(axis=1), minlength=classes**2)
+    counts = np.bincount(inputs.labels * classes + inputs.probabilities.argmax(axis=1),
+                         minlength=classes**2)
     counts = counts.reshape(classes, classes)
     images = counts.sum(axis=1)
     share = np.where(images == 0, -1.0, (images - counts.diagonal()) / np.maximum(images, 1))
@@ -78,16 +82,20 @@ def confusion(inputs: Inputs) -> Confusion:
 
 
 def exhibits(inputs: Inputs, found: Confusion) -> list[Exhibit]:
-    """Bars of the errors of classes (of many the worst), and the matrix; the files behind them have every class."""
+    """Bars of the errors of classes (of many the worst), and the matrix; the files behind them have
+    every class."""
     return [class_errors(inputs, found), matrix(inputs, found)]
 
 
 def class_errors(inputs: Inputs, found: Confusion) -> Exhibit:
-    """Bars of the errors of the classes, the worst first, of many only these. The file has every class."""
+    """Bars of the errors of the classes, the worst first, of many only these. The file has every
+    class."""
     names = [one.words for one in inputs.store.classes]
     shown = [found.error(label) for label in found.order if found.images[label]][:MATRIX_CLASSES]
-    rows = [(_brief(names[label]), share, f"{mistakes} of {images}") for label, share, mistakes, images in shown]
-    what = "Top-1 error by class" if found.small else f"Top-1 error of the {len(rows)} worst classes"
+    rows = [(_brief(names[label]), share, f"{mistakes} of {images}")
+            for label, share, mistakes, images in shown]
+    what = ("Top-1 error by class" if found.small
+            else f"Top-1 error of the {len(rows)} worst classes")
     figure = bars(f"{what}, ten crops", rows,
                   f"{what}: " + "; ".join(f"{name} {share:.0%}" for name, share, _ in rows))
     data = table(["label", "id", "class", "images", "mistakes", "top1_error"], (
@@ -97,10 +105,12 @@ def class_errors(inputs: Inputs, found: Confusion) -> Exhibit:
 
 
 def matrix(inputs: Inputs, found: Confusion) -> Exhibit:
-    """Each row's share, the darker the more; with counts where they fit. The file has the pairs that happened."""
+    """Each row's share, the darker the more; with counts where they fit. The file has the pairs
+    that happened."""
     names = [one.words for one in inputs.store.classes]
     shares = shades(found.counts / np.maximum(found.images, 1)[:, None])
-    alt = "Confusion matrix: rows are the right class, columns the class it was taken for, dark where often"
+    alt = ("Confusion matrix: rows are the right class, columns the class it was taken for, dark "
+           "where often")
     if found.small:
         cell, left, top = 40, 220, 44
         sheet = Sheet(left + cell * len(names), top + cell * len(names))
@@ -112,12 +122,14 @@ def matrix(inputs: Inputs, found: Confusion) -> Exhibit:
             for column, count in enumerate(found.counts[row].tolist()):
                 if count:
                     dark = count > found.images[row] / 4
-                    sheet.words(str(count), left + column * cell + 8, top + row * cell + 12, cell, light=dark)
+                    sheet.words(str(count), left + column * cell + 8, top + row * cell + 12, cell,
+                                light=dark)
         figure = sheet.figure(alt)
     else:
         size = max(1, MATRIX_PIXELS // len(names))
         figure = picture(shares.repeat(size, axis=0).repeat(size, axis=1), alt)
-    rows = [(label, label, int(found.counts[label, label])) for label in range(len(names))] + found.pairs
+    rows = [(label, label, int(found.counts[label, label]))
+            for label in range(len(names))] + found.pairs
     data = table(["right_label", "taken_for_label", "right_class", "taken_for_class", "images"], (
         [right, taken, names[right], names[taken], count] for right, taken, count in rows if count))
     return Exhibit("confusion", figure, ".csv", data)

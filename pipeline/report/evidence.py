@@ -1,7 +1,9 @@
-"""The paper's tables and claims with what this project has measured beside them, from experiments/results.
+"""The paper's tables and claims with what this project has measured beside them, from
+experiments/results.
 
-`evidence()` yields the ledger's rows, and for the tables the errors of each configuration that a row of them stands
-for. Nothing here is of the run that the page is about: that has a column of its own.
+`evidence()` yields the ledger's rows, and for the tables the errors of each configuration that a
+row of them stands for. Nothing here is of the run that the page is about: that has a column of its
+own.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ class Errors:
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of the paper's tables, errors in %; None where the paper has none. `log`: what the logs of 2012 have, or of
-    ensembles and the runner-up the results page of the competition, for its test images."""
+    """A row of the paper's tables, errors in %; None where the paper has none. `log`: what the logs
+    of 2012 have, or of ensembles and the runner-up the results page of the competition, for its
+    test images."""
 
     model: str
     validation: tuple[float | None, float | None]
@@ -50,15 +53,17 @@ TABLE_2 = (
     PaperRow("SIFT + Fisher vectors (the runner-up)", NONE, (None, 26.2), (None, 26.172)),
     PaperRow("One CNN, this network", (40.7, 18.2), NONE, (40.664, 18.210), "base", this=True),
     PaperRow("Five CNNs, averaged", (38.1, 16.4), (None, 16.4), (None, 16.422), "five-nets"),
-    PaperRow("One CNN with a sixth convolution, pre-trained", (39.0, 16.6), NONE, (38.990, 16.622), "fine-tuned"),
-    PaperRow("Seven CNNs, two of them pre-trained", (36.7, 15.4), (None, 15.3), (None, 15.315), "seven-nets"),
+    PaperRow("One CNN with a sixth convolution, pre-trained", (39.0, 16.6), NONE, (38.990, 16.622),
+             "fine-tuned"),
+    PaperRow("Seven CNNs, two of them pre-trained", (36.7, 15.4), (None, 15.3), (None, 15.315),
+             "seven-nets"),
 )
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Rows of the ledger, those with runs at every scale, of the others one; errors by configuration; and the figures
-    of claims on epochs (P Fig. 1)."""
+    """Rows of the ledger, those with runs at every scale, of the others one; errors by
+    configuration; and the figures of claims on epochs (P Fig. 1)."""
 
     rows: list[ledgered.Row]
     errors: dict[str, list[Errors]]
@@ -67,11 +72,13 @@ class Evidence:
     @property
     def scales(self) -> list[str]:
         """Those at which a row of the tables has been run."""
-        return [scale for scale in SCALES if any(one.scale == scale for found in self.errors.values() for one in found)]
+        return [scale for scale in SCALES
+                if any(one.scale == scale for found in self.errors.values() for one in found)]
 
     def at(self, configuration: str | None, scale: str) -> Errors | None:
         """Of a configuration at a scale; None where it has not been run there."""
-        return next((one for one in self.errors.get(configuration or "", []) if one.scale == scale), None)
+        return next((one for one in self.errors.get(configuration or "", []) if one.scale == scale),
+                    None)
 
     def as_json(self) -> list[dict[str, Any]]:
         """The rows of the ledger, as `alexnet claims --json` has them."""
@@ -84,11 +91,14 @@ def evidence() -> Evidence:
     results: dict[str, Results] = {scale: Results(book, scale) for scale in book.scales}
     rows: list[ledgered.Row] = []
     for claim in book.claims:
-        found = [ledgered.row(claim, results[scale]) for scale in (claim.scales if claim.measure else ["imagenet"])]
+        found = [ledgered.row(claim, results[scale])
+                 for scale in (claim.scales if claim.measure else ["imagenet"])]
         rows += [row for row in found if row.verdict != ledgered.NOT_RUN] or found[:1]
     names = [row.configuration for row in TABLE_2 if row.configuration]
-    drawn = [exhibit(row.claim, results[row.scale]) for row in rows if row.verdict != ledgered.NOT_RUN]
-    return Evidence(rows, {name: _errors(book, results, name) for name in names}, [one for one in drawn if one])
+    drawn = [exhibit(row.claim, results[row.scale]) for row in rows
+             if row.verdict != ledgered.NOT_RUN]
+    return Evidence(rows, {name: _errors(book, results, name) for name in names},
+                    [one for one in drawn if one])
 
 
 def _errors(book: Book, results: Mapping[Any, Results], name: str) -> list[Errors]:
@@ -96,7 +106,7 @@ def _errors(book: Book, results: Mapping[Any, Results], name: str) -> list[Error
     for scale in book.scales:
         runs = list(results[scale].runs(name).values())
         if runs:
-            top1, top5 = (statistics.fmean(run.number(f"evaluate.top{top}_error_10crop") for run in runs)
-                          for top in (1, 5))
+            top1, top5 = (statistics.fmean(run.number(f"evaluate.top{top}_error_10crop")
+                                           for run in runs) for top in (1, 5))
             found.append(Errors(scale, len(runs), top1, top5))
     return found

@@ -1,7 +1,8 @@
 """Drawing: charts, first-layer kernels, pictures. The same input gives the same bytes.
 
-A `Figure` is a file's bytes and the words for those who cannot see it. Charts come twice, for a light page and for a
-dark one. An `Exhibit` is a figure with the numbers behind it, each of them a file.
+A `Figure` is a file's bytes and the words for those who cannot see it. Charts come twice, for a
+light page and for a dark one. An `Exhibit` is a figure with the numbers behind it, each of them a
+file.
 """
 
 from __future__ import annotations
@@ -29,19 +30,21 @@ GAP = 6  # screen pixels between kernels
 COLUMN_GAP = 36  # and between the two columns
 PHOTO_QUALITY = 85
 
-# Orange and blue, which nearly everybody can tell apart; of several runs the first six of Okabe and Ito's colours.
+# Orange and blue, which nearly everybody can tell apart; of several runs the first six of Okabe and
+# Ito's colours.
 LIGHT = {"text": "#1f2328", "grid": "#d0d7de", "training": "#b45309", "validation": "#1d4ed8",
-         "run0": "#0072b2", "run1": "#d55e00", "run2": "#009e73", "run3": "#cc79a7", "run4": "#8a6d00",
-         "run5": "#1f2328"}
+         "run0": "#0072b2", "run1": "#d55e00", "run2": "#009e73", "run3": "#cc79a7",
+         "run4": "#8a6d00", "run5": "#1f2328"}
 DARK = {"text": "#e6edf3", "grid": "#3d444d", "training": "#fbbf24", "validation": "#79b8ff",
-        "run0": "#56b4e9", "run1": "#ff9d52", "run2": "#35d0a5", "run3": "#f0a6cd", "run4": "#f0e442",
-        "run5": "#e6edf3"}
+        "run0": "#56b4e9", "run1": "#ff9d52", "run2": "#35d0a5", "run3": "#f0a6cd",
+        "run4": "#f0e442", "run5": "#e6edf3"}
 RUN_COLOURS = 6
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: its bytes, its type, its size in CSS pixels, the text in its place, and perhaps a dark twin."""
+    """A picture: its bytes, its type, its size in CSS pixels, the text in its place, and perhaps a
+    dark twin."""
 
     content: bytes
     media_type: str
@@ -66,7 +69,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure that is also a file, NAME.svg, .png or .jpeg, with the numbers behind it in NAME and `suffix`."""
+    """A figure that is also a file, NAME.svg, .png or .jpeg, with the numbers behind it in NAME and
+    `suffix`."""
 
     name: str
     figure: Figure
@@ -102,7 +106,8 @@ def array(values: NDArray[Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: its name, a key of the palettes, epochs and values [points], and whether it is dashed."""
+    """One line of a chart: its name, a key of the palettes, epochs and values [points], and whether
+    it is dashed."""
 
     name: str
     colour: str
@@ -113,10 +118,12 @@ class Line:
 
 def chart(title: str, lines: Sequence[Line], rates: Sequence[tuple[float, float]], alt: str,
           percent: bool = False) -> Figure:
-    """Lines over epochs, from 0 up, with the learning rate written above and a dotted line where it drops.
+    """Lines over epochs, from 0 up, with the learning rate written above and a dotted line where it
+    drops.
 
     Args:
-        rates: the epoch from which each learning rate holds, and the rate; the first from 0. Empty: none is written.
+        rates: the epoch from which each learning rate holds, and the rate; the first from 0. Empty:
+            none is written.
         percent: the values are fractions, to be read as percentages.
     """
     below = 24 * -(-len(lines) // 3) if len(lines) > 2 else 0  # for the names of the lines
@@ -125,7 +132,8 @@ def chart(title: str, lines: Sequence[Line], rates: Sequence[tuple[float, float]
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, str]], alt: str) -> Figure:
-    """Bars from the left, one below the other, each of a fraction, with its name before it and words behind it."""
+    """Bars from the left, one below the other, each of a fraction, with its name before it and
+    words behind it."""
     return twice(lambda axes, colours: _draw_bars(axes, colours, title, rows),
                   (CHART_PIXELS[0], 60 + 20 * max(1, len(rows))), alt)
 
@@ -139,30 +147,35 @@ def twice(draw: Callable[..., None], pixels: tuple[int, int], alt: str) -> Figur
 CHART_PIXELS = (480, 320)
 DOTS_PER_INCH = 96
 # Whatever the user's matplotlibrc says; a class may be called $x$.
-STYLE = {"svg.hashsalt": "alexnet", "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False,
-         "axes.spines.right": False, "grid.linewidth": 0.6, "text.parse_math": False}
+STYLE = {"svg.hashsalt": "alexnet", "svg.fonttype": "path", "font.size": 9,
+         "axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.6,
+         "text.parse_math": False}
 
 
-def svg(draw: Callable[..., None], colours: dict[str, str], pixels: tuple[int, int] = CHART_PIXELS) -> bytes:
-    """What `draw(axes, colours)` draws: an SVG without date, with text as outlines (no font needed), with ids that
-    depend on the content alone."""
+def svg(draw: Callable[..., None], colours: dict[str, str],
+        pixels: tuple[int, int] = CHART_PIXELS) -> bytes:
+    """What `draw(axes, colours)` draws: an SVG without date, with text as outlines (no font
+    needed), with ids that depend on the content alone."""
     with styled(colours):
         from matplotlib.figure import Figure as Canvas
 
-        figure = Canvas(figsize=(pixels[0] / DOTS_PER_INCH, pixels[1] / DOTS_PER_INCH), layout="constrained")
+        figure = Canvas(figsize=(pixels[0] / DOTS_PER_INCH, pixels[1] / DOTS_PER_INCH),
+                        layout="constrained")
         draw(figure.add_subplot(), colours)
         stream = io.BytesIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", transparent=True,
+                       metadata={"Date": None, "Creator": None})
     return stream.getvalue()
 
 
 @contextlib.contextmanager
 def styled(colours: dict[str, str]) -> Iterator[None]:
-    """Matplotlib set for us, and silent about letters that its font does not have: the page has them."""
+    """Matplotlib set for us, and silent about letters that its font does not have: the page has
+    them."""
     import matplotlib.style
 
-    inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"),
-                          colours["text"])
+    inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color",
+                           "ytick.color"), colours["text"])
     with warnings.catch_warnings(), matplotlib.style.context(["default", STYLE | inked | {
             "grid.color": colours["grid"]}]):
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -175,9 +188,10 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line]
 
     last = max(float(line.epochs[-1]) for line in lines)
     for line in lines:
-        axes.plot(line.epochs, line.values, label=line.name, color=colours[line.colour], linewidth=1.6,
-                  linestyle="--" if line.dashed else "-", marker="o" if len(line.epochs) <= 40 else None,
-                  markersize=6 if len(line.epochs) == 1 else 3, clip_on=False)  # the last point lies on the frame
+        axes.plot(line.epochs, line.values, label=line.name, color=colours[line.colour],
+                  linewidth=1.6, linestyle="--" if line.dashed else "-", marker="o"
+                  if len(line.epochs) <= 40 else None, markersize=6 if len(line.epochs) == 1 else 3,
+                  clip_on=False)  # the last point lies on the frame
     axes.set_title(title, loc="left", fontsize=10, pad=18)
     axes.set_xlabel("epoch (one pass over the training images)")
     axes.set_xlim(0, last)
@@ -189,15 +203,18 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line]
     for number, ((start, rate), end) in enumerate(zip(rates, ends, strict=True)):
         if number:
             axes.axvline(start, color=colours["text"], linewidth=0.8, linestyle=":")
-        axes.text((start + end) / 2, 1.01, f"lr {rate:g}" if number == 0 else f"{rate:g}", fontsize=8, ha="center",
-                  va="bottom", transform=axes.get_xaxis_transform())
+        axes.text((start + end) / 2, 1.01, f"lr {rate:g}" if number == 0 else f"{rate:g}",
+                  fontsize=8, ha="center", va="bottom", transform=axes.get_xaxis_transform())
     if len(lines) > 2:  # too many to stand within
-        axes.figure.legend(frameon=False, loc="outside lower center", ncols=len(lines) // 2 if len(lines) <= 8 else 3)
+        axes.figure.legend(frameon=False, loc="outside lower center",
+                           ncols=len(lines) // 2 if len(lines) <= 8 else 3)
     elif len(lines) == 2:
-        axes.legend(frameon=False, loc="best")  # a net that learns nothing has its curves at the top
+        # a net that learns nothing has its curves at the top
+        axes.legend(frameon=False, loc="best")
 
 
-def _draw_bars(axes: Axes, colours: dict[str, str], title: str, rows: Sequence[tuple[str, float, str]]) -> None:
+def _draw_bars(axes: Axes, colours: dict[str, str], title: str,
+               rows: Sequence[tuple[str, float, str]]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     places = range(len(rows))
@@ -207,7 +224,8 @@ def _draw_bars(axes: Axes, colours: dict[str, str], title: str, rows: Sequence[t
     axes.set_yticks(places, [name for name, _, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, max(0.05, *(1.25 * value for _, value, _ in rows)) if rows else 1)
-    axes.set_xticks([share for share in axes.get_xticks() if 0 <= share <= min(1.0, axes.get_xlim()[1])])
+    axes.set_xticks([share for share in axes.get_xticks()
+                     if 0 <= share <= min(1.0, axes.get_xlim()[1])])
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_title(title, loc="left", fontsize=10)
 
@@ -227,8 +245,9 @@ def kernel_sheet(kernels: NDArray[np.float32], columns: int, alt: str) -> Figure
 
 
 def stretched(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Each kernel on the full range of 0..255 by itself: its least weight over the three channels becomes 0, its
-    greatest 255, so that weak kernels show as much as strong ones. One of equal weights becomes middle grey.
+    """Each kernel on the full range of 0..255 by itself: its least weight over the three channels
+    becomes 0, its greatest 255, so that weak kernels show as much as strong ones. One of equal
+    weights becomes middle grey.
 
     Args:
         kernels: float32 [k, 3, s, s].
@@ -280,7 +299,8 @@ def smaller(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def shades(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """uint8 [h, w, 3]: 0 white, 1 dark blue, values between by the root of their darkness, so that little is seen."""
+    """uint8 [h, w, 3]: 0 white, 1 dark blue, values between by the root of their darkness, so that
+    little is seen."""
     ink = np.sqrt(values)[..., None]
     found: NDArray[np.uint8] = np.rint(255 - ink * (255 - np.array([8, 48, 107]))).astype(np.uint8)
     return found

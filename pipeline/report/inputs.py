@@ -1,7 +1,8 @@
-"""What the report is made of: everything the other stages left, read and checked to belong together.
+"""What the report is made of: everything the other stages left, read and checked to belong
+together.
 
-`gather(parameters)` yields `Inputs`. A page that shows the weights of one run beside the errors of another would be
-worse than none, so digests are compared before anything is drawn.
+`gather(parameters)` yields `Inputs`. A page that shows the weights of one run beside the errors of
+another would be worse than none, so digests are compared before anything is drawn.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from safetensors import SafetensorError, safe_open
 from alexnet.digest import digest_of
 from pipeline.config.describe import described
 from pipeline.config.parameters import Parameters
-from pipeline.config.paths import LEARNING, MATRIX, PREDICTIONS, PROVENANCE, STORE, WEIGHTS, metrics_of
+from pipeline.config.paths import (
+    LEARNING,
+    MATRIX,
+    PREDICTIONS,
+    PROVENANCE,
+    STORE,
+    WEIGHTS,
+    metrics_of,
+)
 from pipeline.data.arrays import arrays_in
 from pipeline.data.store import QUARANTINE, Store
 from pipeline.report.evidence import Evidence, evidence
@@ -29,8 +38,8 @@ from pipeline.system.files import read_json
 
 BROKEN_WEIGHTS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 BROKEN_CURVE = (KeyError, ValueError, TypeError, csv.Error)
-PROVENANCE_KEYS = ("weights_digest", "configuration_digest", "code_digest", "git_dirty", "environment_digest", "data",
-                   "environment", "execution")
+PROVENANCE_KEYS = ("weights_digest", "configuration_digest", "code_digest", "git_dirty",
+                   "environment_digest", "data", "environment", "execution")
 STAGES = ("resize", "mean", "pca", "train", "evaluate")
 CURVE = ("step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error")
 Curve = dict[str, NDArray[np.float64]]  # [points] under each name in CURVE
@@ -52,7 +61,8 @@ class Predictions:
     Attributes:
         probabilities: float32 [validation images, classes]: the averages of ten crops.
         each_crop: float32 [10, some validation images, classes].
-        queries, hidden, pixels: int64 [q], [q, 6], [q, 6]: nearest training images; None where none were sought.
+        queries, hidden, pixels: int64 [q], [q, 6], [q, 6]: nearest training images; None where none
+            were sought.
     """
 
     probabilities: NDArray[np.float32]
@@ -109,7 +119,8 @@ def gather(parameters: Parameters) -> Inputs:
     """Read everything.
 
     Raises:
-        UserError: a file is missing or damaged, or two are of different runs; names the file and the stage to run.
+        UserError: a file is missing or damaged, or two are of different runs; names the file and
+            the stage to run.
     """
     metrics = {stage: read_json(metrics_of(stage), stage) for stage in STAGES}
     store = Store(STORE)
@@ -119,17 +130,22 @@ def gather(parameters: Parameters) -> Inputs:
                     read_json(STORE / QUARANTINE, "resize"), _predictions(store), network,
                     _provenance(), _matrix(), evidence())
     first = network["layers"][0]
-    if kernels.shape != (expected := (first["columns"] * first["outputs_per_column"], *first["weight_per_column"][1:])):
-        raise UserError(f"{WEIGHTS}: conv1 of shape {list(kernels.shape)}, but params.yaml describes "
-                        f"{list(expected)}; run `alexnet train`")
+    if kernels.shape != (expected := (first["columns"] * first["outputs_per_column"],
+                                      *first["weight_per_column"][1:])):
+        raise UserError(f"{WEIGHTS}: conv1 of shape {list(kernels.shape)}, but params.yaml "
+                        f"describes {list(expected)}; run `alexnet train`")
     for what, digest, stage in ((WEIGHTS, weights_digest, "train"),
-                                (metrics_of("evaluate"), metrics["evaluate"]["weights_digest"], "evaluate")):
+                                (metrics_of("evaluate"), metrics["evaluate"]["weights_digest"],
+                                 "evaluate")):
         if digest != metrics["train"]["weights_digest"]:
-            raise UserError(f"{what}: of other weights than {metrics_of('train')}; run `alexnet {stage}`")
+            raise UserError(f"{what}: of other weights than {metrics_of('train')}; run "
+                            f"`alexnet {stage}`")
     if inputs.provenance and inputs.provenance["weights_digest"] != weights_digest:
-        raise UserError(f"{PROVENANCE}: of other weights than {WEIGHTS}; run `alexnet train`, or remove it")
+        raise UserError(f"{PROVENANCE}: of other weights than {WEIGHTS}; run `alexnet train`, or "
+                        "remove it")
     if store.pixels_digest != metrics["resize"]["pixels_digest"]:
-        raise UserError(f"{metrics_of('resize')}: of another store than {STORE}; run `alexnet resize`")
+        raise UserError(f"{metrics_of('resize')}: of another store than {STORE}; run "
+                        "`alexnet resize`")
     return inputs
 
 
@@ -155,7 +171,8 @@ def first_layer(file: Path) -> tuple[str, NDArray[np.float32]]:
     """The digest of all weights in the file, which they have, and conv1's.
 
     Raises:
-        OSError, or one of BROKEN_WEIGHTS: it cannot be read, or its weights are not those that it names.
+        OSError, or one of BROKEN_WEIGHTS: it cannot be read, or its weights are not those that it
+            names.
     """
     with safe_open(file, framework="pt") as opened:
         named = opened.metadata()["digest"]
@@ -188,13 +205,15 @@ def _predictions(store: Store) -> Predictions:
     arrays = arrays_in(PREDICTIONS, "make it with `alexnet evaluate` or `dvc repro evaluate`")
     try:
         found = Predictions(arrays["ten_crop"], arrays["each_crop"],
-                            *(arrays.get(name) for name in ("queries", "nearest_hidden", "nearest_pixels")))
+                            *(arrays.get(name)
+                              for name in ("queries", "nearest_hidden", "nearest_pixels")))
         labels = arrays["labels"]
     except KeyError as error:
         raise _damaged(PREDICTIONS, "evaluate", f"no array {error}") from None
     expected, shape = store.split("val").labels, (len(store.split("val")), len(store.classes))
     if not np.array_equal(labels, expected) or found.probabilities.shape != shape:
-        raise UserError(f"{PREDICTIONS}: of other validation images than those in {STORE}; run `alexnet evaluate`")
+        raise UserError(f"{PREDICTIONS}: of other validation images than those in {STORE}; run "
+                        "`alexnet evaluate`")
     return found
 
 

@@ -12,7 +12,8 @@ from pipeline.report.inputs import Curve, Inputs
 
 
 def rate_changes(rate_of: Callable[[int], float], steps: int) -> list[tuple[int, float]]:
-    """The steps from which a new rate holds, and that rate; the first is step 0. The rate never rises."""
+    """The steps from which a new rate holds, and that rate; the first is step 0. The rate never
+    rises."""
     def changes(first: int, last: int) -> list[tuple[int, float]]:
         if rate_of(first) == rate_of(last):
             return []
@@ -25,7 +26,8 @@ def rate_changes(rate_of: Callable[[int], float], steps: int) -> list[tuple[int,
 
 
 def learning_rates(recipe: Recipe, curve: Curve) -> list[tuple[float, float]]:
-    """The epochs from which a learning rate of the weights (of any layer but conv1) holds, and that rate."""
+    """The epochs from which a learning rate of the weights (of any layer but conv1) holds, and that
+    rate."""
     steps, epochs = int(curve["step"][-1]), float(curve["epoch"][-1])
     changes = rate_changes(lambda step: rate(recipe, "fc8.weight", step / steps).lr, steps)
     return [(step * epochs / steps, value) for step, value in changes]
@@ -39,18 +41,22 @@ def exhibits(inputs: Inputs) -> list[Exhibit]:
     for what, title, form in (("loss", "Loss (nats per image, lower is better)", ".3g"),
                               ("error", "Top-1 error, centre crop (lower is better)", ".1%")):
         pair = {kind: curve[f"{kind}_{what}"] for kind in ("training", "validation")}
-        lines = [Line(kind, kind, curve["epoch"], values, dashed=kind == "training") for kind, values in pair.items()]
+        lines = [Line(kind, kind, curve["epoch"], values, dashed=kind == "training")
+                 for kind, values in pair.items()]
         ends = " and ".join(f"from {values[0]:{form}} to {values[-1]:{form}} in {kind}"
                             for kind, values in pair.items())
-        figure = chart(title, lines, rates, f"{what.capitalize()} over epochs, {ends}. Learning rate: {drops}.",
+        figure = chart(title, lines, rates,
+                       f"{what.capitalize()} over epochs, {ends}. Learning rate: {drops}.",
                        percent=what == "error")
         columns = ["step", "epoch", *(f"{kind}_{what}" for kind in pair)]
-        rows = zip(curve["step"].astype(int).tolist(), *(curve[name].tolist() for name in columns[1:]), strict=True)
+        rows = zip(curve["step"].astype(int).tolist(),
+                   *(curve[name].tolist() for name in columns[1:]), strict=True)
         found.append(Exhibit(f"learning-{what}", figure, ".csv", table(columns, rows)))
     return found
 
 
 def curve_rows(inputs: Inputs) -> list[dict[str, float]]:
-    """The curve's points, at most LONGEST_LIST of them, evenly chosen, the first and last among them."""
+    """The curve's points, at most LONGEST_LIST of them, evenly chosen, the first and last among
+    them."""
     chosen = spread(len(inputs.curve["step"]), LONGEST_LIST)
     return [{name: float(values[k]) for name, values in inputs.curve.items()} for k in chosen]

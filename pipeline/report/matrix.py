@@ -14,7 +14,8 @@ from pipeline.studies.matrix.axes import AXES, STAGES, WORKLOAD
 from pipeline.studies.matrix.running import Row
 from pipeline.system.errors import printable
 
-STYLES = {"identical": "green", "differs": "yellow", "required differs": "bold red", "skipped": "dim"}
+STYLES = {"identical": "green", "differs": "yellow", "required differs": "bold red",
+          "skipped": "dim"}
 WIDE = 130  # columns that the whole table takes
 STYLE_SHEET = """
 body { font: 16px/1.45 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -33,25 +34,28 @@ def show(rows: Sequence[Row], stack: Mapping[str, str], console: Console | None 
     wide = console.width >= WIDE
     table = Table("axis", *["against the reference run"] * wide, *STAGES, box=box.SIMPLE_HEAD)
     for axis, told, cells in lines(rows):
-        table.add_row(axis, *[told] * wide, *(f"[{STYLES[kind(row)]}]{short(row)}" if row else "" for row in cells))
+        table.add_row(axis, *[told] * wide,
+                      *(f"[{STYLES[kind(row)]}]{short(row)}" if row else "" for row in cells))
     console.print(table)
     for row in notes(rows):
-        console.print(printable(f"{row.axis}, {row.stage}: {row.verdict}: {row.detail}"), style=STYLES[kind(row)],
-                      markup=False, soft_wrap=True, highlight=False)
-    console.print(printable("stack: " + ", ".join(f"{name} {value}" for name, value in stack.items())), markup=False,
-                  highlight=False)
+        console.print(printable(f"{row.axis}, {row.stage}: {row.verdict}: {row.detail}"),
+                      style=STYLES[kind(row)], markup=False, soft_wrap=True, highlight=False)
+    console.print(printable("stack: " + ", ".join(f"{name} {value}"
+                                                  for name, value in stack.items())),
+                  markup=False, highlight=False)
     console.print(total(rows), style="bold", highlight=False)
 
 
 def html(rows: Sequence[Row], stack: Mapping[str, str]) -> str:
     """The page; it loads nothing."""
-    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in ("axis", "against the reference run", *STAGES))
-    body = "".join(
-        f"<tr><th scope=row>{escape(axis)}</th><td>{escape(told)}</td>"
-        + "".join(f'<td class="{kind(row)}" title="{escape(row.detail)}">{short(row)}</td>' if row else "<td></td>"
-                  for row in cells) + "</tr>\n" for axis, told, cells in lines(rows))
-    told = "".join(f'<tr class="{kind(row)}"><td>{escape(row.axis)}</td><td>{escape(row.stage)}</td>'
-                    f"<td>{row.verdict}</td><td>{escape(row.detail)}</td></tr>\n" for row in notes(rows))
+    head = "".join(f"<th scope=col>{escape(name)}</th>"
+                   for name in ("axis", "against the reference run", *STAGES))
+    body = "".join(f"<tr><th scope=row>{escape(axis)}</th><td>{escape(told)}</td>" + "".join(
+        f'<td class="{kind(row)}" title="{escape(row.detail)}">{short(row)}</td>' if row
+        else "<td></td>" for row in cells) + "</tr>\n" for axis, told, cells in lines(rows))
+    told = "".join(
+        f'<tr class="{kind(row)}"><td>{escape(row.axis)}</td><td>{escape(row.stage)}</td>'
+        f"<td>{row.verdict}</td><td>{escape(row.detail)}</td></tr>\n" for row in notes(rows))
     facts = "".join(f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>\n"
                     for name, value in stack.items())
     return f"""<!DOCTYPE html>
@@ -76,14 +80,16 @@ what the reference run left, bit by bit. Axes marked * must be identical.</p>
 def lines(rows: Sequence[Row]) -> list[tuple[str, str, list[Row | None]]]:
     """Axis (with a * if required), what it changes, and the rows of the stages."""
     found = {(row.axis, row.stage): row for row in rows}
-    return [(axis.name + "*" * any(row.required for row in rows if row.axis == axis.name), axis.told,
-             [found.get((axis.name, stage)) for stage in STAGES])
+    return [(axis.name + "*" * any(row.required for row in rows if row.axis == axis.name),
+             axis.told, [found.get((axis.name, stage)) for stage in STAGES])
             for axis in AXES if any(row.axis == axis.name for row in rows)]
 
 
 def notes(rows: Sequence[Row]) -> list[Row]:
-    """Rows of which there is more to tell: those that differ, and those that were skipped for a reason."""
-    return [row for row in rows if row.verdict != "identical" and not row.detail.startswith("not run")]
+    """Rows of which there is more to tell: those that differ, and those that were skipped for a
+    reason."""
+    return [row for row in rows if row.verdict != "identical"
+            and not row.detail.startswith("not run")]
 
 
 def kind(row: Row) -> str:
@@ -101,5 +107,6 @@ def total(rows: Sequence[Row]) -> str:
     ran = [row for row in rows if row.verdict != "skipped"]
     must = [row for row in ran if row.required]
     differ = [row for row in ran if row.verdict == "differs"]
-    return (f"{len(must) - sum(row.fails for row in must)} of {len(must)} required results are identical to the bit; "
-            f"{len(differ) - sum(row.fails for row in rows)} of {len(ran) - len(must)} others differ")
+    return (f"{len(must) - sum(row.fails for row in must)} of {len(must)} required results are "
+            f"identical to the bit; {len(differ) - sum(row.fails for row in rows)} of "
+            f"{len(ran) - len(must)} others differ")

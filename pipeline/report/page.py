@@ -1,4 +1,5 @@
-"""The page: the parts put into page.html.j2, with its style sheet, into one file that needs nothing else."""
+"""The page: the parts put into page.html.j2, with its style sheet, into one file that needs nothing
+else."""
 
 from __future__ import annotations
 
@@ -36,17 +37,19 @@ def draw(inputs: Inputs) -> Parts:
     components, crops = pictures.components(inputs), pictures.ten_crops(inputs)
     kinds, queries = predictions.predictions(inputs), predictions.neighbours(inputs)
     counted = confusion.confusion(inputs)
-    exhibits = [*learning.exhibits(inputs), pictures.kernels(inputs), predictions.predictions_sheet(kinds),
-                *([predictions.neighbours_sheet(queries)] if queries else []), pictures.crops_sheet(inputs, crops),
-                pictures.mean(inputs), pictures.colour_axes(inputs, components), *confusion.exhibits(inputs, counted),
+    exhibits = [*learning.exhibits(inputs), pictures.kernels(inputs),
+                predictions.predictions_sheet(kinds),
+                *([predictions.neighbours_sheet(queries)] if queries else []),
+                pictures.crops_sheet(inputs, crops), pictures.mean(inputs),
+                pictures.colour_axes(inputs, components), *confusion.exhibits(inputs, counted),
                 *inputs.evidence.figures]
     return Parts({one.name: one for one in exhibits}, components, crops, kinds, queries, counted)
 
 
 def files(inputs: Inputs, parts: Parts) -> dict[str, bytes]:
     """The files beside the page, by name: each figure and its numbers, and the ledger of claims."""
-    return {name: content for one in parts.exhibits.values() for name, content in one.files().items()} | {
-        "claims.json": document(inputs.evidence.as_json())}
+    return {name: content for one in parts.exhibits.values() for name, content in one.files()
+            .items()} | {"claims.json": document(inputs.evidence.as_json())}
 
 
 def render(inputs: Inputs, parts: Parts) -> str:
@@ -56,11 +59,13 @@ def render(inputs: Inputs, parts: Parts) -> str:
 
 def template(name: str) -> Any:
     """A template of this folder, which escapes all that is put into it."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                              keep_trailing_newline=True)
     environment.filters |= {"percent": percent, "short": short, "plain": plain, "number": number,
                             "significant": significant, "signed": signed}
-    environment.globals |= {"photo": photo, "style": (HERE / "page.css").read_text(encoding="utf-8")}
+    environment.globals |= {"photo": photo,
+                            "style": (HERE / "page.css").read_text(encoding="utf-8")}
     return environment.get_template(name)
 
 
@@ -68,29 +73,33 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
     parameters, store = inputs.parameters, inputs.store
     errors, images = results.errors(inputs), inputs.metrics["evaluate"]["images"]
     rows = inputs.evidence.rows
-    return {
-        "parameters": parameters, "recipe": parameters.the_recipe(), "metrics": inputs.metrics,
-        "network": inputs.network, "store": store, "data": results.data_name(parameters), "images": images,
-        "train_images": len(store.split("train")), "words": [one.words for one in store.classes],
-        "errors": errors, "others": results.to_compare(len(store.classes)),
-        "intervals": {name: results.interval(error, images) for name, error in errors.items()},
-        "unlike": results.unlike_the_paper(parameters, len(store.classes)),
-        "table": results.TABLES.get(parameters.dataset.source, 2), "table_1": TABLE_1, "table_2": TABLE_2,
-        "evidence": inputs.evidence, "claims": [row for row in rows if row.claim.section != "ours"],
-        "own_claims": [row for row in rows if row.claim.section == "ours"],
-        "epochs": inputs.curve["epoch"][-1], "curve": learning.curve_rows(inputs), "points": len(inputs.curve["step"]),
-        "ends": {name: (float(values[0]), float(values[-1])) for name, values in inputs.curve.items()},
-        "rates": learning.learning_rates(parameters.the_recipe(), inputs.curve), "parts": parts,
-        "exhibits": parts.exhibits,
-        "sigmas": [pictures.deviations(sigma) for sigma in pictures.SIGMAS], "outlined": pictures.outlined(parts.crops),
-        "searched": inputs.predictions.each_crop.shape[1],
-        "sides": {"shifted": pictures.SHIFTED, "crop": pictures.CROP_SHOWN, "prediction": predictions.SHOWN,
-                  "neighbour": predictions.NEIGHBOUR_SHOWN},
-        "quarantined": inputs.quarantined, "longest": LONGEST_LIST, "digests": record.digests(inputs),
-        "more_digests": record.more_digests(inputs), "environment": record.environment(inputs),
-        "provenance": inputs.provenance, "matrix": record.matrix_table(inputs), "other_stack": record.other_stack(inputs),
-        "workload": inputs.matrix.workload if inputs.matrix else [],
-        "choices": record.choices(parameters), "settings": record.settings(parameters),
+    return {"parameters": parameters, "recipe": parameters.the_recipe(), "metrics": inputs.metrics,
+            "network": inputs.network, "store": store, "data": results.data_name(parameters),
+            "images": images, "train_images": len(store.split("train")),
+            "words": [one.words for one in store.classes], "errors": errors,
+            "others": results.to_compare(len(store.classes)),
+            "intervals": {name: results.interval(error, images) for name, error in errors.items()},
+            "unlike": results.unlike_the_paper(parameters, len(store.classes)),
+            "table": results.TABLES.get(parameters.dataset.source, 2),
+            "table_1": TABLE_1, "table_2": TABLE_2, "evidence": inputs.evidence,
+            "claims": [row for row in rows if row.claim.section != "ours"],
+            "own_claims": [row for row in rows if row.claim.section == "ours"],
+            "epochs": inputs.curve["epoch"][-1], "curve": learning.curve_rows(inputs),
+            "points": len(inputs.curve["step"]), "ends":
+            {name: (float(values[0]), float(values[-1])) for name, values in inputs.curve.items()},
+            "rates": learning.learning_rates(parameters.the_recipe(), inputs.curve),
+            "parts": parts, "exhibits": parts.exhibits,
+            "sigmas": [pictures.deviations(sigma) for sigma in pictures.SIGMAS],
+            "outlined": pictures.outlined(parts.crops),
+            "searched": inputs.predictions.each_crop.shape[1],
+            "sides": {"shifted": pictures.SHIFTED, "crop": pictures.CROP_SHOWN,
+                      "prediction": predictions.SHOWN, "neighbour": predictions.NEIGHBOUR_SHOWN},
+            "quarantined": inputs.quarantined, "longest": LONGEST_LIST,
+            "digests": record.digests(inputs), "more_digests": record.more_digests(inputs),
+            "environment": record.environment(inputs), "provenance": inputs.provenance,
+            "matrix": record.matrix_table(inputs), "other_stack": record.other_stack(inputs),
+            "workload": inputs.matrix.workload if inputs.matrix else [],
+            "choices": record.choices(parameters), "settings": record.settings(parameters),
     }
 
 

@@ -1,4 +1,5 @@
-"""Pictures: the first layer's kernels, the mean image, the axes of colour, the ten crops of one image."""
+"""Pictures: the first layer's kernels, the mean image, the axes of colour, the ten crops of one
+image."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ SIGMAS = (-3, -2, -1, 0, 1, 2, 3)
 SHIFTED = 112  # pixels of a side on the page
 CROP_SHOWN = 128
 OUTLINED = 256
-PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")  # as alexnet.testing has the crops
+# as alexnet.testing has the crops
+PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")
 
 
 # --- kernels and mean ---
@@ -25,15 +27,16 @@ def kernels(inputs: Inputs) -> Exhibit:
     """P Fig. 3."""
     columns = inputs.network["layers"][0]["columns"]
     count = " + ".join([str(len(inputs.kernels) // columns)] * columns)
-    figure = kernel_sheet(inputs.kernels, columns, f"The {count} kernels of the first layer, as small colour pictures")
+    figure = kernel_sheet(inputs.kernels, columns,
+                          f"The {count} kernels of the first layer, as small colour pictures")
     return Exhibit("kernels", figure, ".npy", array(inputs.kernels))
 
 
 def mean(inputs: Inputs) -> Exhibit:
     """P §2."""
     colour = ", ".join(f"{value:.0f}" for value in inputs.mean.mean(axis=(0, 1)))
-    figure = picture(np.rint(inputs.mean).clip(0, 255).astype(np.uint8),
-                     f"Mean of the training images; its average colour is {colour} (red, green, blue of 255)")
+    figure = picture(np.rint(inputs.mean).clip(0, 255).astype(np.uint8), "Mean of the training "
+                     f"images; its average colour is {colour} (red, green, blue of 255)")
     return Exhibit("mean", figure, ".npy", array(inputs.mean))
 
 
@@ -41,8 +44,8 @@ def mean(inputs: Inputs) -> Exhibit:
 
 @dataclass(frozen=True)
 class Component:
-    """A principal component of colour: its direction in RGB, its spread, its share of all variance; and one image moved
-    along it, with how many standard deviations."""
+    """A principal component of colour: its direction in RGB, its spread, its share of all variance;
+    and one image moved along it, with how many standard deviations."""
 
     number: int
     vector: list[float]
@@ -56,15 +59,18 @@ def components(inputs: Inputs) -> list[Component]:
     """P §4.1, of the first validation image."""
     image, found = inputs.store.split("val").image(0), []
     total = sum(inputs.colours["eigenvalues"]) or 1.0
-    for k, (stdev, eigenvalue) in enumerate(zip(inputs.colours["stdevs"], inputs.colours["eigenvalues"], strict=True)):
+    for k, (stdev, eigenvalue) in enumerate(zip(inputs.colours["stdevs"],
+                                                inputs.colours["eigenvalues"], strict=True)):
         vector = [row[k] for row in inputs.colours["eigenvectors"]]
         found.append(Component(k + 1, vector, stdev, eigenvalue, eigenvalue / total,
-                               [(sigma, shifted(image, vector, sigma * stdev)) for sigma in SIGMAS]))
+                               [(sigma, shifted(image, vector, sigma * stdev))
+                                for sigma in SIGMAS]))
     return found
 
 
 def shifted(image: NDArray[np.uint8], vector: list[float], amount: float) -> NDArray[np.uint8]:
-    """uint8 [h, w, 3]: so many grey levels further along a direction in RGB; what leaves 0..255 is cut off."""
+    """uint8 [h, w, 3]: so many grey levels further along a direction in RGB; what leaves 0..255 is
+    cut off."""
     moved = image.astype(np.float64) + amount * np.array(vector)
     found: NDArray[np.uint8] = np.rint(moved).clip(0, 255).astype(np.uint8)
     return found
@@ -84,7 +90,8 @@ def colour_axes(inputs: Inputs, found: list[Component]) -> Exhibit:
             sheet.words(f"{name} {part:+.3f}", 4, here + 52 + 18 * line, left)
         for column, (_, pixels) in enumerate(one.shifted):
             sheet.picture(pixels, left + column * (side + gap), here, side)
-    figure = sheet.figure("One image moved along the principal components of colour, by -3 to 3 standard deviations")
+    figure = sheet.figure("One image moved along the principal components of colour, by -3 to 3 "
+                          "standard deviations")
     return Exhibit("colour-axes", figure, ".json", document(
         {"validation_image": 0, "standard_deviations_moved": SIGMAS} | inputs.colours))
 
@@ -103,7 +110,8 @@ class TenCrops:
     Attributes:
         index, label: of the image.
         image: uint8 [side, side, 3].
-        crops: of each: place, whether mirrored, uint8 [crop, crop, 3], its most probable class and that probability.
+        crops: of each: place, whether mirrored, uint8 [crop, crop, 3], its most probable class and
+            that probability.
         average: the class and the probability that the ten together give.
     """
 
@@ -115,8 +123,8 @@ class TenCrops:
 
 
 def ten_crops(inputs: Inputs) -> TenCrops:
-    """P §4.1: of the first images the one whose crops disagree most: that in which the probability of the class that is
-    best on average varies most."""
+    """P §4.1: of the first images the one whose crops disagree most: that in which the probability
+    of the class that is best on average varies most."""
     each = inputs.predictions.each_crop
     best = each.mean(0).argmax(1)
     own = each[:, np.arange(len(best)), best]  # [10, n]
@@ -128,8 +136,8 @@ def ten_crops(inputs: Inputs) -> TenCrops:
         for place, (top, left) in zip(PLACES, corners(len(image) - crop), strict=True):
             pixels = image[top: top + crop, left: left + crop]
             says = each[len(found), index]
-            found.append((place, mirrored, pixels[:, ::-1] if mirrored else pixels, int(says.argmax()),
-                          float(says.max())))
+            found.append((place, mirrored, pixels[:, ::-1] if mirrored else pixels,
+                          int(says.argmax()), float(says.max())))
     average = inputs.probabilities[index]
     return TenCrops(index, int(inputs.labels[index]), np.array(image), found,
                     (int(average.argmax()), float(average.max())))
@@ -143,22 +151,25 @@ def outlined(found: TenCrops) -> Figure:
     sheet.picture(found.image, 0, 0, stored * times)
     for place, (top, left) in enumerate(corners(stored - crop)):
         sheet.frame(left * times, top * times, crop * times, ORANGE if place == CENTRE else BLUE)
-    return photo(sheet.canvas, f"Validation image {found.index} with the outlines of its five crops")
+    return photo(sheet.canvas,
+                 f"Validation image {found.index} with the outlines of its five crops")
 
 
 def crops_sheet(inputs: Inputs, found: TenCrops) -> Exhibit:
     """The ten crops with what each says."""
     words, side, gap, under = [one.words for one in inputs.store.classes], CROP_SHOWN, 10, 40
     sheet = Sheet(5 * (side + gap) + gap, 2 * (side + under + gap) + gap + 26)
-    sheet.words(f"Validation image {found.index}: {words[found.label]}. Together: {words[found.average[0]]}, "
-                f"{found.average[1]:.1%}", gap, 8, 5 * (side + gap), bold=True)
+    sheet.words(f"Validation image {found.index}: {words[found.label]}. Together: "
+                f"{words[found.average[0]]}, {found.average[1]:.1%}",
+                gap, 8, 5 * (side + gap), bold=True)
     for number, (place, mirrored, pixels, says, probability) in enumerate(found.crops):
         left, top = gap + number % 5 * (side + gap), 32 + number // 5 * (side + under + gap)
         sheet.picture(np.ascontiguousarray(pixels), left, top, side)
         sheet.words(f"{place}{', mirrored' * mirrored}", left, top + side + 3, side + gap, 11)
         sheet.words(f"{probability:.1%} {words[says]}", left, top + side + 19, side + gap, 11)
     data = {"validation_image": found.index, "label": found.label, "average": found.average,
-            "crops": [{"place": place, "mirrored": mirrored, "class": says, "probability": probability}
+            "crops": [{"place": place, "mirrored": mirrored,
+                       "class": says, "probability": probability}
                       for place, mirrored, _, says, probability in found.crops]}
     figure = sheet.figure(f"The ten crops of validation image {found.index}")
     return Exhibit("ten-crops", figure, ".json", document(data))

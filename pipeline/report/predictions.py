@@ -1,4 +1,5 @@
-"""Figure 4 of the paper: test images with their most probable classes, and the nearest training images of some."""
+"""Figure 4 of the paper: test images with their most probable classes, and the nearest training
+images of some."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ NEIGHBOUR_SHOWN = 128
 
 @dataclass(frozen=True)
 class Prediction:
-    """A validation image with its most probable classes: words, probability, whether it is the right one."""
+    """A validation image with its most probable classes: words, probability, whether it is the
+    right one."""
 
     index: int
     image: NDArray[np.uint8]
@@ -43,18 +45,21 @@ def predictions(inputs: Inputs) -> list[tuple[str, list[Prediction]]]:
     kinds = [("Right", evenly(right, PER_KIND)),
              ("Wrong, with the right class among the five", evenly(near, PER_KIND)),
              ("The most confident mistakes", sure)]
-    return [(title, [_prediction(inputs, int(index)) for index in chosen]) for title, chosen in kinds if len(chosen)]
+    return [(title, [_prediction(inputs, int(index)) for index in chosen])
+            for title, chosen in kinds if len(chosen)]
 
 
 def _prediction(inputs: Inputs, index: int) -> Prediction:
     words, label = [one.words for one in inputs.store.classes], int(inputs.labels[index])
     order = np.argsort(-inputs.probabilities[index], kind="stable")[:GUESSES]
     return Prediction(index, inputs.store.split("val").image(index), words[label],
-                      [(words[k], float(inputs.probabilities[index, k]), bool(k == label)) for k in order])
+                      [(words[k], float(inputs.probabilities[index, k]), bool(k == label))
+                       for k in order])
 
 
 def predictions_sheet(kinds: list[tuple[str, list[Prediction]]]) -> Exhibit:
-    """All of them on one sheet, a kind a row, as in the paper: the image, the right label, the bars."""
+    """All of them on one sheet, a kind a row, as in the paper: the image, the right label, the
+    bars."""
     side, gap, line, head = SHOWN, 16, 20, 28
     height = head + side + 24 + GUESSES * line + gap
     sheet = Sheet(PER_KIND * (side + gap) + gap, len(kinds) * height)
@@ -71,10 +76,11 @@ def predictions_sheet(kinds: list[tuple[str, list[Prediction]]]) -> Exhibit:
                 sheet.words(f"{'✓ ' * right}{words}", left, here, side - 46, 11)
                 sheet.words(f"{probability:6.1%}", left + side - 42, here, 60, 11)
     data = [{"kind": title, "validation_image": card.index, "class": card.right,
-             "guesses": [{"class": words, "probability": probability} for words, probability, _ in card.guesses]}
+             "guesses": [{"class": words, "probability": probability}
+                         for words, probability, _ in card.guesses]}
             for title, cards in kinds for card in cards]
-    return Exhibit("predictions", sheet.figure("Validation images with their five most probable classes"), ".json",
-                   document(data))
+    return Exhibit("predictions", sheet.figure("Validation images with their five most probable "
+                                               "classes"), ".json", document(data))
 
 
 # --- right: nearest neighbours ---
@@ -91,7 +97,8 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Query:
-    """A validation image, and the training images nearest to it by the last hidden layer, and by pixels."""
+    """A validation image, and the training images nearest to it by the last hidden layer, and by
+    pixels."""
 
     index: int
     image: NDArray[np.uint8]
@@ -101,8 +108,8 @@ class Query:
 
 
 def neighbours(inputs: Inputs) -> list[Query]:
-    """Five queries, at equal distances among those that were sought for, each of another class while there are others;
-    none where nothing was sought."""
+    """Five queries, at equal distances among those that were sought for, each of another class
+    while there are others; none where nothing was sought."""
     found = inputs.predictions
     if found.queries is None or found.hidden is None or found.pixels is None:
         return []
@@ -120,7 +127,8 @@ def neighbours(inputs: Inputs) -> list[Query]:
 
 
 def _of_other_classes(labels: NDArray[np.int64]) -> list[int]:
-    """Places of QUERIES of these labels: at equal distances, or, where the class there was had, the next of another."""
+    """Places of QUERIES of these labels: at equal distances, or, where the class there was had, the
+    next of another."""
     chosen: list[int] = []
     for start in evenly(np.arange(len(labels)), QUERIES):
         had = {int(labels[place]) for place in chosen}
@@ -131,8 +139,8 @@ def _of_other_classes(labels: NDArray[np.int64]) -> list[int]:
 
 
 def neighbours_sheet(queries: list[Query]) -> Exhibit:
-    """Two rows a query: by the hidden layer, by pixels; those of the query's class have a blue frame, others an orange
-    one."""
+    """Two rows a query: by the hidden layer, by pixels; those of the query's class have a blue
+    frame, others an orange one."""
     side, gap, under, left = NEIGHBOUR_SHOWN, 8, 18, 100
     pitch = side + under + gap
     count = len(queries[0].hidden)
@@ -141,7 +149,8 @@ def neighbours_sheet(queries: list[Query]) -> Exhibit:
     sheet.words("nearest training images, the nearest first; blue frame: of the query's class",
                 left + side + 2 * gap, 6, count * side, bold=True)
     for number, query in enumerate(queries):
-        for row, (name, near) in enumerate((("by layer", query.hidden), ("by pixels", query.pixels))):
+        for row, (name, near) in enumerate((("by layer", query.hidden),
+                                            ("by pixels", query.pixels))):
             top = 24 + (2 * number + row) * pitch
             sheet.words(name, 4, top + side // 2, left)
             if row == 0:
@@ -153,8 +162,8 @@ def neighbours_sheet(queries: list[Query]) -> Exhibit:
                 sheet.frame(here, top, wide, BLUE if one.same else ORANGE, 3)
                 sheet.words(one.words, here, top + side + 2, side, 11)
     data = [{"validation_image": query.index, "class": query.words,
-             **{name: [{"training_image": one.index, "class": one.words} for one in near]
-                for name, near in (("nearest_by_layer", query.hidden), ("nearest_by_pixels", query.pixels))}}
+             **{name: [{"training_image": one.index, "class": one.words} for one in near] for name,
+                near in (("nearest_by_layer", query.hidden), ("nearest_by_pixels", query.pixels))}}
             for query in queries]
-    return Exhibit("neighbours", sheet.figure("Validation images with their nearest training images"), ".json",
-                   document(data))
+    return Exhibit("neighbours", sheet.figure("Validation images with their nearest training "
+                                              "images"), ".json", document(data))

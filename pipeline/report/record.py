@@ -1,4 +1,5 @@
-"""What makes the run repeatable: every digest, the environment, the parameters; and how this stack reproduces."""
+"""What makes the run repeatable: every digest, the environment, the parameters; and how this stack
+reproduces."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from pipeline.studies.matrix.axes import STAGES
 from pipeline.studies.matrix.running import Row
 
 # Of models/provenance.json, with words for people.
-CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has", "git_commit": "git commit"}
+CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has",
+        "git_commit": "git commit"}
 
 
 # --- digests ---
@@ -23,13 +25,16 @@ CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has",
 def digests(inputs: Inputs) -> list[tuple[str, str]]:
     """What two runs compare to know whether they are the same."""
     found = inputs.metrics
-    return [("weights", found["train"]["weights_digest"]), ("trace", found["train"]["trace_digest"]),
-            ("pixels and labels", found["resize"]["pixels_digest"]), ("mean image", found["mean"]["mean_digest"]),
+    return [("weights", found["train"]["weights_digest"]),
+            ("trace", found["train"]["trace_digest"]),
+            ("pixels and labels", found["resize"]["pixels_digest"]),
+            ("mean image", found["mean"]["mean_digest"]),
             ("colour components", found["pca"]["pca_digest"])]
 
 
 def more_digests(inputs: Inputs) -> list[tuple[str, str]]:
-    """Of what they were made with: configuration, listing of the data, code, environment, lock file."""
+    """Of what they were made with: configuration, listing of the data, code, environment, lock
+    file."""
     made = inputs.provenance
     if made is None:
         return []
@@ -37,7 +42,8 @@ def more_digests(inputs: Inputs) -> list[tuple[str, str]]:
     found += [("listing of the data set", made["data"]["download.listing_digest"])] \
         if "download.listing_digest" in made["data"] else []
     found += [(words, made[name]) for name, words in CODE.items() if name in made]
-    return [*found, ("environment", made["environment_digest"]), ("lock file", made["environment"]["lock_digest"])]
+    return [*found, ("environment", made["environment_digest"]),
+            ("lock file", made["environment"]["lock_digest"])]
 
 
 def environment(inputs: Inputs) -> list[tuple[str, str]]:
@@ -46,15 +52,16 @@ def environment(inputs: Inputs) -> list[tuple[str, str]]:
     if made is None:
         return []
     facts = {name: value for name, value in made["environment"].items() if name != "lock_digest"}
-    return [*facts.items(), *((name, value) for name, value in made["execution"].items() if name not in facts)]
+    return [*facts.items(),
+            *((name, value) for name, value in made["execution"].items() if name not in facts)]
 
 
 # --- the matrix ---
 
 @dataclass(frozen=True)
 class MatrixTable:
-    """The matrix for the page: its sum in words; of each axis its name, what it changes, and a kind and a word for each
-    stage; and what is to be told of single results."""
+    """The matrix for the page: its sum in words; of each axis its name, what it changes, and a kind
+    and a word for each stage; and what is to be told of single results."""
 
     total: str
     stages: tuple[str, ...]
@@ -77,7 +84,8 @@ def other_stack(inputs: Inputs) -> list[str]:
     if inputs.matrix is None or inputs.provenance is None:
         return []
     here, there = inputs.provenance["environment"], inputs.matrix.stack
-    return [name for name in there if name in here and name != "lock_followed" and here[name] != there[name]]
+    return [name for name in there if name in here and name != "lock_followed"
+            and here[name] != there[name]]
 
 
 # --- parameters ---
@@ -99,19 +107,24 @@ class Choice:
 
 def choices(parameters: Parameters) -> list[Choice]:
     """Every switch of the recipe, as it takes effect."""
-    named, chosen = recipe(parameters.recipe.name), parameters.the_recipe()  # type: ignore[attr-defined]
-    return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name), switch.meaning)
-            for switch in switches()]
+    named = recipe(parameters.recipe.name)  # type: ignore[attr-defined]
+    chosen = parameters.the_recipe()
+    return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name),
+                   switch.meaning) for switch in switches()]
 
 
 def settings(parameters: Parameters) -> list[tuple[str, Any]]:
-    """Every parameter that decides the bits, by its full name, but the recipe's, which `choices` has. Where the data
-    lie and what `execution` says is left out: neither decides a bit, and the page is to be the same without them. Of
-    weights to start from the file's name is told, not its folder."""
+    """Every parameter that decides the bits, by its full name, but the recipe's, which `choices`
+    has. Where the data lie and what `execution` says is left out: neither decides a bit, and the
+    page is to be the same without them. Of weights to start from the file's name is told, not its
+    folder."""
     dataset = parameters.dataset
     found = [("dataset.source", dataset.source)]
     if dataset.source == "sample":
-        found += [(f"dataset.sample.{name}", value) for name, value in dataset.sample.model_dump().items()]
+        found += [(f"dataset.sample.{name}", value)
+                  for name, value in dataset.sample.model_dump().items()]
     for section in ("resize", "store", "network", "train"):
-        found += [(f"{section}.{name}", value) for name, value in getattr(parameters, section).model_dump().items()]
-    return [(name, Path(value).name if name == "train.start_from" and value else value) for name, value in found]
+        found += [(f"{section}.{name}", value)
+                  for name, value in getattr(parameters, section).model_dump().items()]
+    return [(name, Path(value).name if name == "train.start_from" and value else value)
+            for name, value in found]

@@ -1,4 +1,5 @@
-"""How the run came out: its errors, how far they can be trusted, and whether they can be held against the paper's.
+"""How the run came out: its errors, how far they can be trusted, and whether they can be held
+against the paper's.
 
 Fractions stay fractions, and the template writes them as percentages.
 """
@@ -19,7 +20,8 @@ Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standa
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table of errors, as fractions: centre crop and ten crops, top-1 and top-5; None where unknown."""
+    """A row of the table of errors, as fractions: centre crop and ten crops, top-1 and top-5; None
+    where unknown."""
 
     what: str
     centre: tuple[float | None, float | None]
@@ -27,10 +29,12 @@ class Row:
 
 
 PAPER = (
-    Row("The paper, ILSVRC-2012 validation images, one network (Table 2)", (None, None), (0.407, 0.182)),
-    Row("The paper, ILSVRC-2010 test images (Table 1; centre crop: §6, footnote)", (0.390, 0.183), (0.375, 0.170)),
-    Row("Re-implementations by others, ILSVRC-2012 validation images, about (not in the paper)", (0.425, 0.196),
-        (None, None)),
+    Row("The paper, ILSVRC-2012 validation images, one network (Table 2)", (None, None),
+        (0.407, 0.182)),
+    Row("The paper, ILSVRC-2010 test images (Table 1; centre crop: §6, footnote)", (0.390, 0.183),
+        (0.375, 0.170)),
+    Row("Re-implementations by others, ILSVRC-2012 validation images, about (not in the paper)",
+        (0.425, 0.196), (None, None)),
 )
 
 
@@ -47,10 +51,11 @@ def to_compare(classes: int) -> list[Row]:
 
 
 def interval(fraction: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a fraction that was found on `count` images: how far another sample of as many images
-    may lie from it."""
+    """Wilson's 95 % interval of a fraction that was found on `count` images: how far another sample
+    of as many images may lie from it."""
     middle = (fraction + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    reach = Z / (1 + Z * Z / count) * math.sqrt(fraction * (1 - fraction) / count + Z * Z / (4 * count * count))
+    reach = Z / (1 + Z * Z / count) * math.sqrt(fraction * (1 - fraction) / count
+                                                + Z * Z / (4 * count * count))
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
@@ -70,14 +75,17 @@ def unlike_the_paper(parameters: Parameters, classes: int) -> list[str]:
     if changed:
         found.append(f"its network is another ({', '.join(map(str, changed)).lower()})")
     if parameters.train.epochs < FULL_EPOCHS:
-        found.append(f"it was trained for {parameters.train.epochs:g} epochs, not some {FULL_EPOCHS}")
+        found.append(f"it was trained for {parameters.train.epochs:g} epochs, not some "
+                     f"{FULL_EPOCHS}")
     return found
 
 
 def data_name(parameters: Parameters) -> str:
-    """What to call the data set; of a folder only its name, for where it lies says nothing about the run."""
+    """What to call the data set; of a folder only its name, for where it lies says nothing about
+    the run."""
     dataset = parameters.dataset
     if dataset.source == "folder" and dataset.location is not None:
         return dataset.location.name or "a folder of pictures"
-    return {"sample": "the built-in sample", "imagenet2012": "ILSVRC 2012", "imagenet2010": "ILSVRC 2010",
-            "imagenette": "Imagenette", "cifar10": "CIFAR-10"}.get(dataset.source, dataset.source)
+    return {"sample": "the built-in sample", "imagenet2012": "ILSVRC 2012",
+            "imagenet2010": "ILSVRC 2010", "imagenette": "Imagenette",
+            "cifar10": "CIFAR-10"}.get(dataset.source, dataset.source)

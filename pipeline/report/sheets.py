@@ -1,4 +1,5 @@
-"""A sheet: pictures, bars and words on white, as one PNG; what the page shows in pieces, as a file in one.
+"""A sheet: pictures, bars and words on white, as one PNG; what the page shows in pieces, as a file
+in one.
 
 Places and sizes are in pixels, from the upper left corner.
 """
@@ -41,9 +42,10 @@ class Sheet:
         self.canvas = np.full((height, width, 3), 255, np.uint8)
         self._words: list[Words] = []
 
-    def picture(self, pixels: NDArray[np.uint8], left: int, top: int, side: int | None = None) -> int:
-        """uint8 [h, w, 3], which must fit; a square one in `side` pixels, or as many times enlarged as fits into them.
-        Returns how wide it has become."""
+    def picture(self, pixels: NDArray[np.uint8], left: int, top: int,
+                side: int | None = None) -> int:
+        """uint8 [h, w, 3], which must fit; a square one in `side` pixels, or as many times enlarged
+        as fits into them. Returns how wide it has become."""
         if side:
             pixels = smaller(pixels, side)
             pixels = pixels.repeat(side // len(pixels), axis=0).repeat(side // len(pixels), axis=1)
@@ -51,11 +53,13 @@ class Sheet:
         self.canvas[top: top + height, left: left + width] = pixels
         return width
 
-    def box(self, left: int, top: int, width: int, height: int, colour: tuple[int, int, int]) -> None:
+    def box(self, left: int, top: int, width: int, height: int,
+            colour: tuple[int, int, int]) -> None:
         """A rectangle, filled."""
         self.canvas[top: top + height, left: left + width] = colour
 
-    def frame(self, left: int, top: int, side: int, colour: tuple[int, int, int], width: int = 2) -> None:
+    def frame(self, left: int, top: int, side: int, colour: tuple[int, int, int],
+              width: int = 2) -> None:
         """The outline of a square, drawn inwards."""
         for x, y, w, h in ((left, top, side, width), (left, top + side - width, side, width),
                            (left, top, width, side), (left + side - width, top, width, side)):
@@ -73,13 +77,15 @@ class Sheet:
 
         height, width = self.canvas.shape[:2]
         with styled(LIGHT):
-            figure = Canvas(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH)
+            figure = Canvas(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH),
+                            dpi=DOTS_PER_INCH)
             canvas = FigureCanvasAgg(figure)
             figure.figimage(self.canvas)
             for one in self._words:
-                text = figure.text(one.left / width, 1 - one.top / height, one.text, va="top",
-                                   color="white" if one.light else LIGHT["text"],
-                                   fontsize=one.size * 72 / DOTS_PER_INCH, fontweight="bold" if one.bold else "normal")
+                text = figure.text(one.left / width, 1 - one.top / height, one.text,
+                                   va="top", color="white" if one.light else LIGHT["text"],
+                                   fontsize=one.size * 72 / DOTS_PER_INCH,
+                                   fontweight="bold" if one.bold else "normal")
                 _fit(text, one.room, canvas)
             stream = io.BytesIO()
             figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})

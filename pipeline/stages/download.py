@@ -1,8 +1,10 @@
-"""The `download` stage: puts the data set in place, verifies it, and leaves a listing and an index in data/download.
+"""The `download` stage: puts the data set in place, verifies it, and leaves a listing and an index
+in data/download.
 
-listing.json has the classes, in label order, and each file with its size and checksums; index.parquet has every
-picture, and where it lies. Same data, same bytes, wherever the data lies. For the sample, data/download holds the
-archives too; other data sets stay in `dataset.location`, or are downloaded to it.
+listing.json has the classes, in label order, and each file with its size and checksums;
+index.parquet has every picture, and where it lies. Same data, same bytes, wherever the data lies.
+For the sample, data/download holds the archives too; other data sets stay in `dataset.location`, or
+are downloaded to it.
 """
 
 from __future__ import annotations
@@ -27,15 +29,17 @@ def run(parameters: Parameters) -> dict[str, int | str]:
     """
     _clear(parameters.dataset)
     listing = sources.fetch(parameters.dataset)
-    return {"files": len(listing.files), "bytes": sum(file.bytes for file in listing.files),
-            "classes": len(listing.classes), "listing_digest": hashlib.sha256(LISTING.read_bytes()).hexdigest()}
+    return {"files": len(listing.files),
+            "bytes": sum(file.bytes for file in listing.files), "classes": len(listing.classes),
+            "listing_digest": hashlib.sha256(LISTING.read_bytes()).hexdigest()}
 
 
 def _clear(dataset: DatasetSection) -> None:
     """Empty data/download, as `dvc repro` does: it must not depend on what was there before."""
-    if dataset.source != "sample" and sources.root(dataset).resolve().is_relative_to(DOWNLOAD.resolve()):
-        raise UserError(f"dataset.location: {dataset.location} is within {DOWNLOAD}, which this stage empties; move it "
-                        "elsewhere")
+    if (dataset.source != "sample"
+            and sources.root(dataset).resolve().is_relative_to(DOWNLOAD.resolve())):
+        raise UserError(f"dataset.location: {dataset.location} is within {DOWNLOAD}, which this "
+                        "stage empties; move it elsewhere")
     for old in DOWNLOAD.iterdir() if DOWNLOAD.exists() else ():
         if old.is_dir() and not old.is_symlink():
             shutil.rmtree(old)

@@ -1,16 +1,18 @@
-"""The `evaluate` stage: centre-crop and ten-crop top-1 and top-5 errors on the validation images (P §4.1, Table 2).
+"""The `evaluate` stage: centre-crop and ten-crop top-1 and top-5 errors on the validation images (P
+§4.1, Table 2).
 
 Yields `models/predictions.npz`, of validation images in stored order:
 
     ten_crop, centre    float32 [n, classes]: probabilities
     labels              int64 [n]
-    each_crop           float32 [10, CROPS_KEPT at most, classes]: of the first images, what each of the ten crops says
+    each_crop           float32 [10, CROPS_KEPT at most, classes]: of the first images, what each of
+                        the ten crops says
     queries             int64 [q]: the images whose nearest training images were sought
     nearest_hidden      int64 [q, 6]: these, by the last hidden layer
     nearest_pixels      int64 [q, 6]: and by their pixels
 
-Also measured is what the paper looks at in its figures 3 and 4: the colour of the two columns' kernels, and the nearest
-images.
+Also measured is what the paper looks at in its figures 3 and 4: the colour of the two columns'
+kernels, and the nearest images.
 """
 
 from __future__ import annotations
@@ -51,12 +53,13 @@ def run(parameters: Parameters) -> dict[str, Any]:
     """Test the trained weights.
 
     Returns:
-        top1_error, top5_error (centre crop), top1_error_10crop, top5_error_10crop as fractions of the validation
-        images; loss, loss_10crop, the mean negative log-probability of the right class; distance_10crop, how far the
-        probabilities of ten crops are from those of the centre (total variation, mean over images, 0 to 1); the
-        number of images; weights_digest; same_class_hidden and same_class_pixels, the share of the six nearest training
-        images, by the last hidden layer and by pixels, that show the query's class; of a net of two columns colour_0,
-        colour_1, specialisation.
+        top1_error, top5_error (centre crop), top1_error_10crop, top5_error_10crop as fractions of
+        the validation images; loss, loss_10crop, the mean negative log-probability of the right
+        class; distance_10crop, how far the probabilities of ten crops are from those of the centre
+        (total variation, mean over images, 0 to 1); the number of images; weights_digest;
+        same_class_hidden and same_class_pixels, the share of the six nearest training images, by
+        the last hidden layer and by pixels, that show the query's class; of a net of two columns
+        colour_0, colour_1, specialisation.
 
     Raises:
         UserError: weights that are missing, damaged, or of another network than the configured one.
@@ -68,24 +71,28 @@ def run(parameters: Parameters) -> dict[str, Any]:
     weights = weights_in(WEIGHTS, "train again")
     network = network_of(parameters, store, False, device)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != network.table.canonical():
-        raise UserError(f"{WEIGHTS}: weights of another network than params.yaml describes; train again")
+        raise UserError(f"{WEIGHTS}: weights of another network than params.yaml describes; train "
+                        "again")
     load_weights(network, weights)
     network.eval()
     mean, read = mean_image().to(device), images_of(split)
     centre, ten = [], []
     each: list[Tensor] = []
     batches = -(-len(split) // BATCH)
-    pixels = Prefetcher(lambda number: read(slice(number * BATCH, min((number + 1) * BATCH, len(split)))), batches)
+    pixels = Prefetcher(lambda number: read(slice(number * BATCH,
+                                                  min((number + 1) * BATCH, len(split)))), batches)
     with progress("evaluate", len(split), "images") as advance:
         for number in range(batches):
-            images = pixels.take(number).to(device)  # each is read once, the next while the network is at work
+            # each is read once, the next while the network is at work
+            images = pixels.take(number).to(device)
             found = probabilities(network, images, mean, network.table.crop).cpu()
             centre.append(found[CENTRE])
             ten.append(found.mean(0))
             each = each or [found[:, :CROPS_KEPT]]
             advance(len(images))
     labels = torch.from_numpy(split.labels)
-    said = {"centre": torch.cat(centre), "ten_crop": torch.cat(ten), "each_crop": each[0], "labels": labels}
+    said = {"centre": torch.cat(centre), "ten_crop": torch.cat(ten), "each_crop": each[0],
+            "labels": labels}
     near = _nearest(network, split, store.split("train"), len(store.classes), mean)
     with written_whole(PREDICTIONS) as stream:
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in (said | near).items()}
@@ -98,13 +105,15 @@ def run(parameters: Parameters) -> dict[str, Any]:
 
 def _errors(centre: Tensor, ten: Tensor, labels: Tensor) -> dict[str, Any]:
     return {"top1_error": errors(centre, labels, 1), "top5_error": errors(centre, labels, 5),
-            "top1_error_10crop": errors(ten, labels, 1), "top5_error_10crop": errors(ten, labels, 5),
+            "top1_error_10crop": errors(ten, labels, 1),
+            "top5_error_10crop": errors(ten, labels, 5),
             "loss": _loss(centre, labels), "loss_10crop": _loss(ten, labels),
             "distance_10crop": float((ten.double() - centre.double()).abs().sum(1).mean() / 2)}
 
 
 def _loss(probabilities: Tensor, labels: Tensor) -> float:
-    """As the 2012 log has it; a probability of 0 counts as the smallest number, so that the mean is finite."""
+    """As the 2012 log has it; a probability of 0 counts as the smallest number, so that the mean is
+    finite."""
     own = probabilities.gather(1, labels[:, None]).double()
     return float(-own.clamp(min=torch.finfo(torch.float32).tiny).log().mean())
 
@@ -113,36 +122,44 @@ def _colours(kernels: Tensor) -> dict[str, float]:
     """P §6.1, Fig. 3."""
     colours = qualitative.colour(kernels)
     first, second = (float(part.mean()) for part in colours.chunk(2))
-    return {"colour_0": first, "colour_1": second, "specialisation": qualitative.specialisation(colours)}
+    return {"colour_0": first, "colour_1": second,
+            "specialisation": qualitative.specialisation(colours)}
 
 
-def _nearest(network: Network, queries: Split, images: Split, classes: int, mean: Tensor) -> dict[str, Tensor]:
-    """P §6.1, Fig. 4: {"queries", "nearest_hidden", "nearest_pixels"}, places in the two splits; {} where fewer than
-    six images are to be found."""
-    asked, searched = min(QUERIES, len(queries)), min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * classes), len(images))
+def _nearest(network: Network, queries: Split, images: Split, classes: int,
+             mean: Tensor) -> dict[str, Tensor]:
+    """P §6.1, Fig. 4: {"queries", "nearest_hidden", "nearest_pixels"}, places in the two splits; {}
+    where fewer than six images are to be found."""
+    asked, searched = (min(QUERIES, len(queries)),
+                       min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * classes), len(images)))
     if searched < qualitative.NEAREST:
         return {}
     step = len(queries) / asked  # validation images need not be shuffled
     chosen = [int(number * step) for number in range(asked)]
     by_query, by_image = (_features(network, split, places, mean)
                           for split, places in ((queries, chosen), (images, list(range(searched)))))
-    return {"queries": torch.tensor(chosen)} | {f"nearest_{name}": qualitative.nearest(by_query[name], by_image[name])
-                                                for name in ("hidden", "pixels")}
+    return ({"queries": torch.tensor(chosen)}
+            | {f"nearest_{name}": qualitative.nearest(by_query[name], by_image[name])
+               for name in ("hidden", "pixels")})
 
 
 def _same_class(near: dict[str, Tensor], query_labels: Tensor, labels: Tensor) -> dict[str, float]:
-    """P §6.1, Fig. 4: {"same_class_hidden", "same_class_pixels"}, or {} where nothing was sought."""
-    return {f"same_class_{name}": qualitative.same_class(near[f"nearest_{name}"], query_labels[near["queries"]], labels)
+    """P §6.1, Fig. 4: {"same_class_hidden", "same_class_pixels"}, or {} where nothing was
+    sought."""
+    return {f"same_class_{name}": qualitative.same_class(near[f"nearest_{name}"],
+                                                         query_labels[near["queries"]], labels)
             for name in ("hidden", "pixels") if near}
 
 
 @torch.no_grad()
 def _features(network: Network, split: Split, places: list[int], mean: Tensor) -> dict[str, Tensor]:
-    """The centre crops of these images as {"hidden": float32 [n, units], "pixels": float32 [n, 3 x 32 x 32]}."""
+    """The centre crops of these images as {"hidden": float32 [n, units], "pixels": float32 [n, 3 x
+    32 x 32]}."""
     found: dict[str, list[Tensor]] = {"hidden": [], "pixels": []}
     read, crop = images_of(split), network.table.crop
     for start in range(0, len(places), BATCH):
-        pixels = torch.cat([read(slice(place, place + 1)) for place in places[start: start + BATCH]])
+        pixels = torch.cat([read(slice(place, place + 1))
+                            for place in places[start: start + BATCH]])
         views = centre_crop(pixels.to(mean.device), mean, crop)
         found["hidden"].append(network.last_hidden(views).cpu())
         found["pixels"].append(F.adaptive_avg_pool2d(views, min(PIXELS, crop)).flatten(1).cpu())

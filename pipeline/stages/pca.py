@@ -1,7 +1,9 @@
-"""The principal components of colour: of "the set of RGB pixel values throughout the ImageNet training set" (P §4.1).
+"""The principal components of colour: of "the set of RGB pixel values throughout the ImageNet
+training set" (P §4.1).
 
-Yields data/pca.json. Every pixel of every stored 256x256 training image counts once; each channel's mean over all of
-them is subtracted (not the mean image, which is per position); the covariance is divided by the number of pixels.
+Yields data/pca.json. Every pixel of every stored 256x256 training image counts once; each channel's
+mean over all of them is subtracted (not the mean image, which is per position); the covariance is
+divided by the number of pixels.
 """
 
 from __future__ import annotations
@@ -27,16 +29,18 @@ Matrix = list[list[float]]
 def run(parameters: Parameters) -> dict[str, Any]:
     """Writes pca.json, all floats exact as written, on the scale of 0..255.
 
-    Its keys: `covariance` [3][3], RGB; `eigenvalues` [3], descending; `eigenvectors` [3][3], component k in *column* k,
-    RGB down the rows, as in the paper's [p1, p2, p3]; `stdevs` [3], the eigenvalues' square roots, which the original
-    code multiplies its noise by; `pixels`, how many were counted.
+    Its keys: `covariance` [3][3], RGB; `eigenvalues` [3], descending; `eigenvectors` [3][3],
+    component k in *column* k, RGB down the rows, as in the paper's [p1, p2, p3]; `stdevs` [3], the
+    eigenvalues' square roots, which the original code multiplies its noise by; `pixels`, how many
+    were counted.
 
     Returns:
         The three standard deviations, and the sha256 of pca.json's values.
     """
     result = _result()
     write_json(PCA, result)
-    return {**{f"stdev_{k}": stdev for k, stdev in enumerate(result["stdevs"], start=1)}, "pca_digest": digest(result)}
+    return {**{f"stdev_{k}": stdev for k, stdev in enumerate(result["stdevs"], start=1)},
+            "pca_digest": digest(result)}
 
 
 def load() -> dict[str, Any]:
@@ -64,18 +68,19 @@ def covariance(moments: Moments) -> Matrix:
     """
     n = moments.count * moments.pixels
     if n == 0:
-        raise UserError(f"{STORE}: no training images, so there are no colours; see {STORE}/quarantine.json")
+        raise UserError(f"{STORE}: no training images, so there are no colours; see "
+                        f"{STORE}/quarantine.json")
     sums = [int(channel) for channel in moments.sums.sum(axis=(0, 1))]
-    return [[float(Fraction(n * int(moments.products[i, j]) - sums[i] * sums[j], n * n)) for j in range(3)]
-            for i in range(3)]
+    return [[float(Fraction(n * int(moments.products[i, j]) - sums[i] * sums[j], n * n))
+             for j in range(3)] for i in range(3)]
 
 
 def components(matrix: Matrix) -> dict[str, Any]:
     """The eigen-decomposition, in the form of pca.json.
 
-    Eigenvalues descend, and rounding below zero is cut off. The sign of an eigenvector, which is arbitrary, is such
-    that its component of largest magnitude (the first of equals) is positive. Images of one colour have the unit
-    vectors and zeros.
+    Eigenvalues descend, and rounding below zero is cut off. The sign of an eigenvector, which is
+    arbitrary, is such that its component of largest magnitude (the first of equals) is positive.
+    Images of one colour have the unit vectors and zeros.
     """
     values, vectors = jacobi(matrix)
     order = sorted(range(3), key=lambda k: -values[k])
@@ -90,8 +95,9 @@ def components(matrix: Matrix) -> dict[str, Any]:
 def jacobi(matrix: Matrix) -> tuple[list[float], Matrix]:
     """Eigenvalues and eigenvectors (columns) of a symmetric 3x3 matrix, by Jacobi's rotations.
 
-    In Python's own floats, with nothing but + - * / and the square root, which IEEE 754 rounds correctly: the same bits
-    on every machine. A LAPACK's last bits depend on its build, and every training image would inherit them.
+    In Python's own floats, with nothing but + - * / and the square root, which IEEE 754 rounds
+    correctly: the same bits on every machine. A LAPACK's last bits depend on its build, and every
+    training image would inherit them.
     """
     a = [list(row) for row in matrix]
     v = [[float(i == j) for j in range(3)] for i in range(3)]
@@ -119,7 +125,8 @@ def _with_sign(vector: list[float]) -> list[float]:
 def _assert_decomposes(matrix: Matrix, eigenvalues: list[float], eigenvectors: Matrix) -> None:
     c, p = np.array(matrix), np.array(eigenvectors)
     residual = np.abs(p @ np.diag(eigenvalues) @ p.T - c).max()
-    assert residual <= 1e-12 * max(np.abs(c).max(), 1e-300), f"eigen-decomposition is off by {residual}"
+    assert residual <= 1e-12 * max(np.abs(c).max(), 1e-300), ("eigen-decomposition is off by "
+                                                              f"{residual}")
     assert np.abs(p.T @ p - np.eye(3)).max() <= 1e-12, "eigenvectors are not orthonormal"
 
 

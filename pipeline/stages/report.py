@@ -1,7 +1,8 @@
-"""The `report` stage: one page, complete in itself, that shows what was trained on what, and how it came out.
+"""The `report` stage: one page, complete in itself, that shows what was trained on what, and how it
+came out.
 
-Yields report/index.html, and in report/figures every figure as a file (SVG or PNG) beside the numbers behind it.
-The same inputs give the same bytes.
+Yields report/index.html, and in report/figures every figure as a file (SVG or PNG) beside the
+numbers behind it. The same inputs give the same bytes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Every picture decoded, its shorter side brought to 256, the central 256x256 kept; yields the image store, data/store.
+"""Every picture decoded, its shorter side brought to 256, the central 256x256 kept; yields the
+image store, data/store.
 
-Each task of the executor makes one shard of up to 1,024 images: which images is settled before any is decoded, so
-nothing depends on the number of workers. Finished shards wait in work/resize/<key>, where the key is a digest of all
-that decides them; a run that was killed goes on with those it finds there. At the end the store is moved into place in
-one step. (DVC removes data/store before it runs the stage, so half-finished work cannot be kept there.)
+Each task of the executor makes one shard of up to 1,024 images: which images is settled before any
+is decoded, so nothing depends on the number of workers. Finished shards wait in work/resize/<key>,
+where the key is a digest of all that decides them; a run that was killed goes on with those it
+finds there. At the end the store is moved into place in one step. (DVC removes data/store before it
+runs the stage, so half-finished work cannot be kept there.)
 """
 
 from __future__ import annotations
@@ -53,62 +55,72 @@ from pipeline.system.terminal import progress, say
 
 DECODER = "decoder.json"  # in the work folder: who makes its shards
 STAMP = "stamp"  # there, too: of the files that they are made of
-IN_FLIGHT = 512  # shards handed to the executor at a time: more than any cluster's workers, and some 50 MB
+# shards handed to the executor at a time: more than any cluster's workers, and some 50 MB
+IN_FLIGHT = 512
 
 
 def run(parameters: Parameters) -> dict[str, Any]:
     """Returns the numbers of images and the digest of all pixels and labels.
 
     Raises:
-        UserError: too many undecodable images, a full disk, a missing or changed source, a killed worker.
+        UserError: too many undecodable images, a full disk, a missing or changed source, a killed
+            worker.
     """
     catalogue = sources.catalogue(parameters.dataset)
     listing = hashlib.sha256(LISTING.read_bytes()).hexdigest()
     execution = parameters.execution
-    workers = cluster(execution.scheduler) if execution.scheduler else process_pool(execution.workers)
+    workers = (cluster(execution.scheduler) if execution.scheduler
+               else process_pool(execution.workers))
     with workers as executor:
-        return resize(catalogue, listing, parameters.resize, executor, WORK / "resize", STORE,
-                      parameters.store.encoding, functools.partial(sources.stamp, parameters.dataset))
+        return resize(catalogue, listing, parameters.resize,
+                      executor, WORK / "resize", STORE, parameters.store.encoding,
+                      functools.partial(sources.stamp, parameters.dataset))
 
 
-def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor: Executor, work: Path,
-           store: Path, encoding: Encoding = "raw", stamp: Callable[[], str] = str) -> dict[str, Any]:
-    """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns the metrics.
+def resize(catalogue: Catalogue, listing: str, settings: ResizeSection, executor: Executor,
+           work: Path, store: Path, encoding: Encoding = "raw",
+           stamp: Callable[[], str] = str) -> dict[str, Any]:
+    """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns
+    the metrics.
 
     `stamp` gives another text when these files have been written to since.
     """
     made_by = decoder()
-    say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint {made_by['fingerprint']}")
+    say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint "
+        f"{made_by['fingerprint']}")
     key = _key(catalogue, listing, settings, encoding, made_by)
     with only_one(work / "lock", "another `alexnet resize`"):
         folder = work / key
         _forget_work_of_other_files(folder, stamp())
         _told_of_other_work(folder, made_by)
-        shards = [Shard(split, number, tuple(entries), str(folder.absolute()), os.getcwd(), made_by["fingerprint"],
-                        environment.code_digest(), settings.side, encoding)
+        shards = [Shard(split, number, tuple(entries), str(folder.absolute()), os.getcwd(),
+                        made_by["fingerprint"], environment.code_digest(), settings.side, encoding)
                   for split, entries in _in_stored_order(catalogue, settings.order_seed).items()
                   for number, entries in enumerate(_chunks(entries))]
         try:
             quarantined = _make(shards, folder, settings.max_quarantined, executor)
             _check_unchanged(folder, stamp())
             metrics = _publish(shards, folder / "store", catalogue, quarantined,
-                               {"decoder": made_by, "order_seed": settings.order_seed}, encoding, store)
+                               {"decoder": made_by, "order_seed": settings.order_seed}, encoding,
+                               store)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             mend = errors.MENDS[error.errno]
-            raise UserError(f"{folder}: {error.strerror}; {mend}, and give the same command again") from None
+            raise UserError(f"{folder}: {error.strerror}; {mend}, and give the same command "
+                            "again") from None
         for stale in (path for path in work.iterdir() if path.is_dir()):
             shutil.rmtree(stale)
     return metrics
 
 
 def stored_order(names: list[str], seed: int) -> list[int]:
-    """The one shuffle of the training set: positions in `names`, in the order in which they are stored.
+    """The one shuffle of the training set: positions in `names`, in the order in which they are
+    stored.
 
-    It follows from the seed and the sorted names alone: the k-th of these gets the k-th 64-bit output of numpy's Philox
-    generator with the seed as its key, and the outputs are sorted. As in 2012, where images were shuffled once, when
-    they were written into batches.
+    It follows from the seed and the sorted names alone: the k-th of these gets the k-th 64-bit
+    output of numpy's Philox generator with the seed as its key, and the outputs are sorted. As in
+    2012, where images were shuffled once, when they were written into batches.
     """
     by_name = sorted(range(len(names)), key=names.__getitem__)
     drawn = np.random.Philox(key=seed).random_raw(len(names))
@@ -126,11 +138,13 @@ def _chunks(entries: list[Entry]) -> Iterator[list[Entry]]:
 
 def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: Encoding,
          made_by: dict[str, str]) -> str:
-    deciding = [FORMATS[encoding], SHARD_IMAGES, listing, settings.order_seed, settings.side, made_by]
+    deciding = [FORMATS[encoding], SHARD_IMAGES, listing, settings.order_seed, settings.side,
+                made_by]
     digest = hashlib.sha256(json.dumps(deciding).encode())
     for split in SPLITS:
         for entry in getattr(catalogue, split):
-            digest.update(f"{split} {entry.name!r} {entry.label} {entry.offset} {entry.size}\n".encode())
+            digest.update(f"{split} {entry.name!r} {entry.label} {entry.offset} "
+                          f"{entry.size}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -141,8 +155,10 @@ class Shard:
     """What a worker needs to make a shard.
 
     Attributes:
-        folder: the work folder, and `root`, what the entries' files are relative to: the same on all machines.
-        fingerprint: of the decoder that all workers must have; `code`: the digest of the code that they must run.
+        folder: the work folder, and `root`, what the entries' files are relative to: the same on
+            all machines.
+        fingerprint: of the decoder that all workers must have; `code`: the digest of the code that
+            they must run.
     """
 
     split: str
@@ -162,7 +178,8 @@ class Shard:
 
     @property
     def record(self) -> Path:
-        """What is known of the shard besides its pixels. Written last: with it the shard is finished."""
+        """What is known of the shard besides its pixels. Written last: with it the shard is
+        finished."""
         return Path(self.folder, "records", f"{self.split}-{self.number:05}.json")
 
     @property
@@ -174,16 +191,16 @@ class Shard:
 def make_shard(shard: Shard) -> list[Quarantined]:
     """Decode, store and measure one shard's images; returns those that could not be decoded.
 
-    Reading, hashing, adding up and writing follow each other image by image, while its 196,608 bytes are in the
-    processor's cache; a worker's memory does not grow with the shard.
+    Reading, hashing, adding up and writing follow each other image by image, while its 196,608
+    bytes are in the processor's cache; a worker's memory does not grow with the shard.
     """
     if decoder()["fingerprint"] != shard.fingerprint:
-        raise UserError(f"a worker on {platform.node()} decodes with {told(decoder())}, whose pixels differ from those "
-                        f"of the decoder {shard.fingerprint} in the main process; install the same Pillow and libjpeg "
-                        "everywhere")
+        raise UserError(f"a worker on {platform.node()} decodes with {told(decoder())}, whose "
+                        f"pixels differ from those of the decoder {shard.fingerprint} in the main "
+                        "process; install the same Pillow and libjpeg everywhere")
     if _code_here() != shard.code:
-        raise UserError(f"a worker on {platform.node()} runs other code than the main process; install the same "
-                        "everywhere and start the workers again")
+        raise UserError(f"a worker on {platform.node()} runs other code than the main process; "
+                        "install the same everywhere and start the workers again")
     rows: list[Row] = []
     quarantined: list[Quarantined] = []
     accumulator = Accumulator(shard.side)
@@ -203,19 +220,22 @@ def make_shard(shard: Shard) -> list[Quarantined]:
     if not rows:
         shard.pixels.unlink()  # the store has no empty shards
     accumulator.moments().save(shard.moments)
-    write_json(shard.record, {"sha256": writer.digest.hexdigest(), "rows": [asdict(row) for row in rows],
-                              "quarantined": [asdict(one) for one in quarantined]})
+    write_json(shard.record,
+               {"sha256": writer.digest.hexdigest(), "rows": [asdict(row) for row in rows],
+                "quarantined": [asdict(one) for one in quarantined]})
     return quarantined
 
 
 @functools.cache
 def _code_here() -> str:
-    """Taken once in each worker, soon after its code was loaded: a worker of a cluster may live for long."""
+    """Taken once in each worker, soon after its code was loaded: a worker of a cluster may live for
+    long."""
     return environment.code_digest()
 
 
 def finished_shard(shard: Shard) -> list[Quarantined] | None:
-    """What `make_shard` returned, if it has made this shard and its files are still as they were written; else None."""
+    """What `make_shard` returned, if it has made this shard and its files are still as they were
+    written; else None."""
     try:
         stored, quarantined = _read_record(shard)
         if Moments.load(shard.moments).count != (len(stored.rows) if shard.split == "train" else 0):
@@ -239,15 +259,18 @@ def _read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined]]:
 
 # The whole: what runs in the main process.
 
-def _make(shards: list[Shard], folder: Path, max_quarantined: int, executor: Executor) -> list[Quarantined]:
+def _make(shards: list[Shard], folder: Path, max_quarantined: int,
+          executor: Executor) -> list[Quarantined]:
     """Every shard finished; returns the quarantine list, in stored order."""
     found: dict[int, list[Quarantined]] = {}  # by the position of the shard
     recorded = [k for k, shard in enumerate(shards) if shard.record.exists()]
-    recorded_shards = [replace(shards[k], entries=()) for k in recorded]  # all at once: they should be small
+    # all at once: they should be small
+    recorded_shards = [replace(shards[k], entries=()) for k in recorded]
     for k, quarantined in zip(recorded, executor.map(finished_shard, recorded_shards), strict=True):
         if quarantined is not None:
             found[k] = quarantined
-    total, done = (sum(len(shards[k].entries) for k in some) for some in (range(len(shards)), found))
+    total, done = (sum(len(shards[k].entries) for k in some)
+                   for some in (range(len(shards)), found))
     if done:
         say(f"resize: {done} images of {len(found)} shards are done already, in {folder}")
     _assert_room(folder, total - done, shards[0].side if shards else SIDE)
@@ -270,7 +293,8 @@ def _forget_work_of_other_files(folder: Path, stamp: str) -> None:
     """Shards made before the data set's files were written to are not gone on with."""
     file = folder / STAMP
     if file.exists() and file.read_text() != stamp:
-        say(f"resize: the data set's files have been written to since the work in {folder}; beginning anew")
+        say(f"resize: the data set's files have been written to since the work in {folder}; "
+            "beginning anew")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(stamp)
@@ -279,18 +303,20 @@ def _forget_work_of_other_files(folder: Path, stamp: str) -> None:
 def _check_unchanged(folder: Path, stamp: str) -> None:
     if (folder / STAMP).read_text() != stamp:
         shutil.rmtree(folder)
-        raise UserError("the data set's files were changed while they were read; what was made of them is thrown away. "
-                        "Run `alexnet download`, which verifies them, and the same command again")
+        raise UserError("the data set's files were changed while they were read; what was made of "
+                        "them is thrown away. Run `alexnet download`, which verifies them, and the "
+                        "same command again")
 
 
 def _told_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
-    """Half-finished work of another decoder is not gone on with: a store has the pixels of one. That is told."""
+    """Half-finished work of another decoder is not gone on with: a store has the pixels of one.
+    That is told."""
     for file in folder.parent.glob(f"*/{DECODER}"):
         with contextlib.suppress(UserError):  # cut off by a kill
             other = read_json(file, "resize")
             if file.parent != folder and other != made_by:
-                say(f"resize: the unfinished work in {file.parent} is of {told(other)}, and is not taken up with "
-                    f"{told(made_by)}; it will be removed when this is done")
+                say(f"resize: the unfinished work in {file.parent} is of {told(other)}, and is not "
+                    f"taken up with {told(made_by)}; it will be removed when this is done")
     write_json(folder / DECODER, made_by)
 
 
@@ -298,20 +324,24 @@ def _assert_room(folder: Path, images: int, side: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     needed, free = images * side * side * 3, shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(f"{folder}: {images} images take {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
-                        "free some room, or make it a link to a larger disk")
+        raise UserError(f"{folder}: {images} images take {needed / 1e9:.1f} GB, but "
+                        f"{free / 1e9:.1f} GB are free; free some room, or make it a link to a "
+                        "larger disk")
 
 
 def _check_quarantine(found: dict[int, list[Quarantined]], allowed: int) -> None:
-    quarantined = sorted((one for some in found.values() for one in some), key=lambda one: (one.split, one.name))
+    quarantined = sorted((one for some in found.values() for one in some),
+                         key=lambda one: (one.split, one.name))
     if len(quarantined) > allowed:
         shown = "".join(f"\n  {one.split} {one.name}: {one.reason}" for one in quarantined[:5])
-        raise UserError(f"{len(quarantined)} images or more cannot be decoded, and resize.max_quarantined allows "
-                        f"{allowed}; mend or replace them, or raise resize.max_quarantined. The first:{shown}")
+        raise UserError(f"{len(quarantined)} images or more cannot be decoded, and "
+                        f"resize.max_quarantined allows {allowed}; mend or replace them, or raise "
+                        f"resize.max_quarantined. The first:{shown}")
 
 
-def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue, quarantined: list[Quarantined],
-             made: dict[str, Any], encoding: Encoding, store: Path) -> dict[str, Any]:
+def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue,
+             quarantined: list[Quarantined], made: dict[str, Any], encoding: Encoding,
+             store: Path) -> dict[str, Any]:
     """Describe the shards in `folder`, which then becomes `store`; returns the metrics."""
     for one in quarantined:
         say(f"resize: quarantined {one.split} {one.name}: {one.reason}")
@@ -321,7 +351,8 @@ def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue, quarantine
     written = (_read_record(shard)[0] for shard in shards)
     for leftover in folder.glob(".*.part"):  # of a worker that was killed
         leftover.unlink()
-    description = publish_description(folder, catalogue.classes, (shard for shard in written if shard.rows), moments,
+    description = publish_description(folder, catalogue.classes,
+                                      (shard for shard in written if shard.rows), moments,
                                       quarantined, made, encoding)
     _move(folder, store)
     images = description["images"]
@@ -331,7 +362,8 @@ def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue, quarantine
 
 
 def _move(folder: Path, destination: Path) -> None:
-    """In one step, so that a store is whole or not there; by way of a copy where it is on another disk."""
+    """In one step, so that a store is whole or not there; by way of a copy where it is on another
+    disk."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     if destination.exists():
         shutil.rmtree(destination)

@@ -1,8 +1,10 @@
-"""What every stage has in common: the guard on the environment, its metrics file, its record in MLflow.
+"""What every stage has in common: the guard on the environment, its metrics file, its record in
+MLflow.
 
-A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and perhaps `ARTIFACTS`,
-the files and folders that its record holds, `facts(parameters)`, tags of its record that are known when it starts, and
-`join(parameters)`, what a process does that torchrun started beside the first: it takes part and leaves nothing.
+A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and
+perhaps `ARTIFACTS`, the files and folders that its record holds, `facts(parameters)`, tags of its
+record that are known when it starts, and `join(parameters)`, what a process does that torchrun
+started beside the first: it takes part and leaves nothing.
 """
 
 from __future__ import annotations
@@ -29,17 +31,20 @@ def run(name: str, parameters: Parameters) -> None:
         UserError: whatever a user can mend.
     """
     environment.check()
-    # Threads that wait in a loop for work would fight with other processes for the cores; read when torch is loaded.
+    # Threads that wait in a loop for work would fight with other processes for the cores; read when
+    # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if os.environ.get("RANK", "0") != "0":
         _join(name, parameters)
         return
+    # takes the digest of the code before any of it is loaded
     with (only_one(WORK / "locks" / name, f"another `alexnet {name}`"),
-          tracking.recorded(name, parameters) as record):  # takes the digest of the code before any of it is loaded
+          tracking.recorded(name, parameters) as record):
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "facts"):
             record.tags |= module.facts(parameters)
-        with live_curves.shown(record, module.growing(parameters)) if name == "train" else contextlib.nullcontext():
+        with live_curves.shown(record, module.growing(
+                parameters)) if name == "train" else contextlib.nullcontext():
             metrics = module.run(parameters)
         write_json(metrics_of(name), metrics)
         record.finish(metrics)
@@ -57,11 +62,13 @@ def run(name: str, parameters: Parameters) -> None:
 def _join(name: str, parameters: Parameters) -> None:
     module = importlib.import_module(f"pipeline.stages.{name}")
     if not hasattr(module, "join"):
-        raise UserError(f"{name} is not started with torchrun: it needs one process, `alexnet {name}`")
+        raise UserError(f"{name} is not started with torchrun: it needs one process, "
+                        f"`alexnet {name}`")
     module.join(parameters)
 
 
 def _points(table: Path) -> list[dict[str, float]]:
     """The rows of a learning curve, without empty cells."""
     with table.open(encoding="utf-8", newline="") as stream:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+        return [{name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(stream)]

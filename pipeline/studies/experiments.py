@@ -1,9 +1,10 @@
-"""Runs of other parameters than the project's, as DVC experiments: `dvc exp show` lists them, `dvc exp apply` has them.
+"""Runs of other parameters than the project's, as DVC experiments: `dvc exp show` lists them, `dvc
+exp apply` has them.
 
-Each is made by `dvc exp run --temp`, in a temporary copy beside which the project can be worked in; what the data
-stages made once comes from DVC's cache. The training keeps its checkpoints in the project, so an experiment that was
-killed goes on where it stopped when it is started again. `performed()` yields an `Experiment`, which reads what the run
-left.
+Each is made by `dvc exp run --temp`, in a temporary copy beside which the project can be worked in;
+what the data stages made once comes from DVC's cache. The training keeps its checkpoints in the
+project, so an experiment that was killed goes on where it stopped when it is started again.
+`performed()` yields an `Experiment`, which reads what the run left.
 """
 
 from __future__ import annotations
@@ -59,34 +60,43 @@ class Experiment:
     def record(self) -> dict[str, Any]:
         """Where the run is from, for the file that keeps its metrics."""
         git = environment.git_state()
-        return {"experiment": self.name, "commit": self.commit, "git_commit": git.commit, "git_dirty": git.dirty,
-                "code_digest": environment.code_digest(), "seconds": round(self.seconds, 1)}
+        return {"experiment": self.name, "commit": self.commit, "git_commit": git.commit,
+                "git_dirty": git.dirty, "code_digest": environment.code_digest(),
+                "seconds": round(self.seconds, 1)}
 
 
 def cached(md5: str, path: Path) -> Path:
-    """The file of this digest in DVC's cache, not to be written to. Raises UserError where it is there no more."""
+    """The file of this digest in DVC's cache, not to be written to. Raises UserError where it is
+    there no more."""
     file = Path(_dvc("cache", "dir").strip()) / "files/md5" / md5[:2] / md5[2:]
     if not file.is_file():
-        raise UserError(f"{path}: DVC's cache has it no more (`dvc gc`?); delete its result and run it again")
+        raise UserError(f"{path}: DVC's cache has it no more (`dvc gc`?); delete its result and "
+                        "run it again")
     return file
 
 
 def performed(name: str, wanted: Parameters) -> Experiment:
-    """Run the pipeline up to `evaluate` with these parameters, as the experiment `name`; an old one of it gives way.
+    """Run the pipeline up to `evaluate` with these parameters, as the experiment `name`; an old one
+    of it gives way.
 
     Raises:
         UserError: no git repository, or a stage failed; what it said stands above.
     """
     if _git("rev-parse", "--verify", "HEAD") is None:
-        raise UserError("DVC experiments need a git repository with a commit: git init && git add -A && git commit")
-    subprocess.run(_command("exp", "remove", name), env=surroundings(), capture_output=True, check=False)
-    settings = [part for key, value in changes(wanted).items() for part in ("-S", setting(key, value))]
+        raise UserError("DVC experiments need a git repository with a commit: git init && git add "
+                        "-A && git commit")
+    subprocess.run(_command("exp", "remove", name), env=surroundings(), capture_output=True,
+                   check=False)
+    settings = [part for key, value in changes(wanted).items()
+                for part in ("-S", setting(key, value))]
     started = time.monotonic()
     say(f"experiment {name}")
     command = _command("exp", "run", "--temp", "--name", name, *settings, "evaluate")
     if run_to_the_end(command, surroundings(), output=2):
-        raise UserError(f"the experiment {name} failed, for the reason above; the same command goes on with it")
-    commit = (_git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}") or b"").decode().split()
+        raise UserError(f"the experiment {name} failed, for the reason above; the same command "
+                        "goes on with it")
+    commit = (_git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}")
+              or b"").decode().split()
     if not commit:
         raise UserError(f"the experiment {name} is not in git: `dvc exp show` does not list it")
     return Experiment(name, commit[0], time.monotonic() - started)
@@ -98,7 +108,8 @@ def changes(wanted: Parameters, file: Path = FILE) -> dict[str, Any]:
     found = dict(leaves(wanted.model_dump(mode="json")))
     location = found["dataset.location"]
     if location:  # of a copy in another folder
-        found["dataset.location"] = str((tracking.project() / Path(location).expanduser()).resolve())
+        found["dataset.location"] = str((tracking.project() / Path(location).expanduser())
+                                        .resolve())
     return {key: value for key, value in found.items() if here.get(key, "missing") != value}
 
 
@@ -109,7 +120,8 @@ def setting(key: str, value: Any) -> str:
         if "\\" in value:
             raise UserError(f"{key}: {value}: DVC does not take a backslash")
         return f"{key}='{escaped}'"
-    return f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else repr(value)}"
+    return (
+        f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else repr(value)}")
 
 
 def surroundings() -> dict[str, str]:
@@ -119,7 +131,8 @@ def surroundings() -> dict[str, str]:
 
 
 def one_at_a_time() -> contextlib.AbstractContextManager[None]:
-    """Two commands that run experiments would wait for each other's locks and leave each other's results."""
+    """Two commands that run experiments would wait for each other's locks and leave each other's
+    results."""
     return only_one(WORK / "experiments.lock", "another command that runs experiments")
 
 
@@ -128,7 +141,8 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _dvc(*arguments: str) -> str:
-    done = subprocess.run(_command(*arguments), capture_output=True, text=True, env=surroundings(), check=False)
+    done = subprocess.run(_command(*arguments), capture_output=True, text=True, env=surroundings(),
+                          check=False)
     if done.returncode:
         raise UserError(f"dvc {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout

@@ -3,10 +3,14 @@
 `golden/` and `experiments/results/` hold them, one file for each configuration and environment:
 
     name, configuration, configuration_digest    what was run
-    history                                      each change to the file: the command, its seeds, the reason
-    environment                                  the fingerprint; the file is named by the digest of what decides bits
-    spread                                       of each number: mean, standard deviation, lowest and highest run
-    runs                                         by seed: metrics of the stages, trace or learning curve, record
+    history                                      each change to the file: the command, its seeds,
+                                                 the reason
+    environment                                  the fingerprint; the file is named by the digest of
+                                                 what decides bits
+    spread                                       of each number: mean, standard deviation, lowest
+                                                 and highest run
+    runs                                         by seed: metrics of the stages, trace or learning
+                                                 curve, record
 """
 
 from __future__ import annotations
@@ -59,7 +63,8 @@ class Run:
     def points(self, name: str) -> list[tuple[float, float]]:
         """(epoch, value) along the learning curve."""
         column = CURVE.index(name)
-        return [(float(cells[0]), float(cells[column])) for cells in (line.split() for line in self.curve)]
+        return [(float(cells[0]), float(cells[column]))
+                for cells in (line.split() for line in self.curve)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ class Sample:
 def deciding(environment: Mapping[str, str]) -> dict[str, Any]:
     """What of a sample's environment can change a bit of a run, pixels included."""
     device = environment.get("device", "cpu")
-    return {**{name: environment.get(name, "") for name in (*DECODER, "device", "threads", "deterministic")},
+    return {**{name: environment.get(name, "")
+               for name in (*DECODER, "device", "threads", "deterministic")},
             **differences.decisive(environment, device)}
 
 
@@ -103,15 +109,18 @@ def run_of(read: Read, seed: int, record: Mapping[str, Any], with_trace: bool) -
     if with_trace:
         content = read(TRACE)
         if hashlib.sha256(content).hexdigest() != metrics["train"]["trace_digest"]:
-            raise UserError(f"{TRACE}: not the trace that {metrics_of('train')} names; run `dvc repro`")
+            raise UserError(f"{TRACE}: not the trace that {metrics_of('train')} names; run "
+                            "`dvc repro`")
         entries = [json.loads(line) for line in content.decode().splitlines()]
         return Run(seed, metrics, trace=trace_lines(entries), record=dict(record))
     return Run(seed, metrics, curve=curve_lines(read(LEARNING).decode()), record=dict(record))
 
 
 def trace_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """An entry each, a hundred at most: "step loss gradients momentum weights", digests by their first digits."""
-    found = [" ".join([str(entry["step"]), entry["loss"], *(entry[kind]["digest"][:12] for kind in differences.KINDS)])
+    """An entry each, a hundred at most: "step loss gradients momentum weights", digests by their
+    first digits."""
+    found = [" ".join([str(entry["step"]), entry["loss"],
+                       *(entry[kind]["digest"][:12] for kind in differences.KINDS)])
              for entry in entries]
     if len(found) <= LONGEST_TRACE:
         return found
@@ -120,7 +129,8 @@ def trace_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def first_difference(a: list[str], b: list[str]) -> str | None:
-    """Where two traces part: "step 50: gradients"; None where they do not, or where nothing is kept of one of them."""
+    """Where two traces part: "step 50: gradients"; None where they do not, or where nothing is kept
+    of one of them."""
     before = 0
     for left, right in zip(a, b, strict=False):
         mine, other = left.split(), right.split()
@@ -128,8 +138,8 @@ def first_difference(a: list[str], b: list[str]) -> str | None:
             step = min(int(mine[0]), int(other[0]))
             if mine[0] != other[0]:
                 return f"step {step}: only one of the runs has it in its trace"
-            kinds = [kind for kind, x, y in zip(("loss", *differences.KINDS), mine[1:], other[1:], strict=True)
-                     if x != y]
+            kinds = [kind for kind, x, y in zip(("loss", *differences.KINDS), mine[1:], other[1:],
+                                                strict=True) if x != y]
             cause = next(kind for kind in (*differences.KINDS, "loss") if kind in kinds)
             return f"step {step}: {cause}" + (f" (equal at step {before})" if before else "")
         before = int(mine[0])
@@ -143,32 +153,36 @@ def curve_lines(table: str) -> list[str]:
 
 
 def spread(runs: Iterable[Run]) -> dict[str, dict[str, float]]:
-    """Of each number that the stages `train` and `evaluate` measured: mean, sd, lowest, highest over the runs."""
+    """Of each number that the stages `train` and `evaluate` measured: mean, sd, lowest, highest
+    over the runs."""
     values: dict[str, list[float]] = {}
     for run in runs:
         for stage in ("train", "evaluate"):
             for name, value in run.metrics.get(stage, {}).items():
                 if isinstance(value, float):
                     values.setdefault(f"{stage}.{name}", []).append(value)
-    return {name: {"mean": statistics.fmean(found), "sd": statistics.stdev(found) if len(found) > 1 else 0.0,
-                   "lowest": min(found), "highest": max(found)} for name, found in values.items()}
+    return {name: {"mean": statistics.fmean(found), "sd": statistics.stdev(found) if len(found) > 1
+                   else 0.0, "lowest": min(found), "highest": max(found)}
+            for name, found in values.items()}
 
 
 def write(sample: Sample, folder: Path) -> Path:
     """Into folder/NAME/ENVIRONMENT.json, seeds in order. Returns the file."""
     file = folder / sample.name / f"{environment_key(sample.environment)}.json"
     runs = sorted(sample.runs, key=lambda run: run.seed)
-    told = {"format": FORMAT, "name": sample.name, "configuration_digest": sample.configuration_digest,
-            "history": sample.history, "seeds": [run.seed for run in runs], "spread": spread(runs),
-            "configuration": sample.configuration, "environment": sample.environment,
-            "runs": [{key: value for key, value in asdict(run).items() if value != []} for run in runs]}
+    told = {"format": FORMAT, "name": sample.name,
+            "configuration_digest": sample.configuration_digest, "history": sample.history,
+            "seeds": [run.seed for run in runs], "spread": spread(runs),
+            "configuration": sample.configuration, "environment": sample.environment, "runs":
+            [{key: value for key, value in asdict(run).items() if value != []} for run in runs]}
     with written_whole(file) as stream:
         stream.write((_text(told) + "\n").encode())
     return file
 
 
 def _text(value: Any, indent: str = "", name: str = "") -> str:
-    """JSON for reviewers: what fits on a line, with its name, stands on one, so that a diff shows a metric a line."""
+    """JSON for reviewers: what fits on a line, with its name, stands on one, so that a diff shows a
+    metric a line."""
     line = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, dict | list) or not value or len(indent + name + line) <= WIDTH:
         return line
@@ -180,15 +194,19 @@ def _text(value: Any, indent: str = "", name: str = "") -> str:
 
 
 def read(file: Path) -> Sample:
-    """Raises UserError when it is no sample, or changed so that its digest or its spread is not its own."""
+    """Raises UserError when it is no sample, or changed so that its digest or its spread is not its
+    own."""
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
         if told["format"] != FORMAT:
-            raise UserError(f"{file}: format {told['format']}, but this program reads format {FORMAT}")
-        found = Sample(told["name"], told["configuration"], told["configuration_digest"], told["environment"],
-                       [Run(**run) for run in told["runs"]], told["history"], file)
+            raise UserError(f"{file}: format {told['format']}, but this program reads format "
+                            f"{FORMAT}")
+        found = Sample(told["name"], told["configuration"], told["configuration_digest"],
+                       told["environment"], [Run(**run) for run in told["runs"]], told["history"],
+                       file)
         if told["spread"] != spread(found.runs) or told["seeds"] != found.seeds:
-            raise UserError(f"{file}: its spread and seeds are not those of its runs: edited by hand? Record it again")
+            raise UserError(f"{file}: its spread and seeds are not those of its runs: edited by "
+                            "hand? Record it again")
         if len(set(found.seeds)) < len(found.seeds):
             raise UserError(f"{file}: a seed stands twice in it")
     except FileNotFoundError:

@@ -1,8 +1,9 @@
 """Removes what a killed `dvc repro` may have left half written of DVC's own files.
 
-DVC writes two files in place, not whole-or-not-at-all: dvc.lock, its record of what was run, and .dvc/tmp/rwlock, who
-is at work. A kill within those milliseconds leaves them empty or cut off, and DVC then refuses every command. Without
-them it takes what stages left from its cache, or runs them again.
+DVC writes two files in place, not whole-or-not-at-all: dvc.lock, its record of what was run, and
+.dvc/tmp/rwlock, who is at work. A kill within those milliseconds leaves them empty or cut off, and
+DVC then refuses every command. Without them it takes what stages left from its cache, or runs them
+again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 import yaml
 
 SECONDS_TO_WRITE = 1.0  # a file that is broken for longer than this is not just being written
-READERS: dict[Path, Callable[[str], Any]] = {Path("dvc.lock"): yaml.safe_load, Path(".dvc/tmp/rwlock"): json.loads}
+READERS: dict[Path, Callable[[str], Any]] = {Path("dvc.lock"): yaml.safe_load,
+                                             Path(".dvc/tmp/rwlock"): json.loads}
 NEEDED = {Path("dvc.lock"): "schema"}  # the key without which DVC refuses the file
 
 

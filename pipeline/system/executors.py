@@ -1,7 +1,7 @@
 """Executors: worker processes here, or a Dask cluster's workers on other machines.
 
-The processes end when the work does, when it fails, on Ctrl-C, and when the main process is killed. The cluster is the
-user's: it is there before and stays after.
+The processes end when the work does, when it fails, on Ctrl-C, and when the main process is killed.
+The cluster is the user's: it is there before and stays after.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise UserError("No space left in /dev/shm, where worker processes have their locks; make room, and "
-                        "give the same command again") from None
+        raise UserError("No space left in /dev/shm, where worker processes have their locks; make "
+                        "room, and give the same command again") from None
     try:
         yield executor
     except BaseException as error:  # Ctrl-C too; what the workers have in hand is not waited for
@@ -50,8 +50,9 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
         for worker in set(multiprocessing.active_children()) - others:
             worker.kill()
         if isinstance(error, BrokenProcessPool):
-            raise UserError("a worker process was killed, perhaps for lack of memory; the same command goes on from "
-                            "what is finished; execution.workers says how many processes there are") from None
+            raise UserError("a worker process was killed, perhaps for lack of memory; the same "
+                            "command goes on from what is finished; execution.workers says how "
+                            "many processes there are") from None
         raise
     finally:
         executor.shutdown()
@@ -64,17 +65,20 @@ def cluster(address: str) -> Iterator[Executor]:
     A task whose worker dies is given to another one; one at which three workers died fails.
 
     Raises:
-        UserError: Dask is not installed, no scheduler answers; or a task has failed with three workers.
+        UserError: Dask is not installed, no scheduler answers; or a task has failed with three
+            workers.
     """
     try:
         from distributed import Client, KilledWorker
     except ImportError:
-        raise UserError("execution.scheduler needs Dask; install it with: pip install distributed") from None
+        raise UserError("execution.scheduler needs Dask; install it with: pip install "
+                        "distributed") from None
     try:
         client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"execution.scheduler: {address}: no Dask scheduler answers ({error}); start one with "
-                        "`dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`") from None
+        raise UserError(f"execution.scheduler: {address}: no Dask scheduler answers ({error}); "
+                        "start one with `dask scheduler`, and workers with "
+                        "`dask worker ADDRESS --nthreads 1`") from None
     with client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         say(f"workers: {workers} of the Dask cluster {address}" if workers else
@@ -83,15 +87,16 @@ def cluster(address: str) -> Iterator[Executor]:
         try:
             yield executor
         except KilledWorker as error:
-            raise UserError(f"three workers died at the same task, perhaps for lack of memory ({error.task}); the same "
-                            "command goes on from what is finished") from None
+            raise UserError("three workers died at the same task, perhaps for lack of memory "
+                            f"({error.task}); the same command goes on from what is "
+                            "finished") from None
         finally:
             executor.shutdown(wait=False)  # whatever is still under way is of no more use
 
 
 class _Worker(SpawnProcess):
-    """A worker that ends with a line where it cannot go on, not with the traceback that is Python's way: it may have no
-    memory left to load what its task needs."""
+    """A worker that ends with a line where it cannot go on, not with the traceback that is Python's
+    way: it may have no memory left to load what its task needs."""
 
     def run(self) -> None:
         try:
@@ -106,8 +111,9 @@ class _Spawning(SpawnContext):
 
 
 class _Pool(ProcessPoolExecutor):
-    """Its workers never hear of Ctrl-C, which reaches the whole group: the main process sees to them. They inherit that
-    from their first instruction on, for one interrupted while it starts would print a traceback."""
+    """Its workers never hear of Ctrl-C, which reaches the whole group: the main process sees to
+    them. They inherit that from their first instruction on, for one interrupted while it starts
+    would print a traceback."""
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

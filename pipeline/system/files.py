@@ -1,7 +1,8 @@
-"""Files that are either whole or not there: written under another name, flushed to disk, then renamed.
+"""Files that are either whole or not there: written under another name, flushed to disk, then
+renamed.
 
-The other name holds the writer's machine and process: what a killed writer left is known as such, and removed when
-the file is written again.
+The other name holds the writer's machine and process: what a killed writer left is known as such,
+and removed when the file is written again.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from typing import IO, Any
 from pipeline.system.errors import UserError
 from pipeline.system.processes import alive
 
-BROKEN_JSON = (ValueError, RecursionError)  # what reading it raises; the second where brackets are nested too deeply
+# what reading it raises; the second where brackets are nested too deeply
+BROKEN_JSON = (ValueError, RecursionError)
 
 
 @contextlib.contextmanager
 def written_whole(file: Path) -> Iterator[IO[bytes]]:
-    """Opens a temporary neighbour of `file` for writing; renames it to `file` only if the block ends well."""
+    """Opens a temporary neighbour of `file` for writing; renames it to `file` only if the block
+    ends well."""
     file.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(file)
     temporary = file.with_name(f".{file.name}.{platform.node()}-{os.getpid()}.part")
@@ -74,6 +77,8 @@ def read_json(file: Path, made_by: str) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; make it with `alexnet {made_by}` or `dvc repro {made_by}`") from None
+        raise UserError(f"{file}: no such file; make it with `alexnet {made_by}` or "
+                        f"`dvc repro {made_by}`") from None
     except BROKEN_JSON as error:
-        raise UserError(f"{file}: broken ({error}); make it again with `alexnet {made_by}`") from None
+        raise UserError(f"{file}: broken ({error}); make it again with "
+                        f"`alexnet {made_by}`") from None

@@ -1,4 +1,5 @@
-"""A file of JSON, a line an entry, that grows while a run goes on, and is cut back to where a checkpoint stands."""
+"""A file of JSON, a line an entry, that grows while a run goes on, and is cut back to where a
+checkpoint stands."""
 
 from __future__ import annotations
 
@@ -61,8 +62,8 @@ class Lines:
         line = (json.dumps(entry) + "\n").encode()
         with naming(self.file), self.file.open("r+b") as stream:
             if stream.seek(0, os.SEEK_END) != self._length:
-                raise UserError(f"{self.file}: something else has written to it while this run was at work; the same "
-                                "command goes on from the last checkpoint")
+                raise UserError(f"{self.file}: something else has written to it while this run was "
+                                "at work; the same command goes on from the last checkpoint")
             stream.write(line)
         self._length += len(line)
         self._digest.update(line)

@@ -1,4 +1,5 @@
-"""One at a time: a lock that goes with its process, however that ends, so that none is ever stale."""
+"""One at a time: a lock that goes with its process, however that ends, so that none is ever
+stale."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def only_one(file: Path, who: str) -> Iterator[None]:
     """Hold the lock of this file, which is made if need be, within the block.
 
     Raises:
-        UserError: another process holds it; `who` says what that is, as in "another `alexnet rerun`".
+        UserError: another process holds it; `who` says what that is, as in "another `alexnet
+            rerun`".
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:

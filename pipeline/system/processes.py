@@ -1,4 +1,5 @@
-"""Processes: children that end when their parent does, however it ends, and memory that is kept for reuse."""
+"""Processes: children that end when their parent does, however it ends, and memory that is kept for
+reuse."""
 
 from __future__ import annotations
 
@@ -29,14 +30,17 @@ def die_with_parent() -> None:
 
 @contextlib.contextmanager
 def group_dies_with_parent(group: int) -> Iterator[None]:
-    """While the block runs: when this process dies, however it does, the process group ends, all that is in it.
+    """While the block runs: when this process dies, however it does, the process group ends, all
+    that is in it.
 
-    `die_with_parent` reaches one process, and not those that it starts. A shell waits for the end of a pipe that this
-    process holds open, and only the kernel's closing it can end that: a SIGKILL here does.
+    `die_with_parent` reaches one process, and not those that it starts. A shell waits for the end
+    of a pipe that this process holds open, and only the kernel's closing it can end that: a SIGKILL
+    here does.
     """
     script = f'read -r _; kill -TERM "-$1"; sleep {SECONDS_TO_END / 2:g}; kill -KILL "-$1"'
     with subprocess.Popen(["/bin/sh", "-c", script, "sh", str(group)], stdin=subprocess.PIPE,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as watch:
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          start_new_session=True) as watch:
         try:
             yield
         finally:
@@ -46,8 +50,8 @@ def group_dies_with_parent(group: int) -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Have freed memory stay with this process (glibc; elsewhere nothing happens).
 
-    By default every large tensor is fresh memory from the kernel, which clears it page by page: a tenth of a training
-    step, for tensors of the same sizes every time.
+    By default every large tensor is fresh memory from the kernel, which clears it page by page: a
+    tenth of a training step, for tensors of the same sizes every time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
@@ -55,13 +59,15 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def run_to_the_end(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None,
-                   output: int | None = None) -> int:
-    """Run a child and return its exit status; when this process is interrupted or ends, the child ends too.
+def run_to_the_end(command: Sequence[str], environment: Mapping[str, str],
+                   folder: Path | None = None, output: int | None = None) -> int:
+    """Run a child and return its exit status; when this process is interrupted or ends, the child
+    ends too.
 
     It runs in `folder`, and its standard output goes to the descriptor `output`, if they are given.
     """
-    child = subprocess.Popen(command, env=dict(environment), preexec_fn=die_with_parent, cwd=folder, stdout=output)
+    child = subprocess.Popen(command, env=dict(environment), preexec_fn=die_with_parent, cwd=folder,
+                             stdout=output)
     try:
         return child.wait()
     finally:
@@ -86,7 +92,8 @@ def alive(process: int | str) -> bool:
 
 
 def kill_with_children(child: subprocess.Popen[Any]) -> bool:
-    """SIGKILL to a child and to all that it has started, in whatever sessions; returns when none of them is left.
+    """SIGKILL to a child and to all that it has started, in whatever sessions; returns when none of
+    them is left.
 
     Returns:
         Whether the child was still at work.
@@ -99,7 +106,8 @@ def kill_with_children(child: subprocess.Popen[Any]) -> bool:
 
 
 def kill_children(process: int, itself: bool = True) -> None:
-    """SIGKILL to all that a process has started, and to itself; returns when none of them is left (or after 10 s)."""
+    """SIGKILL to all that a process has started, and to itself; returns when none of them is left
+    (or after 10 s)."""
     import psutil
 
     try:

@@ -39,10 +39,10 @@ def check_owner(folder: Path) -> None:
         return
     for place in (folder, folder / "pipeline", folder / "alexnet"):
         if place.exists() and place.stat().st_uid != os.geteuid():
-            raise UserError(
-                f"{place}: belongs to another user, whose code would run here with your rights. If "
-                f"you trust it, take a clone of your own (git clone {folder}), or run it in so many "
-                f"words: cd {folder} && python -m pipeline ...")
+            raise UserError(f"{place}: belongs to another user, whose code would run here with "
+                            "your rights. If you trust it, take a clone of your own (git clone "
+                            f"{folder}), or run it in so many words: cd {folder} && python -m "
+                            "pipeline ...")
 
 
 def python(*arguments: str) -> list[str]:
@@ -69,7 +69,8 @@ def start_folder() -> Path:
 
 
 def enter() -> Path | None:
-    """Make the project in which this process stands its current folder, and run that project's code.
+    """Make the project in which this process stands its current folder, and run that project's
+    code.
 
     Where another tree's code has been imported, the process is replaced by one of the project's.
 
@@ -86,7 +87,7 @@ def enter() -> Path | None:
         check_owner(folder)
         module = "pipeline" if (folder / "pipeline/__main__.py").is_file() else "pipeline.cli"
         command = [sys.executable, "-P", "-m", module, *sys.argv[1:]]
-        os.execve(sys.executable, command, environment(folder.resolve()))
+        os.execve(sys.executable, command, environment(folder.resolve()))  # noqa: S606
     os.environ[STARTED_IN] = os.getcwd()
     os.chdir(folder)
     return folder

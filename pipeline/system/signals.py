@@ -1,4 +1,5 @@
-"""SIGINT and SIGTERM. A command that one of them ends exits with 128 and its number, as a shell would say it."""
+"""SIGINT and SIGTERM. A command that one of them ends exits with 128 and its number, as a shell
+would say it."""
 
 from __future__ import annotations
 
@@ -41,19 +42,22 @@ def raised() -> Iterator[None]:
 
 
 def last() -> int:
-    """The number of the signal that `raised` has raised last, or 0: a library may have swallowed it."""
+    """The number of the signal that `raised` has raised last, or 0: a library may have swallowed
+    it."""
     return _raised
 
 
 @contextlib.contextmanager
 def noted(told: str, again: bool = True) -> Iterator[Callable[[], int]]:
-    """Within the block the first signal is only noted, and `told`, if any, printed; a second one raises `Interrupted`.
+    """Within the block the first signal is only noted, and `told`, if any, printed; a second one
+    raises `Interrupted`.
 
-    With `again=False` the second one is ignored, too: a launcher and the terminal may both send one.
+    With `again=False` the second one is ignored, too: a launcher and the terminal may both send
+    one.
 
     Yields:
-        What gives the signal's number, or 0 if none has come. One that was raised before, and swallowed by a library
-        that was just being loaded, counts.
+        What gives the signal's number, or 0 if none has come. One that was raised before, and
+        swallowed by a library that was just being loaded, counts.
     """
     found = _raised
 

@@ -1,4 +1,5 @@
-"""Progress of long work, with rate, time left and a note (the loss): a bar on a terminal, lines elsewhere."""
+"""Progress of long work, with rate, time left and a note (the loss): a bar on a terminal, lines
+elsewhere."""
 
 from __future__ import annotations
 
@@ -32,9 +33,11 @@ def duration(seconds: float) -> str:
 @contextmanager
 def progress(title: str, total: float, unit: str, done: float = 0,
              quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """Yields `advance(n, note="")`: n more units are done. `done` of the `total` were done before this call.
+    """Yields `advance(n, note="")`: n more units are done. `done` of the `total` were done before
+    this call.
 
-    It goes to standard error. A terminal that cannot move its cursor (TERM=dumb) has lines, as a file or a pipe has.
+    It goes to standard error. A terminal that cannot move its cursor (TERM=dumb) has lines, as a
+    file or a pipe has.
     """
     if quiet:
         yield lambda n=1, note="": None
@@ -61,11 +64,14 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
     console = Console(stderr=True)
     count = MofNCompleteColumn() if console.width >= WIDE else TaskProgressColumn()
     rate = TextColumn("{task.fields[rate]}" + (f" {unit}/s" if console.width >= NARROW else "/s"))
-    left = TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=7))
-    columns: list[ProgressColumn] = [TextColumn("{task.description}", style="bold", markup=False), count, rate, left,
+    left = TimeRemainingColumn(elapsed_when_finished=True,
+                               table_column=Column(no_wrap=True, min_width=7))
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", style="bold", markup=False),
+                                     count, rate, left,
                                      TextColumn("{task.fields[note]}", markup=False)]
     if roomy := console.width >= NARROW:
-        columns.insert(1, BarColumn(bar_width=None, table_column=Column(ratio=1)))  # takes what the words leave
+        # takes what the words leave
+        columns.insert(1, BarColumn(bar_width=None, table_column=Column(ratio=1)))
         columns.append(TextColumn(" "))  # room for the terminal's ^C
     with Progress(*columns, console=console, expand=roomy) as bar:
         task = bar.add_task(printable(title), total=total, rate="0.0", note="")
@@ -76,7 +82,8 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
             nonlocal gone
             gone += n
             exact, whole = round(done + gone, 6), total
-            if exact >= round(total, 6):  # fractions, added up, fall a trifle short of the total: not a full bar
+            # fractions, added up, fall a trifle short of the total: not a full bar
+            if exact >= round(total, 6):
                 exact = whole = max(round(total), 1)
             bar.update(task, completed=exact, total=whole, note=printable(note),
                        rate=_rate(gone / max(time.monotonic() - start, 1e-9)))
@@ -96,11 +103,13 @@ def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Callabl
         nonlocal gone, last
         gone += n
         now = time.monotonic()
-        if now - last >= max(SECONDS_BETWEEN_LINES, min(SHARE_BETWEEN_LINES * (now - start), LONGEST_BETWEEN_LINES)):
+        if now - last >= max(SECONDS_BETWEEN_LINES,
+                             min(SHARE_BETWEEN_LINES * (now - start), LONGEST_BETWEEN_LINES)):
             last = now
             rate = gone / (now - start)
             left = f", {duration((total - done - gone) / rate)} left" if gone else ""
-            say(f"{title}: {done + gone:g} of {total:g} {unit}, {_rate(rate)} a second{left}{'; ' * bool(note)}{note}")
+            say(f"{title}: {done + gone:g} of {total:g} {unit}, {_rate(rate)} a "
+                f"second{left}{'; ' * bool(note)}{note}")
 
     yield advance
     say(f"{title}: {done + gone:g} {unit} in {time.monotonic() - start:.1f} s")

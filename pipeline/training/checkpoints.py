@@ -1,8 +1,9 @@
 """Checkpoints of a training run: whole or absent, checked when read, the last two kept, no pickle.
 
-A checkpoint is one safetensors file, `step-00000100.safetensors`: weights and momentum with both columns merged, so
-that any placement can go on from it, and in its header the step, what the loop must remember, and a digest of all that.
-Lines that the run has written beside it (pipeline.system.journal) belong to it: it remembers how many, and their digest.
+A checkpoint is one safetensors file, `step-00000100.safetensors`: weights and momentum with both
+columns merged, so that any placement can go on from it, and in its header the step, what the loop
+must remember, and a digest of all that. Lines that the run has written beside it
+(pipeline.system.journal) belong to it: it remembers how many, and their digest.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pipeline.system.terminal import say
 KEPT = 2
 
 
-def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any], beside: Sequence[Lines]) -> None:
+def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any],
+         beside: Sequence[Lines]) -> None:
     """Write the checkpoint of this step and delete those before the one before it."""
     memory = memory | {"lines": {lines.file.name: lines.mark() for lines in beside}}
     header = {"step": str(step), "memory": json.dumps(memory)}
@@ -38,9 +40,11 @@ def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str,
 
 
 def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """Step, state and memory of the newest checkpoint that is whole; damaged ones are told of and passed over.
+    """Step, state and memory of the newest checkpoint that is whole; damaged ones are told of and
+    passed over.
 
-    The memory has a mark for each file of lines, under `lines`: Lines(file, mark) cuts the file back to it.
+    The memory has a mark for each file of lines, under `lines`: Lines(file, mark) cuts the file
+    back to it.
     """
     for file in reversed(_files(directory)):
         try:
@@ -53,26 +57,31 @@ def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | N
             for name, mark in memory["lines"].items():
                 marked(directory / name, mark)
             return int(header["step"]), state, memory
-        except (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON) as error:
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError,
+                *BROKEN_JSON) as error:
             say(f"{file}: damaged ({error}); it is passed over")
     return None
 
 
-def check_fits(directory: Path, step: int, state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
-    """That a whole checkpoint is of the network with these weights: one from elsewhere may hold anything.
+def check_fits(directory: Path, step: int, state: Mapping[str, Tensor],
+               shapes: Mapping[str, Sequence[int]]) -> None:
+    """That a whole checkpoint is of the network with these weights: one from elsewhere may hold
+    anything.
 
     Raises:
         UserError: names the file and the first tensor, by name, that does not belong.
     """
-    belong = {f"{kind}/{name}": list(shape) for kind in ("weights", "momentum") for name, shape in shapes.items()}
+    belong = {f"{kind}/{name}": list(shape) for kind in ("weights", "momentum")
+              for name, shape in shapes.items()}
     for name in sorted(belong.keys() | state.keys()):
         expected = f"float32 {belong[name]}" if name in belong else "nothing"
         found = state.get(name)
-        there = "none" if found is None else f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
+        there = ("none" if found is None
+                 else f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}")
         if there != expected:
-            raise UserError(f"{directory / _name(step)}: {name} is {there}, where {expected} belongs: it is of another "
-                            "network; remove the file, and the same command goes on from the one before it, or from "
-                            "the start")
+            raise UserError(f"{directory / _name(step)}: {name} is {there}, where {expected} "
+                            "belongs: it is of another network; remove the file, and the same "
+                            "command goes on from the one before it, or from the start")
 
 
 def _name(step: int) -> str:
@@ -80,7 +89,8 @@ def _name(step: int) -> str:
 
 
 def _digest(state: dict[str, Tensor], header: dict[str, str]) -> str:
-    return hashlib.sha256("\n".join([digest_of(state), header["step"], header["memory"]]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([digest_of(state), header["step"],
+                                     header["memory"]]).encode()).hexdigest()
 
 
 def _files(directory: Path) -> list[Path]:

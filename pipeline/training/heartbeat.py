@@ -1,8 +1,10 @@
-"""Whether the other training processes are still at work. A process that hangs does not close its connections.
+"""Whether the other training processes are still at work. A process that hangs does not close its
+connections.
 
-Each process writes a number into the store in which they all met, another one every second, from a thread of its own:
-slow disks and long computations do not silence it, SIGSTOP or a machine that is gone do. Where one has been silent for
-half a minute, each of the others says so and ends: it may be waiting for that one, within a library, for ever.
+Each process writes a number into the store in which they all met, another one every second, from a
+thread of its own: slow disks and long computations do not silence it, SIGSTOP or a machine that is
+gone do. Where one has been silent for half a minute, each of the others says so and ends: it may be
+waiting for that one, within a library, for ever.
 """
 
 from __future__ import annotations
@@ -26,17 +28,20 @@ OVER = "over"
 
 
 class Heartbeat:
-    """Beats, and listens to the others, within the block; for the processes of the default process group.
+    """Beats, and listens to the others, within the block; for the processes of the default process
+    group.
 
     Args:
-        silence: seconds after which a process counts as hung. They are counted in own beats: a machine that slept, or
-            a job that was stopped as a whole, does not find itself dead.
-        end: called, on the thread, with what there is to say; by default it says it and ends the process.
+        silence: seconds after which a process counts as hung. They are counted in own beats: a
+            machine that slept, or a job that was stopped as a whole, does not find itself dead.
+        end: called, on the thread, with what there is to say; by default it says it and ends the
+            process.
     """
 
     def __init__(self, silence: float = SECONDS_OF_SILENCE, between: float = SECONDS_BETWEEN,
                  end: Callable[[str], None] | None = None) -> None:
-        attempt = [os.environ.get(f"TORCHELASTIC_{name}", "") for name in ("RUN_ID", "RESTART_COUNT")]
+        attempt = [os.environ.get(f"TORCHELASTIC_{name}", "")
+                   for name in ("RUN_ID", "RESTART_COUNT")]
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False,
                               timeout=timedelta(seconds=silence))
         self._store = PrefixStore("/".join(["heartbeat", *attempt]), store)
@@ -74,7 +79,8 @@ class Heartbeat:
             except RuntimeError:  # torch's DistError among others
                 unanswered += max(gone, time.monotonic() - now)
                 if unanswered >= self._silence:
-                    self._end("the other training processes, or the store in which they met, do not answer")
+                    self._end("the other training processes, or the store in which they met, do "
+                              "not answer")
                     return
                 continue
             for rank, beat in zip(others, beats, strict=True):
@@ -82,7 +88,8 @@ class Heartbeat:
                 silent[rank] = 0.0 if beat != heard[rank] or number == OVER else silent[rank] + gone
                 heard[rank] = beat
                 if silent[rank] >= self._silence:
-                    self._end(f"training process {rank} ({who}) has given no sign of life for {self._silence:g} s")
+                    self._end(f"training process {rank} ({who}) has given no sign of life for "
+                              f"{self._silence:g} s")
                     return
         try:
             self._beat(OVER)
@@ -91,7 +98,8 @@ class Heartbeat:
 
 
 def _end(message: str) -> None:
-    """From a thread, while the main one waits within a library: there is no other way than at once."""
-    print(f"error: {message}; this one ends, too. The same command goes on from the last checkpoint", file=sys.stderr,
-          flush=True)
+    """From a thread, while the main one waits within a library: there is no other way than at
+    once."""
+    print(f"error: {message}; this one ends, too. The same command goes on from the last "
+          "checkpoint", file=sys.stderr, flush=True)
     os._exit(STATUS)

@@ -1,7 +1,9 @@
-"""Starts the training processes of this machine, and sees to it that none outlives the others or this one.
+"""Starts the training processes of this machine, and sees to it that none outlives the others or
+this one.
 
-They meet in a store that this process holds, and find it as under PyTorch's own launcher, by MASTER_ADDR and
-MASTER_PORT. torchrun would do; but where one of them fails, what it prints of itself hides the reason.
+They meet in a store that this process holds, and find it as under PyTorch's own launcher, by
+MASTER_ADDR and MASTER_PORT. torchrun would do; but where one of them fails, what it prints of
+itself hides the reason.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ SECONDS_BETWEEN_LOOKS = 0.05
 
 def launch(folder: Path, processes: int, environment: Mapping[str, str], stop: int | None = None,
            here: Path | None = None, train: Sequence[str] | None = None) -> int:
-    """Run `python -m pipeline train FOLDER [STOP]` in so many processes to their end, in the folder `here`.
+    """Run `python -m pipeline train FOLDER [STOP]` in so many processes to their end, in the folder
+    `here`.
 
-    `environment` says which code that is (`project.environment`); `train` is another command for it, of older code.
+    `environment` says which code that is (`project.environment`); `train` is another command for
+    it, of older code.
 
-    SIGINT or SIGTERM is passed on as SIGTERM, for which a training process leaves a checkpoint, and raised when all
-    have ended; a second one ends them at once.
+    SIGINT or SIGTERM is passed on as SIGTERM, for which a training process leaves a checkpoint, and
+    raised when all have ended; a second one ends them at once.
 
     Returns:
         0, or the exit status of the process that failed first: negative, the signal that killed it.
@@ -38,8 +42,8 @@ def launch(folder: Path, processes: int, environment: Mapping[str, str], stop: i
     try:
         for rank in range(processes):
             own = meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
-            children.append(subprocess.Popen(command, env={**environment, **own}, cwd=here, stdout=2,
-                                             preexec_fn=_begin))
+            children.append(subprocess.Popen(command, env={**environment, **own}, cwd=here,
+                                             stdout=2, preexec_fn=_begin))
         return _watch(children)
     except KeyboardInterrupt:
         for child in children:
@@ -73,12 +77,14 @@ def _begin() -> None:
 
 
 def _meeting_place(processes: int) -> tuple[dict[str, str], object]:
-    """The variables by which the processes find each other, and the store, which is there as long as it is kept."""
+    """The variables by which the processes find each other, and the store, which is there as long
+    as it is kept."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(processes),
-            "LOCAL_WORLD_SIZE": str(processes), "TORCHELASTIC_USE_AGENT_STORE": "True"}, store
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+            "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
+            "TORCHELASTIC_USE_AGENT_STORE": "True"}, store
 
 
 def _watch(children: Sequence[subprocess.Popen[bytes]]) -> int:

@@ -1,14 +1,16 @@
-"""Kills `dvc repro` at random instants, lets it go on, and compares all that it leaves with an uninterrupted run.
+"""Kills `dvc repro` at random instants, lets it go on, and compares all that it leaves with an
+uninterrupted run.
 
     python -m tests.end_to_end.kill_and_resume --kills 50 --seed 1
     python -m tests.end_to_end.kill_and_resume --kills 20 --after download --until pca
 
-Each time, in a fresh copy of the project with a tiny sample, `dvc repro` is started, SIGKILL goes to every process of
-it, and `dvc repro` is given again, with nothing cleaned up in between; only where DVC refuses a file of its own that
-the kill cut off does `alexnet mend` come first, and the line says so. The instants are spread over the whole run: one
-at random in each of as many equal parts of it as there are kills. Prints a line for each kill, and exits 1 if anything
-differs or any process outlived its kill. `--until pca` kills the preparation alone, of more
-pictures; with `--after download` those are drawn once, before the kills.
+Each time, in a fresh copy of the project with a tiny sample, `dvc repro` is started, SIGKILL goes
+to every process of it, and `dvc repro` is given again, with nothing cleaned up in between; only
+where DVC refuses a file of its own that the kill cut off does `alexnet mend` come first, and the
+line says so. The instants are spread over the whole run: one at random in each of as many equal
+parts of it as there are kills. Prints a line for each kill, and exits 1 if anything differs or any
+process outlived its kill. `--until pca` kills the preparation alone, of more pictures; with
+`--after download` those are drawn once, before the kills.
 """
 
 from __future__ import annotations
@@ -33,9 +35,10 @@ from pipeline.system.processes import kill_children, kill_with_children
 from pipeline.system.terminal import progress, say
 from tests.end_to_end.project import Project
 
-WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1, "execution.checkpoint_every": 2,
-            "execution.placement": "two"}
-PREPARATION = {"dataset.sample.train_images": 2600, "dataset.sample.val_images": 500, "execution.workers": 2}
+WORKLOAD = {"train.epochs": 8, "train.micro_batches": 2, "train.trace_every": 1,
+            "execution.checkpoint_every": 2, "execution.placement": "two"}
+PREPARATION = {"dataset.sample.train_images": 2600, "dataset.sample.val_images": 500,
+               "execution.workers": 2}
 LEFT = ("data", "metrics", "models", "plots", "report")  # all that the stages leave
 LOCK = "dvc.lock"
 
@@ -57,20 +60,24 @@ class Kill:
 def outcome(project: Project) -> dict[str, str]:
     """The SHA-256 of every file that the stages left, and of DVC's own record of them."""
     files = [file for name in LEFT for file in (project.folder / name).rglob("*") if file.is_file()]
-    found = {file.relative_to(project.folder).as_posix(): file.read_bytes() for file in sorted(files)}
-    stages = yaml.safe_load((project.folder / LOCK).read_text())["stages"]  # in the order in which they ran
+    found = {file.relative_to(project.folder).as_posix(): file.read_bytes()
+             for file in sorted(files)}
+    # in the order in which they ran
+    stages = yaml.safe_load((project.folder / LOCK).read_text())["stages"]
     found[LOCK] = json.dumps(stages, sort_keys=True).encode()
     return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
 
 
 def difference(reference: dict[str, str], outcome: dict[str, str]) -> str:
     """"identical", or the files that are not."""
-    names = sorted(name for name in reference.keys() | outcome.keys() if reference.get(name) != outcome.get(name))
+    names = sorted(name for name in reference.keys() | outcome.keys()
+                   if reference.get(name) != outcome.get(name))
     return f"differs: {', '.join(names)}" if names else "identical"
 
 
 def killed(project: Project, until: str, seconds: float) -> tuple[str, str] | None:
-    """Start `dvc repro` and kill it then; the stage and the state it was in. None: it had finished."""
+    """Start `dvc repro` and kill it then; the stage and the state it was in. None: it had
+    finished."""
     child = project.start("dvc", "repro", until)
     try:
         child.wait(seconds)
@@ -83,7 +90,8 @@ def killed(project: Project, until: str, seconds: float) -> tuple[str, str] | No
     if not alive:
         assert child.returncode == 0, printed
         return None
-    running = [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")]
+    running = [line.split("'")[1] for line in printed.splitlines()
+               if line.startswith("Running stage '")]
     return running[-1] if running else "before the first stage", _found(project.folder)
 
 
@@ -91,7 +99,8 @@ def _found(folder: Path) -> str:
     shards = len(list(folder.glob("work/resize/*/records/*.json")))
     checkpoints = sorted(folder.glob("work/checkpoints/*/step-*.safetensors"))
     halves = sorted(file.name for file in folder.rglob(".*.part") if ".dvc" not in file.parts)
-    return ", ".join([*([f"{shards} shards"] if shards else []), *(file.stem for file in checkpoints[-1:]), *halves])
+    return ", ".join([*([f"{shards} shards"] if shards else []),
+                      *(file.stem for file in checkpoints[-1:]), *halves])
 
 
 def copy(project: Project, folder: Path) -> Project:
@@ -102,7 +111,8 @@ def copy(project: Project, folder: Path) -> Project:
 
 def one(base: Project, folder: Path, until: str, instant: float, reference: dict[str, str],
         draw: random.Random) -> Kill:
-    """Kill at the instant, or, if the run has finished by then, at a random one before it; go on; compare."""
+    """Kill at the instant, or, if the run has finished by then, at a random one before it; go on;
+    compare."""
     for _ in range(5):
         shutil.rmtree(folder, ignore_errors=True)
         project = copy(base, folder)
@@ -116,7 +126,8 @@ def one(base: Project, folder: Path, until: str, instant: float, reference: dict
     mended = project.run("alexnet", "mend") if status else ""
     if mended:
         status, printed = _repro(project, until)
-    verdict = f"exit status {status}: {printed}" if status else difference(reference, outcome(project))
+    verdict = (f"exit status {status}: {printed}" if status
+               else difference(reference, outcome(project)))
     if verdict == "identical":
         shutil.rmtree(folder)
     return Kill(instant, hit[0], " ".join([hit[1], *mended.splitlines()]), verdict)
@@ -133,11 +144,14 @@ def _repro(project: Project, until: str) -> tuple[int, str]:
 @click.option("--seed", default=1, show_default=True, help="Of the instants.")
 @click.option("--until", default="report", show_default=True, help="The last stage that is run.")
 @click.option("--after", help="The last stage that is run before, once for all.  [default: none]")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at the same time.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1),
+              help="Runs at the same time.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False),
               help="Where the copies go; those that differ stay.  [default: a temporary folder]")
-def main(kills: int, seed: int, until: str, after: str | None, jobs: int, folder: Path | None) -> None:
-    """Kill `dvc repro` at random instants; exit 1 if any resumed run differs from the uninterrupted one."""
+def main(kills: int, seed: int, until: str, after: str | None, jobs: int,
+         folder: Path | None) -> None:
+    """Kill `dvc repro` at random instants; exit 1 if any resumed run differs from the uninterrupted
+    one."""
     os.environ["PYTHONUNBUFFERED"] = "1"  # what was printed before the kill is not lost
     folder = (folder or Path(tempfile.mkdtemp(prefix="alexnet-kills-"))).resolve()
     try:
@@ -154,7 +168,8 @@ def main(kills: int, seed: int, until: str, after: str | None, jobs: int, folder
     sys.exit(int(good != kills))
 
 
-def _all(folder: Path, until: str, after: str | None, kills: int, seed: int, jobs: int) -> list[Kill]:
+def _all(folder: Path, until: str, after: str | None, kills: int, seed: int,
+         jobs: int) -> list[Kill]:
     base = Project(folder / "base")
     base.set(**WORKLOAD if until in ("train", "evaluate", "report") else PREPARATION)
     if after:
@@ -162,7 +177,8 @@ def _all(folder: Path, until: str, after: str | None, kills: int, seed: int, job
     draw = random.Random(seed)
     pool = ThreadPoolExecutor(jobs)
     try:
-        references = list(pool.map(lambda k: _uninterrupted(base, until, folder / f"reference-{k}"), range(jobs)))
+        references = list(pool.map(lambda k: _uninterrupted(base, until, folder / f"reference-{k}"),
+                                   range(jobs)))
         seconds, reference = max(taken for taken, _ in references), references[0][1]
         assert all(found == reference for _, found in references), "two uninterrupted runs differ"
         say(f"uninterrupted: {seconds:.1f} s, {len(reference)} files")
@@ -170,10 +186,12 @@ def _all(folder: Path, until: str, after: str | None, kills: int, seed: int, job
         draw.shuffle(instants)
         done: list[Kill] = []
         with progress("kills", kills, "kills") as told:
-            for kill in pool.map(lambda k: one(base, folder / f"kill-{k}", until, instants[k], reference,
-                                               random.Random(seed * kills + k)), range(kills)):
+            for kill in pool.map(lambda k: one(base, folder / f"kill-{k}", until, instants[k],
+                                               reference, random.Random(seed * kills + k)),
+                                 range(kills)):
                 done.append(kill)
-                print(f"{len(done):3} {kill.instant:6.2f} s  {kill.stage:22}  {kill.verdict}  {kill.found}", flush=True)
+                print(f"{len(done):3} {kill.instant:6.2f} s  {kill.stage:22}  {kill.verdict}  "
+                      f"{kill.found}", flush=True)
                 told(1)
         return done
     finally:

@@ -42,12 +42,14 @@ def running() -> Iterator[str]:
     try:
         (folder / "password").write_text(PASSWORD)
         (folder / "password").chmod(0o644)
-        _run(account, "initdb", "-D", str(folder / "data"), "-U", "alexnet", "--pwfile", str(folder / "password"),
-             "--auth", "scram-sha-256", "--no-sync", "--encoding", "UTF8", "--no-locale")
+        _run(account, "initdb", "-D", str(folder / "data"), "-U", "alexnet", "--pwfile",
+             str(folder / "password"), "--auth", "scram-sha-256", "--no-sync", "--encoding", "UTF8",
+             "--no-locale")
         port = free_port()
-        server = subprocess.Popen([str(_program("postgres")), "-D", str(folder / "data"), "-p", str(port), "-F",
-                                   "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"],
-                                  user=account, cwd=folder, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+        server = subprocess.Popen([str(_program("postgres")), "-D", str(folder / "data"), "-p",
+                                   str(port), "-F", "-c", "listen_addresses=127.0.0.1", "-c",
+                                   f"unix_socket_directories={folder}"], user=account, cwd=folder,
+                                  stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
         address = f"postgresql://alexnet:{PASSWORD}@127.0.0.1:{port}/postgres"
         try:
             _wait_for(address, server)
@@ -66,7 +68,8 @@ def free_port() -> int:
 
 
 def _program(name: str) -> Path | None:
-    places = [Path(found).parent for found in [shutil.which(name)] if found] + sorted(Path("/").glob(DEBIAN[1:]))
+    places = [Path(found).parent for found in [shutil.which(name)]
+              if found] + sorted(Path("/").glob(DEBIAN[1:]))
     return next((place / name for place in places if (place / name).exists()), None)
 
 
@@ -79,8 +82,8 @@ def _account() -> str | None:
 
 
 def _run(account: str | None, program: str, *arguments: str) -> None:
-    done = subprocess.run([str(_program(program)), *arguments], user=account, cwd="/", capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run([str(_program(program)), *arguments], user=account, cwd="/",
+                          capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

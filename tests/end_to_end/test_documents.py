@@ -1,4 +1,5 @@
-"""The examples of README and docs that are marked with `<!-- run -->`, typed into a reproduced project."""
+"""The examples of README and docs that are marked with `<!-- run -->`, typed into a reproduced
+project."""
 
 from __future__ import annotations
 
@@ -29,9 +30,11 @@ def test_the_readme_has_examples_that_are_run() -> None:
     assert sum(block.document == "README.md" for block in EXAMPLES) >= 2
 
 
-def doctor(project: Project, *checks: str, status: int = 0, **variables: str) -> list[dict[str, str]]:
-    done = subprocess.run(["alexnet", "doctor", *checks, "--json"], cwd=project.folder, capture_output=True, text=True,
-                          env=project.environment | variables, check=False)
+def doctor(project: Project, *checks: str, status: int = 0,
+           **variables: str) -> list[dict[str, str]]:
+    done = subprocess.run(["alexnet", "doctor", *checks, "--json"], cwd=project.folder,
+                          capture_output=True, text=True, env=project.environment | variables,
+                          check=False)
     assert done.returncode == status, done.stdout + done.stderr
     found: list[dict[str, str]] = json.loads(done.stdout)
     return found
@@ -49,6 +52,7 @@ def test_the_doctor_sees_a_database_of_another_mlflow(reproduced: Project, tmp_p
     shutil.copy(reproduced.folder / "mlflow.db", tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         store.execute("update alembic_version set version_num = '0a8213491aaa'")
-    found, = doctor(reproduced, "mlflow", status=1, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
+    found, = doctor(reproduced, "mlflow", status=1,
+                    MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
     assert "out-of-date" in found["detail"]
     assert found["mend"].startswith("keep a copy of it, then: mlflow db upgrade 'sqlite:")

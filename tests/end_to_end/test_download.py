@@ -24,13 +24,15 @@ def jpeg(value: int) -> bytes:
 
 
 def test_dvc_repro_goes_on_with_a_download_that_was_stopped(tmp_path: Path) -> None:
-    train = [[(f"{one.wnid}_{number}.JPEG", jpeg(10 * number)) for number in range(6)] for one in CLASSES]
+    train = [[(f"{one.wnid}_{number}.JPEG", jpeg(10 * number)) for number in range(6)]
+             for one in CLASSES]
     val = [(f"ILSVRC2010_val_{number:08}.JPEG", jpeg(5 * number)) for number in range(1, 4)]
     ilsvrc_writer.write(tmp_path / "remote", CLASSES, train, val, (0, 1, 1), year=Y2010)
     project = Project(tmp_path / "project")
     archives = project.folder / "archives"
     with serving(b"") as server:
-        project.set(**{"dataset.source": "imagenet2010", "dataset.origin": server.address("an_archive")})
+        project.set(**{"dataset.source": "imagenet2010",
+                       "dataset.origin": server.address("an_archive")})
         server.files = {file.name: file.read_bytes() for file in (tmp_path / "remote").iterdir()}
         child = project.start("alexnet", "download")
         deadline = time.monotonic() + 60
@@ -51,4 +53,5 @@ def test_dvc_repro_goes_on_with_a_download_that_was_stopped(tmp_path: Path) -> N
         asked = len(server.requests)
         assert "didn't change" in project.run("dvc", "repro", "resize")
         assert len(server.requests) == asked
-    assert sorted(path.name for path in archives.iterdir()) == sorted([Y2010.train, Y2010.val, Y2010.devkit])
+    assert (sorted(path.name for path in archives.iterdir())
+            == sorted([Y2010.train, Y2010.val, Y2010.devkit]))

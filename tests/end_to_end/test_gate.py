@@ -1,4 +1,5 @@
-"""The real commands of the gate and of the claims, on a copy of the project that `dvc repro` has been through."""
+"""The real commands of the gate and of the claims, on a copy of the project that `dvc repro` has
+been through."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ def gate(reproduced: Project) -> Iterator[Project]:
     store = reproduced.folder / "mlflow.db"
     shutil.copy(store, store.with_suffix(".before"))
     folders = [reproduced.folder / "golden", reproduced.folder / "experiments/results"]
-    aside = [folder.rename(reproduced.folder / f"work/{folder.name}-before") if folder.exists() else None
-             for folder in folders]
+    aside = [folder.rename(reproduced.folder / f"work/{folder.name}-before") if folder.exists()
+             else None for folder in folders]
     yield reproduced
     for folder, before in zip(folders, aside, strict=True):
         shutil.rmtree(folder, ignore_errors=True)
@@ -48,7 +49,8 @@ def test_a_golden_is_recorded_held_against_and_never_replaced_in_silence(gate: P
     told = json.loads(gate.run("alexnet", "check", "--json", status=1))
     assert told["verdict"] == "falls"
     [fall] = [finding for finding in told["findings"] if finding["verdict"] == "falls"]
-    assert (fall["metric"], fall["found"]) == ("train.trace", "other from step 4: gradients (equal at step 2)")
+    assert (fall["metric"], fall["found"]) == ("train.trace",
+                                               "other from step 4: gradients (equal at step 2)")
 
     gate.run("alexnet", "golden", "record", "--replace", "--reason", "a digit had been changed")
     kept = json.loads(file.read_text())
@@ -62,8 +64,9 @@ def test_a_golden_is_recorded_held_against_and_never_replaced_in_silence(gate: P
 def test_a_claim_is_run_as_an_experiment_and_shown_with_its_evidence(gate: Project) -> None:
     book = gate.folder / "experiments/claims.yaml"
     text = book.read_text()
-    small = text.replace("classes: 10, seeds: 5}", "classes: 10, seeds: 1, set: {network.width: 0.0625, "
-                         "train.epochs: 2, train.batch: 8, train.trace_every: 2}}", 1)
+    small = text.replace("classes: 10, seeds: 5}",
+                         "classes: 10, seeds: 1, set: {network.width: 0.0625, train.epochs: 2, "
+                         "train.batch: 8, train.trace_every: 2}}", 1)
     small = small.replace("sample.train_images: 1200", "sample.train_images: 40").replace(
         "sample.val_images: 300", "sample.val_images: 20")
     assert small != text
@@ -71,9 +74,11 @@ def test_a_claim_is_run_as_an_experiment_and_shown_with_its_evidence(gate: Proje
     try:
         started = ["alexnet", "claims", "run", "--scale", "sample", "--seeds", "3", "--yes"]
         assert "experiment sample-base-seed-3" in gate.run(*started, "retrieval")
-        assert "experiment sample-base-seed-3" not in gate.run(*started, "retrieval", "ten-crops-top1")  # it is kept
+        assert "experiment sample-base-seed-3" not in gate.run(*started, "retrieval",
+                                                               "ten-crops-top1")  # it is kept
         assert "sample-base-seed-3" in gate.run("dvc", "exp", "list")
-        told = {(row["claim"], row["scale"]): row for row in json.loads(gate.run("alexnet", "claims", "--json"))}
+        told = {(row["claim"], row["scale"]): row
+                for row in json.loads(gate.run("alexnet", "claims", "--json"))}
     finally:
         book.write_text(text)
         gate.run("dvc", "exp", "remove", "sample-base-seed-3")

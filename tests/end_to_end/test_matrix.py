@@ -1,4 +1,5 @@
-"""`alexnet matrix` on cheap axes: of this code, and of code in which the number of workers decides pixels."""
+"""`alexnet matrix` on cheap axes: of this code, and of code in which the number of workers decides
+pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def rows(project: Project, *options: str, status: int = 0) -> list[dict[str, Any
 
 
 def verdicts(found: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
-    return {(row["axis"], row["stage"]): row["verdict"] for row in found if not row["detail"].startswith("not run")}
+    return {(row["axis"], row["stage"]): row["verdict"]
+            for row in found if not row["detail"].startswith("not run")}
 
 
 def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
@@ -37,16 +39,18 @@ def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
     assert [(row["axis"], row["stage"]) for row in found] == [
         (axis, stage) for axis in ("workers", "placement")
         for stage in ("resize", "mean", "pca", "train", "evaluate")]
-    assert verdicts(found) == {("workers", "resize"): "identical", ("placement", "train"): "identical"}
+    assert verdicts(found) == {("workers", "resize"): "identical",
+                               ("placement", "train"): "identical"}
     assert {row["axis"] for row in found if row["required"]} == {"workers", "placement"}
     assert json.loads((project.folder / "experiments/matrix.json").read_text())["rows"] == found
     page = (project.folder / "matrix.html").read_text()
     assert "pillow" in page
     assert "http" not in page.replace("http-equiv", "")
     with sqlite3.connect(project.folder / "mlflow.db") as store:
-        [(run,)] = store.execute(
-            "select run_uuid from runs where name like 'matrix%' and status = 'FINISHED'").fetchall()
-        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (run,)))
+        [(run,)] = store.execute("select run_uuid from runs where name like 'matrix%' and status = "
+                                 "'FINISHED'").fetchall()
+        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?",
+                                     (run,)))
     assert metrics["matrix/required_differs"] == 0
     assert (metrics["matrix/identical"], metrics["matrix/differs"]) == (2, 0)
 

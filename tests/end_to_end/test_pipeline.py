@@ -1,4 +1,5 @@
-"""The real commands on a tiny sample: what `dvc repro` leaves, what it does again, and what users do with it."""
+"""The real commands on a tiny sample: what `dvc repro` leaves, what it does again, and what users
+do with it."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> No
         assert 0.0 <= evaluate[name] <= 1.0
         assert evaluate[name] * 20 == pytest.approx(round(evaluate[name] * 20))  # of 20 images
     with numpy.load(reproduced.folder / "models/predictions.npz") as found:
-        apart = numpy.abs(found["ten_crop"].astype(float) - found["centre"].astype(float)).sum(1) / 2
+        apart = numpy.abs(found["ten_crop"].astype(float)
+                          - found["centre"].astype(float)).sum(1) / 2
     assert 0.0 < evaluate["distance_10crop"] == pytest.approx(sum(apart.tolist()) / 20)
     assert reproduced.metrics("resize")["quarantined"] == 1
     assert reproduced.metrics("resize")["images"] == 59
@@ -39,7 +41,8 @@ def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> No
     for name in ("models/model.safetensors", "report/index.html", "mlflow.db", "data/mean.png",
                  "report/figures/neighbours.png", "report/figures/class-errors.csv"):
         assert (reproduced.folder / name).stat().st_size > 0, name
-    trace = [json.loads(line) for line in (reproduced.folder / "models/trace.jsonl").read_text().splitlines()]
+    trace = [json.loads(line)
+             for line in (reproduced.folder / "models/trace.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in trace] == [1, 2, 4, 6, 8, 10]
 
 
@@ -49,13 +52,17 @@ def test_a_second_time_there_is_nothing_to_do(reproduced: Project) -> None:
 
 def test_everything_is_in_mlflow_training_and_evaluation_in_one_run(reproduced: Project) -> None:
     with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
-        runs = dict(store.execute("select name, run_uuid from runs where status = 'FINISHED'").fetchall())
+        runs = dict(store.execute("select name, run_uuid from runs where status = 'FINISHED'")
+                    .fetchall())
         different = "train_images 40 val_images 20 width 0.0625 epochs 2 batch 8"
         training = f"sample seed 1 {different}"
         assert {f"download sample {different.partition(' width')[0]}", training} <= runs.keys()
-        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?", (runs[training],)))
-        tags = dict(store.execute("select key, value from tags where run_uuid = ?", (runs[training],)))
-        params = dict(store.execute("select key, value from params where run_uuid = ?", (runs[training],)))
+        metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?",
+                                     (runs[training],)))
+        tags = dict(store.execute("select key, value from tags where run_uuid = ?",
+                                  (runs[training],)))
+        params = dict(store.execute("select key, value from params where run_uuid = ?",
+                                    (runs[training],)))
     assert metrics["val/top1_error_10crop"] == reproduced.metrics("evaluate")["top1_error_10crop"]
     assert metrics["val/top1_error"] == reproduced.metrics("train")["validation_error"]
     assert tags["weights_digest"] == reproduced.metrics("train")["weights_digest"]
@@ -63,8 +70,10 @@ def test_everything_is_in_mlflow_training_and_evaluation_in_one_run(reproduced: 
     assert (params["store.encoding"], tags["store_encoding"]) == ("raw", "raw")
     assert f"fingerprint {decoder()['fingerprint']}" in tags["store_decoder"]
     made = json.loads((reproduced.folder / "models/provenance.json").read_text())
-    assert {made[name] for name in ("code_digest", "git_commit", "environment_digest", "weights_digest")} == {
-        tags[name] for name in ("code_digest", "git_commit", "environment_digest", "weights_digest")}
+    assert {made[name]
+            for name in ("code_digest", "git_commit", "environment_digest", "weights_digest")} == {
+                tags[name] for name in ("code_digest", "git_commit", "environment_digest",
+                                        "weights_digest")}
     assert made["data"]["resize.pixels_digest"] == reproduced.metrics("resize")["pixels_digest"]
     page = (reproduced.folder / "report/index.html").read_text()
     assert made["code_digest"] in page
@@ -76,7 +85,8 @@ def test_a_changed_parameter_reruns_what_depends_on_it(reproduced: Project, tmp_
     before = project.metrics("train")
     project.set(**{"execution.placement": "two", "execution.workers": 2})
     assert ran(project.run("dvc", "repro")) == []
-    again = project.run("dvc", "repro", "--force", "--single-item", "train")  # now as two processes instead of one
+    # now as two processes instead of one
+    again = project.run("dvc", "repro", "--force", "--single-item", "train")
     assert ran(again) == ["train"]
     assert "2 processes, one column each" in again
     assert project.metrics("train") == before
@@ -87,13 +97,15 @@ def test_a_changed_parameter_reruns_what_depends_on_it(reproduced: Project, tmp_
     assert_ensemble_of_recorded_runs(project)
 
 
-def test_a_run_that_does_not_learn_says_so_with_the_likely_causes(reproduced: Project, tmp_path: Path) -> None:
+def test_a_run_that_does_not_learn_says_so_with_the_likely_causes(reproduced: Project,
+                                                                  tmp_path: Path) -> None:
     project = copy(reproduced, tmp_path / "copy")
     still = ["--set", "recipe.weight_lr=0", "--set", "recipe.bias_lr=0", "--set", "train.epochs=4"]
     said = project.run("alexnet", "train", "--placement", "one", *still)
     assert "still that of guessing, log(10) = 2.303" in said
     assert "recipe.conv345_init_std" in said
-    wild = project.run("alexnet", "train", "--placement", "one", "--set", "recipe.weight_lr=10", status=1)
+    wild = project.run("alexnet", "train", "--placement", "one", "--set", "recipe.weight_lr=10",
+                       status=1)
     assert "the run has diverged" in wild
     assert "Traceback" not in wild
 
@@ -108,22 +120,25 @@ def assert_ensemble_of_recorded_runs(project: Project) -> None:
     assert 0.0 <= told["top1_error_10crop"] <= 1.0
     assert project.run("alexnet", "report", *runs).strip().endswith("report/comparison/index.html")
     with sqlite3.connect(project.folder / "mlflow.db") as store:
-        assert {run for run, in store.execute("select value from tags where key like 'compared.%'")} == set(runs)
-        [(kept,)] = store.execute("select distinct artifact_uri from runs join tags using (run_uuid) "
-                                  "where key like 'compared.%'").fetchall()
+        assert {run for run, in store.execute("select value from tags where key like "
+                                              "'compared.%'")} == set(runs)
+        [(kept,)] = store.execute("select distinct artifact_uri from runs join tags using "
+                                  "(run_uuid) where key like 'compared.%'").fetchall()
     assert (Path(kept.removeprefix("file://")) / "comparison/index.html").is_file()
     page = (project.folder / "report/comparison/index.html").read_text()
     assert "they part at step 1" in page
     assert all(run[:12] in page for run in runs)
 
 
-def test_metrics_plots_and_experiments_work_as_dvc_users_expect(reproduced: Project, tmp_path: Path) -> None:
+def test_metrics_plots_and_experiments_work_as_dvc_users_expect(reproduced: Project,
+                                                                tmp_path: Path) -> None:
     project = copy(reproduced, tmp_path / "copy")
     assert "top1_error_10crop" in project.run("dvc", "metrics", "show")
     project.run("dvc", "plots", "show")
     plot = (project.folder / "dvc_plots" / "index.html").read_text()
     assert "validation_error" in plot
-    shown = [file.name for file in (project.folder / "dvc_plots").rglob("*") if file.suffix in (".png", ".svg")]
+    shown = [file.name for file in (project.folder / "dvc_plots").rglob("*")
+             if file.suffix in (".png", ".svg")]
     assert len(shown) == 10, shown
     output = project.run("dvc", "exp", "run", "-S", "train.seed=2", "--name", "second", "train")
     assert "second" in output
@@ -138,7 +153,8 @@ def test_each_stage_is_a_command(reproduced: Project) -> None:
     assert reproduced.metrics("mean") == before
     for stage in STAGES:
         assert "--set KEY=VALUE" in reproduced.run("alexnet", stage, "--help")
-    for command in (["alexnet", "train", "--set", "train.sede=2"], ["alexnet", "train", "--placement", "three"]):
+    for command in (["alexnet", "train", "--set", "train.sede=2"],
+                    ["alexnet", "train", "--placement", "three"]):
         refused = reproduced.run(*command, status=1)
         assert "Traceback" not in refused
         assert "train.sede" in refused or "execution.placement" in refused

@@ -1,5 +1,5 @@
-"""Recorded runs, run again with the real commands: from a dirty tree, another clone, a record that travelled; and one
-in which a single weight was moved by one unit in its last place."""
+"""Recorded runs, run again with the real commands: from a dirty tree, another clone, a record that
+travelled; and one in which a single weight was moved by one unit in its last place."""
 
 from __future__ import annotations
 
@@ -34,24 +34,27 @@ def record(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("records") / "record"
     weights = reproduced.metrics("train")["weights_digest"]
     with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
-        [[run_id], *_] = store.execute(
-            "select run_uuid from tags join runs using (run_uuid) where key = 'weights_digest' and value = ? "
-            "and name not like 'rerun %' order by start_time", (weights,)).fetchall()
+        [[run_id], *_] = store.execute("select run_uuid from tags join runs using (run_uuid) where "
+                                       "key = 'weights_digest' and value = ? and name not like "
+                                       "'rerun %' order by start_time", (weights,)).fetchall()
     reproduced.run("alexnet", "export", run_id[:10], str(folder))
     return folder
 
 
 def state(project: Project) -> dict[str, str]:
     """The digests of all that is the user's own; `work` and the store of runs are the commands'."""
-    files = [file for file in project.folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts
-             and file.relative_to(project.folder).parts[0] not in ("work", "mlartifacts", ".git", ".dvc")
+    files = [file for file in project.folder.rglob("*") if file.is_file()
+             and "__pycache__" not in file.parts and file.relative_to(project.folder).parts[0]
+             not in ("work", "mlartifacts", ".git", ".dvc")
              and not file.name.startswith("mlflow.db")]
-    return {str(file.relative_to(project.folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {str(file.relative_to(project.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files}
 
 
 def tags_of(project: Project, run_id: str) -> dict[str, str]:
     with sqlite3.connect(project.folder / "mlflow.db") as store:
-        return dict(store.execute("select key, value from tags where run_uuid = ?", (run_id,)).fetchall())
+        return dict(store.execute("select key, value from tags where run_uuid = ?",
+                                  (run_id,)).fetchall())
 
 
 def last_json(output: str) -> Any:
@@ -89,13 +92,17 @@ def test_a_run_from_a_dirty_tree_of_another_clone_that_is_no_more(
     assert state(reproduced) == before
     assert not list((reproduced.folder / "work/reruns").glob("*/"))
     tags, original = tags_of(reproduced, found["rerun"]), tags_of(reproduced, found["run"])
-    assert (original["git_dirty"], tags["rerun_of"], tags["verdict"]) == ("true", found["run"], "identical")
+    assert (original["git_dirty"], tags["rerun_of"],
+            tags["verdict"]) == ("true", found["run"], "identical")
     assert (original["rerun_by"], original["rerun_verdict"]) == (found["rerun"], "identical")
-    assert tags["weights_digest"] == original["weights_digest"] != reproduced.metrics("train")["weights_digest"]
+    assert (tags["weights_digest"] == original["weights_digest"]
+            != reproduced.metrics("train")["weights_digest"])
     assert tags["trace_digest"] == original["trace_digest"]
-    assert original.keys() >= {"resize.pixels_digest", "mean.mean_digest", "pca.pca_digest", "placement", "processes",
-                               "replicas", "device", "threads", "prepared_by.resize", "prepared_by.mean"}
-    apart = last_json(reproduced.run("alexnet", "diff", str(record), found["run"], "--json", status=1))
+    assert original.keys() >= {"resize.pixels_digest", "mean.mean_digest", "pca.pca_digest",
+                               "placement", "processes", "replicas", "device", "threads",
+                               "prepared_by.resize", "prepared_by.mean"}
+    apart = last_json(reproduced.run("alexnet", "diff", str(record), found["run"], "--json",
+                                     status=1))
     assert apart["first_difference"]["step"] == 1
     assert apart["first_difference"]["kind"] == "weights"
     assert set(apart["records"]["code"]) == {"alexnet/never_added.py", "alexnet/optimizer.py"}
@@ -103,11 +110,13 @@ def test_a_run_from_a_dirty_tree_of_another_clone_that_is_no_more(
     assert not apart["records"]["parameters"]
 
 
-def test_a_record_that_travelled_to_a_clone_without_data(reproduced: Project, record: Path, tmp_path: Path) -> None:
+def test_a_record_that_travelled_to_a_clone_without_data(reproduced: Project, record: Path,
+                                                         tmp_path: Path) -> None:
     clone = Clone(reproduced, tmp_path / "clone")
     clone.set(**{"dataset.sample.seed": 7})  # whatever the user works on there
     run_id = clone.run("alexnet", "import", str(record)).splitlines()[-2]
-    assert clone.run("alexnet", "import", str(record)).splitlines()[-2:] == [run_id, f"{record}: is there already"]
+    assert clone.run("alexnet", "import",
+                     str(record)).splitlines()[-2:] == [run_id, f"{record}: is there already"]
     before = state(clone)
     told = clone.run("alexnet", "rerun", run_id[:8])
     assert "making them again: resize" in told
@@ -116,10 +125,13 @@ def test_a_record_that_travelled_to_a_clone_without_data(reproduced: Project, re
     assert "making them again" not in clone.run("alexnet", "rerun", run_id[:8], "--steps", "1")
 
 
-def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, record: Path, tmp_path: Path) -> None:
-    """The record's code is one in which it is moved, so the rerun's weights really are other ones. Its environment is
-    another too: without --anyway nothing is run. And the data come from DVC's cache."""
-    code_archive.restored(record / "code.tar.gz", tmp_path / "code", kept_runs.read(record).facts.tags["code_digest"])
+def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, record: Path,
+                                                          tmp_path: Path) -> None:
+    """The record's code is one in which it is moved, so the rerun's weights really are other ones.
+    Its environment is another too: without --anyway nothing is run. And the data come from DVC's
+    cache."""
+    code_archive.restored(record / "code.tar.gz", tmp_path / "code",
+                          kept_runs.read(record).facts.tags["code_digest"])
     source = tmp_path / "code/alexnet/training.py"
     text = source.read_text()
     assert text.count("        self.step += 1\n") == 1
@@ -130,11 +142,14 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
                 with torch.no_grad():
                     parameter[0, 0, 0, 0] = torch.nextafter(parameter[0, 0, 0, 0], torch.tensor(9.0))
 """))
-    found = json.loads((record / "environment.json").read_text()) | {"torch": "1.0", "python": "3.1"}
-    planted = doctored(record, tmp_path / "planted", {
-        "code.tar.gz": code_archive.taken(tmp_path / "code"), "environment.json": json.dumps(found).encode()},
-        {"code_digest": environment.code_digest(tmp_path / "code")})
-    assert "give the command again with --trust" in reproduced.run("alexnet", "rerun", str(planted), status=1)
+    found = json.loads((record / "environment.json").read_text()) | {"torch": "1.0",
+                                                                     "python": "3.1"}
+    planted = doctored(record, tmp_path / "planted",
+                       {"code.tar.gz": code_archive.taken(tmp_path / "code"),
+                        "environment.json": json.dumps(found).encode()},
+                       {"code_digest": environment.code_digest(tmp_path / "code")})
+    assert "give the command again with --trust" in reproduced.run("alexnet", "rerun", str(planted),
+                                                                   status=1)
     told = reproduced.run("alexnet", "rerun", str(planted), "--trust", status=2)
     assert "not comparable: torch: 1.0 when it was recorded" in told
     assert "python" not in told
@@ -143,22 +158,24 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     shutil.rmtree(reproduced.folder / "data/store")
     (reproduced.folder / "data/mean.npy").unlink()
     try:
-        told = reproduced.run("alexnet", "rerun", str(planted), "--trust", "--anyway", "--json", "--steps", "7",
-                              status=1)
+        told = reproduced.run("alexnet", "rerun", str(planted), "--trust", "--anyway", "--json",
+                              "--steps", "7", status=1)
     finally:
         reproduced.run("dvc", "checkout")
     assert "making them again" not in told
     outcome = last_json(told)
     assert outcome["verdict"] == "differs"
-    assert outcome["first_difference"] == {"step": 4, "kind": "weights", "tensor": "conv3.weight", "column": 0,
-                                           "tensors": 1, "values": None}
+    assert outcome["first_difference"] == {"step": 4, "kind": "weights", "tensor": "conv3.weight",
+                                           "column": 0, "tensors": 1, "values": None}
     assert outcome["steps_compared"] == 3
     assert list(outcome["environment"]) == ["torch"]
-    assert "weights_digest" not in tags_of(reproduced, outcome["rerun"])  # a beginning is no finished training
+    # a beginning is no finished training
+    assert "weights_digest" not in tags_of(reproduced, outcome["rerun"])
     assert state(reproduced) == before
 
 
-def test_data_that_cannot_be_had_are_refused(reproduced: Project, record: Path, tmp_path: Path) -> None:
+def test_data_that_cannot_be_had_are_refused(reproduced: Project, record: Path,
+                                             tmp_path: Path) -> None:
     parameters = json.loads((record / "parameters.json").read_text())
     parameters["dataset"] |= {"source": "folder", "location": "gone"}
     gone = doctored(record, tmp_path / "gone", {"parameters.json": json.dumps(parameters).encode()},
@@ -169,15 +186,18 @@ def test_data_that_cannot_be_had_are_refused(reproduced: Project, record: Path, 
     assert f"{reproduced.folder / 'gone'}" in told
     assert "Traceback" not in told
     (gone / "code.tar.gz").write_bytes(b"")
-    assert "code.tar.gz: changed since it was written" in reproduced.run("alexnet", "rerun", str(gone), status=1)
+    assert "code.tar.gz: changed since it was written" in reproduced.run("alexnet", "rerun",
+                                                                         str(gone), status=1)
 
 
-def test_without_mlflow_a_stage_goes_on_and_sync_sends_its_record_later(reproduced: Project) -> None:
+def test_without_mlflow_a_stage_goes_on_and_sync_sends_its_record_later(
+        reproduced: Project) -> None:
     before = state(reproduced)
     told = reproduced.run("env", f"MLFLOW_TRACKING_URI={LOST}", "alexnet", "pca")
     assert f"MLflow's store {LOST} cannot be used" in told
     assert "`alexnet sync` sends it" in told
-    assert "1 could not be sent" in reproduced.run("env", f"MLFLOW_TRACKING_URI={LOST}", "alexnet", "sync", status=1)
+    assert "1 could not be sent" in reproduced.run("env", f"MLFLOW_TRACKING_URI={LOST}", "alexnet",
+                                                   "sync", status=1)
     with sqlite3.connect(reproduced.folder / "mlflow.db") as store:
         count = "select count(*) from runs where name like 'pca %' and status = 'FINISHED'"
         [[runs]] = store.execute(count).fetchall()

@@ -13,14 +13,16 @@ TRAIN = ("alexnet", "train", "--set", "train.epochs=5", "--set", "train.trace_ev
 SECONDS = 120.0
 
 
-def test_a_training_killed_twice_ends_with_the_bits_of_one_that_was_not(reproduced: Project, tmp_path: Path) -> None:
+def test_a_training_killed_twice_ends_with_the_bits_of_one_that_was_not(reproduced: Project,
+                                                                        tmp_path: Path) -> None:
     project = copy(reproduced, tmp_path / "copy")
     project.set(**{"execution.placement": "two"})
     project.run(*TRAIN)
     uninterrupted = outcome(project)
     last = ""
     for step in (4, 12):
-        for name in ("models/model.safetensors", "models/trace.jsonl", "plots/learning.csv", "metrics/train.json"):
+        for name in ("models/model.safetensors", "models/trace.jsonl", "plots/learning.csv",
+                     "metrics/train.json"):
             (project.folder / name).unlink(missing_ok=True)
         child = project.start(*TRAIN)
         latest = time.monotonic() + SECONDS
@@ -51,7 +53,8 @@ def test_one_changed_byte_is_a_difference(reproduced: Project, tmp_path: Path) -
     assert difference(before, outcome(project)) == "differs: models/model.safetensors"
 
 
-def test_what_a_kill_leaves_of_dvcs_own_files_is_mended(reproduced: Project, tmp_path: Path) -> None:
+def test_what_a_kill_leaves_of_dvcs_own_files_is_mended(reproduced: Project,
+                                                        tmp_path: Path) -> None:
     project = copy(reproduced, tmp_path / "copy")
     before = outcome(project)
     (project.folder / "dvc.lock").write_text("")

@@ -1,5 +1,6 @@
-"""No credential is left anywhere: all commands of these tests run with planted ones in their environment and in the
-address of the repository's remote, and nothing that they wrote or said holds one of them."""
+"""No credential is left anywhere: all commands of these tests run with planted ones in their
+environment and in the address of the repository's remote, and nothing that they wrote or said holds
+one of them."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
             continue
         content = file.read_bytes()
         yield file, content
-        with contextlib.suppress(OSError, EOFError, zlib.error, *BROKEN_ZIP):  # some of tests/fuzz/corpus are damaged
+        # some of tests/fuzz/corpus are damaged
+        with contextlib.suppress(OSError, EOFError, zlib.error, *BROKEN_ZIP):
             if content[:2] == b"\x1f\x8b":
                 yield file, gzip.decompress(content)
             if content[:4] == b"PK\3\4":
@@ -39,9 +41,11 @@ def holding(folder: Path) -> list[Path]:
 
 def test_no_credential_is_in_a_log_a_record_or_the_store(reproduced: Project) -> None:
     address = f"http://ann:{IN_ADDRESS}@127.0.0.1:9"
-    told = reproduced.run("env", f"MLFLOW_TRACKING_URI={address}", "alexnet", "pca")  # its record goes to work/unsent
+    # its record goes to work/unsent
+    told = reproduced.run("env", f"MLFLOW_TRACKING_URI={address}", "alexnet", "pca")
     assert "MLflow's store http://127.0.0.1:9 cannot be used" in told
-    told += reproduced.run("env", f"MLFLOW_TRACKING_URI={address}", "alexnet", "rerun", "latest", status=1)
+    told += reproduced.run("env", f"MLFLOW_TRACKING_URI={address}", "alexnet", "rerun", "latest",
+                           status=1)
     assert "127.0.0.1:9" in told
     assert (reproduced.folder / "mlflow.db").stat().st_size > 100_000
     assert list((reproduced.folder / "work/unsent").glob("*/record.json"))

@@ -1,4 +1,5 @@
-"""DVC and the store: nothing is stored twice, a killed preparation goes on, another machine starts at training."""
+"""DVC and the store: nothing is stored twice, a killed preparation goes on, another machine starts
+at training."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def test_nothing_is_stored_twice(reproduced: Project) -> None:
     assert reproduced.stored_twice == []  # type: ignore[attr-defined]
 
 
-def test_a_preparation_killed_under_dvc_goes_on_at_its_shard(reproduced: Project, tmp_path: Path) -> None:
+def test_a_preparation_killed_under_dvc_goes_on_at_its_shard(reproduced: Project,
+                                                             tmp_path: Path) -> None:
     project = copy(reproduced, tmp_path / "copy")
     project.set(**{"resize.order_seed": 5})
     child = project.start("dvc", "repro", "pca")
@@ -40,7 +42,8 @@ def test_a_preparation_killed_under_dvc_goes_on_at_its_shard(reproduced: Project
         assert project.metrics(stage) == reproduced.metrics(stage)
 
 
-def test_another_machine_pulls_the_store_and_starts_at_training(reproduced: Project, tmp_path: Path) -> None:
+def test_another_machine_pulls_the_store_and_starts_at_training(reproduced: Project,
+                                                                tmp_path: Path) -> None:
     first = copy(reproduced, tmp_path / "first")
     first.run("git", "add", "dvc.lock", "metrics")
     first.run("git", "commit", "-q", "-m", "Prepared")

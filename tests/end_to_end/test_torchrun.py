@@ -1,4 +1,5 @@
-"""Training that torchrun starts, as on two machines: two launchers, two processes each, found by their address."""
+"""Training that torchrun starts, as on two machines: two launchers, two processes each, found by
+their address."""
 
 from __future__ import annotations
 
@@ -12,14 +13,15 @@ TRAIN = ("alexnet", "train", "--set", "train.micro_batches=2", "--set", "train.e
 
 
 def machines(*projects: Project, processes: int = 2) -> list[tuple[int, str]]:
-    """Exit status and output of each of the launchers, one a project folder, with so many processes each."""
+    """Exit status and output of each of the launchers, one a project folder, with so many processes
+    each."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    launchers = [project.start(
-        "torchrun", "--nnodes", str(len(projects)), "--node-rank", str(number), "--nproc-per-node", str(processes),
-        "--master-addr", "127.0.0.1", "--master-port", str(port), "--no-python", *TRAIN)
-        for number, project in enumerate(projects)]
+    launchers = [project.start("torchrun", "--nnodes", str(len(projects)), "--node-rank",
+                               str(number), "--nproc-per-node", str(processes), "--master-addr",
+                               "127.0.0.1", "--master-port", str(port), "--no-python", *TRAIN)
+                 for number, project in enumerate(projects)]
     said = [launcher.communicate(timeout=120)[0] for launcher in launchers]
     return [(launcher.returncode, text) for launcher, text in zip(launchers, said, strict=True)]
 

@@ -1,4 +1,5 @@
-"""`alexnet ui` on a real PostgreSQL (or, where there is none, on a file), looked at in headless Chromium.
+"""`alexnet ui` on a real PostgreSQL (or, where there is none, on a file), looked at in headless
+Chromium.
 
 Screenshots are left in work/screenshots.
 """
@@ -29,15 +30,16 @@ from tests.end_to_end import postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "work" / "screenshots"
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--no-first-run"]
 NO_POSTGRESQL = postgresql.missing()
 pytestmark = pytest.mark.xdist_group("ui")  # one server for all of them
 
 
 @dataclass
 class Pages:
-    """The running command: its store, its port, and the runs that were finished before it was started."""
+    """The running command: its store, its port, and the runs that were finished before it was
+    started."""
 
     folder: Path
     store: str
@@ -73,26 +75,31 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 
 def command(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)} | variables)
+    return subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env=os.environ | {"PYTHONPATH": str(ROOT)} | variables)
 
 
 def trained(seed: int, falling: float) -> str:
-    """The id of a new run: what a training, its evaluation and its report leave, with made-up numbers."""
+    """The id of a new run: what a training, its evaluation and its report leave, with made-up
+    numbers."""
     read = parameters.load(ROOT / "params.yaml", [f"train.seed={seed}", "train.epochs=4"])
-    lines = [{"step": 38 * k, "epoch": float(k), "training_loss": 2.3 * falling**k, "training_error": 0.9 * falling**k,
-              "validation_loss": 2.2 * falling**k, "validation_error": 0.8 * falling**k} for k in range(1, 5)]
+    lines = [{"step": 38 * k, "epoch": float(k), "training_loss": 2.3 * falling**k,
+              "training_error": 0.9 * falling**k, "validation_loss": 2.2 * falling**k,
+              "validation_error": 0.8 * falling**k} for k in range(1, 5)]
     for path, content in ((LEARNING, learning_table(lines)), (REPORT, b"<h1>The report</h1>")):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     with tracking.recorded("train", read) as record:
         record.log_curve(lines)
-        record.log_curve({"step": step, "batch_loss": 2.3 * falling**(step / 38)} for step in range(1, 152, 10))
+        record.log_curve({"step": step, "batch_loss": 2.3 * falling**(step / 38)}
+                         for step in range(1, 152, 10))
         record.finish({"steps": 152, "weights_digest": str(seed) * 64})
         record.artifact(LEARNING)
     tracking.write_json(tracking.metrics_of("train"), {"weights_digest": str(seed) * 64})
-    for stage, metrics in (("evaluate", {"top1_error": 0.5 * falling, "top1_error_10crop": 0.4 * falling,
-                                         "top5_error_10crop": 0.1 * falling}), ("report", {})):
+    for stage, metrics in (("evaluate",
+                            {"top1_error": 0.5 * falling, "top1_error_10crop": 0.4 * falling,
+                             "top5_error_10crop": 0.1 * falling}), ("report", {})):
         with tracking.recorded(stage, read) as joined:
             joined.finish(metrics)
             if stage == "report":
@@ -108,13 +115,15 @@ def test_the_runs_are_in_postgresql_and_their_files_in_the_project(pages: Pages)
     with psycopg.connect(pages.store) as connection, connection.cursor() as cursor:
         cursor.execute("select run_uuid, status from runs")
         assert dict(cursor.fetchall()) == dict.fromkeys(pages.runs, "FINISHED")
-        cursor.execute("select count(*) from metrics where key = 'val/top1_error' and run_uuid = %s", (pages.runs[0],))
+        cursor.execute("select count(*) from metrics where key = 'val/top1_error' and run_uuid = "
+                       "%s", (pages.runs[0],))
         assert cursor.fetchone() == (4,)
     assert len(list((pages.folder / "mlartifacts").rglob("report/index.html"))) == 2
     assert kept_runs.find(pages.runs[0]).facts.curve[-1]["step"] == 152
 
 
-def test_a_server_is_a_store_too_and_ui_says_where_its_pages_are(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_is_a_store_too_and_ui_says_where_its_pages_are(
+        pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     server = f"http://127.0.0.1:{pages.port}"
     kept = kept_runs.find(pages.runs[1])
     with monkeypatch.context() as remote:
@@ -142,17 +151,21 @@ def test_a_port_that_is_taken_is_told(pages: Pages) -> None:
 @contextmanager
 def browser(width: int) -> Iterator[Any]:
     """A page of headless Chromium, of this width."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install --no-deps -r tests/requirements.txt")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api",
+                                     reason="pip install --no-deps -r tests/requirements.txt")
+    program = (shutil.which("chromium") or shutil.which("chromium-browser")
+               or shutil.which("google-chrome"))
     if program is None:
         pytest.skip("no Chromium here; install the package chromium")
     with playwright.sync_playwright() as started, tempfile.TemporaryDirectory() as folder:
-        context = started.chromium.launch_persistent_context(folder, executable_path=program, args=FLAGS,
-                                                             viewport={"width": width, "height": 900})
+        context = started.chromium.launch_persistent_context(
+            folder, executable_path=program, args=FLAGS, viewport={"width": width, "height": 900})
         try:
             page = context.pages[0]
-            page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
-            page.set_default_timeout(120_000)  # of a busy machine; as a rule they are there in seconds
+            page.add_init_script(
+                "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+            # of a busy machine; as a rule they are there in seconds
+            page.set_default_timeout(120_000)
             yield page
         finally:
             context.close()
@@ -166,7 +179,8 @@ def test_the_pages_show_runs_their_difference_and_both_curves(pages: Pages) -> N
             page.get_by_text(name, exact=True).first.wait_for()
         page.get_by_role("columnheader", name="val/top1_error", exact=True).first.wait_for()
         shot(page, "trainings")
-        assert {"Duration", "train/loss", "val/top1_error"} <= set(page.get_by_role("columnheader").all_inner_texts())
+        assert {"Duration", "train/loss",
+                "val/top1_error"} <= set(page.get_by_role("columnheader").all_inner_texts())
 
         for box in page.get_by_label("Press Space to toggle row selection").all():
             box.check()
@@ -211,4 +225,5 @@ def test_an_interrupt_ends_the_server_and_all_that_it_started(pages: Pages) -> N
     assert pages.process.returncode == 0
     assert "Traceback" not in said
     assert postgresql.PASSWORD not in said
-    assert not [one for one in everyone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert not [one for one in everyone if one.is_running()
+                and one.status() != psutil.STATUS_ZOMBIE]

@@ -1,4 +1,5 @@
-"""The bench of the faults, what --long adds, and the table of outcomes at the end of the session."""
+"""The bench of the faults, what --long adds, and the table of outcomes at the end of the
+session."""
 
 from __future__ import annotations
 

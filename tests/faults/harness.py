@@ -1,7 +1,7 @@
 """Real commands in processes of their own, and the invariant that holds after every fault.
 
-A command is started from nothing with `--long`. Without, it is forked (tests.loaded); what it starts itself (workers,
-training processes) is not.
+A command is started from nothing with `--long`. Without, it is forked (tests.loaded); what it
+starts itself (workers, training processes) is not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ SECONDS = 400.0  # to reach a point, on a machine that has much else to do
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that has ended: its exit status, negative where a signal ended it, and what it said."""
+    """A command that has ended: its exit status, negative where a signal ended it, and what it
+    said."""
 
     status: int
     said: str
@@ -79,10 +80,12 @@ class Running:
         return found
 
     def children(self, of: str) -> list[psutil.Process]:
-        """Its descendants with this in their command line, in the order in which they were started."""
+        """Its descendants with this in their command line, in the order in which they were
+        started."""
         with suppress(psutil.NoSuchProcess):
             found = psutil.Process(self.pid).children(recursive=True)
-            return sorted((one for one in found if of in " ".join(one.cmdline())), key=lambda one: one.pid)
+            return sorted((one for one in found if of in " ".join(one.cmdline())),
+                          key=lambda one: one.pid)
         return []
 
     def send(self, number: signal.Signals) -> None:
@@ -112,8 +115,8 @@ class Running:
 
 
 class Bench:
-    """A folder with what the pipeline left for a tiny sample, in which commands are run and things go wrong; and with
-    an MLflow store that has no runs yet."""
+    """A folder with what the pipeline left for a tiny sample, in which commands are run and things
+    go wrong; and with an MLflow store that has no runs yet."""
 
     def __init__(self, finished: Path, store: Path, folder: Path) -> None:
         self.folder = folder
@@ -128,8 +131,8 @@ class Bench:
             path.chmod(0o755 if path.is_dir() else 0o644)
         self.right = self.outcome()  # what a run that nothing disturbs leaves
 
-    def start(self, *command: str, before: Sequence[str] = (), limits: Sequence[tuple[int, int]] = (),
-              **variables: str) -> Running:
+    def start(self, *command: str, before: Sequence[str] = (),
+              limits: Sequence[tuple[int, int]] = (), **variables: str) -> Running:
         """Begin `alexnet COMMAND`; or `BEFORE... alexnet COMMAND`, from nothing.
 
         Args:
@@ -141,16 +144,19 @@ class Bench:
         output = self.folder / f"said-{len(self._running)}.txt"
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("MLFLOW_", "DVC_", "GIT_", "PYTEST_"))}
-        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
-                        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | variables
+        environment |= ({"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
+                         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+                        | variables)
         process: Any
         with output.open("w") as stream:
             if before or LONG in os.environ or "PYTHONPATH" in variables:
-                process = subprocess.Popen([*before, "alexnet", *command], cwd=self.folder, env=environment,
-                                           stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+                process = subprocess.Popen([*before, "alexnet", *command],
+                                           cwd=self.folder, env=environment, stdout=stream,
+                                           stderr=subprocess.STDOUT, start_new_session=True,
                                            preexec_fn=lambda: limited(limits))
             else:
-                streams = [reduction.DupFd(stream.fileno()) for _ in range(2)]  # type: ignore[no-untyped-call]
+                streams = [reduction.DupFd(stream.fileno())
+                           for _ in range(2)]  # type: ignore[no-untyped-call]
                 process = forked(alexnet, command, self.folder, environment, streams, limits)
         self._running.append(Running(self.folder, process, output))
         return self._running[-1]
@@ -172,20 +178,24 @@ class Bench:
                 path.unlink(missing_ok=True)
 
     def outcome(self) -> dict[str, str]:
-        """The SHA-256 of every file that the stages left, but the one that names the commit: here is no repository."""
+        """The SHA-256 of every file that the stages left, but the one that names the commit: here
+        is no repository."""
         files = [file for name in LEFT for file in (self.folder / name).rglob("*")
                  if file.is_file() and file.name != PROVENANCE.name]
-        return {file.relative_to(self.folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-                for file in files}
+        return {file.relative_to(self.folder).as_posix(): hashlib.sha256(file.read_bytes())
+                .hexdigest() for file in files}
 
     def wrong(self) -> list[str]:
-        """Files under an artefact's name that are not that artefact. Half-written ones have names of their own."""
-        return sorted(name for name, digest in self.outcome().items() if self.right.get(name) != digest
-                      and not name.endswith(".part"))
+        """Files under an artefact's name that are not that artefact. Half-written ones have names
+        of their own."""
+        return sorted(name for name, digest in self.outcome().items()
+                      if self.right.get(name) != digest and not name.endswith(".part"))
 
     def assert_right(self, *names: str) -> None:
-        """All that the stages leave under these names is there, and is what it is without a fault."""
-        assert self.made(*names) == {name: digest for name, digest in self.right.items() if name.startswith(names)}
+        """All that the stages leave under these names is there, and is what it is without a
+        fault."""
+        assert self.made(*names) == {name: digest for name, digest in self.right.items()
+                                     if name.startswith(names)}
 
     def made(self, *names: str) -> dict[str, str]:
         """Of the outcome, what lies under these names."""
@@ -209,7 +219,8 @@ class Bench:
 
 
 def make_store(file: Path) -> None:
-    """In a forked process: the tables of an MLflow store, which take it longer than most commands."""
+    """In a forked process: the tables of an MLflow store, which take it longer than most
+    commands."""
     from mlflow import MlflowClient
 
     MlflowClient(f"sqlite:///{file}").search_experiments()

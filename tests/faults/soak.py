@@ -1,17 +1,20 @@
-"""An hour of training with kills at random instants, beside the same training undisturbed: same weights, flat memory.
+"""An hour of training with kills at random instants, beside the same training undisturbed: same
+weights, flat memory.
 
     python -m tests.faults.soak --minutes 60 --seed 1
 
-Both are the real command, `alexnet train`, each in a copy of the project with a tiny sample, in one process of one
-thread. One gets SIGKILL, SIGINT or SIGTERM at random instants, each time is checked to end by the convention, and is
-given again; the other runs through. Memory and file descriptors of both are sampled every few seconds, from the first
-checkpoint after a start on. So that the hour is an hour, and leaves the machine to others, both are held back (SIGSTOP,
-SIGCONT) to an even pace.
+Both are the real command, `alexnet train`, each in a copy of the project with a tiny sample, in one
+process of one thread. One gets SIGKILL, SIGINT or SIGTERM at random instants, each time is checked
+to end by the convention, and is given again; the other runs through. Memory and file descriptors of
+both are sampled every few seconds, from the first checkpoint after a start on. So that the hour is
+an hour, and leaves the machine to others, both are held back (SIGSTOP, SIGCONT) to an even pace.
 
-Memory is told twice: resident, which the kernel shrinks when others press for room, and the part of it that is no
-file's (RssAnon), which only the process gives back: that is the one that a leak makes grow.
+Memory is told twice: resident, which the kernel shrinks when others press for room, and the part of
+it that is no file's (RssAnon), which only the process gives back: that is the one that a leak makes
+grow.
 
-Prints a line a kill, then a summary as JSON; exits 1 if the weights or traces differ, or something has grown.
+Prints a line a kill, then a summary as JSON; exits 1 if the weights or traces differ, or something
+has grown.
 """
 
 from __future__ import annotations
@@ -40,8 +43,8 @@ from pipeline.system.terminal import say
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 
-WORKLOAD = {"execution.placement": "one", "execution.checkpoint_every": 20, "train.validate_every": 40,
-            "train.trace_every": 10}
+WORKLOAD = {"execution.placement": "one", "execution.checkpoint_every": 20,
+            "train.validate_every": 40, "train.trace_every": 10}
 IMAGES, BATCH = 39, 8  # of the tiny sample, one of whose pictures is broken
 SECONDS_BETWEEN_KILLS = 60.0  # on average
 SECONDS_BETWEEN_SAMPLES = 5.0
@@ -51,12 +54,14 @@ GROWTH = 1.02  # of one median over another that still is flat
 
 
 def heard() -> None:
-    """In a child: Ctrl-C is not ignored, as it is where a shell has started this in the background."""
+    """In a child: Ctrl-C is not ignored, as it is where a shell has started this in the
+    background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def listens(process: int) -> bool:
-    """Whether it has begun to handle SIGTERM, the last of them: before, it ends by the signal itself."""
+    """Whether it has begun to handle SIGTERM, the last of them: before, it ends by the signal
+    itself."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -67,7 +72,8 @@ def listens(process: int) -> bool:
 
 @dataclass
 class Sample:
-    """Of one moment: seconds since the soak began, whether the process has come to training yet, and what it holds."""
+    """Of one moment: seconds since the soak began, whether the process has come to training yet,
+    and what it holds."""
 
     at: float
     trains: bool
@@ -95,9 +101,10 @@ class Run:
     starts: int = 0
 
     def start(self) -> None:
-        self.child = Popen(["alexnet", "train"], cwd=self.project.folder, env=self.project.environment, text=True,
-                           stdout=(self.project.folder / "said.txt").open("a"), stderr=subprocess.STDOUT,
-                           start_new_session=True, preexec_fn=heard)
+        self.child = Popen(["alexnet", "train"], cwd=self.project.folder,
+                           env=self.project.environment, text=True,
+                           stdout=(self.project.folder / "said.txt").open("a"),
+                           stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=heard)
         self.held, self.starts = False, self.starts + 1
         self.first = self.step
 
@@ -124,7 +131,8 @@ class Run:
             process = psutil.Process(self.child.pid)
             everyone = [process, *process.children(recursive=True)]
             memory = [one.memory_info() for one in everyone]
-            self.samples.append(Sample(now - self.began, self.step > self.first, sum(one.rss for one in memory),
+            self.samples.append(Sample(now - self.began, self.step > self.first,
+                                       sum(one.rss for one in memory),
                                        sum(one.rss - one.shared for one in memory),
                                        sum(one.num_fds() for one in everyone)))
         except psutil.Error:  # it has just ended
@@ -139,23 +147,26 @@ class Run:
 
 
 def grown(samples: Sequence[Sample]) -> dict[str, float]:
-    """Of processes that train: the medians of the first and the last quarter of the samples, the most, and the slope
-    from the first quarter's end on, an hour."""
+    """Of processes that train: the medians of the first and the last quarter of the samples, the
+    most, and the slope from the first quarter's end on, an hour."""
     training = [one for one in samples if one.trains]
     quarter = len(training) // 4
     first, rest, last = training[:quarter], training[quarter:], training[-quarter:]
     told: dict[str, float] = {"samples": len(training)}
     for name, of in HELD.items():
-        slope = statistics.linear_regression([one.at / 3600 for one in rest], [of(one) for one in rest]).slope
+        slope = statistics.linear_regression([one.at / 3600 for one in rest],
+                                             [of(one) for one in rest]).slope
         told |= {f"{name}_first_quarter": round(statistics.median(map(of, first)), 1),
                  f"{name}_last_quarter": round(statistics.median(map(of, last)), 1),
-                 f"{name}_most": round(max(map(of, training)), 1), f"{name}_slope_an_hour": round(slope, 2)}
+                 f"{name}_most": round(max(map(of, training)), 1),
+                 f"{name}_slope_an_hour": round(slope, 2)}
     return told
 
 
 def flat(undisturbed: dict[str, float], killed: dict[str, float]) -> bool:
-    """The undisturbed training does not grow; and the killed one, whose processes are young and have yet to reach their
-    size, ends with no more than that: what its starts find on the disk does not grow."""
+    """The undisturbed training does not grow; and the killed one, whose processes are young and
+    have yet to reach their size, ends with no more than that: what its starts find on the disk does
+    not grow."""
     return all(told[f"{name}_last_quarter"] <= GROWTH * undisturbed[f"{name}_{quarter}_quarter"]
                for name in ("anonymous_mb", "descriptors")
                for told, quarter in ((undisturbed, "first"), (killed, "last")))
@@ -163,9 +174,11 @@ def flat(undisturbed: dict[str, float], killed: dict[str, float]) -> bool:
 
 @click.command()
 @click.option("--minutes", default=60.0, show_default=True, help="How long it goes on.")
-@click.option("--steps", default=5000, show_default=True, help="Updates of the training, spread over that time.")
+@click.option("--steps", default=5000, show_default=True,
+              help="Updates of the training, spread over that time.")
 @click.option("--seed", default=1, show_default=True, help="Of the instants and the signals.")
-@click.option("--between", default=SECONDS_BETWEEN_KILLS, show_default=True, help="Seconds between kills, on average.")
+@click.option("--between", default=SECONDS_BETWEEN_KILLS, show_default=True,
+              help="Seconds between kills, on average.")
 def main(minutes: float, steps: int, seed: int, between: float) -> None:
     """Train for so long with kills; exit 1 if it does not end as the undisturbed training does."""
     os.environ["PYTHONUNBUFFERED"] = "1"
@@ -190,7 +203,8 @@ def main(minutes: float, steps: int, seed: int, between: float) -> None:
     shutil.rmtree(place)
 
 
-def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, between: float) -> dict[str, Any]:
+def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random,
+          between: float) -> dict[str, Any]:
     signals: list[signal.Signals] = []
     for run in (undisturbed, killed):
         run.start()
@@ -214,7 +228,8 @@ def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, be
                 continue  # it was ending just then
             assert status == STATUS[number], f"{number.name}: exit status {status}"
             signals.append(number)
-            print(f"{len(signals):3} {now:7.1f} s  {number.name:7}  step {before} of {killed.steps}", flush=True)
+            print(f"{len(signals):3} {now:7.1f} s  {number.name:7}  step {before} of "
+                  f"{killed.steps}", flush=True)
             killed.start()
         if killed.step == killed.steps and killed.child.poll() not in (None, 0):
             killed.start()  # what had been left of its end
@@ -224,11 +239,13 @@ def _soak(undisturbed: Run, killed: Run, seconds: float, draw: random.Random, be
         assert run.child.returncode == 0, (run.project.folder / "said.txt").read_text()[-3000:]
     assert "Traceback" not in said, said[-3000:]
     ends = [run.project.metrics("train") for run in (undisturbed, killed)]
-    found = {name: grown(run.samples) for name, run in (("undisturbed", undisturbed), ("killed", killed))}
+    found = {name: grown(run.samples)
+             for name, run in (("undisturbed", undisturbed), ("killed", killed))}
     return {"minutes": round((time.monotonic() - killed.began) / 60, 1), "steps": killed.steps,
-            "kills": {number.name: signals.count(number) for number in STATUS}, "starts": killed.starts,
-            "gone_on_from_a_checkpoint": said.count("going on from the checkpoint"),
-            "identical": ends[0] == ends[1], "weights_digest": [end["weights_digest"] for end in ends],
+            "kills": {number.name: signals.count(number) for number in STATUS},
+            "starts": killed.starts, "gone_on_from_a_checkpoint":
+            said.count("going on from the checkpoint"), "identical": ends[0] == ends[1],
+            "weights_digest": [end["weights_digest"] for end in ends],
             "trace_digest": [end["trace_digest"] for end in ends], "flat": flat(**found), **found}
 
 

@@ -1,4 +1,5 @@
-"""A clock that jumps: no bit depends on it, and nothing that shows progress or records times stumbles over it."""
+"""A clock that jumps: no bit depends on it, and nothing that shows progress or records times
+stumbles over it."""
 
 from __future__ import annotations
 

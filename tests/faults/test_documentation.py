@@ -11,17 +11,18 @@ PAGE = HERE.parents[1] / "docs" / "reliability.md"
 
 def test_the_table_and_the_tests_are_the_same() -> None:
     named = set(re.findall(r"`(test_\w+\.py)::(\w+)`", PAGE.read_text()))
-    there = {(file.name, name) for file in HERE.glob("test_*.py") if file.name != Path(__file__).name
-             for name in re.findall(r"^def (test_\w+)\(", file.read_text(), re.MULTILINE)}
+    there = {(file.name, name) for file in HERE.glob("test_*.py") if file.name != Path(__file__)
+             .name for name in re.findall(r"^def (test_\w+)\(", file.read_text(), re.MULTILINE)}
     assert named == there
 
 
 def test_those_that_are_long_are_called_so() -> None:
     called = set(re.findall(r"`(test_\w+\.py)::(\w+)` \(long\)", PAGE.read_text()))
     marked = {(file.name, name) for file in HERE.glob("test_*.py")
-              for name in re.findall(r"^@pytest\.mark\.long\n(?:@.*\n|    .*\n)*def (test_\w+)\(", file.read_text(),
-                                     re.MULTILINE)}
-    marked |= {("test_disk.py", name) for name in ("test_disk_full", "test_a_read_only_folder")}  # by its parameters
+              for name in re.findall(r"^@pytest\.mark\.long\n(?:@.*\n|    .*\n)*def (test_\w+)\(",
+                                     file.read_text(), re.MULTILINE)}
+    # by its parameters
+    marked |= {("test_disk.py", name) for name in ("test_disk_full", "test_a_read_only_folder")}
     assert called == marked
 
 

@@ -1,4 +1,5 @@
-"""Signals; workers and training processes that are killed, hang or lack memory: it is said, and nothing runs on."""
+"""Signals; workers and training processes that are killed, hang or lack memory: it is said, and
+nothing runs on."""
 
 from __future__ import annotations
 
@@ -28,20 +29,24 @@ def test_a_preparation_worker_is_killed(bench: Bench, outcome: Callable[[str], N
 
 
 @pytest.mark.long
-def test_a_preparation_worker_runs_out_of_memory(bench: Bench, outcome: Callable[[str], None]) -> None:
+def test_a_preparation_worker_runs_out_of_memory(bench: Bench,
+                                                 outcome: Callable[[str], None]) -> None:
     bench.remove(*PREPARED)
     running = bench.start("resize", "--workers", "1")
     worker: psutil.Process = running.until(lambda: running.children("spawn_main"))[0]
-    running.until(lambda: any("PIL" in each.path for each in worker.memory_maps()))  # it has loaded what it needs
+    # it has loaded what it needs
+    running.until(lambda: any("PIL" in each.path for each in worker.memory_maps()))
     room = worker.memory_info().vms + 200_000
     resource.prlimit(worker.pid, resource.RLIMIT_AS, (room, room))
     ran = running.end()
-    assert "worker process was killed" in ran.said or "memory, and give the same" in ran.said, ran.said
+    assert ("worker process was killed" in ran.said
+            or "memory, and give the same" in ran.said), (ran.said)
     ran.refused()
     assert not bench.made(*PREPARED)
     bench.run("resize", "--workers", "1").done()
     bench.assert_right(*PREPARED)
-    outcome("status 1, named; no picture is quarantined for it; the same command then makes the same bytes")
+    outcome("status 1, named; no picture is quarantined for it; the same command then makes the "
+            "same bytes")
 
 
 @pytest.mark.long
@@ -60,12 +65,14 @@ def test_the_training_runs_out_of_memory(bench: Bench, outcome: Callable[[str], 
     outcome("status 1, named; the same command goes on to the same weights")
 
 
-def test_one_of_two_training_processes_is_killed(bench: Bench, outcome: Callable[[str], None]) -> None:
+def test_one_of_two_training_processes_is_killed(bench: Bench,
+                                                 outcome: Callable[[str], None]) -> None:
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
     running.children("pipeline.training.process")[1].kill()
-    running.end().refused("a training process was killed by SIGKILL", "goes on from the last checkpoint")
+    running.end().refused("a training process was killed by SIGKILL",
+                          "goes on from the last checkpoint")
     assert not bench.made(*TRAINED)
     bench.run(*ONE).done("going on from the checkpoint")
     bench.assert_right(*TRAINED)
@@ -74,22 +81,26 @@ def test_one_of_two_training_processes_is_killed(bench: Bench, outcome: Callable
 
 @pytest.mark.long
 @pytest.mark.parametrize("which", [0, 1])
-def test_one_of_two_training_processes_hangs(bench: Bench, outcome: Callable[[str], None], which: int) -> None:
+def test_one_of_two_training_processes_hangs(bench: Bench, outcome: Callable[[str], None],
+                                             which: int) -> None:
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
     hung = running.children("pipeline.training.process")[which]
     hung.suspend()
     running.end(seconds=60).refused(f"training process {which} (process {hung.pid} on ",
-                                    "has given no sign of life for 30 s", "goes on from the last checkpoint")
+                                    "has given no sign of life for 30 s",
+                                    "goes on from the last checkpoint")
     assert not bench.made(*TRAINED)
     bench.run(*TWO).done("going on from the checkpoint")
     bench.assert_right(*TRAINED)
-    outcome("the other ends within a minute, status 1, the hung one is named and ended; resumed to the same weights")
+    outcome("the other ends within a minute, status 1, the hung one is named and ended; resumed to "
+            "the same weights")
 
 
 @pytest.mark.long
-def test_a_whole_training_that_stands_still_is_no_hang(bench: Bench, outcome: Callable[[str], None]) -> None:
+def test_a_whole_training_that_stands_still_is_no_hang(bench: Bench,
+                                                       outcome: Callable[[str], None]) -> None:
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
@@ -119,12 +130,14 @@ def test_sigterm_then_sigint(bench: Bench, outcome: Callable[[str], None]) -> No
         steps.append(bench.step())
     bench.run(*ONE).done(f"going on from the checkpoint of step {steps[-1]}")
     bench.assert_right(*TRAINED)
-    outcome("a checkpoint after the update; status 143, then 130; the same command goes on to the same weights")
+    outcome("a checkpoint after the update; status 143, then 130; the same command goes on to the "
+            "same weights")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_preparation(bench: Bench, outcome: Callable[[str], None], number: signal.Signals) -> None:
+def test_a_signal_to_the_preparation(bench: Bench, outcome: Callable[[str], None],
+                                     number: signal.Signals) -> None:
     bench.remove(*PREPARED)
     running = bench.start("resize", "--workers", "1")
     running.until(lambda: running.children("spawn_main"))
@@ -133,7 +146,8 @@ def test_a_signal_to_the_preparation(bench: Bench, outcome: Callable[[str], None
     assert not bench.made(*PREPARED)
     bench.run("resize", "--workers", "1").done()
     bench.assert_right(*PREPARED)
-    outcome(f"status {128 + number}; the workers end, too; the same command then makes the same bytes")
+    outcome(f"status {128 + number}; the workers end, too; the same command then makes the same "
+            "bytes")
 
 
 @pytest.mark.long
@@ -148,4 +162,5 @@ def test_a_signal_to_two_training_processes(bench: Bench, outcome: Callable[[str
     ran.stopped_by(number).says(f"the checkpoint of step {step} of 10 is written")
     bench.run(*TWO).done(f"going on from the checkpoint of step {step}")
     bench.assert_right(*TRAINED)
-    outcome(f"both stop after the same update with a checkpoint, status {128 + number}; the same weights in the end")
+    outcome(f"both stop after the same update with a checkpoint, status {128 + number}; the same "
+            "weights in the end")

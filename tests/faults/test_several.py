@@ -40,11 +40,13 @@ def test_a_stale_lock(bench: Bench, outcome: Callable[[str], None]) -> None:
     assert (bench.folder / "work/locks/train").exists()
     bench.run(*TRAIN).done("going on from the checkpoint")
     bench.assert_right(*TRAINED)
-    outcome("there is none: the kernel lets go of a killed process's lock, whatever files lie there")
+    outcome("there is none: the kernel lets go of a killed process's lock, whatever files lie "
+            "there")
 
 
 @pytest.mark.long
-def test_two_dvc_repro_in_one_clone(reproduced: Project, tmp_path: Path, outcome: Callable[[str], None]) -> None:
+def test_two_dvc_repro_in_one_clone(reproduced: Project, tmp_path: Path,
+                                    outcome: Callable[[str], None]) -> None:
     project = copy(reproduced, tmp_path / "copy")
     metrics = project.metrics("train")
     both = [project.start("dvc", "repro", "--force", "train") for _ in range(2)]
@@ -57,16 +59,19 @@ def test_two_dvc_repro_in_one_clone(reproduced: Project, tmp_path: Path, outcome
     assert project.metrics("train") == metrics
     project.run("dvc", "repro")
     assert "up to date" in project.run("dvc", "status")
-    outcome(f"statuses {statuses}: DVC's lock or ours refuses the second, or lets it wait; the same weights")
+    outcome(f"statuses {statuses}: DVC's lock or ours refuses the second, or lets it wait; the "
+            "same weights")
 
 
 @pytest.mark.long
-def test_a_stale_lock_of_dvcs(reproduced: Project, tmp_path: Path, outcome: Callable[[str], None]) -> None:
+def test_a_stale_lock_of_dvcs(reproduced: Project, tmp_path: Path,
+                              outcome: Callable[[str], None]) -> None:
     project = copy(reproduced, tmp_path / "copy")
     stale = project.folder / ".dvc/tmp/rwlock"
     stale.parent.mkdir(parents=True, exist_ok=True)
     gone = {"pid": 4194000, "cmd": "dvc repro"}
-    stale.write_text(json.dumps({"write": {str(project.folder / "data/mean.npy"): gone}, "read": {}}))
+    stale.write_text(json.dumps({"write": {str(project.folder / "data/mean.npy"): gone},
+                                 "read": {}}))
     project.run("dvc", "repro", "--force", "mean")
     project.run("dvc", "repro")
     outcome("DVC sees that its process is gone and goes on")

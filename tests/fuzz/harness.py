@@ -1,4 +1,5 @@
-"""Runs damaged inputs through a reader, each within bounds of time and memory, and counts what became of them."""
+"""Runs damaged inputs through a reader, each within bounds of time and memory, and counts what
+became of them."""
 
 from __future__ import annotations
 
@@ -19,8 +20,10 @@ from tests.fuzz.readers import CORPUS, READERS, mended, seeds
 
 SECONDS = 10.0  # of processor time, for one input
 KILLED_AFTER = 120.0  # seconds, by SIGALRM: what hangs in C is not to be interrupted otherwise
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  (a thousand folders are made there in the time of ten on a disk)
-MEGABYTES = {"image": 1200}  # more than before one input; a picture may have 150 million pixels, of four bytes each
+IN_MEMORY = Path(
+    "/dev/shm")  # noqa: S108  (a thousand folders are made there in the time of ten on a disk)
+# more than before one input; a picture may have 150 million pixels, of four bytes each
+MEGABYTES = {"image": 1200}
 MEGABYTES_ELSE = 256
 
 
@@ -36,7 +39,8 @@ class Failure(Exception):
 
 
 def input_number(reader: str, seed: int, number: int) -> tuple[str, bytes]:
-    """The name of the seed that it is made from, and the input; the same ones always give the same."""
+    """The name of the seed that it is made from, and the input; the same ones always give the
+    same."""
     draw = random.Random(f"{seed}/{reader}/{number}")
     corpus = seeds_of(reader)
     name = draw.choice(sorted(corpus))

@@ -1,13 +1,16 @@
-"""Damage to bytes, drawn from a seed: flips, cuts, repetitions, numbers that lie, pieces of other inputs."""
+"""Damage to bytes, drawn from a seed: flips, cuts, repetitions, numbers that lie, pieces of other
+inputs."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
 
-NUMBERS = (0, 1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**64)
-WORDS = (b"../", b"/etc/passwd", b"\0", b"\xff" * 8, b"NaN", b"-1", b"1e999", b"9" * 30, b"[" * 200, b"{", b"}", b'"',
-         b"*a", b"&a ", b"\x1b[2J", b"\xed\xa0\x80", b"null", b"true", b"\n", b",")
+NUMBERS = (0, 1, 2, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32,
+           2**63 - 1, 2**64)
+WORDS = (b"../", b"/etc/passwd", b"\0", b"\xff" * 8, b"NaN", b"-1", b"1e999", b"9" * 30, b"[" * 200,
+         b"{", b"}", b'"', b"*a", b"&a ", b"\x1b[2J", b"\xed\xa0\x80", b"null", b"true", b"\n",
+         b",")
 
 
 def mutated(content: bytes, others: Sequence[bytes], draw: random.Random) -> bytes:
@@ -29,7 +32,8 @@ def _flip(found: bytearray, others: Sequence[bytes], draw: random.Random) -> Non
 
 def _byte(found: bytearray, others: Sequence[bytes], draw: random.Random) -> None:
     if found:
-        found[draw.randrange(len(found))] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)))
+        found[draw.randrange(len(found))] = draw.choice((0, 1, 0x7F, 0x80, 0xFF,
+                                                         draw.randrange(256)))
 
 
 def _digit(found: bytearray, others: Sequence[bytes], draw: random.Random) -> None:
@@ -78,4 +82,5 @@ def _length(draw: random.Random) -> int:
 
 
 Change = Callable[[bytearray, Sequence[bytes], random.Random], None]
-CHANGES: tuple[Change, ...] = (_flip, _flip, _byte, _byte, _digit, _number, _number, _cut, _end, _repeat, _word, _graft)
+CHANGES: tuple[Change, ...] = (_flip, _flip, _byte, _byte, _digit, _number, _number, _cut, _end,
+                               _repeat, _word, _graft)

@@ -1,6 +1,7 @@
-"""What every reader must make of damaged input: refuse it clearly, or find exactly what the whole one holds ("same");
-"other" only where bytes are content, which a digest tells. Anything else is a failure: another exception, an answer
-that an independent reader of the same bytes does not give, a file written elsewhere."""
+"""What every reader must make of damaged input: refuse it clearly, or find exactly what the whole
+one holds ("same"); "other" only where bytes are content, which a digest tells. Anything else is a
+failure: another exception, an answer that an independent reader of the same bytes does not give, a
+file written elsewhere."""
 
 from __future__ import annotations
 
@@ -45,13 +46,15 @@ from pipeline.training import checkpoints
 
 CORPUS = Path(__file__).with_name("corpus")
 REFUSED, SAME, OTHER = "refused", "same", "other"
-REASONS = re.compile(r"empty|truncated|broken data|floating-point pixels|not a picture of a known format|"
-                     r"more than \d+ (pixels|bytes)")
-Judge = Callable[[bytes, str, Path], str]  # input, name of the seed it was made from, a folder of its own
+REASONS = re.compile(r"empty|truncated|broken data|floating-point pixels|not a picture of a known "
+                     r"format|more than \d+ (pixels|bytes)")
+# input, name of the seed it was made from, a folder of its own
+Judge = Callable[[bytes, str, Path], str]
 
 
 def seeds(reader: str) -> dict[str, bytes]:
-    """By name; what once failed is among them. A store of JPEGs is of one decoder: elsewhere it is left out."""
+    """By name; what once failed is among them. A store of JPEGs is of one decoder: elsewhere it is
+    left out."""
     made_by = json.loads((CORPUS / "store" / "jpeg-store.json").read_text())["decoder"]["jpeg"]
     return {file.name: file.read_bytes() for file in sorted((CORPUS / reader).iterdir())
             if not (reader == "store" and "jpeg-" in file.name and made_by != decoder()["jpeg"])}
@@ -104,13 +107,16 @@ def tar(content: bytes, name: str, folder: Path) -> str:
     outcomes = []
     for folders_only in (False, True):
         try:
-            found = [(one.name, one.offset, one.size) for one in members(file, folders=folders_only)]
+            found = [(one.name, one.offset, one.size)
+                     for one in members(file, folders=folders_only)]
         except UserError as error:
             outcomes.append(_refused(error, file))
             continue
-        assert all(is_safe(path) and 0 <= start <= start + size <= len(content) for path, start, size in found)
+        assert all(is_safe(path) and 0 <= start <= start + size <= len(content)
+                   for path, start, size in found)
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            assert found == [(one.name, one.offset_data, one.size) for one in archive if one.isreg()]
+            assert found == [(one.name, one.offset_data, one.size)
+                             for one in archive if one.isreg()]
         outcomes.append(SAME if content == seed("tar", name) else OTHER)
     return max(outcomes, key=(REFUSED, SAME, OTHER).index)
 
@@ -122,7 +128,8 @@ def tgz(content: bytes, name: str, folder: Path) -> str:
     except UserError as error:
         return _refused(error, "a.tgz: ")
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
-        assert found == [(one.name.removeprefix("./"), archive.extractfile(one).read())  # type: ignore[union-attr]
+        assert found == [(one.name.removeprefix("./"),
+                          archive.extractfile(one).read())  # type: ignore[union-attr]
                          for one in archive if one.isreg()]
     assert all(is_safe(path) for path, _ in found)
     return SAME if content == seed("tgz", name) else OTHER
@@ -140,8 +147,10 @@ def zipped(content: bytes, name: str, folder: Path) -> str:
         listed = [one for one in archive.infolist() if not one.is_dir()]
         assert [one.name for one in found] == [one.filename for one in listed]
         for mine, one in zip(contents, listed, strict=True):
-            with contextlib.suppress(*folders.BROKEN_ZIP):  # a wrong checksum: the picture's own digest is another then
-                assert mine.startswith(archive.read(one))  # which stops at the size that the table says
+            # a wrong checksum: the picture's own digest is another then
+            with contextlib.suppress(*folders.BROKEN_ZIP):
+                # which stops at the size that the table says
+                assert mine.startswith(archive.read(one))
     return SAME if content == seed("zip", name) else OTHER
 
 
@@ -162,8 +171,10 @@ def _index(name: str) -> Any:
 
 
 def store(content: bytes, name: str, folder: Path) -> str:
-    """One file of a store is damaged, that which the seed is: raw-index.parquet, jpeg-store.json, ..."""
-    kind, _, file = name.removeprefix(name[:16] if name.startswith("failed-") else "").partition("-")
+    """One file of a store is damaged, that which the seed is: raw-index.parquet, jpeg-store.json,
+    ..."""
+    kind, _, file = name.removeprefix(name[:16] if name.startswith("failed-")
+                                      else "").partition("-")
     for other in (CORPUS / "store").iterdir():
         if other.name.startswith(f"{kind}-"):
             (folder / other.name.removeprefix(f"{kind}-")).write_bytes(other.read_bytes())
@@ -182,7 +193,8 @@ def store(content: bytes, name: str, folder: Path) -> str:
 
 
 def record(content: bytes, name: str, folder: Path) -> str:
-    """A file of a record is damaged; half of the time the digests are then made right, as a stranger would."""
+    """A file of a record is damaged; half of the time the digests are then made right, as a
+    stranger would."""
     for other in (CORPUS / "record").iterdir():
         if not other.name.startswith("failed-"):
             (folder / other.name).write_bytes(other.read_bytes())
@@ -233,7 +245,8 @@ def code(content: bytes, name: str, folder: Path) -> str:
 @functools.cache
 def _code_digest() -> str:
     with tarfile.open(CORPUS / "code" / "plain.tar") as archive:
-        contents = {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]
+        contents = {one.name: archive.extractfile(one).read()
+                    for one in archive}  # type: ignore[union-attr]
     digest = hashlib.sha256()
     for name in sorted(name for name in contents if name.endswith(".py")):
         digest.update(f"{name} {len(contents[name])}\n".encode() + contents[name])
@@ -260,7 +273,8 @@ def _checkpoint(name: str) -> Any:
 
 
 def devkit(content: bytes, name: str, folder: Path) -> str:
-    """Its meta.mat. In a process of its own, as in `classes_apart`, but by a fork, which takes milliseconds."""
+    """Its meta.mat. In a process of its own, as in `classes_apart`, but by a fork, which takes
+    milliseconds."""
     out, into = os.pipe()
     child = os.fork()
     if not child:
@@ -276,7 +290,8 @@ def devkit(content: bytes, name: str, folder: Path) -> str:
     with os.fdopen(out, "rb") as stream:
         told = stream.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert told or status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE), status
+    assert told or status in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS,
+                              -signal.SIGFPE), status
     if not told or told == b"refused":
         return REFUSED
     return SAME if content == seed("devkit", name) else OTHER
@@ -306,9 +321,10 @@ def arrays(content: bytes, name: str, folder: Path) -> str:
     return SAME
 
 
-READERS: dict[str, Judge] = {
-    "image": image, "tar": tar, "tgz": tgz, "zip": zipped, "index": index, "store": store, "record": record,
-    "code": code, "checkpoint": checkpoint, "devkit": devkit, "params": params, "arrays": arrays}
+READERS: dict[str, Judge] = {"image": image, "tar": tar, "tgz": tgz, "zip": zipped, "index": index,
+                             "store": store, "record": record, "code": code,
+                             "checkpoint": checkpoint, "devkit": devkit, "params": params,
+                             "arrays": arrays}
 
 
 def mended(reader: str, content: bytes, draw: random.Random) -> bytes:

@@ -1,4 +1,5 @@
-"""Writes the seeds of the corpus: `python -m tests.fuzz.seeds`, after a format has changed. What once failed stays."""
+"""Writes the seeds of the corpus: `python -m tests.fuzz.seeds`, after a format has changed. What
+once failed stays."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def tar(contents: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
     with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
         for name, content in contents.items():
             member = tarfile.TarInfo(name)
-            member.size, member.type = len(content), tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            member.size, member.type = (len(content),
+                                        tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE)
             archive.addfile(member, io.BytesIO(content))
     whole = stream.getvalue().rstrip(b"\0")
     return whole + bytes(-len(whole) % 512 + 1024)  # without most of the padding at the end
@@ -52,10 +54,12 @@ def tar(contents: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
 def images() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return {**{f"{kind.replace(':', '')}.jpg": content for kind, content in reference_pictures.jpegs().items()},
+    return {**{f"{kind.replace(':', '')}.jpg": content
+               for kind, content in reference_pictures.jpegs().items()},
             "exif.jpg": picture("JPEG", exif=exif, icc_profile=b"profile" * 9, comment=b"words"),
             "rgb.png": picture("PNG"), "palette.png": picture("PNG", "P", transparency=0),
-            "alpha.png": picture("PNG", "RGBA"), "gray.png": picture("PNG", "L", icc_profile=b"profile"),
+            "alpha.png": picture("PNG", "RGBA"),
+            "gray.png": picture("PNG", "L", icc_profile=b"profile"),
             "first.gif": picture("GIF", "P", comment=b"words"), "rgb.bmp": picture("BMP"),
             "rgb.ppm": picture("PPM"), "gray.pgm": b"P2 2 2 255 1 2 3 4\n"}
 
@@ -67,37 +71,44 @@ def stores() -> dict[str, bytes]:
             folder, moments, shards = Path(name), Accumulator(side), []
             for split, count in (("train", 5), ("val", 2)):
                 rows = []
-                with shard_written(folder / shard_file(split, 0, encoding), side, encoding) as writer:  # type: ignore[arg-type]
+                with shard_written(folder / shard_file(split, 0, encoding), side,
+                                   encoding) as writer:  # type: ignore[arg-type]
                     for k in range(count):
                         pixels = writer.add(np.full((side, side, 3), 40 * k, np.uint8), k % 2)
-                        rows.append(Row(f"{split}{k}", hashlib.sha256(bytes([k])).hexdigest(), k % 2, writer.place))
+                        rows.append(Row(f"{split}{k}", hashlib.sha256(bytes([k])).hexdigest(),
+                                        k % 2, writer.place))
                         if split == "train":
                             moments.add(pixels)
                 shards.append(StoredShard(split, 0, writer.digest.hexdigest(), rows))
-            publish_description(folder, [Class("n1", "cat"), Class("n2", "dog")], shards, moments.moments(), [],
-                                {"decoder": decoder(), "order_seed": 0}, encoding)  # type: ignore[arg-type]
+            publish_description(folder, [Class("n1", "cat"), Class("n2", "dog")], shards,
+                                moments.moments(), [], {"decoder": decoder(), "order_seed": 0},
+                                encoding)  # type: ignore[arg-type]
             found |= {f"{encoding}-{file.name}": file.read_bytes() for file in folder.iterdir()}
     return found
 
 
 def record() -> dict[str, bytes]:
-    kinds = {kind: {"digest": "d" * 64, "tensors": {"conv1.weight/0": "0" * 16, "conv1.bias/1": "1" * 16}}
+    kinds = {kind: {"digest": "d" * 64,
+                    "tensors": {"conv1.weight/0": "0" * 16, "conv1.bias/1": "1" * 16}}
              for kind in ("weights", "momentum", "gradients")}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "trace.jsonl").write_text("".join(
-            json.dumps({"step": step, "loss": (1 / step).hex(), **kinds}) + "\n" for step in (1, 2)))
-        (folder / "environment.json").write_text('{"cpu": "x", "torch": "2.13.0", "variable OMP_NUM_THREADS": "1"}')
+            json.dumps({"step": step, "loss": (1 / step).hex(), **kinds}) + "\n"
+            for step in (1, 2)))
+        (folder / "environment.json").write_text('{"cpu": "x", "torch": "2.13.0", "variable '
+                                                 'OMP_NUM_THREADS": "1"}')
         (folder / "parameters.json").write_text(json.dumps({"train": {"seed": 1}}))
         (folder / "learning.csv").write_text("step,training_loss\n1,0.5\n2,0.25\n")
-        kept_runs.write(folder, kept_runs.Facts("0123456789abcdef" * 2, "train", "FINISHED", 1, 2, {"train.seed": "1"},
-                                            {"stage": "train", "code_digest": "0" * 64}, {"steps": 2.0},
-                                            [{"step": 1, "training_loss": 0.5}]))
+        kept_runs.write(folder, kept_runs.Facts("0123456789abcdef" * 2, "train", "FINISHED", 1, 2, {
+            "train.seed": "1"}, {"stage": "train", "code_digest": "0" * 64}, {"steps": 2.0},
+                                                [{"step": 1, "training_loss": 0.5}]))
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def code() -> dict[str, bytes]:
-    plain = tar({"alexnet/net.py": b"X = 1\n", "params.yaml": b"a: 1\n", "pipeline/stages/train.py": b"Y = 2\n" * 99})
+    plain = tar({"alexnet/net.py": b"X = 1\n", "params.yaml": b"a: 1\n",
+                 "pipeline/stages/train.py": b"Y = 2\n" * 99})
     return {"plain.tar": plain, "packed.tar.gz": gzip.compress(plain, 9, mtime=0)}
 
 
@@ -110,9 +121,10 @@ def checkpoint() -> dict[str, bytes]:
 
 
 def index() -> dict[str, bytes]:
-    entries = [Entry(f"n{k}_{k}.JPEG", k % 3, Path(f"{k % 2}.tar"), 512 + 1024 * k, 300 + k, ("", "gzip")[k % 2])
-               for k in range(40)]
-    splits = {"train": Entries.of(Path("root"), entries[:30]), "val": Entries.of(Path("root"), entries[30:])}
+    entries = [Entry(f"n{k}_{k}.JPEG", k % 3, Path(f"{k % 2}.tar"), 512 + 1024 * k, 300 + k,
+                     ("", "gzip")[k % 2]) for k in range(40)]
+    splits = {"train": Entries.of(Path("root"), entries[:30]),
+              "val": Entries.of(Path("root"), entries[30:])}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "index.parquet"
         write_index(file, splits)
@@ -120,8 +132,10 @@ def index() -> dict[str, bytes]:
 
 
 def devkit() -> dict[str, bytes]:
-    fields = [(Y2012.number, "i4"), ("WNID", "U9"), ("words", "U9"), ("num_children", "i4"), ("children", "i4", (2,))]
-    rows = [(1, "n01", "a, b", 0, (0, 0)), (2, "n02", "c", 0, (0, 0)), (3, "n03", "root", 2, (1, 2))]
+    fields = [(Y2012.number, "i4"), ("WNID", "U9"), ("words", "U9"), ("num_children", "i4"),
+              ("children", "i4", (2,))]
+    rows = [(1, "n01", "a, b", 0, (0, 0)), (2, "n02", "c", 0, (0, 0)),
+            (3, "n03", "root", 2, (1, 2))]
     synsets = np.array(rows, fields)
     found = {}
     for name, packed in (("plain.mat", False), ("packed.mat", True)):
@@ -143,7 +157,8 @@ def arrays() -> dict[str, bytes]:
 def zipped() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        for name, kind in (("train/n1/a.JPEG", zipfile.ZIP_STORED), ("train/n2/b.JPEG", zipfile.ZIP_DEFLATED)):
+        for name, kind in (("train/n1/a.JPEG", zipfile.ZIP_STORED),
+                           ("train/n2/b.JPEG", zipfile.ZIP_DEFLATED)):
             archive.writestr(zipfile.ZipInfo(name), b"picture" * 30, kind)
     return stream.getvalue()
 
@@ -151,15 +166,18 @@ def zipped() -> bytes:
 def all_of_them() -> dict[str, dict[str, bytes]]:
     paths = {"./": b"", "./train/": b"", "./train/n1/a.JPEG": b"1" * 700, "./val/b.JPEG": b""}
     long = {"train/" + "n" * 120 + "/a.JPEG": b"1" * 20}
-    lines = (line.partition(" #")[0].rstrip() for line in (ROOT / "params.yaml").read_text().splitlines())
-    return {
-        "image": images(), "store": stores(), "record": record(), "code": code(), "checkpoint": checkpoint(),
-        "index": index(), "devkit": devkit(), "arrays": arrays(), "zip": {"two.zip": zipped()},
-        "tar": {"flat.tar": tar({"a.JPEG": b"1" * 600, "b.JPEG": b"2" * 10, "c.JPEG": b""}), "paths.tar": tar(paths),
-                "ustar.tar": tar(long, tarfile.USTAR_FORMAT)},
-        "tgz": {"paths.tar": tar(paths), "gnu.tar": tar(long), "pax.tar": tar(long, tarfile.PAX_FORMAT),
-                "packed.tgz": gzip.compress(tar(paths), 9, mtime=0)},
-        "params": {"params.yaml": "\n".join(line for line in lines if line.strip()).encode() + b"\n"}}
+    lines = (line.partition(" #")[0].rstrip()
+             for line in (ROOT / "params.yaml").read_text().splitlines())
+    return {"image": images(), "store": stores(), "record": record(), "code": code(),
+            "checkpoint": checkpoint(), "index": index(), "devkit": devkit(),
+            "arrays": arrays(), "zip": {"two.zip": zipped()},
+            "tar": {"flat.tar": tar({"a.JPEG": b"1" * 600, "b.JPEG": b"2" * 10, "c.JPEG": b""}),
+                    "paths.tar": tar(paths), "ustar.tar": tar(long, tarfile.USTAR_FORMAT)},
+            "tgz": {"paths.tar": tar(paths), "gnu.tar": tar(long),
+                    "pax.tar": tar(long, tarfile.PAX_FORMAT),
+                    "packed.tgz": gzip.compress(tar(paths), 9, mtime=0)},
+            "params": {"params.yaml": "\n".join(line for line in lines if line.strip()).encode()
+                       + b"\n"}}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A little of the fuzzing each time: the corpus, and as many damaged inputs as fit into a second (--fuzz-seconds)."""
+"""A little of the fuzzing each time: the corpus, and as many damaged inputs as fit into a second
+(--fuzz-seconds)."""
 
 from __future__ import annotations
 
@@ -17,13 +18,16 @@ from tests.fuzz.mutations import mutated
 
 
 @pytest.mark.parametrize("reader", readers.READERS)
-def test_of_damaged_input_nothing_but_a_refusal_or_the_right_thing(reader: str, pytestconfig: pytest.Config) -> None:
+def test_of_damaged_input_nothing_but_a_refusal_or_the_right_thing(
+        reader: str, pytestconfig: pytest.Config) -> None:
     counts = whole_corpus(reader)
     assert counts[readers.SAME], "no seed is read as it is"
     seconds = pytestconfig.getoption("--fuzz-seconds")
-    end, latest = time.process_time() + seconds, time.monotonic() + 3 * seconds  # children and the disk take time, too
-    numbers = itertools.takewhile(
-        lambda number: number < 30 or (time.process_time() < end and time.monotonic() < latest), itertools.count())
+    # children and the disk take time, too
+    end, latest = time.process_time() + seconds, time.monotonic() + 3 * seconds
+    numbers = itertools.takewhile(lambda number: number < 30
+                                  or (time.process_time() < end and time.monotonic() < latest),
+                                  itertools.count())
     counts = run(reader, pytestconfig.getoption("--fuzz-seed"), numbers)
     assert counts[readers.REFUSED], "not one was refused: the damage does nothing"
 
@@ -37,8 +41,8 @@ def test_inputs_follow_from_seed_and_number() -> None:
 @pytest.mark.parametrize(("what", "told"), [
     (lambda: 1 / 0, "ZeroDivisionError"), (lambda: json.loads("[" * 100_000), "RecursionError"),
     (lambda: sum(range(10**7)), r"took [\d.]+ s"), (lambda: len(b"x" * (1 << 28)), r"took \d+ MB")])
-def test_a_reader_that_fails_is_found_out(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object],
-                                          told: str) -> None:
+def test_a_reader_that_fails_is_found_out(monkeypatch: pytest.MonkeyPatch,
+                                          what: Callable[[], object], told: str) -> None:
     def judge(content: bytes, name: str, folder: Path) -> str:
         what()
         return readers.SAME

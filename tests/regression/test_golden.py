@@ -15,8 +15,8 @@ METRICS = ("resize", "mean", "pca", "train", "evaluate")
 def test_the_metrics_hold_against_the_goldens() -> None:
     if not all((ROOT / "metrics" / f"{stage}.json").exists() for stage in METRICS):
         pytest.skip("no metrics here: nothing was checked; run `dvc repro` first")
-    done = subprocess.run([sys.executable, "-m", "pipeline", "check"], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run([sys.executable, "-m", "pipeline", "check"], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
     if done.returncode == 2:
         pytest.skip(f"nothing was checked: {done.stdout.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stdout + done.stderr

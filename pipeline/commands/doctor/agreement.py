@@ -1,4 +1,5 @@
-"""Do two processes reach each other, and do two runs agree? Tried in processes of their own, while other checks run."""
+"""Do two processes reach each other, and do two runs agree? Tried in processes of their own, while
+other checks run."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ SECONDS = 200  # for both to start, to meet and to take their steps
 
 
 class Pair:
-    """The two processes; `exchange` and `steps` wait for them. A context, so that none is left behind."""
+    """The two processes; `exchange` and `steps` wait for them. A context, so that none is left
+    behind."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="alexnet-doctor-"))
@@ -35,14 +37,16 @@ class Pair:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
-        # What PyTorch's launcher tells its processes; without it a third import of PyTorch is saved.
-        told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1"}
+        # What PyTorch's launcher tells its processes; without it a third import of PyTorch is
+        # saved.
+        told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
         for rank in range(2):
             with (self._folder / f"{rank}.log").open("wb") as log:
                 self._started.append(subprocess.Popen(
-                    [sys.executable, "-P", "-m", "pipeline.commands.doctor.two_processes", str(self._folder)],
-                    stdout=log, stderr=log, env=project.environment() | told | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, preexec_fn=die_with_parent))
+                    [sys.executable, "-P", "-m", "pipeline.commands.doctor.two_processes",
+                     str(self._folder)], stdout=log, stderr=log, env=project.environment() | told
+                    | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, preexec_fn=die_with_parent))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,8 +58,9 @@ class Pair:
     def exchange(self, parameters: Parameters) -> Finding:
         """Two processes of this machine send each other numbers, as the two columns do."""
         told = [self._left(f"exchange-{rank}.json") for rank in range(2)]
-        mend = "see that localhost and this machine's own name resolve (/etc/hosts), that no firewall closes " \
-               "loopback ports, and unset GLOO_SOCKET_IFNAME and NCCL_*; or set execution.placement to one"
+        mend = ("see that localhost and this machine's own name resolve (/etc/hosts), that no "
+                "firewall closes loopback ports, and unset GLOO_SOCKET_IFNAME and NCCL_*; or set "
+                "execution.placement to one")
         if not all(told):
             return Finding("fails", f"two processes do not reach each other: {self._said()}", mend)
         if not all(one["right"] for one in told):
@@ -64,7 +69,8 @@ class Pair:
         return ok(f"{told[0]['backend']}: two processes exchange {size(rate)} a second each way")
 
     def steps(self, parameters: Parameters) -> Finding:
-        """Two updates of a tiny net, repeated in one process and as two: equal to the bit, or where they part."""
+        """Two updates of a tiny net, repeated in one process and as two: equal to the bit, or where
+        they part."""
         traces = self._left("traces.json")
         if not traces:
             return Finding("fails", f"the tiny training did not end: {self._said()}",
@@ -75,7 +81,8 @@ class Pair:
         """The content of a file that a process leaves, once it has; None when none will."""
         file = self._folder / name
         while not file.exists():
-            if time.monotonic() > self._latest or all(process.poll() is not None for process in self._started):
+            if (time.monotonic() > self._latest
+                    or all(process.poll() is not None for process in self._started)):
                 break
             if any(process.poll() for process in self._started):
                 self._latest = min(self._latest, time.monotonic() + 1)  # the other waits in vain

@@ -13,8 +13,9 @@ class Finding:
     """A verdict on one thing that a run needs.
 
     Attributes:
-        verdict: `fails`: a run would fail, or its record would; `warning`: it works, and something about it should be
-            known; `skipped`: there was nothing to check, or another failure stood in the way.
+        verdict: `fails`: a run would fail, or its record would; `warning`: it works, and something
+            about it should be known; `skipped`: there was nothing to check, or another failure
+            stood in the way.
         detail: what was found.
         mend: what to do about it; empty where nothing is wrong.
     """

@@ -1,4 +1,5 @@
-"""Is the machine large enough? Disk and memory against what the configured run takes, and shared memory."""
+"""Is the machine large enough? Disk and memory against what the configured run takes, and shared
+memory."""
 
 from __future__ import annotations
 
@@ -16,11 +17,13 @@ from pipeline.system.errors import UserError
 
 FLOAT = 4  # bytes
 CHECKPOINTS_KEPT = 3  # two, and the one that is being written; each holds weights and velocities
-COPIES_OF_WEIGHTS = 7  # weights, velocities, gradients; copies of the three for the trace, one of them for a checkpoint
+# weights, velocities, gradients; copies of the three for the trace, one of them for a checkpoint
+COPIES_OF_WEIGHTS = 7
 COPIES_OF_OUTPUTS = 4  # of a layer: itself, what the normalisation keeps, and their gradients
 SHARE_STORED = 0.9  # of a data set's pictures: a store that has so many is taken to be its own
 PROCESS = 0.4e9  # bytes of Python, PyTorch and its libraries
-SHARED_BY_NCCL = 64_000_000  # bytes that NCCL wants for a pair of GPUs; containers have 64 MB in all by default
+# bytes that NCCL wants for a pair of GPUs; containers have 64 MB in all by default
+SHARED_BY_NCCL = 64_000_000
 
 
 def disk(parameters: Parameters) -> Finding:
@@ -39,11 +42,13 @@ def disk(parameters: Parameters) -> Finding:
     for folder in needs:
         there = _nearest(folder)
         if not os.access(there, os.W_OK):
-            return Finding("fails", f"{there}: cannot be written to", "give yourself the right to it")
+            return Finding("fails", f"{there}: cannot be written to",
+                           "give yourself the right to it")
     short = short_of(needs)
     if short:
-        return Finding("fails", "; ".join(short), "make room; or name another disk with dataset.location, make data a "
-                                                  "link to one, set store.encoding to jpeg")
+        return Finding("fails", "; ".join(short), "make room; or name another disk with "
+                                                  "dataset.location, make data a link to one, set "
+                                                  "store.encoding to jpeg")
     from pipeline.data.sources.planning import free
 
     return ok(f"about {size(sum(needs.values()))} still to be written, {size(free(STORE))} free")
@@ -52,13 +57,15 @@ def disk(parameters: Parameters) -> Finding:
 def _stored() -> int:
     """Images in the store that is here, which may be of another data set."""
     try:
-        return sum(json.loads((STORE / "store.json").read_text(encoding="utf-8"))["images"].values())
+        return sum(json.loads((STORE / "store.json")
+                              .read_text(encoding="utf-8"))["images"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return 0
 
 
 def short_of(needs: Mapping[Path, float]) -> list[str]:
-    """The file systems that have less room than is needed of them, in words: needs in one add up."""
+    """The file systems that have less room than is needed of them, in words: needs in one add
+    up."""
     from pipeline.data.sources.planning import free
 
     together: dict[int, list[Path]] = {}
@@ -68,8 +75,8 @@ def short_of(needs: Mapping[Path, float]) -> list[str]:
     for folders in together.values():
         needed, there = sum(needs[folder] for folder in folders), free(folders[0])
         if needed > there:
-            found.append(f"{' and '.join(str(folder) for folder in folders if needs[folder])}: {size(needed)} needed, "
-                         f"{size(there)} free")
+            found.append(f"{' and '.join(str(folder) for folder in folders if needs[folder])}: "
+                         f"{size(needed)} needed, {size(there)} free")
     return found
 
 
@@ -91,7 +98,8 @@ def _classes(parameters: Parameters) -> int:
 
 
 def needed_memory(parameters: Parameters) -> float:
-    """Bytes that all training processes take together, about: an estimate from the sizes of the layers."""
+    """Bytes that all training processes take together, about: an estimate from the sizes of the
+    layers."""
     from alexnet.layers import Convolution
 
     table = parameters.the_table(_classes(parameters))
@@ -101,9 +109,11 @@ def needed_memory(parameters: Parameters) -> float:
         outputs += maps * (shape.side**2 if isinstance(shape.layer, Convolution) else 1)
     micro_batch = parameters.train.batch // parameters.train.micro_batches
     crops = micro_batch * table.crop**2 * 3 * FLOAT * 2  # this batch and the next
-    processes = parameters.execution.replicas * (2 if parameters.execution.placement != "one" else 1)
+    processes = parameters.execution.replicas * (2 if parameters.execution.placement != "one"
+                                                 else 1)
     return processes * PROCESS + parameters.execution.replicas * (
-        table.parameters * FLOAT * COPIES_OF_WEIGHTS + micro_batch * outputs * FLOAT * COPIES_OF_OUTPUTS + crops)
+        table.parameters * FLOAT * COPIES_OF_WEIGHTS
+        + micro_batch * outputs * FLOAT * COPIES_OF_OUTPUTS + crops)
 
 
 def memory(parameters: Parameters) -> Finding:
@@ -111,10 +121,11 @@ def memory(parameters: Parameters) -> Finding:
     needed, free = needed_memory(parameters), free_memory()
     told = f"the training takes about {size(needed)}, {size(free)} are free"
     if parameters.execution.device == "cuda":
-        return skipped(f"execution.device is cuda, and the training's memory the GPU's; {size(free)} are free here")
+        return skipped("execution.device is cuda, and the training's memory the GPU's; "
+                       f"{size(free)} are free here")
     if needed > free:
-        return Finding("fails", told, "raise train.micro_batches (it decides bits), lower train.batch or "
-                                      "network.width, or end other programs")
+        return Finding("fails", told, "raise train.micro_batches (it decides bits), lower "
+                                      "train.batch or network.width, or end other programs")
     return ok(told)
 
 
@@ -124,7 +135,8 @@ def free_memory() -> float:
 
     free = float(psutil.virtual_memory().available)
     for limit, used in (("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-                        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes")):
+                        ("/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                         "/sys/fs/cgroup/memory/memory.usage_in_bytes")):
         try:
             free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
         except (OSError, ValueError):  # no such limit, or "max"
@@ -132,13 +144,15 @@ def free_memory() -> float:
     return max(free, 0.0)
 
 
-def shared_memory(parameters: Parameters, folder: Path = Path("/dev/shm")) -> Finding:  # noqa: S108  (only asked)
-    """Processes that start together need it for their locks, NCCL for what GPUs of one machine exchange."""
+def shared_memory(parameters: Parameters,
+                  folder: Path = Path("/dev/shm")) -> Finding:  # noqa: S108  (only asked)
+    """Processes that start together need it for their locks, NCCL for what GPUs of one machine
+    exchange."""
     if sys.platform != "linux":
         return skipped("not a folder on this system")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        return Finding("fails", f"{folder}: not there, or cannot be written to",
-                       f"mount it: mount -t tmpfs -o size=1g tmpfs {folder}; in a container: --shm-size=1g")
+        return Finding("fails", f"{folder}: not there, or cannot be written to", "mount it: mount "
+                       f"-t tmpfs -o size=1g tmpfs {folder}; in a container: --shm-size=1g")
     try:
         multiprocessing.get_context("spawn").Lock()
     except OSError as error:
@@ -149,6 +163,7 @@ def shared_memory(parameters: Parameters, folder: Path = Path("/dev/shm")) -> Fi
     from pipeline.commands.doctor.software import nvidia_gpus
 
     if nvidia_gpus() > 1 and free < SHARED_BY_NCCL:
-        return Finding("fails", f"{folder}: {size(free)} free, and NCCL needs {size(SHARED_BY_NCCL)}",
+        return Finding("fails",
+                       f"{folder}: {size(free)} free, and NCCL needs {size(SHARED_BY_NCCL)}",
                        "--shm-size=1g for a container")
     return ok(f"{folder}: {size(free)} free")

@@ -1,4 +1,5 @@
-"""Is this a project in which `dvc repro` works and records? The commands, git, DVC, MLflow's store."""
+"""Is this a project in which `dvc repro` works and records? The commands, git, DVC, MLflow's
+store."""
 
 from __future__ import annotations
 
@@ -19,15 +20,16 @@ SECONDS_FOR_DVC = 60
 
 
 def commands(parameters: Parameters) -> Finding:
-    """`dvc repro` calls `alexnet` by name: that must be the one of this environment, with this folder's code."""
+    """`dvc repro` calls `alexnet` by name: that must be the one of this environment, with this
+    folder's code."""
     for name in ("alexnet", "dvc"):
         found = shutil.which(name)
         if found is None:
             return Finding("fails", f"`{name}` is not on the PATH, and `dvc repro` needs it",
                            "source .venv/bin/activate (make repro does it by itself)")
         if Path(found).parent.resolve() != Path(sys.executable).parent.resolve():
-            return Finding("warning", f"`{name}` on the PATH is {found}, of another environment than {sys.executable}",
-                           "source .venv/bin/activate")
+            return Finding("warning", f"`{name}` on the PATH is {found}, of another environment "
+                                      f"than {sys.executable}", "source .venv/bin/activate")
     return ok(f"alexnet and dvc of {Path(sys.executable).parent}")
 
 
@@ -36,17 +38,21 @@ def git(parameters: Parameters) -> Finding:
     state = environment.git_state()
     if not _git("rev-parse", "--show-toplevel"):
         return Finding("fails", "not in a git repository, or there is no git: DVC refuses to work",
-                       "git clone the project; or here: git init && git add . && git commit -m 'As it came'")
+                       "git clone the project; or here: git init && git add . && git commit -m 'As "
+                       "it came'")
     if state.commit == "no commit yet" or not _git("rev-parse", "--verify", "--quiet", "HEAD"):
-        return Finding("warning", "no commit yet: dvc repro works, `dvc exp`, `golden record --seeds` and `claims run` "
-                                  "do not", "git add . && git commit -m 'As it came'")
-    changed = "; code or parameters changed since: every record holds the difference" if state.dirty else ""
+        return Finding("warning", "no commit yet: dvc repro works, `dvc exp`, "
+                                  "`golden record --seeds` and `claims run` do not",
+                       "git add . && git commit -m 'As it came'")
+    changed = ("; code or parameters changed since: every record holds the difference"
+               if state.dirty else "")
     return ok(f"commit {state.commit[:12]}{changed}")
 
 
 def _git(*arguments: str) -> str:
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(["git", *arguments], capture_output=True, text=True,
+                              check=False).stdout.strip()
     except OSError:
         return ""
 
@@ -56,19 +62,21 @@ def dvc(parameters: Parameters) -> Finding:
     from pipeline.system.dvc_repair import broken
 
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
-        return Finding("fails", "no .dvc or no dvc.yaml in this folder", "change into the project's top folder")
+        return Finding("fails", "no .dvc or no dvc.yaml in this folder",
+                       "change into the project's top folder")
     cut = broken()
     if cut:
         return Finding("fails", f"{', '.join(map(str, cut))}: cut off by a kill", "alexnet mend")
     command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS_FOR_DVC,
-                              env=os.environ | {"DVC_NO_ANALYTICS": "1"})
+        done = subprocess.run(command, capture_output=True, text=True, check=False,
+                              timeout=SECONDS_FOR_DVC, env=os.environ | {"DVC_NO_ANALYTICS": "1"})
     except subprocess.TimeoutExpired:
         return Finding("fails", f"`dvc stage list` does not answer within {SECONDS_FOR_DVC} s",
                        "end other dvc commands that run in this folder")
     if done.returncode:
-        return Finding("fails", " ".join(done.stderr.split()) or "`dvc stage list` fails", "mend the file it names")
+        return Finding("fails", " ".join(done.stderr.split()) or "`dvc stage list` fails",
+                       "mend the file it names")
     from pipeline.commands.stages import STAGES
 
     missing = [stage for stage in STAGES if stage not in done.stdout.split()]
@@ -78,7 +86,8 @@ def dvc(parameters: Parameters) -> Finding:
 
 
 def mlflow(parameters: Parameters) -> Finding:
-    """The store of runs answers and has the tables that this MLflow wants. Nothing is made there."""
+    """The store of runs answers and has the tables that this MLflow wants. Nothing is made
+    there."""
     from pipeline.records import tracking
 
     uri = tracking.tracking_uri()
@@ -96,10 +105,12 @@ def mlflow(parameters: Parameters) -> Finding:
         found = tracking.client().get_experiment_by_name(tracking.experiment_name())
     except Exception as error:  # of the network, the database, the disk, MLflow
         reason = without_password(" ".join(str(error).split())[:200])
-        upgrade = f"keep a copy of it, then: mlflow db upgrade '{told}'" if "schema" in reason else ""
-        return Finding("fails", f"{told}: {type(error).__name__}: {reason}",
-                       upgrade or "start the server, or mend MLFLOW_TRACKING_URI (unset: mlflow.db here)")
-    return ok(f"{told}: answers, {'has' if found else 'without'} the experiment {tracking.experiment_name()}")
+        upgrade = (f"keep a copy of it, then: mlflow db upgrade '{told}'" if "schema" in reason
+                   else "")
+        return Finding("fails", f"{told}: {type(error).__name__}: {reason}", upgrade
+                       or "start the server, or mend MLFLOW_TRACKING_URI (unset: mlflow.db here)")
+    return ok(f"{told}: answers, {'has' if found else 'without'} the experiment "
+              f"{tracking.experiment_name()}")
 
 
 def unsent(parameters: Parameters) -> Finding:
@@ -109,6 +120,7 @@ def unsent(parameters: Parameters) -> Finding:
     waiting = sorted(UNSENT.glob("*/record.json"))
     if not waiting:
         return ok("no record waits for MLflow's store")
-    stages = sorted({str(json.loads(file.read_text(encoding="utf-8")).get("stage")) for file in waiting})
-    return Finding("warning", f"{UNSENT}: {len(waiting)} records wait for MLflow's store ({', '.join(stages)})",
-                   "alexnet sync")
+    stages = sorted({str(json.loads(file.read_text(encoding="utf-8")).get("stage"))
+                     for file in waiting})
+    return Finding("warning", f"{UNSENT}: {len(waiting)} records wait for MLflow's store "
+                              f"({', '.join(stages)})", "alexnet sync")

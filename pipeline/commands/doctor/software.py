@@ -1,4 +1,5 @@
-"""Is what is installed what a run needs? Packages, the image library and its pixels, PyTorch and torchvision."""
+"""Is what is installed what a run needs? Packages, the image library and its pixels, PyTorch and
+torchvision."""
 
 from __future__ import annotations
 
@@ -19,22 +20,26 @@ SET_UP = "make setup"
 
 
 def packages(parameters: Parameters) -> Finding:
-    """Python itself, every direct dependency, and whether the installed versions are those of requirements.lock."""
+    """Python itself, every direct dependency, and whether the installed versions are those of
+    requirements.lock."""
     here = f"Python {sys.version.split()[0]}"
     if sys.version_info < OLDEST_PYTHON:
-        return Finding("fails", f"{here}, and 3.11 or newer is needed", "make setup PYTHON=python3.12")
+        return Finding("fails", f"{here}, and 3.11 or newer is needed",
+                       "make setup PYTHON=python3.12")
     missing = [name for name in _direct() if not _there(name)]
     if missing:
         return Finding("fails", f"not installed: {', '.join(missing)}", SET_UP)
     followed = environment.lock_followed()
     if followed != "yes":
-        return Finding("warning", f"{here}; not as requirements.lock pins: {followed.removeprefix('no: ')}. Bits may "
-                                  "differ from those of the pinned set", SET_UP)
+        return Finding("warning",
+                       f"{here}; not as requirements.lock pins: {followed.removeprefix('no: ')}. "
+                       "Bits may differ from those of the pinned set", SET_UP)
     return ok(f"{here}; all packages as requirements.lock pins them")
 
 
 def _direct() -> list[str]:
-    """The direct dependencies, without the optional ones and without Pillow, which has a check of its own."""
+    """The direct dependencies, without the optional ones and without Pillow, which has a check of
+    its own."""
     try:
         wanted = metadata.requires("alexnet-harness") or []
     except metadata.PackageNotFoundError:
@@ -51,11 +56,13 @@ def _there(name: str) -> bool:
 
 
 def pillow(parameters: Parameters) -> Finding:
-    """One of Pillow and pillow-simd, whole and its own; which it is, and the JPEG library under it."""
+    """One of Pillow and pillow-simd, whole and its own; which it is, and the JPEG library under
+    it."""
     try:
         problem = environment.problem_with_pillow()
     except Exception as error:  # files of two libraries, one over the other, fail in any way
-        problem = f"PIL cannot be imported ({type(error).__name__}: {error}); mend it with: {SET_UP}"
+        problem = (f"PIL cannot be imported ({type(error).__name__}: {error}); mend it with: "
+                   f"{SET_UP}")
     if problem:
         what, _, mend = problem.partition("; mend it with: ")
         return Finding("fails", what, mend)
@@ -67,13 +74,14 @@ def pillow(parameters: Parameters) -> Finding:
     stack = environment.decoder()
     told = f"{stack['pillow']}, {stack['libjpeg']}, zlib {stack['zlib']}"
     if not stack["pillow"].startswith("pillow-simd"):
-        return Finding("warning", f"{told}: without SIMD, so resizing takes some eight times as long and differs in "
-                                  "last bits from pillow-simd's", SET_UP)
+        return Finding("warning", f"{told}: without SIMD, so resizing takes some eight times as "
+                                  "long and differs in last bits from pillow-simd's", SET_UP)
     return ok(f"{told}; built with SIMD")
 
 
 def pictures(parameters: Parameters) -> Finding:
-    """The golden pictures decode; their fingerprint, and whether data/store was made with the same."""
+    """The golden pictures decode; their fingerprint, and whether data/store was made with the
+    same."""
     from pipeline.config.paths import STORE
     from pipeline.data import pixels
 
@@ -92,7 +100,8 @@ def pictures(parameters: Parameters) -> Finding:
     except UserError as error:
         return Finding("fails", str(error), "dvc repro resize")
     if other:
-        return Finding("warning", f"{told}; {other}", "dvc repro --force resize, or install what made the store")
+        return Finding("warning", f"{told}; {other}",
+                       "dvc repro --force resize, or install what made the store")
     return ok(f"{told}, as those of {STORE}")
 
 
@@ -101,9 +110,12 @@ def torch(parameters: Parameters) -> Finding:
     try:
         import torch as pytorch
     except Exception as error:  # a broken installation fails in any way
-        return Finding("fails", f"torch cannot be imported ({type(error).__name__}: {_first_line(error)})", SET_UP)
+        return Finding("fails",
+                       f"torch cannot be imported ({type(error).__name__}: {_first_line(error)})",
+                       SET_UP)
     build = f"CUDA {pytorch.version.cuda}" if pytorch.version.cuda else "CPU"
-    told = f"PyTorch {pytorch.__version__}, {build} build, {pytorch.backends.cpu.get_cpu_capability()}"
+    told = (f"PyTorch {pytorch.__version__}, {build} build, "
+            f"{pytorch.backends.cpu.get_cpu_capability()}")
     seen = nvidia_gpus()
     if seen and not pytorch.cuda.is_available():
         why = "its build is for the CPU" if not pytorch.version.cuda else \
@@ -120,7 +132,8 @@ def torch(parameters: Parameters) -> Finding:
 def nvidia_gpus() -> int:
     """How many GPUs the driver names, whatever PyTorch makes of them."""
     try:
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False, timeout=10)
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True,
+                                check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
@@ -137,12 +150,13 @@ def _warning_of_cuda() -> str:
 
 
 def torchvision(parameters: Parameters) -> Finding:
-    """torchvision, through `benchmarks.torchvision_import`, which also makes it work beside a CPU build of PyTorch."""
+    """torchvision, through `benchmarks.torchvision_import`, which also makes it work beside a CPU
+    build of PyTorch."""
     try:
         importlib.import_module("benchmarks.torchvision_import")
     except Exception as error:
-        return Finding("fails", f"torchvision cannot be imported ({type(error).__name__}: {_first_line(error)})",
-                       SET_UP)
+        return Finding("fails", f"torchvision cannot be imported ({type(error).__name__}: "
+                                f"{_first_line(error)})", SET_UP)
     return ok(f"torchvision {metadata.version('torchvision')}")
 
 
@@ -154,16 +168,19 @@ def gpus(parameters: Parameters) -> Finding:
         return skipped("no GPU that PyTorch can use: runs take the CPU")
     count = pytorch.cuda.device_count()
     names = ", ".join(f"{pytorch.cuda.get_device_name(one)} "
-                      f"({pytorch.cuda.get_device_properties(one).total_memory / 1e9:.0f} GB)" for one in range(count))
+                      f"({pytorch.cuda.get_device_properties(one).total_memory / 1e9:.0f} GB)"
+                      for one in range(count))
     if len({pytorch.cuda.get_device_name(one) for one in range(count)}) > 1:
         return Finding("warning", f"{names}: of different kinds, whose bits differ",
                        "choose like ones with CUDA_VISIBLE_DEVICES")
     apart = [f"{a}-{b}" for a in range(count) for b in range(a + 1, count)
              if not pytorch.cuda.can_device_access_peer(a, b)]
     if apart:
-        return Finding("warning", f"{names}; no peer access between {', '.join(apart)}: what the columns exchange goes "
-                                  "through the host's memory, which is slower and changes no bit",
-                       "choose GPUs of one switch or bridge with CUDA_VISIBLE_DEVICES (nvidia-smi topo -m)")
+        return Finding("warning", f"{names}; no peer access between {', '.join(apart)}: what the "
+                                  "columns exchange goes through the host's memory, which is "
+                                  "slower and changes no bit",
+                       "choose GPUs of one switch or bridge with CUDA_VISIBLE_DEVICES (nvidia-smi "
+                       "topo -m)")
     return ok(names + (", each with access to the others' memory" if count > 1 else ""))
 
 
@@ -172,16 +189,17 @@ def determinism(parameters: Parameters) -> Finding:
     execution, workspace = parameters.execution, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     if workspace not in (None, ":4096:8", ":16:8"):
         return Finding("fails" if execution.device != "cpu" else "warning",
-                       f"CUBLAS_WORKSPACE_CONFIG is {workspace}: with it cuBLAS is not deterministic",
+                       f"CUBLAS_WORKSPACE_CONFIG is {workspace}: with it cuBLAS is not "
+                       "deterministic",
                        "unset CUBLAS_WORKSPACE_CONFIG, or export CUBLAS_WORKSPACE_CONFIG=:4096:8")
     if not execution.deterministic:
         return Finding("warning", "execution.deterministic is false: two runs may differ",
                        "set execution.deterministic to true")
     if execution.threads > environment.cores():
-        return Finding("warning", f"execution.threads is {execution.threads}, and there are {environment.cores()} "
-                                  "cores: slow", "lower execution.threads")
-    changed = [f"{name}={os.environ[name]}" for name in environment.BIT_CHANGING_VARIABLES if name in os.environ
-               and name != "CUBLAS_WORKSPACE_CONFIG"]
+        return Finding("warning", f"execution.threads is {execution.threads}, and there are "
+                                  f"{environment.cores()} cores: slow", "lower execution.threads")
+    changed = [f"{name}={os.environ[name]}" for name in environment.BIT_CHANGING_VARIABLES
+               if name in os.environ and name != "CUBLAS_WORKSPACE_CONFIG"]
     if changed:
         return Finding("warning", f"{', '.join(changed)}: can change bits; every record names it",
                        "unset it, unless it is meant")

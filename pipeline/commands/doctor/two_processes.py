@@ -1,8 +1,10 @@
-"""What each of two processes does for `alexnet doctor`: exchange with the other, and take tiny training steps.
+"""What each of two processes does for `alexnet doctor`: exchange with the other, and take tiny
+training steps.
 
-`python -m pipeline.commands.doctor.two_processes FOLDER`, once a rank. FOLDER has parameters.json, and gets `exchange-RANK.json`
-as soon as the exchange has been made, and from rank 0 `traces.json`: the entries of the trace of two updates,
-computed twice in one process and, where the device allows it, once as two processes with one column each.
+`python -m pipeline.commands.doctor.two_processes FOLDER`, once a rank. FOLDER has parameters.json,
+and gets `exchange-RANK.json` as soon as the exchange has been made, and from rank 0 `traces.json`:
+the entries of the trace of two updates, computed twice in one process and, where the device allows
+it, once as two processes with one column each.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def main(folder: Path) -> None:
     """Leave the files that the module's description names."""
     from pipeline.training.process import prepare
 
-    parameters = _settled(check(json.loads((folder / "parameters.json").read_text()), folder / "parameters.json"))
+    parameters = _settled(check(json.loads((folder / "parameters.json").read_text()),
+                                folder / "parameters.json"))
     rank, on_gpu = int(os.environ["RANK"]), parameters.execution.device == "cuda"
     pair = on_gpu and torch.cuda.device_count() > 1
     if pair or rank == 0 or not on_gpu:  # one GPU is for one process
@@ -52,15 +55,18 @@ def main(folder: Path) -> None:
         traces["two processes"] = trace(parameters, together, split=True)
     dist.destroy_process_group()
     if rank == 0:
-        traces |= {name: trace(parameters, device, split=False) for name in ("one process", "the same again")}
+        traces |= {name: trace(parameters, device, split=False)
+                   for name in ("one process", "the same again")}
         write_json(folder / "traces.json", traces)
 
 
 def _settled(parameters: Parameters) -> Parameters:
     """The device with no `auto` left, as the stage `train` decides it."""
     execution = parameters.execution
-    device = execution.device if execution.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    return parameters.model_copy(update={"execution": execution.model_copy(update={"device": device})})
+    device = (execution.device if execution.device != "auto"
+              else "cuda" if torch.cuda.is_available() else "cpu")
+    return parameters.model_copy(
+        update={"execution": execution.model_copy(update={"device": device})})
 
 
 def exchanged(rank: int, device: torch.device) -> dict[str, Any]:
@@ -79,17 +85,20 @@ def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dic
     section = parameters.network.model_dump() | {"width": WIDTH}
     recipe = parameters.the_recipe()
     table = architecture(section.pop("architecture"), recipe, CLASSES, **section)
-    network = Network(table, recipe, 7, placement_here(table.columns, split, device), parameters.train.precision)
+    network = Network(table, recipe, 7, placement_here(table.columns, split, device),
+                      parameters.train.precision)
     pictures = noise((IMAGES, table.stored, table.stored, 3))
 
     def crops(seen: Views) -> Tensor:
         found = []
-        for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips, strict=True):
+        for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips,
+                                          strict=True):
             crop = pictures[image, top: top + table.crop, left: left + table.crop]
             found.append(crop.flip(1) if flip else crop)
         return torch.stack(found)
 
-    statistics = Statistics(pictures.float().mean(0), torch.tensor([4000.0, 300.0, 50.0], dtype=torch.float64),
+    statistics = Statistics(pictures.float().mean(0),
+                            torch.tensor([4000.0, 300.0, 50.0], dtype=torch.float64),
                             torch.eye(3, dtype=torch.float64))
     training = Training(network, recipe, Plan(seed=7, steps=STEPS, batch=BATCH, micro_batches=1),
                         torch.arange(IMAGES) % CLASSES, statistics, crops)
@@ -104,8 +113,8 @@ def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dic
 def noise(shape: tuple[int, ...]) -> Tensor:
     """uint8 of this shape, the same every time."""
     count = int(torch.tensor(shape).prod())
-    return integers(words(2012, "doctor", 0, torch.arange(-(-count // 4))), 256).flatten()[:count].view(shape).to(
-        torch.uint8)
+    return integers(words(2012, "doctor", 0, torch.arange(-(-count // 4))),
+                    256).flatten()[:count].view(shape).to(torch.uint8)
 
 
 if __name__ == "__main__":

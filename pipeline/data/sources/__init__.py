@@ -1,14 +1,16 @@
-"""How pictures get in: `fetch` puts a data set in place, lists it and finds its pictures; `catalogue` has them again.
+"""How pictures get in: `fetch` puts a data set in place, lists it and finds its pictures;
+`catalogue` has them again.
 
-A source is a small module of this package: `sample` (made here), `imagenet2012`, `imagenet2010`, `imagenette`,
-`cifar10`, `folder` (train/<class>/*, val/<class>/*). Each has
+A source is a small module of this package: `sample` (made here), `imagenet2012`, `imagenet2010`,
+`imagenette`, `cifar10`, `folder` (train/<class>/*, val/<class>/*). Each has
 
     TERMS                    the data set's licence in a few words, said before the first download
     plan(dataset) -> Plan    what `fetch` would download and write, and how much disk that takes
     fetch(dataset) -> Found  the data set in place and verified; its listing; its pictures
 
-Pictures are read where they lie: in a tar, in a tar within a tar, in a zip, or in files of their own. What cannot be
-read picture by picture (a compressed tar, Parquet) is put into a plain tar once, by pipeline.data.sources.repack.
+Pictures are read where they lie: in a tar, in a tar within a tar, in a zip, or in files of their
+own. What cannot be read picture by picture (a compressed tar, Parquet) is put into a plain tar
+once, by pipeline.data.sources.repack.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Class:
-    """A class: its WordNet id (the folder's name where there is none) and the words for it. Its label is its index."""
+    """A class: its WordNet id (the folder's name where there is none) and the words for it. Its
+    label is its index."""
 
     wnid: str
     words: str
@@ -78,7 +81,8 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Listed:
-    """A file of a data set with its checksums. Its name is relative: a listing does not say where it was made."""
+    """A file of a data set with its checksums. Its name is relative: a listing does not say where
+    it was made."""
 
     name: str
     bytes: int
@@ -88,7 +92,8 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """What `alexnet download` has put in place. `made_with`: the parameters of a data set that is made, not found."""
+    """What `alexnet download` has put in place. `made_with`: the parameters of a data set that is
+    made, not found."""
 
     source: str
     classes: list[Class]
@@ -97,7 +102,8 @@ class Listing:
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in listing.json."""
-        files = [{key: value for key, value in asdict(file).items() if value is not None} for file in self.files]
+        files = [{key: value for key, value in asdict(file).items() if value is not None}
+                 for file in self.files]
         return {"source": self.source, **({"made_with": self.made_with} if self.made_with else {}),
                 "classes": [asdict(one) for one in self.classes], "files": files}
 
@@ -117,21 +123,25 @@ class Found:
 
 
 def root(dataset: DatasetSection) -> Path:
-    """The folder of the data set's files: `dataset.location`, or archives/ where that is null; the sample's own."""
+    """The folder of the data set's files: `dataset.location`, or archives/ where that is null; the
+    sample's own."""
     return DOWNLOAD if dataset.source == "sample" else dataset.location or ARCHIVES
 
 
 def fetch(dataset: DatasetSection) -> Listing:
-    """Put the data set in place and verify it; leave its listing and the index of its pictures in data/download.
+    """Put the data set in place and verify it; leave its listing and the index of its pictures in
+    data/download.
 
     Raises:
         UserError: something is missing or damaged, or cannot be downloaded.
     """
     from pipeline.data.sources.index import write_index
 
-    if dataset.location and dataset.source not in ("sample", "folder") and not dataset.location.is_dir():
-        raise UserError(f"dataset.location: {dataset.location}: no such folder; make it, or name the one that holds "
-                        f"the data set's files or shall hold them, or set it to null for {ARCHIVES}")
+    if (dataset.location and dataset.source not in ("sample", "folder")
+            and not dataset.location.is_dir()):
+        raise UserError(f"dataset.location: {dataset.location}: no such folder; make it, or name "
+                        "the one that holds the data set's files or shall hold them, or set it to "
+                        f"null for {ARCHIVES}")
     _say_terms(dataset)
     found: Found = _source(dataset).fetch(dataset)
     write_index(INDEX, {"train": found.catalogue.train, "val": found.catalogue.val})
@@ -177,17 +187,20 @@ def catalogue(dataset: DatasetSection) -> Catalogue:
     try:
         listing = Listing.of_json(values)
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{LISTING}: not a listing; make it again with `alexnet download`") from None
+        raise UserError(f"{LISTING}: not a listing; make it again with "
+                        "`alexnet download`") from None
     made_with = dataset.sample.model_dump() if dataset.source == "sample" else {}
     if (listing.source, listing.made_with) != (dataset.source, made_with):
-        raise UserError(f"{LISTING}: of dataset.source {listing.source} {listing.made_with or ''}, but the parameters "
-                        f"say {dataset.source} {made_with or ''}; run `alexnet download` again")
+        raise UserError(f"{LISTING}: of dataset.source {listing.source} {listing.made_with or ''}, "
+                        f"but the parameters say {dataset.source} {made_with or ''}; run "
+                        "`alexnet download` again")
     in_place(root(dataset), listing.files)
     return Catalogue(listing.classes, **read_index(INDEX, root(dataset), ("train", "val")))
 
 
 def stamp(dataset: DatasetSection) -> str:
-    """Another one when one of the listed files has been written to: a digest of their sizes and times of change."""
+    """Another one when one of the listed files has been written to: a digest of their sizes and
+    times of change."""
     digest = hashlib.sha256()
     for file in Listing.of_json(read_json(LISTING, "download")).files:
         try:
@@ -202,11 +215,12 @@ def read(entry: Entry) -> bytes:
     """The picture's bytes: a JPEG, PNG or PPM file, still encoded.
 
     Raises:
-        UserError: the file is gone, shorter than it was when it was listed, or broken where the picture is packed.
+        UserError: the file is gone, shorter than it was when it was listed, or broken where the
+            picture is packed.
     """
     if not 0 <= entry.size <= LARGEST:
-        raise UserError(f"{entry.file}: {entry.name}: {entry.size:,} bytes are no picture; remove it, and run `alexnet "
-                        "download` again")
+        raise UserError(f"{entry.file}: {entry.name}: {entry.size:,} bytes are no picture; remove "
+                        "it, and run `alexnet download` again")
     try:
         descriptor = os.open(entry.file, os.O_RDONLY)
     except OSError as error:
@@ -217,8 +231,8 @@ def read(entry: Entry) -> bytes:
     finally:
         os.close(descriptor)
     if len(content) != entry.size:
-        raise UserError(f"{entry.file}: ends within {entry.name}: {entry.size} bytes expected at {entry.offset}, "
-                        f"{len(content)} there; run `alexnet download` again")
+        raise UserError(f"{entry.file}: ends within {entry.name}: {entry.size} bytes expected at "
+                        f"{entry.offset}, {len(content)} there; run `alexnet download` again")
     return _unpacked(content, entry) if entry.packing else content
 
 
@@ -233,23 +247,28 @@ def _unpacked(content: bytes, entry: Entry) -> bytes:
             if not inflater.eof and len(unpacked) <= LARGEST:
                 raise EOFError("it does not come to its end")
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{entry.file}: {entry.name}: cannot be unpacked ({error}); fetch the archive again") from None
+        raise UserError(f"{entry.file}: {entry.name}: cannot be unpacked ({error}); fetch the "
+                        "archive again") from None
     if len(unpacked) > LARGEST:
-        raise UserError(f"{entry.file}: {entry.name}: unpacks to more than {LARGEST:,} bytes, which is no picture")
+        raise UserError(f"{entry.file}: {entry.name}: unpacks to more than {LARGEST:,} bytes, "
+                        "which is no picture")
     return unpacked
 
 
 def in_place(root: Path, files: Iterable[Listed]) -> list[Path]:
-    """Where the listed files are, each still of its listed size; UserError names the first that is not."""
+    """Where the listed files are, each still of its listed size; UserError names the first that is
+    not."""
     paths = []
     for file in files:
         path = root / file.name
         try:
             size = path.stat().st_size
         except OSError as error:
-            raise UserError(f"{path}: {error.strerror}, but in {LISTING}; run `alexnet download` again") from None
+            raise UserError(f"{path}: {error.strerror}, but in {LISTING}; run `alexnet download` "
+                            "again") from None
         if size != file.bytes:
-            raise UserError(f"{path}: {size} bytes, but {file.bytes} in {LISTING}; run `alexnet download` again")
+            raise UserError(f"{path}: {size} bytes, but {file.bytes} in {LISTING}; run "
+                            "`alexnet download` again")
         paths.append(path)
     return paths
 

@@ -1,6 +1,8 @@
-"""Checksums of large or many files, remembered: a file is hashed again only when its size or time has changed.
+"""Checksums of large or many files, remembered: a file is hashed again only when its size or time
+has changed.
 
-The memory (work/checksums.json) is no stage's output: it outlives a kill, `dvc repro` and a change of parameters.
+The memory (work/checksums.json) is no stage's output: it outlives a kill, `dvc repro` and a change
+of parameters.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ CHUNK = 8 << 20
 SECONDS_BETWEEN_SAVES = 30.0
 
 
-def checksums(root: Path, names: Iterable[str], algorithms: tuple[str, ...] = ("sha256",)) -> list[Listed]:
+def checksums(root: Path, names: Iterable[str],
+              algorithms: tuple[str, ...] = ("sha256",)) -> list[Listed]:
     """Size and checksums of `root / name` for each name, in the order given.
 
     Raises:
@@ -33,7 +36,8 @@ def checksums(root: Path, names: Iterable[str], algorithms: tuple[str, ...] = ("
     listed = []
     saved = time.monotonic()
     sizes = {name: _stat(root / name).st_size for name in names}
-    with progress(f"checksums of {len(sizes)} files", round(sum(sizes.values()) / 1e6, 1), "MB") as advance:
+    with progress(f"checksums of {len(sizes)} files", round(sum(sizes.values()) / 1e6, 1),
+                  "MB") as advance:
         for name in sizes:
             file = root / name
             stat = _stat(file)
@@ -54,11 +58,14 @@ def checksums(root: Path, names: Iterable[str], algorithms: tuple[str, ...] = ("
                 except OSError as error:
                     raise UserError(f"{file}: {error.strerror}") from None
                 if done != stat.st_size or _stat(file).st_mtime_ns != stat.st_mtime_ns:
-                    raise UserError(f"{file}: changed while it was read; run the command again when it is at rest")
-                entry |= {algorithm: one.hexdigest() for algorithm, one in zip(lacking, hashes, strict=True)}
+                    raise UserError(f"{file}: changed while it was read; run the command again "
+                                    "when it is at rest")
+                entry |= {algorithm: one.hexdigest()
+                          for algorithm, one in zip(lacking, hashes, strict=True)}
                 known[key] = entry
             advance((stat.st_size - done) / 1e6, name)
-            listed.append(Listed(name, stat.st_size, **{algorithm: str(entry[algorithm]) for algorithm in algorithms}))
+            listed.append(Listed(name, stat.st_size,
+                                 **{algorithm: str(entry[algorithm]) for algorithm in algorithms}))
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 write_json(MEMORY, known)
                 saved = time.monotonic()

@@ -1,8 +1,10 @@
-"""CIFAR-10: 50,000 + 10,000 pictures of 32 x 32 pixels in ten classes (Krizhevsky 2009), from its binary version.
+"""CIFAR-10: 50,000 + 10,000 pictures of 32 x 32 pixels in ten classes (Krizhevsky 2009), from its
+binary version.
 
-The other version, for Python, holds pickles, which can run anything when they are read; this one holds bytes. A record
-of a batch is the label and the red, the green and the blue plane, each of 1,024 bytes, row by row. Each becomes a PPM
-file of the same pixels in cifar10.tar. Batches 1 to 5 are the training set, the test batch is the validation set.
+The other version, for Python, holds pickles, which can run anything when they are read; this one
+holds bytes. A record of a batch is the label and the red, the green and the blue plane, each of
+1,024 bytes, row by row. Each becomes a PPM file of the same pixels in cifar10.tar. Batches 1 to 5
+are the training set, the test batch is the validation set.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress
 
-TERMS = ("CIFAR-10 (https://www.cs.toronto.edu/~kriz/cifar.html) comes without a licence; its author asks those who "
-         "use it to cite Learning Multiple Layers of Features from Tiny Images (Krizhevsky 2009).")
-ARCHIVE = Remote("cifar-10-binary.tar.gz", "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-                 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530")
+TERMS = ("CIFAR-10 (https://www.cs.toronto.edu/~kriz/cifar.html) comes without a licence; its "
+         "author asks those who use it to cite Learning Multiple Layers of Features from Tiny "
+         "Images (Krizhevsky 2009).")
+ARCHIVE = Remote("cifar-10-binary.tar.gz",
+                 "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", 170_052_171,
+                 "c32a1d4ab5d03f1284b67883e8d87530")
 TAR, TAR_BYTES = "cifar10.tar", 245_760_000 + 10_240
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CLASSES = [Class(name, name) for name in NAMES]
-BATCHES = {f"data_batch_{number}.bin": "train" for number in range(1, 6)} | {"test_batch.bin": "val"}
+BATCHES = {f"data_batch_{number}.bin": "train"
+           for number in range(1, 6)} | {"test_batch.bin": "val"}
 SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE
 HEADER = b"P6\n32 32\n255\n"
@@ -45,8 +50,10 @@ def fetch(dataset: DatasetSection) -> Found:
 
 
 def _pictures(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """train/cat/data_batch_1_00029.ppm, by class and then by place: in the order in which they are stored."""
-    with archive.open("rb") as stream, progress(f"repacking {archive.name}", IMAGES, "pictures") as advance:
+    """train/cat/data_batch_1_00029.ppm, by class and then by place: in the order in which they are
+    stored."""
+    with archive.open("rb") as stream, progress(f"repacking {archive.name}", IMAGES,
+                                                "pictures") as advance:
         for path, content in in_compressed_tar(stream, str(archive)):
             name = path.rpartition("/")[2]
             if name not in BATCHES:
@@ -60,7 +67,8 @@ def _pictures(archive: Path) -> Iterator[tuple[str, bytes]]:
 def _records(content: bytes, where: str) -> Iterator[tuple[int, bytes]]:
     """Label and pixels, RGB, row by row."""
     if len(content) % RECORD:
-        raise UserError(f"{where}: {len(content)} bytes are no whole number of records of {RECORD}; fetch it again")
+        raise UserError(f"{where}: {len(content)} bytes are no whole number of records of "
+                        f"{RECORD}; fetch it again")
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     if len(records) and records[:, 0].max() >= len(NAMES):
         raise UserError(f"{where}: a label is not among 0..{len(NAMES) - 1}; fetch it again")

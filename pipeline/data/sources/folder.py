@@ -1,7 +1,8 @@
 """Pictures in folders, train/<class>/* and val/<class>/*, under `dataset.location`.
 
-The classes are the folders of train, in order of name; labels count them from 0. A picture is a file whose name ends in
-.jpg, .jpeg or .png, in small or capital letters. Hidden files are passed over; others are counted and told.
+The classes are the folders of train, in order of name; labels count them from 0. A picture is a
+file whose name ends in .jpg, .jpeg or .png, in small or capital letters. Hidden files are passed
+over; others are counted and told.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 def plan(dataset: DatasetSection) -> Plan:
     """Nothing is fetched: the pictures are there."""
     location = _location(dataset)
-    return Plan(location, images=sum(_is_picture(file) for split in ("train", "val")
-                                     for folder in _folders(location / split) for file in _visible(folder)))
+    return Plan(location,
+                images=sum(_is_picture(file) for split in ("train", "val")
+                           for folder in _folders(location / split) for file in _visible(folder)))
 
 
 def fetch(dataset: DatasetSection) -> Found:
@@ -36,8 +38,10 @@ def fetch(dataset: DatasetSection) -> Found:
     """
     location = _location(dataset)
     train, val = (_folders(location / split) for split in ("train", "val"))
-    if unknown := [folder for folder in val if folder.name not in {folder.name for folder in train}]:
-        raise UserError(f"{unknown[0]}: no such class in {location / 'train'}; remove it or mend its name")
+    if unknown := [folder for folder in val
+                   if folder.name not in {folder.name for folder in train}]:
+        raise UserError(f"{unknown[0]}: no such class in {location / 'train'}; remove it or mend "
+                        "its name")
     names: list[str] = []
     others: list[Path] = []
     for folder in [*train, *val]:
@@ -47,16 +51,19 @@ def fetch(dataset: DatasetSection) -> Found:
             raise UserError(f"{folder}: no pictures ({', '.join(SUFFIXES)}); fill or remove it")
         names += [f"{folder.relative_to(location).as_posix()}/{name}" for name in pictures]
     if others:
-        say(f"{location}: {len(others)} files or folders are not pictures and are left out, such as {min(others)}")
+        say(f"{location}: {len(others)} files or folders are not pictures and are left out, such "
+            f"as {min(others)}")
     classes = [Class(folder.name, folder.name) for folder in train]
     labels = {one.wnid: label for label, one in enumerate(classes)}
     files = checksums(location, names)
     splits: dict[str, list[Entry]] = {"train": [], "val": []}
     for listed in files:
         split, wnid, name = listed.name.split("/")
-        splits[split].append(Entry(f"{wnid}/{name}", labels[wnid], Path(listed.name), 0, listed.bytes))
-    return Found(Listing("folder", classes, files, {}), Catalogue(classes, Entries.of(location, splits["train"]),
-                                                                  Entries.of(location, splits["val"]).ordered("name")))
+        splits[split].append(Entry(f"{wnid}/{name}", labels[wnid], Path(listed.name), 0,
+                                   listed.bytes))
+    return Found(Listing("folder", classes, files, {}),
+                 Catalogue(classes, Entries.of(location, splits["train"]),
+                           Entries.of(location, splits["val"]).ordered("name")))
 
 
 def _location(dataset: DatasetSection) -> Path:
@@ -66,10 +73,12 @@ def _location(dataset: DatasetSection) -> Path:
 
 def _folders(split: Path) -> list[Path]:
     if not split.is_dir():
-        raise UserError(f"{split}: no such folder; dataset.location needs train/<class>/* and val/<class>/*")
+        raise UserError(f"{split}: no such folder; dataset.location needs train/<class>/* and "
+                        "val/<class>/*")
     folders = sorted((one for one in _visible(split) if one.is_dir()), key=lambda one: one.name)
     if not folders:
-        raise UserError(f"{split}: no class folders in it; dataset.location needs train/<class>/* and val/<class>/*")
+        raise UserError(f"{split}: no class folders in it; dataset.location needs train/<class>/* "
+                        "and val/<class>/*")
     return folders
 
 

@@ -1,7 +1,8 @@
-"""Pictures by their paths, train/<class>/<name> and val/<class>/<name> or val/<name>, in a folder, a tar or a zip.
+"""Pictures by their paths, train/<class>/<name> and val/<class>/<name> or val/<name>, in a folder,
+a tar or a zip.
 
-`in_folder`, `in_tar` and `in_zip` yield the paths and where each picture lies; `catalogue` makes labels and names of
-them.
+`in_folder`, `in_tar` and `in_zip` yield the paths and where each picture lies; `catalogue` makes
+labels and names of them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress, say
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm")
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member: signature, ..., lengths of its name and extra field
+# of a zip's member: signature, ..., lengths of its name and extra field
+LOCAL_HEADER = struct.Struct("<4s22xHH")
 PACKINGS = {zipfile.ZIP_STORED: "", zipfile.ZIP_DEFLATED: "deflate"}
-# What Python's reader raises, also where it is encrypted, packed in a way that it does not know, or lies about itself.
-BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error)
+# What Python's reader raises, also where it is encrypted, packed in a way that it does not know, or
+# lies about itself.
+BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError,
+              zlib.error)
 
 
 def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
@@ -33,12 +37,14 @@ def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
 
     Args:
         root: the folder that the pictures' files are relative to.
-        places: the pictures, each named by its path, of any label. What is not a picture is counted and told.
+        places: the pictures, each named by its path, of any label. What is not a picture is counted
+            and told.
         classes: in label order; the folder of a class has its wnid as name.
         val_labels: of the pictures that are in `val` itself, by their names without suffix.
 
     Raises:
-        UserError: a picture of no known class, a class without training pictures, a name that occurs twice.
+        UserError: a picture of no known class, a class without training pictures, a name that
+            occurs twice.
     """
     labels = {one.wnid: label for label, one in enumerate(classes)}
     found: dict[str, list[Entry]] = {"train": [], "val": []}
@@ -51,14 +57,17 @@ def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
         key = folders[0] if folders else without_class(name).rpartition(".")[0]
         known = labels if folders else val_labels or {} if split == "val" else {}
         if key not in known:
-            raise UserError(f"{root / place.file}: {place.name}: of no known class; remove it or mend its name")
-        found[split].append(Entry(without_class(name), known[key], place.file, place.offset, place.size,
-                                  place.packing))
+            raise UserError(f"{root / place.file}: {place.name}: of no known class; remove it or "
+                            "mend its name")
+        found[split].append(Entry(without_class(name), known[key], place.file, place.offset,
+                                  place.size, place.packing))
     if others:
-        say(f"{root}: {len(others)} files are not pictures of train or val and are left out, such as {min(others)}")
+        say(f"{root}: {len(others)} files are not pictures of train or val and are left out, such "
+            f"as {min(others)}")
     lacking = sorted(set(range(len(classes))) - {entry.label for entry in found["train"]})
     if lacking or not found["val"]:
-        raise UserError(f"{root}: no training picture of {classes[lacking[0]].wnid} ({len(lacking)} such classes)"
+        raise UserError(f"{root}: no training picture of {classes[lacking[0]].wnid} "
+                        f"({len(lacking)} such classes)"
                         if lacking else f"{root}: no validation pictures")
     return Catalogue(classes, Entries.of(root, found["train"]).ordered("label", "name"),
                      Entries.of(root, found["val"]).ordered("name"))
@@ -70,7 +79,8 @@ def is_picture(name: str) -> bool:
 
 
 def without_class(name: str) -> str:
-    """ImageNet's own name of a picture: some copies append the class, "ILSVRC2012_val_00000293_n01440764.JPEG"."""
+    """ImageNet's own name of a picture: some copies append the class,
+    "ILSVRC2012_val_00000293_n01440764.JPEG"."""
     return re.sub(r"^(n\d{8}_\d+|ILSVRC2012_val_\d{8})_n\d{8}(\.\w+)$", r"\1\2", name)
 
 
@@ -82,8 +92,9 @@ def in_folder(root: Path, top: str = "") -> Iterator[Entry]:
     """
     for split in ("train", "val"):
         if not (root / top / split).is_dir():
-            raise UserError(f"{root / top / split}: no such folder; {root / top} needs the training pictures in train "
-                            "and the validation pictures in val; mend its name")
+            raise UserError(f"{root / top / split}: no such folder; {root / top} needs the "
+                            "training pictures in train and the validation pictures in val; mend "
+                            "its name")
         for folder, folders, names in os.walk(root / top / split, followlinks=True, onerror=_tell):
             folders.sort()
             for name in sorted(names):
@@ -92,7 +103,8 @@ def in_folder(root: Path, top: str = "") -> Iterator[Entry]:
                     str(file).encode()
                 except UnicodeEncodeError:
                     raise UserError(f"{str(file)!r}: this name is not UTF-8; rename it") from None
-                yield Entry(file.relative_to(root / top).as_posix(), -1, file.relative_to(root), 0, _size(file))
+                yield Entry(file.relative_to(root / top).as_posix(), -1, file.relative_to(root), 0,
+                            _size(file))
 
 
 def in_tar(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
@@ -107,26 +119,32 @@ def in_zip(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
     """The members of a zip that are below `top`, stored or deflated.
 
     Raises:
-        UserError: a damaged zip, a member that is encrypted, a link, or packed in another way, or whose name leads
-            out of its folder.
+        UserError: a damaged zip, a member that is encrypted, a link, or packed in another way, or
+            whose name leads out of its folder.
     """
     file = root / archive
     with opened_zip(file) as directory, file.open("rb", buffering=0) as stream:
-        found = [one for one in directory.infolist() if one.filename.startswith(top) and not one.filename.endswith("/")]
+        found = [one for one in directory.infolist() if one.filename.startswith(top)
+                 and not one.filename.endswith("/")]
         with progress(f"reading the table of {archive}", len(found), "members") as advance:
             for one in found:
-                if not is_safe(one.filename) or one.flag_bits & 1 or (one.external_attr >> 28) not in (0, 8):
-                    raise UserError(f"{file}: {one.filename!r} leads out of its folder, is encrypted or is not a plain "
-                                    "file; no archive of this form holds such a thing")
+                if (not is_safe(one.filename) or one.flag_bits & 1
+                        or (one.external_attr >> 28) not in (0, 8)):
+                    raise UserError(f"{file}: {one.filename!r} leads out of its folder, is "
+                                    "encrypted or is not a plain file; no archive of this form "
+                                    "holds such a thing")
                 if one.compress_type not in PACKINGS:
-                    raise UserError(f"{file}: {one.filename}: packed in a way ({one.compress_type}) that is not "
-                                    "known here; unpack the archive")
+                    raise UserError(f"{file}: {one.filename}: packed in a way "
+                                    f"({one.compress_type}) that is not known here; unpack the "
+                                    "archive")
                 try:
                     header = os.pread(stream.fileno(), LOCAL_HEADER.size, one.header_offset)
-                except (OSError, OverflowError):  # it lies before the beginning, or beyond any file's end
+                except (OSError, OverflowError):
+                    # it lies before the beginning, or beyond any file's end
                     header = b""
                 if len(header) < LOCAL_HEADER.size or header[:4] != b"PK\3\4":
-                    raise UserError(f"{file}: {one.filename}: damaged header; fetch the archive again")
+                    raise UserError(f"{file}: {one.filename}: damaged header; fetch the archive "
+                                    "again")
                 _, name, extra = LOCAL_HEADER.unpack(header)
                 yield Entry(one.filename.removeprefix(top), -1, Path(archive),
                             one.header_offset + LOCAL_HEADER.size + name + extra, one.compress_size,

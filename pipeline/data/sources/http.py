@@ -1,10 +1,12 @@
-"""Files fetched over HTTP, whole and verified, whatever the server does; resumed where an earlier run stopped.
+"""Files fetched over HTTP, whole and verified, whatever the server does; resumed where an earlier
+run stopped.
 
-`fetched` leaves a file under its name only when its size and checksum are right. Until then its bytes are in
-`.<name>.fetching` beside it, and what they are of (address, ETag, Last-Modified) in `.<name>.fetching.json`. They are
-continued by a request for the rest, on condition that the server's file is still the same one. Servers that drop,
-truncate, misstate a length, ignore the range, or answer 429 and 5xx are asked again, ever more slowly; bytes of
-another file are thrown away.
+`fetched` leaves a file under its name only when its size and checksum are right. Until then its
+bytes are in `.<name>.fetching` beside it, and what they are of (address, ETag, Last-Modified) in
+`.<name>.fetching.json`. They are continued by a request for the rest, on condition that the
+server's file is still the same one. Servers that drop, truncate, misstate a length, ignore the
+range, or answer 429 and 5xx are asked again, ever more slowly; bytes of another file are thrown
+away.
 """
 
 from __future__ import annotations
@@ -31,15 +33,18 @@ from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import progress, say
 
-USER, PASSWORD, TOKEN = "ALEXNET_DOWNLOAD_USER", "ALEXNET_DOWNLOAD_PASSWORD", "ALEXNET_DOWNLOAD_TOKEN"
-HOST, USUAL_HOST = "ALEXNET_DOWNLOAD_HOST", "image-net.org"  # to whom they may go: params.yaml may be a stranger's
+USER, PASSWORD, TOKEN = ("ALEXNET_DOWNLOAD_USER", "ALEXNET_DOWNLOAD_PASSWORD",
+                         "ALEXNET_DOWNLOAD_TOKEN")
+# to whom they may go: params.yaml may be a stranger's
+HOST, USUAL_HOST = "ALEXNET_DOWNLOAD_HOST", "image-net.org"
 CHUNK = 1 << 20
 TIMEOUT = (30, 60)  # seconds to connect, and between two arrivals of bytes
 TRIES = 8  # in a row without a single new byte, or that begin anew
 FIRST_WAIT, LONGEST_WAIT = 1.0, 120.0  # seconds between tries, doubled each time
 LONGEST_RETRY_AFTER = 3600.0  # a server that asks for more patience is given up
 WRONG_FILES = 2  # whole downloads with a wrong checksum before it is given up
-PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}  # statuses worth another try
+# statuses worth another try
+PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class Remote:
     Attributes:
         name: under which it is kept.
         address: https://..., without credentials.
-        bytes: its size; about: roughly that, where it is not known to the byte. None: the server's word is taken.
+        bytes: its size; about: roughly that, where it is not known to the byte. None: the server's
+            word is taken.
         md5: in hex. Without it, only the size is checked.
         private: whether the user's credentials for downloads go with the request.
     """
@@ -74,7 +80,8 @@ def fetched(remote: Remote, folder: Path) -> Path:
     """The file in `folder`; if it is there already it is taken as it is.
 
     Raises:
-        UserError: refused by the server, of another checksum, still failing after many tries, or no room.
+        UserError: refused by the server, of another checksum, still failing after many tries, or no
+            room.
     """
     target = folder / remote.name
     if target.is_file():
@@ -85,8 +92,8 @@ def fetched(remote: Remote, folder: Path) -> Path:
             _fill(partial, session, remote)
             partial.publish()
     except OSError as error:  # not the server's: those are _Again by now
-        raise UserError(f"{target}: {error.strerror or error}; free some room, or name another folder as "
-                        "dataset.location; then give the same command again") from None
+        raise UserError(f"{target}: {error.strerror or error}; free some room, or name another "
+                        "folder as dataset.location; then give the same command again") from None
     return target
 
 
@@ -107,20 +114,22 @@ def _fill(partial: _Partial, session: _Session, remote: Remote) -> None:
                 told = f"these are not the bytes of {remote.name}: MD5 or size is wrong"
                 if wrong == WRONG_FILES:
                     raise UserError(f"{remote.address}: {told}, twice; nothing is kept of them. "
-                                    "Name another address as dataset.origin, or put the right file into the folder")
+                                    "Name another address as dataset.origin, or put the right file "
+                                    "into the folder")
                 raise _Again(told)
             except _Again as problem:
                 failures = 0 if partial.size > before else failures + 1
                 if TRIES in (failures, partial.restarts):
-                    raise UserError(f"{remote.address}: {problem}; given up after {TRIES} tries that brought nothing "
-                                    f"new. {partial.size:,} bytes are kept: the same command goes on from there"
-                                    ) from None
+                    raise UserError(f"{remote.address}: {problem}; given up after {TRIES} tries "
+                                    f"that brought nothing new. {partial.size:,} bytes are kept: "
+                                    "the same command goes on from there") from None
                 wait = problem.wait
                 if wait is None:
-                    wait = min(FIRST_WAIT * 2 ** max(failures - 1, 0), LONGEST_WAIT) * random.uniform(0.75, 1.25)
+                    wait = min(FIRST_WAIT * 2 ** max(failures - 1, 0),
+                               LONGEST_WAIT) * random.uniform(0.75, 1.25)
                 elif wait > LONGEST_RETRY_AFTER:
-                    raise UserError(f"{remote.address}: the server asks to wait {wait:.0f} s; give the same command "
-                                    "again after that") from None
+                    raise UserError(f"{remote.address}: the server asks to wait {wait:.0f} s; give "
+                                    "the same command again after that") from None
                 say(f"{remote.name}: {problem}; again in {wait:.1f} s, from byte {partial.size:,}")
                 time.sleep(wait)
 
@@ -137,15 +146,19 @@ def _ask(partial: _Partial, session: _Session, remote: Remote, bar: _Bar) -> Non
             _check_status(answer, remote)
             total = partial.accept(answer)
             bar.show(total, partial.size)
-            with contextlib.suppress(urllib3.exceptions.IncompleteRead, urllib3.exceptions.ProtocolError):
-                while not partial.whole and (chunk := answer.raw.read1(CHUNK, decode_content=False)):
+            with contextlib.suppress(urllib3.exceptions.IncompleteRead,
+                                     urllib3.exceptions.ProtocolError):
+                while (not partial.whole
+                        and (chunk := answer.raw.read1(CHUNK, decode_content=False))):
                     bar.advance(partial.write(chunk))
-                partial.total = partial.size if partial.total is None else partial.total  # now it is known
+                # now it is known
+                partial.total = (partial.size if partial.total is None else partial.total)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         if isinstance(error, requests.exceptions.SSLError):
-            raise UserError(f"{remote.address}: its certificate cannot be verified ({_reason(error)}); nothing was "
-                            "sent or taken. Mend the clock or the certificates of this machine (SSL_CERT_FILE, "
-                            "REQUESTS_CA_BUNDLE), or name another address") from None
+            raise UserError(f"{remote.address}: its certificate cannot be verified "
+                            f"({_reason(error)}); nothing was sent or taken. Mend the clock or the "
+                            "certificates of this machine (SSL_CERT_FILE, REQUESTS_CA_BUNDLE), or "
+                            "name another address") from None
         raise _Again(_reason(error)) from None
     if not partial.whole:
         of = f"{partial.total:,}" if partial.total is not None else "an unknown number of"
@@ -160,8 +173,8 @@ def _check_status(answer: requests.Response, remote: Remote) -> None:
         raise _Again(f"{host} answers {status} {answer.reason}", _retry_after(answer))
     mend = "look at the address"
     if status in (401, 403, 407):
-        mend = (f"it wants credentials: {USER} and {PASSWORD}, or {TOKEN}, in the environment, and {HOST}={host}; or "
-                "a netrc file"
+        mend = (f"it wants credentials: {USER} and {PASSWORD}, or {TOKEN}, in the environment, and "
+                f"{HOST}={host}; or a netrc file"
                 if remote.private else "it does not give this file away")
     raise UserError(f"{remote.address}: {host} answers {status} {answer.reason}; {mend}")
 
@@ -178,15 +191,16 @@ def _retry_after(answer: requests.Response) -> float | None:
 
 def _reason(error: Exception) -> str:
     """The innermost cause, without addresses, which may hold a signature after a redirection."""
-    while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) and isinstance(
-            inner, Exception):
+    while ((inner := getattr(error, "reason", None) or (error.args[0] if error.args else None))
+            and isinstance(inner, Exception)):
         error = inner
     text = getattr(error, "strerror", None) or type(error).__name__
     return f"the connection failed: {text}"
 
 
 class _Session(requests.Session):
-    """Follows redirections, but takes credentials to no other host, and nothing from TLS to plain HTTP."""
+    """Follows redirections, but takes credentials to no other host, and nothing from TLS to plain
+    HTTP."""
 
     def __init__(self, remote: Remote) -> None:
         super().__init__()
@@ -194,20 +208,25 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
-        if target and urlsplit(resp.url).scheme == "https" and urlsplit(urljoin(resp.url, target)).scheme != "https":
-            raise UserError(f"{urlsplit(resp.url).hostname} redirects from https to plain http, which is not followed")
+        if (target and urlsplit(resp.url).scheme == "https"
+                and urlsplit(urljoin(resp.url, target)).scheme != "https"):
+            raise UserError(f"{urlsplit(resp.url).hostname} redirects from https to plain http, "
+                            "which is not followed")
         return target
 
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest,
+                     response: requests.Response) -> None:
         if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
             prepared_request.headers.pop("Authorization", None)
 
 
 def _credentials(remote: Remote) -> Any:
-    """What adds the user's credentials to a request: over TLS, or to this machine. Those of the environment go to the
-    host that it names, those of netrc to the hosts that stand there: an address alone asks for none."""
+    """What adds the user's credentials to a request: over TLS, or to this machine. Those of the
+    environment go to the host that it names, those of netrc to the hosts that stand there: an
+    address alone asks for none."""
     parts = urlsplit(remote.address)
-    if not remote.private or not (parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")):
+    if not remote.private or not (parts.scheme == "https"
+                                  or parts.hostname in ("localhost", "127.0.0.1", "::1")):
         return lambda request: request  # and so nothing from netrc either
     named = parts.hostname == os.environ.get(HOST, USUAL_HOST)
     if named and (token := os.environ.get(TOKEN)):
@@ -215,13 +234,15 @@ def _credentials(remote: Remote) -> Any:
             request.headers["Authorization"] = f"Bearer {token}"
             return request
         return bearer
-    pair = (os.environ[USER], os.environ.get(PASSWORD, "")) if named and USER in os.environ else None
+    pair = ((os.environ[USER], os.environ.get(PASSWORD, "")) if named and USER in os.environ
+            else None)
     pair = pair or requests.utils.get_netrc_auth(remote.address)
     return requests.auth.HTTPBasicAuth(*pair) if pair else lambda request: request
 
 
 class _Partial:
-    """The bytes that have arrived so far, on disk, with all that is needed to go on after a kill."""
+    """The bytes that have arrived so far, on disk, with all that is needed to go on after a
+    kill."""
 
     def __init__(self, target: Path, remote: Remote) -> None:
         self.target, self.remote = target, remote
@@ -238,8 +259,8 @@ class _Partial:
             fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self.stream.close()
-            raise UserError(f"{self.file}: another `alexnet download` is fetching this; wait for it or stop it"
-                            ) from None
+            raise UserError(f"{self.file}: another `alexnet download` is fetching this; wait for "
+                            "it or stop it") from None
         notes = self._read_notes()
         self.validator = str(notes.get("validator", ""))
         self.size = self.file.stat().st_size
@@ -279,7 +300,8 @@ class _Partial:
         return self.total is not None and self.size >= self.total
 
     def accept(self, answer: requests.Response) -> int | None:
-        """Look where this answer's bytes belong; from the start unless it is surely the rest of the same file.
+        """Look where this answer's bytes belong; from the start unless it is surely the rest of the
+        same file.
 
         Returns:
             The size of the whole file, as far as it is known.
@@ -292,24 +314,30 @@ class _Partial:
         if answer.status_code != 200:  # 206 or 416
             start, announced = _content_range(answer.headers.get("Content-Range", ""))
             changed = self.validator and validator and validator != self.validator
-            if answer.status_code == 416 or start != self.size or changed or announced not in (None, self.total):
+            if (answer.status_code == 416 or start != self.size or changed
+                    or announced not in (None, self.total)):
                 self.restart()
-                raise _Again("the server no longer has the file that was begun, or sends another part of it")
+                raise _Again("the server no longer has the file that was begun, or sends another "
+                             "part of it")
         elif announced is not None and announced < (self.remote.bytes or 0):
-            raise _Again(f"the server announces {announced:,} bytes, and the file has {self.remote.bytes:,}")
+            raise _Again(f"the server announces {announced:,} bytes, and the file has "
+                         f"{self.remote.bytes:,}")
         elif self.size:
             self.restart()
         if self.total is None:
             self.total = announced
         if self.total is None and self.remote.md5 is None:
-            raise UserError(f"{self.remote.address}: the server does not say how large the file is, and no checksum of "
-                            "it is known: a download could not be verified; fetch it by other means")
+            raise UserError(f"{self.remote.address}: the server does not say how large the file "
+                            "is, and no checksum of it is known: a download could not be verified; "
+                            "fetch it by other means")
         self.validator = validator
         left = (self.total or 0) - self.size
         if left > (free := shutil.disk_usage(self.file.parent).free):
-            raise UserError(f"{self.target}: {left / 1e9:.1f} GB are still to come, but {free / 1e9:.1f} GB are free; "
-                            "free some room, or name another folder as dataset.location")
-        write_json(self.notes, {"address": self.remote.address, "validator": validator, "total": self.total})
+            raise UserError(f"{self.target}: {left / 1e9:.1f} GB are still to come, but "
+                            f"{free / 1e9:.1f} GB are free; free some room, or name another folder "
+                            "as dataset.location")
+        write_json(self.notes,
+                   {"address": self.remote.address, "validator": validator, "total": self.total})
         return self.total
 
     def write(self, chunk: bytes) -> int:
@@ -331,7 +359,8 @@ class _Partial:
 
         os.fsync(self.stream.fileno())
         os.replace(self.file, self.target)
-        for notes in (self.notes, *self.target.parent.glob(f".{self.notes.name}.*.part")):  # of runs that were killed
+        # of runs that were killed
+        for notes in (self.notes, *self.target.parent.glob(f".{self.notes.name}.*.part")):
             notes.unlink(missing_ok=True)
         remember(self.target, {"md5": self.md5.hexdigest(), "sha256": self.sha256.hexdigest()})
 
@@ -352,10 +381,11 @@ class _Bar:
         self._shown = 0
 
     def show(self, total: int | None, done: int) -> None:
-        """That so many bytes are there now: perhaps fewer than before, where some had to be thrown away."""
+        """That so many bytes are there now: perhaps fewer than before, where some had to be thrown
+        away."""
         if self._advance is None:
-            self._advance = self._stack.enter_context(
-                progress(f"fetching {self._name}", round((total or 0) / 1e6, 1), "MB", round(done / 1e6, 1)))
+            self._advance = self._stack.enter_context(progress(
+                f"fetching {self._name}", round((total or 0) / 1e6, 1), "MB", round(done / 1e6, 1)))
             self._shown = done
         elif done != self._shown:
             self.advance(done - self._shown)

@@ -1,10 +1,11 @@
-"""ImageNet 2012 as the Hugging Face hub has it, ILSVRC/imagenet-1k: Parquet files of bytes, name and label.
+"""ImageNet 2012 as the Hugging Face hub has it, ILSVRC/imagenet-1k: Parquet files of bytes, name
+and label.
 
     data/train-00000-of-00294.parquet ...    data/validation-00000-of-00014.parquet ...
 
-To get one picture out of such a file, the hundred around it must be decoded: read in the store's order, the data set
-would be read a hundred times over. So each Parquet file is repacked, once, as a plain tar beside it. What was fetched
-is removed after that; files that the user has put there stay.
+To get one picture out of such a file, the hundred around it must be decoded: read in the store's
+order, the data set would be read a hundred times over. So each Parquet file is repacked, once, as a
+plain tar beside it. What was fetched is removed after that; files that the user has put there stay.
 """
 
 from __future__ import annotations
@@ -32,16 +33,21 @@ ROWS = 64  # decoded at a time
 
 
 def parts(folder: Path) -> dict[str, Path]:
-    """What is there of the data set: "train-00000-of-00294" to its tar, or else its Parquet file."""
-    files = [file for place in (folder / "data", folder) if place.is_dir() for file in sorted(place.iterdir())]
-    found = {file.stem: file for file in files if PART.match(file.name) and file.suffix == ".parquet"}
-    return found | {file.stem: file for file in files if PART.match(file.name) and file.suffix == ".tar"}
+    """What is there of the data set: "train-00000-of-00294" to its tar, or else its Parquet
+    file."""
+    files = [file for place in (folder / "data", folder) if place.is_dir()
+             for file in sorted(place.iterdir())]
+    found = {file.stem: file for file in files if PART.match(file.name)
+             and file.suffix == ".parquet"}
+    return found | {file.stem: file for file in files if PART.match(file.name)
+                    and file.suffix == ".tar"}
 
 
 def plan(folder: Path, download: bool, images: int) -> Plan:
     """What would be downloaded and repacked."""
     found = parts(folder)
-    wanted = [Wanted("*.parquet", BYTES, f"{ADDRESS}/tree/main/data")] if download and _lacking(found) else []
+    wanted = ([Wanted("*.parquet", BYTES, f"{ADDRESS}/tree/main/data")] if download
+              and _lacking(found) else [])
     packed = [file for file in found.values() if file.suffix == ".parquet"]
     return Plan(folder, wanted, sum(file.stat().st_size for file in packed), images)
 
@@ -56,13 +62,14 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Found:
         _download(folder, classes)
     found = parts(folder)
     if lacking := _lacking(found):
-        raise UserError(f"dataset.location: {folder} lacks {lacking[0]} ({len(lacking)} such); put it there, or set "
-                        "dataset.origin to huggingface to fetch it")
+        raise UserError(f"dataset.location: {folder} lacks {lacking[0]} ({len(lacking)} such); put "
+                        "it there, or set dataset.origin to huggingface to fetch it")
     unpacked = {stem: file for stem, file in found.items() if file.suffix == ".parquet"}
     for stem, file in sorted(unpacked.items()):
         found[stem] = _repack(file, folder / f"{stem}.tar", classes)
     names = sorted(file.relative_to(folder).as_posix() for file in found.values())
-    catalogue = folders.catalogue(folder, chain.from_iterable(folders.in_tar(folder, name) for name in names), classes)
+    catalogue = folders.catalogue(folder, chain.from_iterable(folders.in_tar(folder, name)
+                                                              for name in names), classes)
     return Found(Listing("imagenet2012", classes, checksums(folder, names), {}), catalogue)
 
 
@@ -86,25 +93,30 @@ def _repack(file: Path, target: Path, classes: list[Class]) -> Path:
               progress(f"repacking {file.name}", table.metadata.num_rows, "pictures") as advance):
             repacked(target, _pictures(table, file, classes, advance))
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{file}: damaged, or no Parquet file of pictures ({error}); fetch it again") from None
+        raise UserError(f"{file}: damaged, or no Parquet file of pictures ({error}); fetch it "
+                        "again") from None
     return target
 
 
-def _pictures(table: Any, file: Path, classes: list[Class], advance: Any) -> Iterator[tuple[str, bytes]]:
-    """The hub's label is the place of the class in the order of the wnids, which the names confirm."""
+def _pictures(table: Any, file: Path, classes: list[Class],
+              advance: Any) -> Iterator[tuple[str, bytes]]:
+    """The hub's label is the place of the class in the order of the wnids, which the names
+    confirm."""
     wnids = sorted(one.wnid for one in classes)
     split = "train" if file.name.startswith("train") else "val"
     for batch in table.iter_batches(ROWS, columns=["image", "label"], use_threads=False):
         for row in batch.to_pylist():
             name = os.path.basename((row["image"] or {}).get("path") or "")
             content, label = (row["image"] or {}).get("bytes"), row["label"]
-            if not name or content is None or not isinstance(label, int) or not 0 <= label < len(wnids):
-                raise UserError(f"{file}: a row without name, bytes or a label of 0..{len(wnids) - 1} "
-                                f"({name!r}, {label!r}); fetch it again")
+            if (not name or content is None or not isinstance(label, int)
+                    or not 0 <= label < len(wnids)):
+                raise UserError(f"{file}: a row without name, bytes or a label of "
+                                f"0..{len(wnids) - 1} ({name!r}, {label!r}); fetch it again")
             named = set(re.findall(r"n\d{8}", name))
             if named and named != {wnids[label]}:
-                raise UserError(f"{file}: {name} has the label {label}, which is {wnids[label]}: the labels are not in "
-                                "the order of the wnids; fetch the file again")
+                raise UserError(f"{file}: {name} has the label {label}, which is {wnids[label]}: "
+                                "the labels are not in the order of the wnids; fetch the file "
+                                "again")
             yield f"{split}/{wnids[label]}/{folders.without_class(name)}", content
             advance(1)
 
@@ -116,31 +128,35 @@ def _download(folder: Path, classes: list[Class]) -> None:
         from huggingface_hub import HfApi, RepoFile
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
     except ImportError as error:
-        raise UserError(f"dataset.origin: huggingface needs the hub's client ({error}): `pip install huggingface_hub`, "
-                        f"or fetch the Parquet files of {ADDRESS} and put them into {folder}") from None
+        raise UserError(f"dataset.origin: huggingface needs the hub's client ({error}): "
+                        f"`pip install huggingface_hub`, or fetch the Parquet files of {ADDRESS} "
+                        f"and put them into {folder}") from None
     unfinished = folder / ".fetching"
     try:
         api = HfApi()
         listed = api.list_repo_tree(REPOSITORY, "data", repo_type="dataset")
-        remote = sorted((one for one in listed if isinstance(one, RepoFile) and PART.search(one.path)),
-                        key=lambda one: one.path)
+        remote = sorted((one for one in listed if isinstance(one, RepoFile)
+                         and PART.search(one.path)), key=lambda one: one.path)
         found = parts(folder)
         wanted = [one for one in remote if Path(one.path).stem not in found]
         say(f"{ADDRESS}: {len(wanted)} of {len(remote)} files to fetch")
-        with progress("fetching from the hub", round(sum(one.size for one in wanted) / 1e6, 1), "MB") as advance:
+        with progress("fetching from the hub", round(sum(one.size for one in wanted) / 1e6, 1),
+                      "MB") as advance:
             for one in wanted:
-                file = Path(api.hf_hub_download(REPOSITORY, one.path, repo_type="dataset", local_dir=unfinished))
+                file = Path(api.hf_hub_download(REPOSITORY, one.path, repo_type="dataset",
+                                                local_dir=unfinished))
                 expected = one.lfs.sha256 if one.lfs else None
                 if file.stat().st_size != one.size or expected not in (None, sha256_of(file)):
                     file.unlink()
-                    raise UserError(f"{ADDRESS}: {one.path}: not the bytes that the hub lists; removed; the same "
-                                    "command fetches it again")
+                    raise UserError(f"{ADDRESS}: {one.path}: not the bytes that the hub lists; "
+                                    "removed; the same command fetches it again")
                 _repack(file, folder / f"{file.stem}.tar", classes)
                 file.unlink()
                 advance(one.size / 1e6, one.path)
     except (GatedRepoError, RepositoryNotFoundError):
-        raise UserError(f"{ADDRESS}: refused: agree to its terms on that page, and let the client know your token: "
-                        "HF_TOKEN in the environment, or `hf auth login`") from None
+        raise UserError(f"{ADDRESS}: refused: agree to its terms on that page, and let the client "
+                        "know your token: HF_TOKEN in the environment, or "
+                        "`hf auth login`") from None
     except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"{ADDRESS}: the hub's client failed ({type(error).__name__}); the same command goes on where "
-                        "it stopped") from None
+        raise UserError(f"{ADDRESS}: the hub's client failed ({type(error).__name__}); the same "
+                        "command goes on where it stopped") from None

@@ -2,11 +2,13 @@
 
     ILSVRC2012_img_train.tar       one <wnid>.tar a class, each of <wnid>_<number>.JPEG
     ILSVRC2012_img_val.tar         ILSVRC2012_val_00000001.JPEG and on
-    ILSVRC2012_devkit_t12.tar.gz   data/meta.mat (the classes), data/ILSVRC2012_validation_ground_truth.txt
+    ILSVRC2012_devkit_t12.tar.gz   data/meta.mat (the classes),
+                                   data/ILSVRC2012_validation_ground_truth.txt
 
-A label is the development kit's id less one, which is not the order of the wnids. Only leaves of the hierarchy
-(num_children == 0) are classes. Line i of the ground truth is the id of the i-th validation picture by name. The
-archives of 2010 have other names, their validation pictures are in a folder, and some pictures are gzipped.
+A label is the development kit's id less one, which is not the order of the wnids. Only leaves of
+the hierarchy (num_children == 0) are classes. Line i of the ground truth is the id of the i-th
+validation picture by name. The archives of 2010 have other names, their validation pictures are in
+a folder, and some pictures are gzipped.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from pipeline.system.terminal import progress
 
 @dataclass(frozen=True)
 class Year:
-    """The names of one year's archives, of what is read in the development kit, and of the ids in its meta.mat."""
+    """The names of one year's archives, of what is read in the development kit, and of the ids in
+    its meta.mat."""
 
     train: str
     val: str
@@ -43,8 +46,9 @@ class Year:
 Y2012 = Year("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz",
              "ILSVRC2012_devkit_t12/data/meta.mat",
              "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", "ILSVRC2012_ID")
-Y2010 = Year("ILSVRC2010_images_train.tar", "ILSVRC2010_images_val.tar", "ILSVRC2010_devkit-1.0.tar.gz",
-             "devkit-1.0/data/meta.mat", "devkit-1.0/data/ILSVRC2010_validation_ground_truth.txt", "ILSVRC2010_ID")
+Y2010 = Year("ILSVRC2010_images_train.tar", "ILSVRC2010_images_val.tar",
+             "ILSVRC2010_devkit-1.0.tar.gz", "devkit-1.0/data/meta.mat",
+             "devkit-1.0/data/ILSVRC2010_validation_ground_truth.txt", "ILSVRC2010_ID")
 
 
 LARGEST_KIT = 1 << 28  # bytes, unpacked; that of 2012 has 5 million
@@ -59,7 +63,8 @@ class Devkit:
 
 
 def devkit(file: Path, year: Year = Y2012, known: bool = False) -> Devkit:
-    """Read the development kit; `known`: its bytes are, by their checksum, or because they were written here.
+    """Read the development kit; `known`: its bytes are, by their checksum, or because they were
+    written here.
 
     Raises:
         UserError: the file is missing, damaged, or not a development kit.
@@ -76,7 +81,8 @@ def devkit(file: Path, year: Year = Y2012, known: bool = False) -> Devkit:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; fetch it again") from None
     except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: damaged, or no ILSVRC development kit ({error}); fetch it again") from None
+        raise UserError(f"{file}: damaged, or no ILSVRC development kit ({error}); fetch it "
+                        "again") from None
     if not all(0 <= label < len(classes) for label in labels):
         raise UserError(f"{file}: {year.truth} has ids outside 1..{len(classes)}")
     return Devkit(classes, labels)
@@ -125,9 +131,11 @@ def _train(folder: Path, classes: list[Class], year: Year) -> Iterator[Entry]:
 def _named(wanted: dict[str, Class], file: Path, year: Year) -> dict[str, Member]:
     archives = {member.name: member for member in _sorted(file)}
     if unknown := sorted(archives.keys() - wanted.keys()):
-        raise UserError(f"{file}: {unknown[0]} is of no class of {year.devkit} ({len(unknown)} such)")
+        raise UserError(f"{file}: {unknown[0]} is of no class of {year.devkit} ({len(unknown)} "
+                        "such)")
     if missing := sorted(wanted.keys() - archives.keys()):
-        raise UserError(f"{file}: no {missing[0]}, though {year.devkit} has that class ({len(missing)} such)")
+        raise UserError(f"{file}: no {missing[0]}, though {year.devkit} has that class "
+                        f"({len(missing)} such)")
     return archives
 
 
@@ -135,7 +143,8 @@ def _sorted(file: Path, within: Member | None = None, folders: bool = False) -> 
     found = sorted(members(file, within, folders), key=lambda member: member.name)
     for first, second in itertools.pairwise(found):
         if first.name == second.name:
-            raise UserError(f"{file}: {within.name + ': ' if within else ''}{first.name} occurs twice")
+            raise UserError(f"{file}: {within.name + ': ' if within else ''}{first.name} occurs "
+                            "twice")
     return found
 
 
@@ -143,7 +152,8 @@ def _val(folder: Path, labels: list[int], year: Year) -> Iterator[Entry]:
     file = folder / year.val
     pictures = _sorted(file, folders=year is Y2010)
     if len(pictures) != len(labels):
-        raise UserError(f"{file}: {len(pictures)} pictures, but {len(labels)} lines in {year.truth}")
+        raise UserError(f"{file}: {len(pictures)} pictures, but {len(labels)} lines in "
+                        f"{year.truth}")
     return _entries(file, pictures, labels, year)
 
 
@@ -151,5 +161,5 @@ def _entries(file: Path, pictures: list[Member], labels: list[int], year: Year) 
     with file.open("rb", buffering=0) as stream:
         for member, label in zip(pictures, labels, strict=True):
             gzipped = year is Y2010 and os.pread(stream.fileno(), 2, member.offset) == b"\x1f\x8b"
-            yield Entry(member.name.rpartition("/")[2], label, Path(file.name), member.offset, member.size,
-                        "gzip" if gzipped else "")
+            yield Entry(member.name.rpartition("/")[2], label, Path(file.name), member.offset,
+                        member.size, "gzip" if gzipped else "")

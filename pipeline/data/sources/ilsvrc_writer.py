@@ -1,4 +1,5 @@
-"""Writes a data set in the official form of ILSVRC (pipeline.data.sources.ilsvrc reads it); same input, same bytes."""
+"""Writes a data set in the official form of ILSVRC (pipeline.data.sources.ilsvrc reads it); same
+input, same bytes."""
 
 from __future__ import annotations
 
@@ -23,15 +24,19 @@ def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val
     """Write the three archives into `folder`.
 
     Args:
-        classes: in label order; those of the archive are in the order of the wnids, as ImageNet's are.
-        train: the pictures of each class, in label order; taken lazily, one class in memory at a time.
+        classes: in label order; those of the archive are in the order of the wnids, as ImageNet's
+            are.
+        train: the pictures of each class, in label order; taken lazily, one class in memory at a
+            time.
         val: in order of name; `val_labels` are theirs.
         ancestors: inner nodes of the hierarchy, which are no classes.
     """
     with written_whole(folder / year.train) as stream:
-        _write_tar(stream, ((f"{one.wnid}.tar", _tar(pictures)) for one, pictures in zip(classes, train, strict=True)))
+        _write_tar(stream, ((f"{one.wnid}.tar", _tar(pictures))
+                            for one, pictures in zip(classes, train, strict=True)))
     with written_whole(folder / year.val) as stream:
-        _write_tar(stream, ((f"val/{name}" if year is Y2010 else name, content) for name, content in val))
+        _write_tar(stream,
+                   ((f"val/{name}" if year is Y2010 else name, content) for name, content in val))
     truth = "".join(f"{label + 1}\n" for label in val_labels).encode()
     with (written_whole(folder / year.devkit) as stream,
           gzip.GzipFile(filename="", mode="wb", compresslevel=0, fileobj=stream, mtime=0) as plain):
@@ -53,7 +58,8 @@ def _tar(members: Pictures) -> bytes:
 
 
 def _meta(classes: Sequence[Class], ancestors: Sequence[Class], year: Year) -> bytes:
-    """meta.mat: the struct array `synsets`, leaves first, ids from 1, with the fields of the original."""
+    """meta.mat: the struct array `synsets`, leaves first, ids from 1, with the fields of the
+    original."""
     from scipy.io import savemat
 
     fields = [year.number, "WNID", "words", "gloss", "num_children", "children", "wordnet_height",
@@ -62,8 +68,8 @@ def _meta(classes: Sequence[Class], ancestors: Sequence[Class], year: Year) -> b
     leaves = list(range(1, len(classes) + 1))
     for row, one in enumerate([*classes, *ancestors]):
         children = [] if row < len(classes) else leaves
-        synsets[row, 0] = (row + 1, one.wnid, one.words, one.words, len(children), np.array(children, np.uint16),
-                           int(bool(children)), 0)
+        synsets[row, 0] = (row + 1, one.wnid, one.words, one.words, len(children),
+                           np.array(children, np.uint16), int(bool(children)), 0)
     stream = io.BytesIO()
     savemat(stream, {"synsets": synsets})
     heading = f"MATLAB 5.0 MAT-file: {year.number[:6]} {year.number[6:10]} development kit"

@@ -1,12 +1,13 @@
-"""ImageNet's 2010 challenge, the one whose test labels are known: 1,261,406 + 50,000 pictures of 1000 classes.
+"""ImageNet's 2010 challenge, the one whose test labels are known: 1,261,406 + 50,000 pictures of
+1000 classes.
 
 Its archives are read in place, from `dataset.location` or from an address (dataset.origin):
 
     ILSVRC2010_images_train.tar    ILSVRC2010_images_val.tar    ILSVRC2010_devkit-1.0.tar.gz
 
-The evaluation is on the validation pictures. No checksums of these archives are published where we could find them:
-sizes are checked against the server's, damage inside a tar is found when its headers are walked, and the listing holds
-their sha256, by which another copy can be compared.
+The evaluation is on the validation pictures. No checksums of these archives are published where we
+could find them: sizes are checked against the server's, damage inside a tar is found when its
+headers are walked, and the listing holds their sha256, by which another copy can be compared.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ def plan(dataset: DatasetSection) -> Plan:
 
 
 def fetch(dataset: DatasetSection) -> Found:
-    """Raises UserError when an archive is missing, with the page to get it from, damaged, or refused."""
+    """Raises UserError when an archive is missing, with the page to get it from, damaged, or
+    refused."""
     folder = sources.root(dataset)
     lacking = list(http.missing(_remotes(dataset), folder))
     if lacking and not dataset.origin:
-        raise UserError(f"dataset.location: {folder} lacks\n  " + "\n  ".join(one.name for one in lacking) +
-                        f"\nImageNet gives its pictures to registered users: agree to its terms at\n  {REGISTRATION}\n"
-                        "and put the files, not unpacked, into that folder; or set dataset.origin to official or to "
-                        "the address of another copy.")
+        raise UserError(f"dataset.location: {folder} lacks\n  "
+                        + "\n  ".join(one.name for one in lacking) + "\nImageNet gives its "
+                        f"pictures to registered users: agree to its terms at\n  {REGISTRATION}\n"
+                        "and put the files, not unpacked, into that folder; or set dataset.origin "
+                        "to official or to the address of another copy.")
     for remote in lacking:
         http.fetched(remote, folder)
     found = ilsvrc.catalogue(folder, Y2010)

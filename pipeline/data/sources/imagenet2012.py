@@ -1,13 +1,15 @@
-"""ImageNet's 2012 challenge, 1,281,167 + 50,000 pictures of 1000 classes, from wherever the user may have it.
+"""ImageNet's 2012 challenge, 1,281,167 + 50,000 pictures of 1000 classes, from wherever the user
+may have it.
 
     the official archives       three files, in `dataset.location` or at an address (dataset.origin)
-    Kaggle's competition        its zip or tar as it was fetched, or unpacked (pipeline.data.sources.kaggle)
+    Kaggle's competition        its zip or tar as it was fetched, or unpacked
+                                (pipeline.data.sources.kaggle)
     the hub's ILSVRC/imagenet-1k    Parquet files (pipeline.data.sources.hub)
     folders                     train/<wnid>/* and val/<wnid>/*, or val/* beside the development kit
 
-`dataset.origin` says where to fetch what the folder lacks. Where it is null the folder's contents tell which of these
-it is. Labels are the development kit's, and pictures have their own names, whichever way they came: the same picture
-has the same label and the same place in the store.
+`dataset.origin` says where to fetch what the folder lacks. Where it is null the folder's contents
+tell which of these it is. Labels are the development kit's, and pictures have their own names,
+whichever way they came: the same picture has the same label and the same place in the store.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from pipeline.system.errors import UserError
 OFFICIAL_ADDRESS = "https://image-net.org/data/ILSVRC/2012/"
 REGISTRATION = "https://image-net.org/download-images"
 IMAGES = 1_281_167 + 50_000
-TERMS = ("ImageNet does not own its pictures. It gives them to registered users for non-commercial research and "
-         f"teaching; by downloading you say that you have agreed to its terms: {REGISTRATION}")
-CLASSES = Path(__file__).with_name("ilsvrc2012_classes.txt")  # wnid and words, in the order of the devkit's ids
+TERMS = ("ImageNet does not own its pictures. It gives them to registered users for non-commercial "
+         "research and teaching; by downloading you say that you have agreed to its terms: "
+         f"{REGISTRATION}")
+# wnid and words, in the order of the devkit's ids
+CLASSES = Path(__file__).with_name("ilsvrc2012_classes.txt")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def plan(dataset: DatasetSection) -> Plan:
     if form == "archives":
         remotes = _remotes(dataset) if dataset.origin else [Remote(name, REGISTRATION, one.bytes)
                                                             for name, one in OFFICIAL.items()]
-        return Plan(folder, [Wanted(one.name, one.bytes, one.address) for one in http.missing(remotes, folder)],
+        return Plan(folder, [Wanted(one.name, one.bytes, one.address)
+                             for one in http.missing(remotes, folder)],
                     images=IMAGES, by_hand=not dataset.origin)
     if form == "kaggle":
         return kaggle.plan(folder, IMAGES)
@@ -64,10 +69,12 @@ def plan(dataset: DatasetSection) -> Plan:
 
 
 def fetch(dataset: DatasetSection) -> Found:
-    """Put it in place and verify it: the official archives by size and MD5, which takes some minutes the first time.
+    """Put it in place and verify it: the official archives by size and MD5, which takes some
+    minutes the first time.
 
     Raises:
-        UserError: something is missing, with the places to get it from, is damaged, or is not what its name says.
+        UserError: something is missing, with the places to get it from, is damaged, or is not what
+            its name says.
     """
     form, folder = _form(dataset), sources.root(dataset)
     if form == "archives":
@@ -97,7 +104,8 @@ def _form(dataset: DatasetSection) -> str:
 
 
 def classes() -> list[Class]:
-    """The thousand classes, in the order of the development kit's ids, for copies that come without the kit."""
+    """The thousand classes, in the order of the development kit's ids, for copies that come without
+    the kit."""
     lines = CLASSES.read_text(encoding="utf-8").splitlines()
     return [Class(*line.split(" ", 1)) for line in lines]
 
@@ -109,20 +117,23 @@ def _remotes(dataset: DatasetSection) -> list[Remote]:
 
 
 def verified(location: Path, archives: Mapping[str, Archive]) -> Listing:
-    """The listing of the three archives in `location`, each of the size and MD5 that `archives` gives it."""
+    """The listing of the three archives in `location`, each of the size and MD5 that `archives`
+    gives it."""
     if missing := [name for name in archives if not (location / name).is_file()]:
         raise UserError(_how_to_get(location, {name: archives[name] for name in missing}))
     for name, archive in archives.items():
         size = (location / name).stat().st_size
         if archive.bytes != size:
-            raise UserError(f"{location / name}: {size:,} bytes, not {archive.bytes:,}: not whole, or not the official "
-                            "archive; fetch it again")
+            raise UserError(f"{location / name}: {size:,} bytes, not {archive.bytes:,}: not whole, "
+                            "or not the official archive; fetch it again")
     files = checksums(location, archives, ("sha256", "md5"))
     for file in files:
         if file.md5 != archives[file.name].md5:
-            raise UserError(f"{location / file.name}: MD5 {file.md5}, not {archives[file.name].md5}: damaged, or not "
-                            "the official archive; fetch it again")
-    return Listing("imagenet2012", ilsvrc.devkit(location / Y2012.devkit, known=True).classes, files, {})
+            raise UserError(f"{location / file.name}: MD5 {file.md5}, not "
+                            f"{archives[file.name].md5}: damaged, or not the official archive; "
+                            "fetch it again")
+    return Listing("imagenet2012", ilsvrc.devkit(location / Y2012.devkit, known=True).classes,
+                   files, {})
 
 
 def _unpacked(folder: Path, classes: list[Class]) -> Found:
@@ -135,15 +146,17 @@ def _unpacked(folder: Path, classes: list[Class]) -> Found:
             stems = (name.rpartition("/")[2].rpartition(".")[0] for name in names)
             val_labels = dict(zip(stems, labels, strict=True))
     found = folders.catalogue(folder, places, classes, val_labels)
-    files = checksums(folder, sorted(str(place.file) for place in places if folders.is_picture(place.file.name)))
+    files = checksums(folder, sorted(str(place.file) for place in places
+                                     if folders.is_picture(place.file.name)))
     return Found(Listing("imagenet2012", classes, files, {}), found)
 
 
 def _how_to_get(location: Path, missing: Mapping[str, Archive]) -> str:
     lines = [f"{name}  ({one.bytes:,} bytes, MD5 {one.md5})" for name, one in missing.items()]
-    return (f"dataset.location: {location} lacks\n  " + "\n  ".join(lines) +
-            f"\nImageNet gives its pictures to registered users, for non-commercial research and teaching: agree to "
-            f"its terms at\n  {REGISTRATION}\nand put the files, not unpacked, into that folder; or set dataset.origin "
-            "to official, to the address of another copy, to kaggle, or to huggingface. docs/data.md says more.")
+    return (f"dataset.location: {location} lacks\n  " + "\n  ".join(lines) + "\nImageNet gives its "
+            "pictures to registered users, for non-commercial research and teaching: agree to its "
+            f"terms at\n  {REGISTRATION}\nand put the files, not unpacked, into that folder; or "
+            "set dataset.origin to official, to the address of another copy, to kaggle, or to "
+            "huggingface. docs/data.md says more.")
 
 

@@ -1,7 +1,8 @@
-"""Imagenette: ten easily told classes of ImageNet, 9,469 + 3,925 pictures with a shorter side of 320 (fast.ai).
+"""Imagenette: ten easily told classes of ImageNet, 9,469 + 3,925 pictures with a shorter side of
+320 (fast.ai).
 
-The archive imagenette2-320.tgz is fetched, unless it or the folders unpacked from it are in `dataset.location`. Labels
-are in the order of the wnids.
+The archive imagenette2-320.tgz is fetched, unless it or the folders unpacked from it are in
+`dataset.location`. Labels are in the order of the wnids.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pipeline.data.sources.planning import Plan
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.system.terminal import progress
 
-TERMS = ("Imagenette (fast.ai, https://github.com/fastai/imagenette) is under the Apache License 2.0; its pictures are "
-         "ImageNet's, which gives them for non-commercial research and teaching.")
-ARCHIVE = Remote("imagenette2-320.tgz", "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz",
-                 341_663_724, "3df6f0d01a2c9592104656642f5e78a3")
+TERMS = ("Imagenette (fast.ai, https://github.com/fastai/imagenette) is under the Apache License "
+         "2.0; its pictures are ImageNet's, which gives them for non-commercial research and "
+         "teaching.")
+ARCHIVE = Remote("imagenette2-320.tgz",
+                 "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz", 341_663_724,
+                 "3df6f0d01a2c9592104656642f5e78a3")
 TAR, TAR_BYTES = "imagenette2-320.tar", 352_000_000  # about
 TOP = "imagenette2-320/"
 IMAGES = 9_469 + 3_925
@@ -48,7 +51,8 @@ def fetch(dataset: DatasetSection) -> Found:
 
 
 def _pictures(archive: Path) -> Iterator[tuple[str, bytes]]:
-    with archive.open("rb") as stream, progress(f"repacking {archive.name}", IMAGES, "pictures") as advance:
+    with archive.open("rb") as stream, progress(f"repacking {archive.name}", IMAGES,
+                                                "pictures") as advance:
         for path, content in in_compressed_tar(stream, str(archive)):
             if path.startswith(TOP) and folders.is_picture(path.rpartition("/")[2]):
                 yield path.removeprefix(TOP), content

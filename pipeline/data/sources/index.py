@@ -1,14 +1,17 @@
-"""The pictures of a split in columns: 60 bytes each in memory where a million objects would take hundreds of megabytes.
+"""The pictures of a split in columns: 60 bytes each in memory where a million objects would take
+hundreds of megabytes.
 
     name    string   "n01440764_10026.JPEG"
     label   int32    0-based class number
-    file    string   what holds its bytes, relative to the data set's folder; stored once for all its pictures
+    file    string   what holds its bytes, relative to the data set's folder; stored once for all
+            its pictures
     offset  int64    where they start in it
     size    int64    how many there are
     packing string   "", "deflate" or "gzip": how they are compressed there
 
-`alexnet download` leaves these columns, both splits one after the other, in data/download/index.parquet, so that no
-archive's table need be read twice. The file holds a digest of all values: of a flipped bit no picture is read.
+`alexnet download` leaves these columns, both splits one after the other, in
+data/download/index.parquet, so that no archive's table need be read twice. The file holds a digest
+of all values: of a flipped bit no picture is read.
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ from pipeline.system.errors import UserError
 from pipeline.system.files import written_whole
 
 CHUNK = 65_536  # pictures turned into columns at a time
-TYPES = {"name": pa.string(), "label": pa.int32(), "file": pa.dictionary(pa.int32(), pa.string()),
-         "offset": pa.int64(), "size": pa.int64(), "packing": pa.dictionary(pa.int32(), pa.string())}
+TYPES = {"name": pa.string(), "label": pa.int32(),
+         "file": pa.dictionary(pa.int32(), pa.string()), "offset": pa.int64(), "size": pa.int64(),
+         "packing": pa.dictionary(pa.int32(), pa.string())}
 SCHEMA = pa.schema(list(TYPES.items()))
 LARGEST = 1 << 25  # pictures; the whole of ImageNet has 14 million
 
@@ -40,11 +44,12 @@ class Entries(Sequence[Entry]):
     def __init__(self, root: Path, table: pa.Table) -> None:
         self.root = root
         self.table = table.cast(SCHEMA).unify_dictionaries().combine_chunks()
-        columns = {name: self.table[name].combine_chunks() if len(self.table) else pa.array([], kind)
-                   for name, kind in TYPES.items()}
+        columns = {name: self.table[name].combine_chunks() if len(self.table)
+                   else pa.array([], kind) for name, kind in TYPES.items()}
         self._names = columns["name"]
         self._numbers = [columns[name].to_numpy() for name in ("label", "offset", "size")]
-        self._choices = [(columns[name].indices.to_numpy(), columns[name].dictionary) for name in ("file", "packing")]
+        self._choices = [(columns[name].indices.to_numpy(), columns[name].dictionary)
+                         for name in ("file", "packing")]
 
     @staticmethod
     def of(root: Path, entries: Iterable[Entry]) -> Entries:
@@ -95,8 +100,9 @@ class Entries(Sequence[Entry]):
         if len(self) != pc.count_distinct(self._names).as_py():
             counts = pc.value_counts(self._names)
             twice = sorted(one["values"] for one in counts.to_pylist() if one["counts"] > 1)
-            raise UserError(f"{self.root}: {twice[0]} occurs twice ({len(twice)} such names); names must be "
-                            "unique: rename, or say dataset.source: folder, which takes class and name together")
+            raise UserError(f"{self.root}: {twice[0]} occurs twice ({len(twice)} such names); "
+                            "names must be unique: rename, or say dataset.source: folder, which "
+                            "takes class and name together")
         return Entries(self.root, self.table.sort_by([(column, "ascending") for column in columns]))
 
 
@@ -109,7 +115,8 @@ def write_index(file: Path, splits: Mapping[str, Sequence[Entry]]) -> None:
         tables.append(entries.table.append_column("split", name))
     table = pa.concat_tables(tables).unify_dictionaries()
     with written_whole(file) as stream:
-        pq.write_table(table.replace_schema_metadata({"digest": _digest(table)}), stream, compression="zstd")
+        pq.write_table(table.replace_schema_metadata({"digest": _digest(table)}), stream,
+                       compression="zstd")
 
 
 def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Entries]:
@@ -121,14 +128,18 @@ def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Entri
             table: Any = opened.read(use_threads=False)
         if (table.schema.metadata or {}).get(b"digest") != _digest(table).encode():
             raise ValueError("its digest is another, or it was made by an earlier version")
-        if leading := [name for name in pc.unique(table["file"]).to_pylist() if _leads_elsewhere(PurePosixPath(name))]:
+        if leading := [name for name in pc.unique(table["file"]).to_pylist()
+                       if _leads_elsewhere(PurePosixPath(name))]:
             raise ValueError(f"{leading[0]!r} leads out of the data set's folder")
-        return {split: Entries(root, table.filter(pc.equal(table["split"], split)).select(list(TYPES)))
+        return {split: Entries(root,
+                               table.filter(pc.equal(table["split"], split)).select(list(TYPES)))
                 for split in splits}
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; make it with `alexnet download` or `dvc repro download`") from None
+        raise UserError(f"{file}: no such file; make it with `alexnet download` or "
+                        "`dvc repro download`") from None
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: damaged ({error}); make it again with `alexnet download`") from None
+        raise UserError(f"{file}: damaged ({error}); make it again with "
+                        "`alexnet download`") from None
 
 
 def _digest(table: Any) -> str:

@@ -1,10 +1,11 @@
-"""ImageNet 2012 as Kaggle's competition has it: a zip (or, in older copies, a tar), or what was unpacked from it.
+"""ImageNet 2012 as Kaggle's competition has it: a zip (or, in older copies, a tar), or what was
+unpacked from it.
 
     LOC_val_solution.csv                          the classes of the validation pictures
     ILSVRC/Data/CLS-LOC/train/<wnid>/*.JPEG       .../val/*.JPEG
 
-Zip and tar are read in place. Only the older form in which the zip holds a tar.gz, or that tar.gz by itself, is
-repacked: it cannot be read picture by picture.
+Zip and tar are read in place. Only the older form in which the zip holds a tar.gz, or that tar.gz
+by itself, is repacked: it cannot be read picture by picture.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ PICTURES = 150_000_000_000  # bytes of the pictures of train and val in a tar, a
 
 
 def form(folder: Path) -> str:
-    """What of Kaggle's is in the folder: the name of a file, `TOP` if it is unpacked, or nothing."""
+    """What of Kaggle's is in the folder: the name of a file, `TOP` if it is unpacked, or
+    nothing."""
     for name in (TAR, f"{TAR}.gz", ZIP):
         if (folder / name).is_file():
             return name
@@ -70,12 +72,14 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Found:
             with folders.opened_zip(folder / ZIP) as archive, archive.open(member) as stream:
                 _repack(folder, stream, f"{ZIP}: {member}")
         except folders.BROKEN_ZIP as error:
-            raise UserError(f"{folder / ZIP}: {member}: cannot be read ({error}); fetch the zip again") from None
+            raise UserError(f"{folder / ZIP}: {member}: cannot be read ({error}); fetch the zip "
+                            "again") from None
         found = TAR
     labels = _val_labels(folder, classes)
     if found == TOP:
         places = list(folders.in_folder(folder, TOP))
-        pictures = sorted(str(place.file) for place in places if folders.is_picture(place.file.name))
+        pictures = sorted(str(place.file) for place in places
+                          if folders.is_picture(place.file.name))
         catalogue = folders.catalogue(folder, places, classes, labels)
         files = checksums(folder, pictures)
     else:
@@ -102,7 +106,8 @@ def _repack(folder: Path, stream: IO[bytes], where: str) -> None:
 
 
 def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
-    """By the name of the picture, without suffix: "ILSVRC2012_val_00048981,n03995372 85 1 499 272" and on."""
+    """By the name of the picture, without suffix: "ILSVRC2012_val_00048981,n03995372 85 1 499 272"
+    and on."""
     number = {one.wnid: label for label, one in enumerate(classes)}
     file = folder / SOLUTION
     try:
@@ -111,22 +116,28 @@ def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
         else:
             with folders.opened_zip(folder / ZIP) as archive, archive.open(SOLUTION) as stream:
                 text = stream.read(LARGEST_SOLUTION).decode()
-        return {row["ImageId"]: number[row["PredictionString"].split()[0]] for row in csv.DictReader(io.StringIO(text))}
+        return {row["ImageId"]: number[row["PredictionString"].split()[0]]
+                for row in csv.DictReader(io.StringIO(text))}
     except (UserError, OSError):
-        raise UserError(f"{file}: no such file, and it holds the classes of the validation pictures; it is among the "
-                        f"competition's files: {ADDRESS}/data") from None
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError, csv.Error, *folders.BROKEN_ZIP) as error:
-        raise UserError(f"{file}: not Kaggle's list of validation classes ({error!r}); fetch it again") from None
+        raise UserError(f"{file}: no such file, and it holds the classes of the validation "
+                        f"pictures; it is among the competition's files: {ADDRESS}/data") from None
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError, csv.Error,
+            *folders.BROKEN_ZIP) as error:
+        raise UserError(f"{file}: not Kaggle's list of validation classes ({error!r}); fetch it "
+                        "again") from None
 
 
 def _download(folder: Path) -> None:
-    """By Kaggle's own client, which goes on where an earlier run stopped; under its name when it is whole."""
+    """By Kaggle's own client, which goes on where an earlier run stopped; under its name when it is
+    whole."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            from kaggle.api.kaggle_api_extended import KaggleApi  # logs in when it is imported, if it can
+            # logs in when it is imported, if it can
+            from kaggle.api.kaggle_api_extended import KaggleApi
     except ImportError as error:
-        raise UserError(f"dataset.origin: kaggle needs Kaggle's client ({error}): `pip install kaggle six`, or fetch "
-                        f"{ZIP} from {ADDRESS} and put it into {folder}") from None
+        raise UserError(f"dataset.origin: kaggle needs Kaggle's client ({error}): "
+                        f"`pip install kaggle six`, or fetch {ZIP} from {ADDRESS} and put it into "
+                        f"{folder}") from None
     unfinished = folder / f".{ZIP}.fetching"
     unfinished.mkdir(parents=True, exist_ok=True)
     try:
@@ -134,14 +145,16 @@ def _download(folder: Path) -> None:
         api.authenticate()
         api.competition_download_files(COMPETITION, path=str(unfinished), quiet=False)
     except SystemExit:
-        raise UserError("Kaggle's client has no credentials: put KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, "
-                        "into the environment, or your token where the client looks for it, under ~/.kaggle; and "
-                        f"accept the competition's rules at {ADDRESS}") from None
+        raise UserError("Kaggle's client has no credentials: put KAGGLE_API_TOKEN, or "
+                        "KAGGLE_USERNAME and KAGGLE_KEY, into the environment, or your token where "
+                        "the client looks for it, under ~/.kaggle; and accept the competition's "
+                        f"rules at {ADDRESS}") from None
     except Exception as error:  # of many kinds, from requests to ValueError
         status = getattr(getattr(error, "response", None), "status_code", None)
         mend = f"; accept the competition's rules at {ADDRESS}" if status in (401, 403) else ""
-        raise UserError(f"{ADDRESS}: Kaggle's client failed ({type(error).__name__}{f' {status}' if status else ''})"
-                        f"{mend}; the same command goes on where it stopped") from None
+        raise UserError(f"{ADDRESS}: Kaggle's client failed "
+                        f"({type(error).__name__}{f' {status}' if status else ''}){mend}; the same "
+                        "command goes on where it stopped") from None
     folders.opened_zip(unfinished / ZIP).close()  # its table is at its end
     (unfinished / ZIP).replace(folder / ZIP)
     for leftover in unfinished.iterdir():

@@ -1,8 +1,8 @@
 """The classes in meta.mat of ILSVRC's development kit, by scipy's reader of MATLAB's files.
 
-That reader is C code which trusts what it reads: a few crafted bytes crash it, or have it take any memory. A file that
-is not known by its checksum is therefore read in a process of its own, within limits:
-`python -m pipeline.data.sources.meta_mat NUMBER <meta.mat` prints the classes as JSON.
+That reader is C code which trusts what it reads: a few crafted bytes crash it, or have it take any
+memory. A file that is not known by its checksum is therefore read in a process of its own, within
+limits: `python -m pipeline.data.sources.meta_mat NUMBER <meta.mat` prints the classes as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ MEMORY, SECONDS = 4 << 30, 60
 
 
 def classes(content: bytes, number: str) -> list[tuple[int, str, str]]:
-    """Id, wnid and words of each leaf of the hierarchy; `number` is the name of the field that holds the id.
+    """Id, wnid and words of each leaf of the hierarchy; `number` is the name of the field that
+    holds the id.
 
     Raises:
         ValueError: it holds something else. Crafted bytes may end the process.
@@ -26,7 +27,8 @@ def classes(content: bytes, number: str) -> list[tuple[int, str, str]]:
     from scipy.io import loadmat
 
     try:
-        synsets = loadmat(io.BytesIO(content), squeeze_me=True, variable_names=["synsets"])["synsets"]
+        synsets = loadmat(io.BytesIO(content), squeeze_me=True,
+                          variable_names=["synsets"])["synsets"]
         return [(int(one[number]), str(one["WNID"]), str(one["words"]))
                 for one in np.atleast_1d(synsets) if int(one["num_children"]) == 0]
     except Exception as error:  # of too many kinds: scipy does not check what it reads
@@ -34,15 +36,17 @@ def classes(content: bytes, number: str) -> list[tuple[int, str, str]]:
 
 
 def classes_apart(content: bytes, number: str) -> list[tuple[int, str, str]]:
-    """The same, in another process. Raises ValueError, also where that process ends by a signal or takes too long."""
+    """The same, in another process. Raises ValueError, also where that process ends by a signal or
+    takes too long."""
     try:
-        done = subprocess.run([sys.executable, "-m", __name__, number], input=content, capture_output=True, check=False,
-                              timeout=2 * SECONDS)
+        done = subprocess.run([sys.executable, "-m", __name__, number], input=content,
+                              capture_output=True, check=False, timeout=2 * SECONDS)
     except subprocess.TimeoutExpired:
         raise ValueError("meta.mat: reading it takes for ever") from None
     if done.returncode:
         told = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ValueError(told[-1] if told and done.returncode > 0 else "meta.mat: it crashes its reader")
+        raise ValueError(told[-1] if told and done.returncode > 0
+                         else "meta.mat: it crashes its reader")
     return [(place, wnid, words) for place, wnid, words in json.loads(done.stdout)]
 
 

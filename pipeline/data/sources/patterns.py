@@ -1,12 +1,14 @@
-"""The pictures of the built-in sample: ten kinds of pattern, drawn from a seed. `picture` yields one, uint8 RGB.
+"""The pictures of the built-in sample: ten kinds of pattern, drawn from a seed. `picture` yields
+one, uint8 RGB.
 
-What tells the classes apart is texture and shape, with a leaning in colour: two classes share each hue, and one picture
-in five has any hue. Scale, place, angle, wobble, light, clutter, noise and the cast of the light vary within a class.
-Every angle is as likely as its mirror image, so a flipped picture is still one of its class.
+What tells the classes apart is texture and shape, with a leaning in colour: two classes share each
+hue, and one picture in five has any hue. Scale, place, angle, wobble, light, clutter, noise and the
+cast of the light vary within a class. Every angle is as likely as its mirror image, so a flipped
+picture is still one of its class.
 
-The arithmetic on pixels is float32 with + - * / and square roots alone, which every processor rounds alike: no sine or
-exponential of an array, no sum over one, no resampling by an image library. So the same seed gives the same pixels
-everywhere.
+The arithmetic on pixels is float32 with + - * / and square roots alone, which every processor
+rounds alike: no sine or exponential of an array, no sum over one, no resampling by an image
+library. So the same seed gives the same pixels everywhere.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.floating[Any]]  # float32; the stubs of NumPy take float32 by a Python number for float64
+# float32; the stubs of NumPy take float32 by a Python number for float64
+Plane = NDArray[np.floating[Any]]
 Random = np.random.Generator
 
 
 def picture(seed: int, split: int, index: int, label: int) -> NDArray[np.uint8]:
-    """Picture `index` of a split, of class `label` (0..9): uint8 [height, width, 3], RGB, shorter side 120 to 400.
+    """Picture `index` of a split, of class `label` (0..9): uint8 [height, width, 3], RGB, shorter
+    side 120 to 400.
 
     A pure function of its arguments, by a counter-based generator: no picture depends on another.
     """
@@ -45,14 +49,16 @@ def picture(seed: int, split: int, index: int, label: int) -> NDArray[np.uint8]:
     light = 1 + random.uniform(0, 0.2) * _clouds(random, x, y, 1)
     pixels *= light[:, :, None]
     pixels *= _cast(random)
-    grain = np.frombuffer(random.bytes(height * width), np.uint8).reshape(height, width, 1).astype(np.float32)
+    grain = np.frombuffer(random.bytes(height * width),
+                          np.uint8).reshape(height, width, 1).astype(np.float32)
     pixels *= 255
     pixels += (grain - 127.5) * random.uniform(0, 0.1)
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
 def _size(random: Random) -> tuple[int, int]:
-    """Height and width: most up to 3:2, one in six up to 3:1; three in ten upright; half have a side under 190."""
+    """Height and width: most up to 3:2, one in six up to 3:1; three in ten upright; half have a
+    side under 190."""
     part = random.random()
     short = 120 + 280 * part * part
     long = short * (random.uniform(1.5, 3) if random.random() < 1 / 6 else random.uniform(1, 1.5))
@@ -72,20 +78,25 @@ def _colours(random: Random, label: int) -> tuple[Plane, Plane]:
 
 
 def _cast(random: Random) -> Plane:
-    """Gains of R, G and B: brightness, and warm against cold, as the light of photographs varies."""
-    brightness, warmth, green = random.uniform(0.75, 1.2), random.uniform(-0.18, 0.18), random.uniform(-0.05, 0.05)
-    return np.array([brightness * (1 + warmth), brightness * (1 + green), brightness * (1 - warmth)], np.float32)
+    """Gains of R, G and B: brightness, and warm against cold, as the light of photographs
+    varies."""
+    brightness, warmth, green = (random.uniform(0.75, 1.2), random.uniform(-0.18, 0.18),
+                                 random.uniform(-0.05, 0.05))
+    return np.array([brightness * (1 + warmth), brightness * (1 + green),
+                     brightness * (1 - warmth)], np.float32)
 
 
 def _clutter(random: Random, pixels: Plane, x: Plane, y: Plane) -> None:
     """Cover a little of the picture with up to three discs or bars of any colour."""
     for _ in range(random.integers(0, 4)):
-        across, down, radius = random.uniform(-0.6, 0.6), random.uniform(-0.6, 0.6), random.uniform(0.03, 0.09)
+        across, down, radius = (random.uniform(-0.6, 0.6), random.uniform(-0.6, 0.6),
+                                random.uniform(0.03, 0.09))
         colour = random.uniform(0.1, 0.9, 3).astype(np.float32)
         rows = np.flatnonzero(abs(y[:, 0] - down) < radius)
         columns = np.flatnonzero(abs(x[0] - across) < radius)
         p, q = x[:, columns] - across, y[rows] - down
-        inside = p * p + q * q < radius * radius if random.random() < 0.5 else (abs(p) < radius / 3) & (abs(q) < radius)
+        inside = (p * p + q * q < radius * radius if random.random() < 0.5
+                  else (abs(p) < radius / 3) & (abs(q) < radius))
         covered = rows[:, None], columns[None, :]
         pixels[covered] = np.where(inside[:, :, None], colour, pixels[covered])
 
@@ -121,7 +132,8 @@ def _soft(distance: Plane, width: float) -> Plane:
 
 
 def _cells(random: Random, u: Plane, v: Plane, period: float, jitter: float) -> tuple[Plane, Plane]:
-    """A place within its cell (-0.5..0.5 both ways) of a square lattice, each cell shifted and turned its own way."""
+    """A place within its cell (-0.5..0.5 both ways) of a square lattice, each cell shifted and
+    turned its own way."""
     u, v = u / period, v / period
     i, j = np.floor(u), np.floor(v)
     cell = ((i.astype(np.int32) * 7 + j.astype(np.int32) * 13) & 31)
@@ -172,7 +184,8 @@ def _triangles(random: Random, u: Plane, v: Plane) -> Plane:
     period = random.uniform(0.34, 0.46)
     p, q = _cells(random, u, v, period, 0.08)
     half = math.sqrt(3) / 2
-    inside = np.minimum(np.minimum(q, half * p - q / 2), -half * p - q / 2) + random.uniform(0.18, 0.23)
+    inside = np.minimum(np.minimum(q, half * p - q / 2),
+                        -half * p - q / 2) + random.uniform(0.18, 0.23)
     return _soft(inside, 0.012 / period)
 
 
@@ -188,7 +201,8 @@ def _smoke(random: Random, u: Plane, v: Plane) -> Plane:
     """Three octaves of smooth noise: no edge and no order."""
     height, width = u.shape
     short = min(height, width)
-    y, x = np.arange(height, dtype=np.float32)[:, None] / short, np.arange(width, dtype=np.float32)[None, :] / short
+    y, x = (np.arange(height, dtype=np.float32)[:, None] / short,
+            np.arange(width, dtype=np.float32)[None, :] / short)
     cells = int(random.integers(5, 9))
     coarse, middle, fine = (_clouds(random, x, y, cells << octave) for octave in range(3))
     return _soft((coarse + middle / 2 + fine / 4) * 0.8, 1)
@@ -207,7 +221,8 @@ def _balls(random: Random, u: Plane, v: Plane) -> Plane:
     """Three to five large balls, lit in the middle and dark at the rim."""
     best = np.zeros_like(u)
     for _ in range(random.integers(3, 6)):
-        across, down, radius = random.uniform(-0.4, 0.4), random.uniform(-0.4, 0.4), random.uniform(0.14, 0.26)
+        across, down, radius = (random.uniform(-0.4, 0.4), random.uniform(-0.4, 0.4),
+                                random.uniform(0.14, 0.26))
         p, q = (u - across) / radius, (v - down) / radius
         best = np.maximum(best, 1 - (p * p + q * q))
     return best

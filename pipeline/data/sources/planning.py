@@ -1,4 +1,5 @@
-"""What `alexnet download` would do, for `--dry-run`: what it would fetch, how large that is, and the disk it takes."""
+"""What `alexnet download` would do, for `--dry-run`: what it would fetch, how large that is, and
+the disk it takes."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ JPEG = 32_000  # bytes of an image of 256 x 256 pixels as a JPEG of quality 95, 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to be fetched: its name, its size in bytes where that is known, and where it would come from."""
+    """A file to be fetched: its name, its size in bytes where that is known, and where it would
+    come from."""
 
     name: str
     bytes: int | None
@@ -51,21 +53,28 @@ class Plan:
 
     def told(self, side: int) -> str:
         """In words, for images of `side` pixels in the store."""
-        lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})" for one in self.fetched]
+        lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})"
+                 for one in self.fetched]
         how = "to be put there by you" if self.by_hand else "to be fetched"
-        lines.insert(0, f"{how}: {len(lines)} files" if lines else f"nothing to fetch: all is in {self.folder}")
+        lines.insert(0, f"{how}: {len(lines)} files" if lines
+                     else f"nothing to fetch: all is in {self.folder}")
         if not self.folder.is_dir() and self.by_hand:
             lines.append(f"{self.folder}: no such folder yet")
         jpeg = _size(self.store(side, "jpeg"))
         room, lack = free(STORE), ""
         if room < self.store(side, "raw"):
-            lack = ", not enough for raw" if side == 256 and room >= self.store(side, "jpeg") else ", not enough"
+            lack = (", not enough for raw" if side == 256 and room >= self.store(side, "jpeg")
+                    else ", not enough")
         short = ", not enough" * (free(self.folder) < self.download)
-        unknown = " (and what has no known size)" if any(one.bytes is None for one in self.fetched) else ""
+        unknown = (" (and what has no known size)" if any(one.bytes is None for one in self.fetched)
+                   else "")
         return "\n".join([*lines,
-            f"disk for the download: {_size(self.download)}{unknown}, free: {_size(free(self.folder))}{short}",
-            f"disk for the image store, about {self.images:,} images: {_size(self.store(side, 'raw'))} raw"
-            f"{f' or {jpeg} as JPEG' if side == 256 else ''}, free: {_size(room)}{lack}"])
+                          f"disk for the download: {_size(self.download)}{unknown}, free: "
+                          f"{_size(free(self.folder))}{short}",
+                          f"disk for the image store, about {self.images:,} images: "
+                          f"{_size(self.store(side, 'raw'))} raw"
+                          f"{f' or {jpeg} as JPEG' if side == 256 else ''}, free: "
+                          f"{_size(room)}{lack}"])
 
 
 def told(parameters: Parameters) -> str:
@@ -75,14 +84,15 @@ def told(parameters: Parameters) -> str:
 
 
 def as_json(parameters: Parameters) -> dict[str, Any]:
-    """The plan for these parameters as plain values; sizes are bytes, null where they are not known."""
+    """The plan for these parameters as plain values; sizes are bytes, null where they are not
+    known."""
     dataset, side = parameters.dataset, parameters.resize.side
     plan = sources.plan(dataset)
-    return {"folder": str(plan.folder), "by_hand": plan.by_hand, "images": plan.images,
-            "files": [asdict(one) for one in plan.fetched],
+    return {"folder": str(plan.folder), "by_hand": plan.by_hand,
+            "images": plan.images, "files": [asdict(one) for one in plan.fetched],
             "download_bytes": plan.download, "download_free_bytes": free(plan.folder),
-            "store_bytes": plan.store(side, parameters.store.encoding), "store_free_bytes": free(STORE),
-            "terms": sources.terms(dataset)}
+            "store_bytes": plan.store(side, parameters.store.encoding),
+            "store_free_bytes": free(STORE), "terms": sources.terms(dataset)}
 
 
 def free(folder: Path) -> int:

@@ -1,4 +1,5 @@
-"""What the sources of one compressed public archive share: it is fetched, verified and repacked as a plain tar."""
+"""What the sources of one compressed public archive share: it is fetched, verified and repacked as
+a plain tar."""
 
 from __future__ import annotations
 
@@ -18,23 +19,28 @@ from pipeline.system.terminal import say
 
 
 def at(remote: Remote, origin: str | None) -> Remote:
-    """The same file at `dataset.origin`, an address to which the user's credentials may go; at its own, if null."""
-    return remote if origin is None else replace(remote, address=f"{origin.rstrip('/')}/{remote.name}", private=True)
+    """The same file at `dataset.origin`, an address to which the user's credentials may go; at its
+    own, if null."""
+    return (remote if origin is None
+            else replace(remote, address=f"{origin.rstrip('/')}/{remote.name}", private=True))
 
 
 def plan(dataset: DatasetSection, remote: Remote, tar: str, tar_bytes: int, images: int) -> Plan:
-    """Of an archive that is fetched and then repacked; of nothing where its tar or folders are there."""
+    """Of an archive that is fetched and then repacked; of nothing where its tar or folders are
+    there."""
     folder = sources.root(dataset)
     if (folder / tar).is_file() or (folder / "train").is_dir():
         return Plan(folder, images=images)
     remote = at(remote, dataset.origin)
-    wanted = [] if (folder / remote.name).is_file() else [Wanted(remote.name, remote.bytes, remote.address)]
+    wanted = ([] if (folder / remote.name).is_file()
+              else [Wanted(remote.name, remote.bytes, remote.address)])
     return Plan(folder, wanted, tar_bytes, images)
 
 
 def fetch(dataset: DatasetSection, remote: Remote, tar: str, classes: list[Class],
           pictures: Callable[[Path], Iterable[tuple[str, bytes]]]) -> Found:
-    """Read train/<class>/* and val/<class>/* in the folder, if they are there, or the pictures of the archive.
+    """Read train/<class>/* and val/<class>/* in the folder, if they are there, or the pictures of
+    the archive.
 
     Raises:
         UserError: the archive is not the right one, or cannot be fetched.
@@ -48,9 +54,11 @@ def fetch(dataset: DatasetSection, remote: Remote, tar: str, classes: list[Class
             archive = http.fetched(at(remote, dataset.origin), folder)
             file, = checksums(folder, [remote.name], ("sha256", "md5"))
             if file.md5 != remote.md5:
-                raise UserError(f"{archive}: MD5 {file.md5}, not {remote.md5}: damaged, or another file of this name; "
-                                "remove it, and the same command fetches it again")
-            say(f"{archive} is repacked, once, as {folder / tar}, which can be read picture by picture")
+                raise UserError(f"{archive}: MD5 {file.md5}, not {remote.md5}: damaged, or another "
+                                "file of this name; remove it, and the same command fetches it "
+                                "again")
+            say(f"{archive} is repacked, once, as {folder / tar}, which can be read picture by "
+                "picture")
             repacked(folder / tar, pictures(archive))
         places, names = list(folders.in_tar(folder, tar)), [tar]
     catalogue = folders.catalogue(folder, places, classes)

@@ -1,8 +1,10 @@
-"""The built-in sample: ten classes of patterns, generated from a seed, in the official form of ILSVRC 2012.
+"""The built-in sample: ten classes of patterns, generated from a seed, in the official form of
+ILSVRC 2012.
 
-`fetch` leaves the three archives in data/download; the same parameters give the same bytes. ImageNet's oddities are in
-it: some grayscale pictures, one CMYK JPEG, one PNG named .JPEG, one picture with an EXIF rotation (to be ignored, as in
-2012), and one JPEG cut in half, which no decoder can take.
+`fetch` leaves the three archives in data/download; the same parameters give the same bytes.
+ImageNet's oddities are in it: some grayscale pictures, one CMYK JPEG, one PNG named .JPEG, one
+picture with an EXIF rotation (to be ignored, as in 2012), and one JPEG cut in half, which no
+decoder can take.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from pipeline.system.terminal import progress
 
 TERMS = "The sample is drawn here, from a seed; there is nothing to agree to."
 BYTES = 40_000  # of a picture's file, about
-# In label order, which, as in ImageNet, is not the order of the wnids; each is drawn by its row of patterns.PATTERNS.
+# In label order, which, as in ImageNet, is not the order of the wnids; each is drawn by its row of
+# patterns.PATTERNS.
 CLASSES = [
     Class("n90000007", "stripes"),
     Class("n90000003", "checks, chequerboard"),
@@ -62,22 +65,28 @@ def fetch(dataset: DatasetSection) -> Found:
 def write(folder: Path, sample: SampleSection) -> None:
     """Write the three archives of this sample into `folder`, each whole or not at all.
 
-    Picture i of the training set is of class i mod 10, and so are the validation pictures, shuffled.
+    Picture i of the training set is of class i mod 10, and so are the validation pictures,
+    shuffled.
     """
     random = np.random.Generator(np.random.Philox(key=[sample.seed, ORDER << 32]))
-    labels = [int(place) % len(CLASSES) for place in random.random(sample.val_images).argsort(kind="stable")]
-    with progress("drawing the sample", sample.train_images + sample.val_images, "pictures") as advance:
+    labels = [int(place) % len(CLASSES)
+              for place in random.random(sample.val_images).argsort(kind="stable")]
+    with progress("drawing the sample", sample.train_images + sample.val_images,
+                  "pictures") as advance:
         train = (_train(sample, label, advance) for label in range(len(CLASSES)))
-        ilsvrc_writer.write(folder, CLASSES, train, _val(sample, labels, advance), labels, [PATTERN])
+        ilsvrc_writer.write(folder, CLASSES, train, _val(sample, labels, advance), labels,
+                            [PATTERN])
 
 
-def _train(sample: SampleSection, label: int, advance: Callable[..., None]) -> Iterator[tuple[str, bytes]]:
+def _train(sample: SampleSection, label: int,
+           advance: Callable[..., None]) -> Iterator[tuple[str, bytes]]:
     for index in range(label, sample.train_images, len(CLASSES)):
         yield f"{CLASSES[label].wnid}_{index}.JPEG", encoded(sample.seed, TRAIN, index, label)
         advance(1)
 
 
-def _val(sample: SampleSection, labels: list[int], advance: Callable[..., None]) -> Iterator[tuple[str, bytes]]:
+def _val(sample: SampleSection, labels: list[int],
+         advance: Callable[..., None]) -> Iterator[tuple[str, bytes]]:
     for index, label in enumerate(labels):
         yield f"ILSVRC2012_val_{index + 1:08}.JPEG", encoded(sample.seed, VAL, index, label)
         advance(1)
@@ -98,7 +107,8 @@ def encoded(seed: int, split: int, index: int, label: int) -> bytes:
         exif[0x0112] = 6  # orientation: "turn right by 90 degrees to see it upright"
         return _file(Image.fromarray(pixels), "JPEG", quality=quality, exif=exif)
     if index % GRAYSCALE == GRAYSCALE // 2:
-        gray = (pixels.astype(np.uint32) @ np.array([299, 587, 114], np.uint32) // 1000).astype(np.uint8)
+        gray = (pixels.astype(np.uint32) @ np.array([299, 587, 114],
+                                                    np.uint32) // 1000).astype(np.uint8)
         return _file(Image.fromarray(gray), "JPEG", quality=quality)
     content = _file(Image.fromarray(pixels), "JPEG", quality=quality)
     return content[: len(content) // 2] if odd == TRUNCATED else content

@@ -1,1 +1,2 @@
-"""The paper's claims as experiments: experiments/claims.yaml, `alexnet claims [run]`. See docs/claims.md."""
+"""The paper's claims as experiments: experiments/claims.yaml, `alexnet claims [run]`. See
+docs/claims.md."""

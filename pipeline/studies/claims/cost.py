@@ -1,4 +1,5 @@
-"""What a run of the pipeline will take here, told before it starts: from a stored run, or from some timed updates."""
+"""What a run of the pipeline will take here, told before it starts: from a stored run, or from some
+timed updates."""
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ VIEWS = 10  # of an image that is tested
 OVERHEAD = 30.0  # seconds of a run besides: DVC, the start of processes, the records
 
 
-def seconds(results: Results, name: str, parameters: Parameters, environment: dict[str, str]) -> float:
-    """Of one run of the configuration, without the preparation of its data: the mean of those stored for this
-    environment, or estimated, for one process."""
+def seconds(results: Results, name: str, parameters: Parameters,
+            environment: dict[str, str]) -> float:
+    """Of one run of the configuration, without the preparation of its data: the mean of those
+    stored for this environment, or estimated, for one process."""
     stored = results.folder / name / f"{run_sets.environment_key(environment)}.json"
     if stored.exists():
-        known = [run.record["seconds"] for run in run_sets.read(stored).runs if run.record.get("seconds", 0) > OVERHEAD]
+        known = [run.record["seconds"] for run in run_sets.read(stored).runs
+                 if run.record.get("seconds", 0) > OVERHEAD]
         if known:
             return float(sum(known) / len(known))
     scale = results.book.scales[results.scale]  # type: ignore[index]
@@ -28,7 +31,8 @@ def seconds(results: Results, name: str, parameters: Parameters, environment: di
     if parameters.dataset.source == "sample":
         train, val = parameters.dataset.sample.train_images, parameters.dataset.sample.val_images
     settings = parameters.train
-    like = (parameters.network, parameters.resize.side, settings.batch, settings.micro_batches, scale.classes)
+    like = (parameters.network, parameters.resize.side, settings.batch, settings.micro_batches,
+            scale.classes)
     if like not in _timed:
         _timed[like] = _update(parameters, scale.classes)
     image = _timed[like] / settings.batch
@@ -54,11 +58,12 @@ def _update(read: Parameters, classes: int) -> float:
     settings, table, recipe = read.train, read.the_table(classes), read.the_recipe()
     device = prepare(settled(read))
     place = Placement(table.columns, tuple(range(table.columns)), device=device)
-    statistics = Statistics(torch.full((table.stored, table.stored, 3), 128.0), torch.ones(3, dtype=torch.float64),
-                            torch.eye(3, dtype=torch.float64))
+    statistics = Statistics(torch.full((table.stored, table.stored, 3), 128.0),
+                            torch.ones(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))
 
     def crops(seen: Views) -> torch.Tensor:
-        return torch.randint(0, 256, (len(seen.images), table.crop, table.crop, 3), dtype=torch.uint8)
+        return torch.randint(0, 256, (len(seen.images), table.crop, table.crop, 3),
+                             dtype=torch.uint8)
 
     training = Training(Network(table, recipe, settings.seed, place), recipe,
                         Plan(settings.seed, 1000, settings.batch, settings.micro_batches),

@@ -1,14 +1,19 @@
-"""From runs to a verdict: the number of a claim on each seed, its interval over seeds, and what that says.
+"""From runs to a verdict: the number of a claim on each seed, its interval over seeds, and what
+that says.
 
-The interval is Student's, 95 %, over seeds; where two configurations are compared, over the differences of runs of the
-same seed (paired). It tells how far other seeds would move the number on these data, not how far other images would.
+The interval is Student's, 95 %, over seeds; where two configurations are compared, over the
+differences of runs of the same seed (paired). It tells how far other seeds would move the number on
+these data, not how far other images would.
 
-    positive  agrees if the interval lies above the neutral value (0; of a ratio 1), disagrees if below
+    positive  agrees if the interval lies above the neutral value (0; of a ratio 1), disagrees if
+              below
     none      agrees if the interval lies within the margin around 0, disagrees if outside
-    equal     agrees if the paper's number lies in the prediction interval for one more run, disagrees if not
+    equal     agrees if the paper's number lies in the prediction interval for one more run,
+              disagrees if not
 
-On the paper's own data and size a number that the paper gives is tested as in `equal`, too; elsewhere it agrees in
-direction. Anything else is undecided, and so is what rests on fewer than SEEDS seeds.
+On the paper's own data and size a number that the paper gives is tested as in `equal`, too;
+elsewhere it agrees in direction. Anything else is undecided, and so is what rests on fewer than
+SEEDS seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ from pipeline.studies.run_sets import Run
 
 SEEDS = 3  # that a verdict rests on at least
 LEVEL = 0.95
-Verdict = Literal["agrees", "agrees in direction", "disagrees", "undecided", "not yet run at this scale"]
+Verdict = Literal["agrees", "agrees in direction", "disagrees", "undecided",
+                  "not yet run at this scale"]
 AGREES: Verdict = "agrees"
 IN_DIRECTION: Verdict = "agrees in direction"
 DISAGREES: Verdict = "disagrees"
@@ -60,10 +66,10 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """As `alexnet claims --json` prints it."""
         claim = self.claim
-        return {"claim": claim.name, "section": claim.section, "paper": claim.paper, "ours": self.ours,
-                "interval": list(self.interval) if self.interval else None, "seeds": len(self.numbers),
-                "scale": self.scale, "verdict": self.verdict, "log": claim.log, "unit": claim.unit,
-                "says": claim.says, "note": self.note}
+        return {"claim": claim.name, "section": claim.section, "paper": claim.paper,
+                "ours": self.ours, "interval": list(self.interval) if self.interval else None,
+                "seeds": len(self.numbers), "scale": self.scale, "verdict": self.verdict,
+                "log": claim.log, "unit": claim.unit, "says": claim.says, "note": self.note}
 
 
 def row(claim: Claim, results: Results) -> Row:
@@ -77,7 +83,8 @@ def row(claim: Claim, results: Results) -> Row:
               for run in results.runs(name).values() if "resize" in run.metrics}
     whole = images <= {results.book.scales[results.scale].images[0]}  # type: ignore[index]
     if not whole:
-        note = "; ".join(filter(None, [f"trained on {' and '.join(f'{n:,}' for n in sorted(images))} pictures", note]))
+        note = "; ".join(filter(
+            None, [f"trained on {' and '.join(f'{n:,}' for n in sorted(images))} pictures", note]))
     ours, interval, prediction = _estimated(list(numbers.values()), claim)
     own = results.scale in claim.own and whole
     if len(numbers) < SEEDS or interval is None or prediction is None:
@@ -87,17 +94,20 @@ def row(claim: Claim, results: Results) -> Row:
     size = ""
     if own and claim.paper is not None and claim.test == "positive":
         size = f"one more run: {prediction[0]:.3g} to {prediction[1]:.3g}"
-    return Row(claim, results.scale, numbers, verdict, ours, interval, "; ".join(filter(None, [note, size])))
+    return Row(claim, results.scale, numbers, verdict, ours, interval,
+               "; ".join(filter(None, [note, size])))
 
 
-def verdict_of(claim: Claim, interval: tuple[float, float], prediction: tuple[float, float], own: bool) -> Verdict:
+def verdict_of(claim: Claim, interval: tuple[float, float], prediction: tuple[float, float],
+               own: bool) -> Verdict:
     """By the tests that the module's description has.
 
     Args:
         claim: has the test, the paper's number and the margin.
         interval: of the mean, in the claim's unit.
         prediction: the interval for one more run, which the paper's was.
-        own: whether data and net are the paper's, so that its number counts, and not only the direction.
+        own: whether data and net are the paper's, so that its number counts, and not only the
+            direction.
     """
     low, high = interval
     if claim.test == "none":
@@ -132,7 +142,8 @@ def _estimated(numbers: Sequence[float], claim: Claim) -> tuple[
 
 
 def numbers_of(claim: Claim, results: Results) -> tuple[Numbers, str]:
-    """The claim's number for each seed that all its configurations have, in its unit; and a note on how."""
+    """The claim's number for each seed that all its configurations have, in its unit; and a note on
+    how."""
     measure = claim.measure
     if isinstance(measure, Epochs):
         return _ratios(measure, results)
@@ -157,44 +168,53 @@ def _measured(runs: Mapping[int, Run], metric: str) -> Numbers:
 
 
 def _ratios(measure: Epochs, results: Results) -> tuple[Numbers, str]:
-    """Of the epochs of the two sides' best; a seed on which one of them does not get there has no ratio."""
+    """Of the epochs of the two sides' best; a seed on which one of them does not get there has no
+    ratio."""
     best = [fastest(side, measure, results) for side in (measure.slow, measure.fast)]
     if None in best:
-        return {}, "no configuration of one side got there" if any(map(results.runs, measure.slow)) else ""
+        return ({}, "no configuration of one side got there" if any(map(results.runs, measure.slow))
+                else "")
     slow, fast = (results.runs(name) for name in best if name)
     both = {seed: (epochs_to(slow[seed], measure), epochs_to(fast[seed], measure))
             for seed in sorted(slow.keys() & fast.keys())}
     found = {seed: a / b for seed, (a, b) in both.items() if math.isfinite(a) and math.isfinite(b)}
-    lost = f"; not there on {len(both) - len(found)} of {len(both)} seeds" if len(found) < len(both) else ""
+    lost = (f"; not there on {len(both) - len(found)} of {len(both)} seeds"
+            if len(found) < len(both) else "")
     absent = [name for name in [*measure.slow, *measure.fast] if not results.runs(name)]
     others = f"; not run: {', '.join(absent)}" if absent else ""
     return found, f"best: {best[0]} against {best[1]}{lost}{others}"
 
 
 def fastest(side: Sequence[str], measure: Epochs, results: Results) -> str | None:
-    """The configuration that gets there first on the lowest seed that it has; None where none does."""
-    epochs = {name: epochs_to(runs[min(runs)], measure) for name in side if (runs := results.runs(name))}
+    """The configuration that gets there first on the lowest seed that it has; None where none
+    does."""
+    epochs = {name: epochs_to(runs[min(runs)], measure)
+              for name in side if (runs := results.runs(name))}
     name = min(epochs, key=lambda one: epochs[one], default=None)
     return name if name is not None and math.isfinite(epochs[name]) else None
 
 
 def epochs_to(run: Run, measure: Epochs) -> float:
-    """Epochs until the curve first reaches the level, between points on a straight line; infinite where it does not."""
+    """Epochs until the curve first reaches the level, between points on a straight line; infinite
+    where it does not."""
     before: tuple[float, float] | None = None
     for epoch, value in run.points(measure.curve):
         if value <= measure.below:
             if before is None or value == before[1]:
                 return epoch
-            return before[0] + (epoch - before[0]) * (before[1] - measure.below) / (before[1] - value)
+            return before[0] + (epoch - before[0]) * (before[1]
+                                                      - measure.below) / (before[1] - value)
         before = epoch, value
     return math.inf
 
 
 def needed(claim: Claim, results: Results, seeds: Sequence[int],
            configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
-    """The runs (configuration, seed) that the claim still needs, those first that others are made of.
+    """The runs (configuration, seed) that the claim still needs, those first that others are made
+    of.
 
-    Of a claim on epochs every configuration is run on the first seed, and then the best of each side on the others.
+    Of a claim on epochs every configuration is run on the first seed, and then the best of each
+    side on the others.
     """
     measure = claim.measure
     wanted = [(name, seed) for name in claim.configurations() for seed in seeds]
@@ -212,12 +232,14 @@ def needed(claim: Claim, results: Results, seeds: Sequence[int],
     return list(found)
 
 
-def with_parts(name: str, seed: int, configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
+def with_parts(name: str, seed: int,
+               configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
     """The run, after all that it is made of: weights to start from, members of an ensemble."""
     one = configurations[name]
     parts = [(one.start_from, seed)] if one.start_from else []
     parts += members(one, seed)
-    return [*(deeper for part in parts for deeper in with_parts(*part, configurations)), (name, seed)]
+    return [*(deeper for part in parts for deeper in with_parts(*part, configurations)),
+            (name, seed)]
 
 
 def members(one: Configuration, seed: int) -> list[tuple[str, int]]:

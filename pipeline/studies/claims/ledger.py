@@ -1,7 +1,9 @@
-"""experiments/claims.yaml, checked; and the ledger: each claim, the paper's number, ours, the verdict.
+"""experiments/claims.yaml, checked; and the ledger: each claim, the paper's number, ours, the
+verdict.
 
-A claim is a number measured on every seed of one or two configurations, and a test on the numbers. A configuration is
-a name for parameters that differ from a scale's; a scale is a data set and a size of net that suit a machine.
+A claim is a number measured on every seed of one or two configurations, and a test on the numbers.
+A configuration is a name for parameters that differ from a scale's; a scale is a data set and a
+size of net that suit a machine.
 """
 
 from __future__ import annotations
@@ -50,12 +52,15 @@ class Configuration(Part):
 
     set: Values = {}
     scales: dict[ScaleName, Values] = {}  # what is set besides, at a scale
-    start_from: str | None = None  # the configuration whose weights, of the same seed, are fine-tuned
-    ensemble: dict[str, int] | None = None  # so many runs of each configuration, their softmax outputs averaged
+    # the configuration whose weights, of the same seed, are fine-tuned
+    start_from: str | None = None
+    # so many runs of each configuration, their softmax outputs averaged
+    ensemble: dict[str, int] | None = None
 
 
 class Difference(Part):
-    """The metric of `of`, less that of `less`; of one configuration, where `less_metric` is another metric."""
+    """The metric of `of`, less that of `less`; of one configuration, where `less_metric` is another
+    metric."""
 
     of: str
     less: str
@@ -71,7 +76,8 @@ class Value(Part):
 
 
 class Epochs(Part):
-    """Epochs until `curve` is `below` that, of `slow` over `fast`; each side by the configuration first there."""
+    """Epochs until `curve` is `below` that, of `slow` over `fast`; each side by the configuration
+    first there."""
 
     slow: list[str] = Field(min_length=1)
     fast: list[str] = Field(min_length=1)
@@ -89,11 +95,13 @@ class Claim(Part):
     log: float | None = None  # as the original code's logs have it
     unit: Literal["points", "percent", "ratio", "share", "nats"]
     measure: Difference | Value | Epochs | None = None
-    # positive: the number is above 0 (a ratio: above 1). equal: it is the paper's. none: it is within `margin` of 0.
+    # positive: the number is above 0 (a ratio: above 1). equal: it is the paper's. none: it is
+    # within `margin` of 0.
     test: Literal["positive", "equal", "none"]
     margin: float | None = None
     scales: list[ScaleName] = ["sample", "imagenette", "imagenet"]
-    own: list[ScaleName] = ["imagenet"]  # where the data and the net are the paper's, so that its number is tested, too
+    # where the data and the net are the paper's, so that its number is tested, too
+    own: list[ScaleName] = ["imagenet"]
     takes: str | None = None  # what it would take, where no scale will do
 
     @property
@@ -131,10 +139,12 @@ class Book(Part):
             if claim.name == name:
                 return claim
         near = closest(name, (one.name for one in self.claims))
-        raise UserError(f"{FILE}: no claim is called {name}{near or '; `alexnet claims` has them all'}")
+        raise UserError(f"{FILE}: no claim is called "
+                        f"{name}{near or '; `alexnet claims` has them all'}")
 
     def at(self, scale: str, location: Path | None) -> Book:
-        """With the data of the scale in this folder: as its source has them, or as train/<class>/*, val/<class>/*."""
+        """With the data of the scale in this folder: as its source has them, or as train/<class>/*,
+        val/<class>/*."""
         if location is None:
             return self
         size = self.scales[scale]  # type: ignore[index]
@@ -152,7 +162,8 @@ class Book(Part):
         one, size = self.configurations[name], self.scales[scale]  # type: ignore[index]
         nothing_switched = {f"recipe.{switch.name}": None for switch in switches()}
         wanted = (nothing_switched | self.base | _preset(size.preset) | size.set | one.set
-                  | one.scales.get(scale, {}) | {"train.seed": seed, "train.start_from": start})  # type: ignore[call-overload]
+                  | one.scales.get(scale, {})  # type: ignore[call-overload]
+                  | {"train.seed": seed, "train.start_from": start})
         values = copy.deepcopy(self.params)
         for key, value in wanted.items():
             section: Any = values
@@ -172,7 +183,8 @@ class Book(Part):
         found = identity.configuration(self.parameters(scale, name, seed=1))
         del found["dataset.source"]  # the pictures of a scale may come as a folder, too
         if one.start_from:
-            found |= {f"start_from.{key}": value for key, value in self.declared(scale, one.start_from).items()}
+            found |= {f"start_from.{key}": value
+                      for key, value in self.declared(scale, one.start_from).items()}
         return found
 
 
@@ -185,7 +197,8 @@ def load(file: Path = FILE) -> Book:
     """Raises UserError that names what is wrong."""
     try:
         told = yaml.safe_load(file.read_text(encoding="utf-8"))
-        book = Book.model_validate(told | {"params": parameters.read()} if isinstance(told, dict) else told)
+        book = Book.model_validate(told | {"params": parameters.read()} if isinstance(told, dict)
+                                   else told)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; run this in the project's top folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -196,8 +209,10 @@ def load(file: Path = FILE) -> Book:
     for claim in book.claims:
         if (claim.measure is None) == (claim.takes is None):
             raise UserError(f"{file}: {claim.name}: give a measure, or say what it takes")
-        if (claim.test == "none") != (claim.margin is not None) or (claim.test == "equal" and claim.paper is None):
-            raise UserError(f"{file}: {claim.name}: the test none needs a margin, and equal a number of the paper")
+        if ((claim.test == "none") != (claim.margin is not None)
+                or (claim.test == "equal" and claim.paper is None)):
+            raise UserError(f"{file}: {claim.name}: the test none needs a margin, and equal a "
+                            "number of the paper")
         for name in claim.configurations():
             if name not in book.configurations:
                 raise UserError(f"{file}: {claim.name}: no configuration is called {name}")
@@ -209,7 +224,8 @@ def load(file: Path = FILE) -> Book:
 
 
 class Results:
-    """The runs in experiments/results/SCALE; those of another configuration than the file now has do not count."""
+    """The runs in experiments/results/SCALE; those of another configuration than the file now has
+    do not count."""
 
     def __init__(self, book: Book, scale: str, folder: Path = RESULTS) -> None:
         self.book, self.scale, self.folder = book, scale, folder / scale
@@ -221,7 +237,8 @@ class Results:
             found = [run_sets.read(file) for file in sorted((self.folder / name).glob("*.json"))]
             wanted = self.book.declared(self.scale, name) if found else {}
             self._runs[name] = {run.seed: run for sample in found
-                                if identity.fits(sample.configuration, wanted) for run in sample.runs}
+                                if identity.fits(sample.configuration, wanted)
+                                for run in sample.runs}
         return self._runs[name]
 
     def add(self, name: str, run: Run, environment: dict[str, str], command: str) -> Path:
@@ -237,5 +254,5 @@ class Results:
         else:
             history.append({"command": command, "seeds": [run.seed]})
         self._runs.pop(name, None)
-        return run_sets.write(run_sets.Sample(name, declared, identity.digest(declared), environment,
-                                            [*kept, run], history), self.folder)
+        return run_sets.write(run_sets.Sample(name, declared, identity.digest(declared),
+                                              environment, [*kept, run], history), self.folder)

@@ -1,7 +1,8 @@
-"""`alexnet claims run`: the runs that claims need, as DVC experiments, each kept in experiments/results when it ends.
+"""`alexnet claims run`: the runs that claims need, as DVC experiments, each kept in
+experiments/results when it ends.
 
-What is kept is not run again, so an interrupted command goes on where it stopped, and claims share the runs of the
-configurations that they share. In MLflow all of them are children of one run.
+What is kept is not run again, so an interrupted command goes on where it stopped, and claims share
+the runs of the configurations that they share. In MLflow all of them are children of one run.
 """
 
 from __future__ import annotations
@@ -29,13 +30,16 @@ PARTS = WORK / "claims"  # weights to start from
 Made = tuple[Run, dict[str, str]]  # and the environment that it was made in
 
 
-def missing(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[int]) -> list[tuple[str, int]]:
-    """Runs that the claims still need. A claim on epochs tells which others it needs when its first runs are there."""
-    return list(dict.fromkeys(one for claim in claims
-                              for one in evidence.needed(claim, results, seeds, book.configurations)))
+def missing(book: Book, results: Results, claims: Sequence[Claim],
+            seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """Runs that the claims still need. A claim on epochs tells which others it needs when its first
+    runs are there."""
+    return list(dict.fromkeys(one for claim in claims for one
+                              in evidence.needed(claim, results, seeds, book.configurations)))
 
 
-def estimate(book: Book, results: Results, wanted: Sequence[tuple[str, int]]) -> dict[str, tuple[int, float]]:
+def estimate(book: Book, results: Results,
+             wanted: Sequence[tuple[str, int]]) -> dict[str, tuple[int, float]]:
     """How many runs of each configuration, and the seconds of one."""
     counts: dict[str, int] = {}
     for name, _ in wanted:
@@ -58,7 +62,8 @@ def made(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[
         name, seed = wanted[0]
         say(f"claims: run {done + 1} of {done + len(wanted)}: {name}, seed {seed}")
         kept, where = make(book, results, name, seed)
-        say(f"claims: kept in {results.add(name, kept, where, shlex.join(['alexnet', *sys.argv[1:]]))}")
+        say("claims: kept in "
+            f"{results.add(name, kept, where, shlex.join(['alexnet', *sys.argv[1:]]))}")
         done += 1
         yield name, seed
 
@@ -72,9 +77,11 @@ def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[i
     base = book.parameters(results.scale, next(iter(book.configurations)), seeds[0])
     with experiments.one_at_a_time(), tracking.recorded("claims", base) as record:
         record.tags |= {"claims": ", ".join(claim.name for claim in claims), "scale": results.scale,
-                        "mlflow.runName": f"claims {results.scale}: {', '.join(claim.name for claim in claims)}"[:250]}
+                        "mlflow.runName": f"claims {results.scale}: "
+                                          f"{', '.join(claim.name for claim in claims)}"[:250]}
         children = Children(record.run_id)
-        children.adopt(_of(results, name, seed) for name, seed in _all(book, results, claims, seeds))
+        children.adopt(_of(results, name, seed)
+                       for name, seed in _all(book, results, claims, seeds))
         for name, seed in made(book, results, claims, seeds, _made):
             children.adopt([_of(results, name, seed)])
         for claim in claims:
@@ -88,20 +95,23 @@ def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[i
 
 
 def _made(book: Book, results: Results, name: str, seed: int) -> Made:
-    """One run of the pipeline, or an ensemble of such runs; what of it others are made of is found again by its digest
-    in DVC's cache."""
+    """One run of the pipeline, or an ensemble of such runs; what of it others are made of is found
+    again by its digest in DVC's cache."""
     if book.configurations[name].ensemble:
         return _together(book, results, name, seed)
     start = book.configurations[name].start_from
     weights = _weights(results, start, seed) if start else None
     parameters = book.parameters(results.scale, name, seed, weights)
     experiment = experiments.performed(_of(results, name, seed), parameters)
-    record = experiment.record() | {file.name: experiment.md5(file) for file in (WEIGHTS, PREDICTIONS)}
-    return run_sets.run_of(experiment.read, seed, record, with_trace=False), environment_here(parameters)
+    record = experiment.record() | {file.name: experiment.md5(file)
+                                    for file in (WEIGHTS, PREDICTIONS)}
+    return (run_sets.run_of(experiment.read, seed, record, with_trace=False),
+            environment_here(parameters))
 
 
 def _weights(results: Results, name: str, seed: int) -> str:
-    """The trained weights of a run, in a file of its own: the folder of an experiment does not have it."""
+    """The trained weights of a run, in a file of its own: the folder of an experiment does not have
+    it."""
     run = results.runs(name)[seed]
     target = PARTS / f"{results.scale}-{name}-{seed}.safetensors"
     with written_whole(target) as stream:
@@ -113,15 +123,16 @@ def _together(book: Book, results: Results, name: str, seed: int) -> Made:
     """The errors of an ensemble, and, with `_member`, the mean of its members' own."""
     one = book.configurations[name]
     parts = evidence.members(one, seed)
-    files = [str(experiments.cached(results.runs(member)[number].record[PREDICTIONS.name], PREDICTIONS))
-             for member, number in parts]
+    files = [str(experiments.cached(results.runs(member)[number].record[PREDICTIONS.name],
+                                    PREDICTIONS)) for member, number in parts]
     links = [_named(file, number) for number, file in enumerate(files)]
     told = ensemble([str(link) for link in links])
     means = {f"{metric}_member": sum(member[metric] for member in told["members"]) / len(parts)
              for metric in told if metric != "members"}
     for link in links:
         link.unlink()
-    record = {"members": [_of(results, *part) for part in parts], "code_digest": environment.code_digest()}
+    record = {"members": [_of(results, *part) for part in parts],
+              "code_digest": environment.code_digest()}
     metrics = {metric: value for metric, value in told.items() if metric != "members"} | means
     first = book.parameters(results.scale, parts[0][0], parts[0][1])
     return Run(seed, {"evaluate": metrics}, record=record), environment_here(first)
@@ -141,7 +152,8 @@ def _of(results: Results, name: str, seed: int) -> str:
     return f"{results.scale}-{name}-seed-{seed}"
 
 
-def _all(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
+def _all(book: Book, results: Results, claims: Sequence[Claim],
+         seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
     for name in dict.fromkeys(name for claim in claims for name in claim.configurations()):
         for seed in seeds:
             for part, number in evidence.with_parts(name, seed, book.configurations):
@@ -173,5 +185,6 @@ def cleared(claims: Sequence[Claim], scale: str) -> None:
         if claim.measure is None:
             raise UserError(f"{claim.name}: takes {claim.takes}")
         if scale not in claim.scales:
-            raise UserError(f"{claim.name}: can be run at the scales {', '.join(claim.scales)}, not at {scale}")
+            raise UserError(f"{claim.name}: can be run at the scales {', '.join(claim.scales)}, "
+                            f"not at {scale}")
 

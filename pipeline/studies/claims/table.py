@@ -1,7 +1,8 @@
-"""Claimed beside obtained, in README.md: `python -m pipeline.studies.claims.table` writes it anew from experiments/results.
+"""Claimed beside obtained, in README.md: `python -m pipeline.studies.claims.table` writes it anew
+from experiments/results.
 
-The table has the claims that a reader looks for first, run or not, and every other claim of the paper that has been
-run.
+The table has the claims that a reader looks for first, run or not, and every other claim of the
+paper that has been run.
 """
 
 from __future__ import annotations
@@ -17,38 +18,44 @@ from pipeline.system.files import written_whole
 
 README = Path("README.md")
 BEGIN, END = "<!-- made by python -m pipeline.studies.claims.table -->\n", "<!-- to here -->\n"
-FIRST = ("one-net-top1", "one-net-top5", "relu-against-tanh", "two-columns-top1", "normalization-top1",
-         "overlapping-pooling-top1", "ten-crops-top1", "dropout-iterations")
+FIRST = ("one-net-top1", "one-net-top5", "relu-against-tanh", "two-columns-top1",
+         "normalization-top1", "overlapping-pooling-top1", "ten-crops-top1", "dropout-iterations")
 UNITS = {"points": " points", "percent": " %", "ratio": " times", "share": "", "nats": " nats"}
 
 
 def table() -> str:
-    """The table as Markdown, by the evidence that there is now, and how much of the ledger that is."""
+    """The table as Markdown, by the evidence that there is now, and how much of the ledger that
+    is."""
     book = load()
-    rows = {claim.name: [row(claim, Results(book, scale)) for scale in claim.scales] if claim.measure else []
-            for claim in book.claims if claim.section != "ours"}
+    rows = {claim.name: [row(claim, Results(book, scale)) for scale in claim.scales]
+            if claim.measure else [] for claim in book.claims if claim.section != "ours"}
     lines = ["| | claimed | obtained | on | verdict |", "|---|---|---|---|---|",
-             f"| parameters of the net (§3.5) | 60 million | "
-             f"{architecture('two-column', recipe('source'), 1000).parameters:,} | the net itself | agrees |",
-             "| a second run, as one process or two, killed and resumed or not | | identical to the bit | CPUs, by the "
-             "tests | |"]
-    for name in rows:  # in the ledger's order: "the same, top-5" stands below what it is the same as
+             "| parameters of the net (§3.5) | 60 million | "
+             f"{architecture('two-column', recipe('source'), 1000).parameters:,} | the net itself "
+             "| agrees |", "| a second run, as one process or two, killed and resumed or not | | "
+                           "identical to the bit | CPUs, by the tests | |"]
+    # in the ledger's order: "the same, top-5" stands below what it is the same as
+    for name in rows:
         run = [one for one in rows[name] if one.verdict != NOT_RUN]
         claim = book.claim(name)
         if run or name in FIRST:
             head = f"| {claim.says} (§{claim.section}) | {_number(claim.paper, claim.unit)} | "
             lines += [head + _obtained(one) for one in run] or [head + "not yet run | | |"]
     done = sum(any(one.verdict != NOT_RUN for one in ones) for ones in rows.values())
-    told = f"Of the paper's {len(rows)} claims in the ledger (`alexnet claims`) {done} have been run so far"
-    return "\n".join([*lines, "", told + ("; intervals are 95 %, over seeds." if done else "."), ""])
+    told = (f"Of the paper's {len(rows)} claims in the ledger (`alexnet claims`) {done} have been "
+            "run so far")
+    return "\n".join([*lines, "", told + ("; intervals are 95 %, over seeds." if done else "."),
+                      ""])
 
 
 
 def _obtained(one: Row) -> str:
-    interval = f" ({_number(one.interval[0])} to {_number(one.interval[1])})" if one.interval else ""
+    interval = (f" ({_number(one.interval[0])} to {_number(one.interval[1])})" if one.interval
+                else "")
     seeds = f"{len(one.numbers)} seed{'s' * (len(one.numbers) != 1)}"
     note = f"; {one.note}" if one.note else ""
-    return f"{_number(one.ours, one.claim.unit)}{interval} | {one.scale}, {seeds} | {one.verdict}{note} |"
+    return (f"{_number(one.ours, one.claim.unit)}{interval} | {one.scale}, {seeds} | "
+            f"{one.verdict}{note} |")
 
 
 def _number(value: float | None, unit: str = "share") -> str:
@@ -64,7 +71,8 @@ def written(readme: str) -> str:
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"{README}: no place for the table; it is between {BEGIN.strip()} and {END.strip()}")
+        raise UserError(f"{README}: no place for the table; it is between {BEGIN.strip()} and "
+                        f"{END.strip()}")
     return f"{before}{begin}{table()}{end}{after}"
 
 

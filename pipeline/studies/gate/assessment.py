@@ -1,4 +1,5 @@
-"""How often the statistical gate errs: false alarms by resampling stored seeds, detection by planted regressions."""
+"""How often the statistical gate errs: false alarms by resampling stored seeds, detection by
+planted regressions."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def false_alarms(golden: Sample) -> list[dict[str, Any]]:
     """For each size k: the share of sets of k stored runs that the other stored runs call a fall.
 
     Returns:
-        Rows {"what", "sample", "runs": k, "falls", "of": sets tried, "rate", "interval": 95 %, None unless k = 1}.
+        Rows {"what", "sample", "runs": k, "falls", "of": sets tried, "rate", "interval": 95 %, None
+        unless k = 1}.
 
     Raises:
         UserError: too few stored runs.
@@ -29,15 +31,18 @@ def false_alarms(golden: Sample) -> list[dict[str, Any]]:
         if len(golden.runs) - size < SEEDS:
             continue
         sets = list(_sets(golden.runs, size))
-        falls = sum(_falls([run for run in golden.runs if run not in chosen], chosen) for chosen in sets)
+        falls = sum(_falls([run for run in golden.runs if run not in chosen], chosen)
+                    for chosen in sets)
         rows.append(_row("false alarms", golden.name, size, falls, len(sets)))
     if not rows:
-        raise UserError(f"{golden.file}: {len(golden.runs)} runs; {SEEDS + 1} or more tell of false alarms")
+        raise UserError(f"{golden.file}: {len(golden.runs)} runs; {SEEDS + 1} or more tell of "
+                        "false alarms")
     return rows
 
 
 def detection(golden: Sample, planted: Sample) -> list[dict[str, Any]]:
-    """For each size k: the share of sets of k planted runs that are called a fall. Rows as of `false_alarms`."""
+    """For each size k: the share of sets of k planted runs that are called a fall. Rows as of
+    `false_alarms`."""
     rows = []
     for size in (size for size in SIZES if size <= len(planted.runs)):
         sets = list(_sets(planted.runs, size))
@@ -60,9 +65,10 @@ def _row(what: str, sample: str, size: int, count: int, of: int) -> dict[str, An
     from scipy.stats import binomtest
 
     # Sets of several runs share runs: they are no independent trials, and have no interval.
-    interval = [float(end) for end in binomtest(count, of).proportion_ci(0.95, "exact")] if size == 1 else None
-    return {"what": what, "sample": sample, "runs": size, "falls": count, "of": of, "rate": count / of,
-            "interval": interval}
+    interval = ([float(end) for end in binomtest(count, of).proportion_ci(0.95, "exact")]
+                if size == 1 else None)
+    return {"what": what, "sample": sample, "runs": size, "falls": count, "of": of,
+            "rate": count / of, "interval": interval}
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -70,8 +76,10 @@ def show(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("what", "sample", "runs judged together", "called a fall", "rate", "95 % interval")
+    table = Table("what", "sample", "runs judged together", "called a fall", "rate",
+                  "95 % interval")
     for row in rows:
-        table.add_row(row["what"], cell(row["sample"]), str(row["runs"]), f"{row['falls']} of {row['of']}",
-                      f"{row['rate']:.1%}", "{:.1%} to {:.1%}".format(*row["interval"]) if row["interval"] else "")
+        table.add_row(row["what"], cell(row["sample"]), str(row["runs"]),
+                      f"{row['falls']} of {row['of']}", f"{row['rate']:.1%}",
+                      "{:.1%} to {:.1%}".format(*row["interval"]) if row["interval"] else "")
     Console().print(table)

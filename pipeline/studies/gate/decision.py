@@ -1,13 +1,15 @@
 """Is a run, or are some runs, worse than a stored sample of runs? The statistical test of the gate.
 
-The null hypothesis: the new runs and the stored ones are draws from one distribution. For each metric of GATED the mean
-of k new runs is held against the upper prediction bound for the mean of k further runs, from n stored ones:
+The null hypothesis: the new runs and the stored ones are draws from one distribution. For each
+metric of GATED the mean of k new runs is held against the upper prediction bound for the mean of k
+further runs, from n stored ones:
 
     mean + t(1 - ALPHA / metrics, n - 1) * sd * sqrt(1/n + 1/k)
 
-all on the scale on which seeds spread evenly: losses and distances by their logarithm, errors by their arcsine
-(Anscombe 1948). One-sided, towards worse; ALPHA is for all metrics together (Bonferroni). Outliers: no run is set
-aside, stored or new; a run whose number is not finite is a fall. Fewer than SEEDS stored runs decide nothing.
+all on the scale on which seeds spread evenly: losses and distances by their logarithm, errors by
+their arcsine (Anscombe 1948). One-sided, towards worse; ALPHA is for all metrics together
+(Bonferroni). Outliers: no run is set aside, stored or new; a run whose number is not finite is a
+fall. Fewer than SEEDS stored runs decide nothing.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from scipy import stats
 
 from pipeline.studies.run_sets import Run
 
-ALPHA = 0.01  # chance that a check of runs like the stored ones finds a fall, for all metrics together
+# chance that a check of runs like the stored ones finds a fall, for all metrics together
+ALPHA = 0.01
 SEEDS = 5  # stored runs that a judgement needs at least
 # Of each metric, whether more of it is worse. One that a run lacks is passed over.
-GATED = {"evaluate.top1_error": True, "evaluate.top1_error_10crop": True, "evaluate.top5_error_10crop": True,
-         "evaluate.loss": True, "evaluate.loss_10crop": True, "train.training_loss": True,
-         "evaluate.distance_10crop": False}
+GATED = {"evaluate.top1_error": True, "evaluate.top1_error_10crop": True,
+         "evaluate.top5_error_10crop": True, "evaluate.loss": True, "evaluate.loss_10crop": True,
+         "train.training_loss": True, "evaluate.distance_10crop": False}
 Verdict = Literal["holds", "falls", "rises"]
 
 
@@ -37,7 +40,8 @@ class Finding:
 
     Attributes:
         metric: "stage.metric", as in "evaluate.top1_error".
-        stored: its value in the golden: of several runs the mean on the scale of the test, of a digest the text.
+        stored: its value in the golden: of several runs the mean on the scale of the test, of a
+            digest the text.
         found: its value in the runs that are judged, likewise.
         test: by which it was decided, in words.
         verdict: it holds, falls (is worse, or not the same bits) or rises.
@@ -69,7 +73,8 @@ def _short(value: object) -> str:
     return f"{text[:12]}..." if len(text) == 64 else text
 
 
-def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "", alpha: float = ALPHA) -> list[Finding]:
+def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "",
+           alpha: float = ALPHA) -> list[Finding]:
     """A finding for each metric of GATED that all runs have. Needs SEEDS stored runs.
 
     Args:
@@ -84,10 +89,12 @@ def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "", alpha: fl
             numbers = [run.number(metric) for run in stored], [run.number(metric) for run in new]
         except KeyError:
             continue
-        if "error" in metric or min(numbers[0]) > 0:  # or there is no logarithm: ten crops of nets whose crop is all
+        # or there is no logarithm: ten crops of nets whose crop is all
+        if ("error" in metric or min(numbers[0]) > 0):
             values[metric] = numbers
     images = min((run.metrics["evaluate"].get("images", 1) for run in stored), default=1)
-    return [_judged(metric, *numbers, alpha / len(values), Errors(images) if "error" in metric else Logarithm(), where)
+    return [_judged(metric, *numbers, alpha / len(values),
+                    Errors(images) if "error" in metric else Logarithm(), where)
             for metric, numbers in values.items()]
 
 
@@ -109,13 +116,15 @@ class Logarithm:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of shares of so many images: the arcsine of the root, so that the spread is the same for large and small."""
+    """Of shares of so many images: the arcsine of the root, so that the spread is the same for
+    large and small."""
 
     images: int
 
     def of(self, number: float) -> float:
         """From a share in [0, 1] to the scale, in radians."""
-        return math.asin(math.sqrt(min(max((number * self.images + 3 / 8) / (self.images + 3 / 4), 0.0), 1.0)))
+        return math.asin(
+            math.sqrt(min(max((number * self.images + 3 / 8) / (self.images + 3 / 4), 0.0), 1.0)))
 
     def back(self, scaled: float) -> float:
         """From the scale to a share in [0, 1]."""
@@ -125,11 +134,12 @@ class Errors:
     def grain(self, scaled: float) -> float:
         """Of one image more: no spread is finer."""
         number = self.back(scaled)
-        return abs(self.of(number + 1 / self.images if number < 0.5 else number - 1 / self.images) - self.of(number))
+        return abs(self.of(number + 1 / self.images if number < 0.5 else number - 1 / self.images)
+                   - self.of(number))
 
 
-def _judged(metric: str, stored: list[float], new: list[float], alpha: float, scale: Logarithm | Errors,
-            where: str) -> Finding:
+def _judged(metric: str, stored: list[float], new: list[float], alpha: float,
+            scale: Logarithm | Errors, where: str) -> Finding:
     n, k = len(stored), len(new)
     numbers = [scale.of(number) for number in stored]
     mean = statistics.fmean(numbers)
@@ -143,4 +153,5 @@ def _judged(metric: str, stored: list[float], new: list[float], alpha: float, sc
         shift, shown = math.inf, statistics.fmean(new)
     verdict: Verdict = "falls" if not shift <= reach else "rises" if shift < -reach else "holds"
     test = f"one-sided t prediction bound, alpha {alpha:.2g}, {n} stored, {k} new"
-    return Finding(metric, scale.back(mean), shown, test, verdict, scale.back(mean + worse * reach), where)
+    return Finding(metric, scale.back(mean), shown, test, verdict, scale.back(mean + worse * reach),
+                   where)

@@ -1,7 +1,9 @@
-"""Goldens: the samples of runs in golden/ that the gate compares with, and how they are added or replaced.
+"""Goldens: the samples of runs in golden/ that the gate compares with, and how they are added or
+replaced.
 
-A golden changes by `record()` alone, and never silently: the file says by which command, with which seeds, and, where
-runs that were there have been replaced, for what reason. The change is reviewed as any other of the repository.
+A golden changes by `record()` alone, and never silently: the file says by which command, with which
+seeds, and, where runs that were there have been replaced, for what reason. The change is reviewed
+as any other of the repository.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def environment_here(parameters: Parameters) -> dict[str, str]:
     from pipeline.stages.train import settled
 
     execution = settled(parameters).execution
-    return environment.fingerprint() | {"device": execution.device, "threads": str(execution.threads),
+    return environment.fingerprint() | {"device": execution.device,
+                                        "threads": str(execution.threads),
                                         "deterministic": str(execution.deterministic).lower()}
 
 
@@ -44,10 +47,11 @@ def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
     train = found["train"]
     wanted = identity.digest(identity.configuration(parameters, identity.TRAINING))
     if (train.get("configuration_digest"), train.get("seed")) != (wanted, parameters.train.seed):
-        raise UserError(f"{metrics_of('train')}: of other parameters than params.yaml has; run `dvc repro`")
-    if found["evaluate"].get("weights_digest") != train["weights_digest"]:
-        raise UserError(f"{metrics_of('evaluate')}: not of the weights that {metrics_of('train')} names; run "
+        raise UserError(f"{metrics_of('train')}: of other parameters than params.yaml has; run "
                         "`dvc repro`")
+    if found["evaluate"].get("weights_digest") != train["weights_digest"]:
+        raise UserError(f"{metrics_of('evaluate')}: not of the weights that {metrics_of('train')} "
+                        "names; run `dvc repro`")
 
     def read(path: Path) -> bytes:
         try:
@@ -61,11 +65,13 @@ def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
 def record_here() -> dict[str, Any]:
     """Where a run is from, as far as the project's folder tells."""
     git = environment.git_state()
-    return {"git_commit": git.commit, "git_dirty": git.dirty, "code_digest": environment.code_digest()}
+    return {"git_commit": git.commit, "git_dirty": git.dirty,
+            "code_digest": environment.code_digest()}
 
 
 def name_of(parameters: Parameters, folder: Path = FOLDER) -> str:
-    """Of a configuration's folder: that of a golden that it has, or a new one like "sample-1f2e3d4c"."""
+    """Of a configuration's folder: that of a golden that it has, or a new one like
+    "sample-1f2e3d4c"."""
     stored = of_configuration(parameters, folder)
     digest = identity.digest(identity.configuration(parameters))
     return stored[0].name if stored else f"{parameters.dataset.source}-{digest[:8]}"
@@ -74,11 +80,13 @@ def name_of(parameters: Parameters, folder: Path = FOLDER) -> str:
 def of_configuration(parameters: Parameters, folder: Path = FOLDER) -> list[Sample]:
     """The goldens of this configuration, one for each environment."""
     here = identity.configuration(parameters)
-    return [sample for sample in run_sets.in_folder(folder) if identity.fits(sample.configuration, here)]
+    return [sample for sample in run_sets.in_folder(folder)
+            if identity.fits(sample.configuration, here)]
 
 
 def nearest(parameters: Parameters, folder: Path = FOLDER) -> str:
-    """Words on the golden that differs least in its configuration, for a message that there is none."""
+    """Words on the golden that differs least in its configuration, for a message that there is
+    none."""
     here = identity.configuration(parameters)
     found = [(sorted(name for name in here.keys() | sample.configuration.keys()
                      if here.get(name) != sample.configuration.get(name)), sample)
@@ -86,35 +94,43 @@ def nearest(parameters: Parameters, folder: Path = FOLDER) -> str:
     if not found:
         return f"{folder} is empty"
     names, sample = min(found, key=lambda pair: len(pair[0]))
-    return f"the nearest, {sample.file}, differs in {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+    return (f"the nearest, {sample.file}, differs in "
+            f"{', '.join(names[:5])}{', ...' * (len(names) > 5)}")
 
 
-def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER, reason: str | None = None) -> Path:
-    """Add these runs to the golden of the configuration and of this environment; with a reason, replace.
+def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,
+           reason: str | None = None) -> Path:
+    """Add these runs to the golden of the configuration and of this environment; with a reason,
+    replace.
 
-    A run that is there already is proved to be the same. With a `reason` the stored runs of the same seeds give way,
-    and so does every other, since one golden has one code's runs: record all its seeds.
+    A run that is there already is proved to be the same. With a `reason` the stored runs of the
+    same seeds give way, and so does every other, since one golden has one code's runs: record all
+    its seeds.
 
     Raises:
-        UserError: a stored run of the same seed differs and no reason is given; a number that is not finite.
+        UserError: a stored run of the same seed differs and no reason is given; a number that is
+            not finite.
     """
     here = environment_here(parameters)
     configured = identity.configuration(parameters)
-    sample = Sample(name_of(parameters, folder), configured, identity.digest(configured), here, list(runs))
+    sample = Sample(name_of(parameters, folder), configured, identity.digest(configured), here,
+                    list(runs))
     file = folder / sample.name / f"{run_sets.environment_key(here)}.json"
     stored = run_sets.read(file) if file.exists() else None
     for run in runs:
         for name, value in run_sets.spread([run]).items():
             if not abs(value["mean"]) < float("inf"):
-                raise UserError(f"seed {run.seed}: {name} is {value['mean']}: a run that diverged makes no golden")
+                raise UserError(f"seed {run.seed}: {name} is {value['mean']}: a run that diverged "
+                                "makes no golden")
     kept: list[Run] = []
     if stored and not reason:
         for run in runs:
             before = stored.run_of(run.seed)
             parts = before and difference(before, run)
             if parts:
-                raise UserError(f"{file}: seed {run.seed} is stored with another {parts}. If the change is meant, "
-                                "replace all its runs: `alexnet golden record --seeds ... --replace --reason '...'`")
+                raise UserError(f"{file}: seed {run.seed} is stored with another {parts}. If the "
+                                "change is meant, replace all its runs: "
+                                "`alexnet golden record --seeds ... --replace --reason '...'`")
         kept = [run for run in stored.runs if run.seed not in sample.seeds]
     entry = {"command": shlex.join(["alexnet", *sys.argv[1:]]), "seeds": sorted(sample.seeds)}
     history = [*(stored.history if stored else []), entry | ({"reason": reason} if reason else {})]
@@ -122,7 +138,8 @@ def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER, r
 
 
 def difference(stored: Run, found: Run) -> str | None:
-    """What first differs between two runs of one seed, or None: "train.trace, from step 50: gradients"."""
+    """What first differs between two runs of one seed, or None: "train.trace, from step 50:
+    gradients"."""
     for stage in run_sets.STAGES:
         if stage == "train" and (parts := run_sets.first_difference(stored.trace, found.trace)):
             return f"train.trace, from {parts}"

@@ -1,4 +1,5 @@
-"""`alexnet golden record --seeds`: each run a DVC experiment, kept when it ends, so that nothing is done twice."""
+"""`alexnet golden record --seeds`: each run a DVC experiment, kept when it ends, so that nothing is
+done twice."""
 
 from __future__ import annotations
 
@@ -17,20 +18,23 @@ KEPT = WORK / "golden"
 
 
 def runs_of(parameters: Parameters, seeds: Sequence[int]) -> list[Run]:
-    """A run for each seed; those that an interrupted command made of the same code, here, are not made again."""
+    """A run for each seed; those that an interrupted command made of the same code, here, are not
+    made again."""
     here = golden.environment_here(parameters)
     configured = identity.configuration(parameters)
     sample = Sample(golden.name_of(parameters), configured, identity.digest(configured), here, [])
     file = KEPT / sample.name / f"{run_sets.environment_key(here)}.json"
     code = environment.code_digest()
-    made = [run for run in (run_sets.read(file).runs if file.exists() else ()) if run.record["code_digest"] == code]
+    made = [run for run in (run_sets.read(file).runs if file.exists() else ())
+            if run.record["code_digest"] == code]
     with experiments.one_at_a_time(), progress("golden", len(seeds), "runs") as advance:
         for seed in seeds:
             if seed not in [run.seed for run in made]:
                 train = parameters.train.model_copy(update={"seed": seed})
                 experiment = experiments.performed(f"{sample.name}-seed-{seed}",
                                                    parameters.model_copy(update={"train": train}))
-                made.append(run_sets.run_of(experiment.read, seed, experiment.record(), with_trace=True))
+                made.append(run_sets.run_of(experiment.read, seed, experiment.record(),
+                                            with_trace=True))
                 sample.runs[:] = made
                 run_sets.write(sample, KEPT)
             advance(1, f"seed {seed}")

@@ -1,8 +1,10 @@
-"""`alexnet matrix`: the small workload along every axis of change, each stage compared bit by bit with a reference run.
+"""`alexnet matrix`: the small workload along every axis of change, each stage compared bit by bit
+with a reference run.
 
-`command()` is the whole of it; `pipeline.studies.matrix.axes` says what is varied. All runs take place in work/matrix; the
-folders of results that differ are kept there, beside the reference's, for a closer look. The verdicts are left in
-experiments/matrix.json, a small file to be committed, which the report shows.
+`command()` is the whole of it; `pipeline.studies.matrix.axes` says what is varied. All runs take
+place in work/matrix; the folders of results that differ are kept there, beside the reference's, for
+a closer look. The verdicts are left in experiments/matrix.json, a small file to be committed, which
+the report shows.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from pipeline.config.paths import MATRIX, WORK
 from pipeline.system.errors import UserError
 
 
-def command(file: Path, overrides: Iterable[str], axes: str | None, require: str | None, html: Path | None,
-            as_json: bool) -> int:
-    """Run, print and record the matrix; `axes` and `require` are names separated by commas, None for the default.
+def command(file: Path, overrides: Iterable[str], axes: str | None, require: str | None,
+            html: Path | None, as_json: bool) -> int:
+    """Run, print and record the matrix; `axes` and `require` are names separated by commas, None
+    for the default.
 
     Returns:
         The exit status: 1 if a required axis differs, else 0.

@@ -1,9 +1,10 @@
 """The small workload, and the axes along which it is run again.
 
-`AXES` has them in the order of the report; `ALL` is every axis, `REQUIRED` those that design.md says must not decide
-the bits. An axis is run through the stages that it can reach, each with the reference run's own inputs, so that every
-verdict is about one stage alone: where all are identical, so is the pipeline. The stages that an axis leaves as they
-are (placement means nothing to `resize`) are not run.
+`AXES` has them in the order of the report; `ALL` is every axis, `REQUIRED` those that design.md
+says must not decide the bits. An axis is run through the stages that it can reach, each with the
+reference run's own inputs, so that every verdict is about one stage alone: where all are identical,
+so is the pipeline. The stages that an axis leaves as they are (placement means nothing to `resize`)
+are not run.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ INPUTS: dict[str, tuple[Path, ...]] = {
     "resize": (DOWNLOAD,), "mean": (STORE,), "pca": (STORE,), "train": (STORE, MEAN, PCA),
     "evaluate": (STORE, MEAN, WEIGHTS)}
 # What is compared, that which tells most first.
-OUTPUTS: dict[str, tuple[Path, ...]] = {
-    stage: (*files, metrics_of(stage)) for stage, files in {
-        "resize": (STORE,), "mean": (MEAN, MEAN_PICTURE), "pca": (PCA,), "train": (TRACE, LEARNING, WEIGHTS),
-        "evaluate": (PREDICTIONS,)}.items()}
+OUTPUTS: dict[str, tuple[Path, ...]] = {stage: (*files, metrics_of(stage)) for stage, files in {
+    "resize": (STORE,), "mean": (MEAN, MEAN_PICTURE), "pca": (PCA,),
+    "train": (TRACE, LEARNING, WEIGHTS), "evaluate": (PREDICTIONS,)}.items()}
 
-# Over params.yaml, whose network, recipe and seeds stay: eight updates, each traced, with four checkpoints.
+# Over params.yaml, whose network, recipe and seeds stay: eight updates, each traced, with four
+# checkpoints.
 WORKLOAD = ("dataset.source=sample", "dataset.location=null", "dataset.sample.train_images=40",
-            "dataset.sample.val_images=20", "resize.max_quarantined=5", "network.width=0.0625", "train.epochs=1.6",
-            "train.batch=8", "train.micro_batches=2", "train.validate_every=1", "train.trace_every=1",
-            "train.start_from=null", "execution.placement=one", "execution.replicas=1", "execution.device=cpu",
-            "execution.threads=1", "execution.workers=1", "execution.checkpoint_every=2",
-            "execution.deterministic=true")
+            "dataset.sample.val_images=20", "resize.max_quarantined=5", "network.width=0.0625",
+            "train.epochs=1.6", "train.batch=8", "train.micro_batches=2", "train.validate_every=1",
+            "train.trace_every=1", "train.start_from=null", "execution.placement=one",
+            "execution.replicas=1", "execution.device=cpu", "execution.threads=1",
+            "execution.workers=1", "execution.checkpoint_every=2", "execution.deterministic=true")
 # Of the reference run; an axis changes one of them.
 SURROUNDINGS = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC0"}
 
-# How a variant is run: as it is; killed and started again; in another folder; by a copy of the code elsewhere; with
-# directory listings and shards in reverse; on one core.
+# How a variant is run: as it is; killed and started again; in another folder; by a copy of the code
+# elsewhere; with directory listings and shards in reverse; on one core.
 Manner = Literal["plain", "killed", "elsewhere", "clone", "backwards", "one core"]
 
 
@@ -68,18 +69,23 @@ class Axis:
 AXES = (
     Axis("process", "again, in a new process"),
     Axis("resume", "killed (SIGKILL, every process) and started again", manner="killed"),
-    Axis("workers", "two preparation workers, not one", ("resize",), execution=lambda section: {"workers": 2}),
+    Axis("workers", "two preparation workers, not one", ("resize",),
+         execution=lambda section: {"workers": 2}),
     Axis("order", "shards and directory listings in reverse", ("resize",), manner="backwards"),
-    Axis("placement", "two processes, one column each", ("train",), execution=lambda section: {"placement": "two"}),
-    Axis("replicas", "two replicas, one process each", ("train",), execution=lambda section: {"replicas": 2}),
+    Axis("placement", "two processes, one column each", ("train",),
+         execution=lambda section: {"placement": "two"}),
+    Axis("replicas", "two replicas, one process each", ("train",),
+         execution=lambda section: {"replicas": 2}),
     Axis("replicas-two", "two replicas, two processes each", ("train",),
          execution=lambda section: {"replicas": 2, "placement": "two"}),
     Axis("hash-seed", "another PYTHONHASHSEED", environment={"PYTHONHASHSEED": "2012"}),
-    # No locale but this one is on every machine; without UTF-8 it is a change that programs do stumble over.
+    # No locale but this one is on every machine; without UTF-8 it is a change that programs do
+    # stumble over.
     Axis("locale", "LC_ALL=C, ASCII only",
          environment={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     Axis("time-zone", "another time zone", environment={"TZ": "XXX-5:45"}),
-    Axis("directory", "another project folder, its name with spaces and accents", manner="elsewhere"),
+    Axis("directory", "another project folder, its name with spaces and accents",
+         manner="elsewhere"),
     Axis("clone", "a copy of the code elsewhere", manner="clone"),
     Axis("threads", "another number of threads", ("train",), required=False,
          execution=lambda section: {"threads": 2 if section.threads == 1 else 1}),

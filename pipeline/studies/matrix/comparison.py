@@ -1,7 +1,8 @@
 """Whether a stage left the same bits in two folders, and where they first part.
 
-`difference(stage, a, b)` is None when all outputs are equal, else one line for people: the file and the first tensor,
-image, element, line or byte that differs; for a training, the first step of the trace and what differs there.
+`difference(stage, a, b)` is None when all outputs are equal, else one line for people: the file and
+the first tensor, image, element, line or byte that differs; for a training, the first step of the
+trace and what differs there.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from pipeline.studies.matrix.axes import OUTPUTS
 def difference(stage: str, a: Path, b: Path) -> str | None:
     """Compare what the stage left in the project folders `a`, the reference, and `b`."""
     for output in OUTPUTS[stage]:
-        for name in sorted({file.relative_to(folder) for folder in (a, b) for file in _files(folder / output)}):
+        for name in sorted({file.relative_to(folder) for folder in (a, b)
+                            for file in _files(folder / output)}):
             missing = next((folder for folder in (a, b) if not (folder / name).is_file()), None)
-            found = f"only in {(b if missing == a else a).name}" if missing else _of_files(a / name, b / name)
+            found = (f"only in {(b if missing == a else a).name}" if missing
+                     else _of_files(a / name, b / name))
             if found:
                 return found if name == TRACE else f"{name.as_posix()}: {found}"
         if not _files(a / output):
@@ -34,7 +37,8 @@ def difference(stage: str, a: Path, b: Path) -> str | None:
 
 
 def of_arrays(a: NDArray[Any], b: NDArray[Any]) -> str | None:
-    """The first element whose bits differ; 0.0 differs from -0.0, and a NaN from one with other bits."""
+    """The first element whose bits differ; 0.0 differs from -0.0, and a NaN from one with other
+    bits."""
     if (a.dtype, a.shape) != (b.dtype, b.shape):
         return f"{a.dtype}{list(a.shape)}, then {b.dtype}{list(b.shape)}"
     if a.size == 0:
@@ -45,7 +49,8 @@ def of_arrays(a: NDArray[Any], b: NDArray[Any]) -> str | None:
     if not unequal.any():
         return None
     where = tuple(int(k) for k in numpy.unravel_index(int(unequal.argmax()), a.shape))
-    return f"element {list(where)}: {a[where]!r}, then {b[where]!r} ({int(unequal.sum())} of {a.size} differ)"
+    return (f"element {list(where)}: {a[where]!r}, then {b[where]!r} ({int(unequal.sum())} of "
+            f"{a.size} differ)")
 
 
 def _of_files(a: Path, b: Path) -> str | None:
@@ -67,7 +72,8 @@ def _of_files(a: Path, b: Path) -> str | None:
 
 def _of_traces(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> str:
     found = compared(a, b)
-    return f"{found.first}; {found.steps} of {len(a)} entries compared" if found.first else "something beside the steps"
+    return (f"{found.first}; {found.steps} of {len(a)} entries compared" if found.first
+            else "something beside the steps")
 
 
 def _of_named(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> str | None:
@@ -94,7 +100,8 @@ def _text_lines(file: Path) -> list[str]:
 
 
 def _files(path: Path) -> list[Path]:
-    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path] * path.is_file()
+    return ([file for file in path.rglob("*") if file.is_file()] if path.is_dir()
+            else [path] * path.is_file())
 
 
 def _same_bytes(a: Path, b: Path) -> bool:
@@ -106,5 +113,6 @@ def _unequal_bytes(a: Path, b: Path, block: int = 1 << 20) -> Iterator[int]:
         for start in range(0, min(a.stat().st_size, b.stat().st_size), block):
             ours, theirs = one.read(block), other.read(block)
             if ours != theirs:
-                yield start + next(k for k, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y)
+                yield start + next(k for k, (x, y) in enumerate(zip(ours, theirs, strict=False))
+                                   if x != y)
                 return

@@ -1,4 +1,5 @@
-"""The reference run, then every stage of every axis beside it; yields one `Row` for each axis and stage."""
+"""The reference run, then every stage of every axis beside it; yields one `Row` for each axis and
+stage."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Row:
         return self.required and self.verdict == "differs"
 
 
-def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str], folder: Path) -> list[Row]:
+def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str],
+        folder: Path) -> list[Row]:
     """One row for each of the axes and each stage, in order; `folder` is emptied and used.
 
     Raises:
@@ -53,7 +55,8 @@ def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str], f
     shutil.rmtree(folder, ignore_errors=True)
     jobs = [(axis, stage) for axis in axes for stage in axis.stages]
     jobs.sort(key=lambda job: job[0].manner != "killed")  # the longest first
-    needed = ("download", *STAGES[: 1 + max((STAGES.index(stage) for _, stage in jobs), default=-1)])
+    needed = ("download",
+              *STAGES[: 1 + max((STAGES.index(stage) for _, stage in jobs), default=-1)])
     found: dict[tuple[str, str], Row] = {}
     with (tempfile.TemporaryDirectory(prefix="alexnet-matrix-") as elsewhere,
           progress("matrix", len(needed) + len(jobs), "stages") as told):
@@ -65,8 +68,9 @@ def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str], f
             told(1, f"the reference run's {stage}")
         pool = ThreadPoolExecutor(min(cores(), MOST_AT_ONCE))
         try:
-            futures = [pool.submit(_row, axis, stage, parameters, axis.name in required, reference.folder,
-                                   Path(elsewhere), seconds[stage]) for axis, stage in jobs]
+            futures = [pool.submit(_row, axis, stage, parameters, axis.name in required,
+                                   reference.folder, Path(elsewhere), seconds[stage])
+                       for axis, stage in jobs]
             for future in as_completed(futures):
                 row = future.result()
                 found[row.axis, row.stage] = row
@@ -77,8 +81,8 @@ def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str], f
             raise
         finally:
             pool.shutdown()
-    return [found.get((axis.name, stage)) or
-            Row(axis.name, stage, "skipped", axis.name in required, "not run: the axis does not reach this stage")
+    return [found.get((axis.name, stage)) or Row(axis.name, stage, "skipped", axis.name in required,
+                                                 "not run: the axis does not reach this stage")
             for axis in axes for stage in STAGES]
 
 
@@ -90,13 +94,13 @@ def _reference(project: Project, stages: Sequence[str]) -> Iterator[tuple[str, f
         try:
             project.run(stage)
         except Failed as error:
-            raise UserError(f"matrix: the reference run's {stage} failed: {error}. All that it said is in "
-                            f"{project.folder / 'output.txt'}") from None
+            raise UserError(f"matrix: the reference run's {stage} failed: {error}. All that it "
+                            f"said is in {project.folder / 'output.txt'}") from None
         yield stage, time.monotonic() - started
 
 
-def _row(axis: Axis, stage: str, parameters: Parameters, required: bool, reference: Path, elsewhere: Path,
-         seconds: float) -> Row:
+def _row(axis: Axis, stage: str, parameters: Parameters, required: bool, reference: Path,
+         elsewhere: Path, seconds: float) -> Row:
     """Run the stage as the axis has it, and compare. A command that fails is a difference."""
     execution = parameters.execution.model_copy(update=dict(axis.execution(parameters.execution)))
     parameters = parameters.model_copy(update={"execution": execution})

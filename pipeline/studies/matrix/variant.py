@@ -1,6 +1,7 @@
 """One stage, run by the real command in a project folder of its own, as an axis has it.
 
-The folder holds `params.yaml`, and links to the inputs that the reference run left; the stage finds no other.
+The folder holds `params.yaml`, and links to the inputs that the reference run left; the stage finds
+no other.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pipeline.system.files import write_json
 from pipeline.system.processes import kill_with_children
 from pipeline.system.project import CODE
 
-# When a stage is killed: as soon as its folder has such a file. The others, which leave nothing half-finished behind,
-# are killed at half of the reference run's time.
+# When a stage is killed: as soon as its folder has such a file. The others, which leave nothing
+# half-finished behind, are killed at half of the reference run's time.
 MOMENTS = {"resize": ("work/resize/*/store/*", "work/resize/*/records/*.json"),
            "train": ("work/checkpoints/*/step-00000002.*", "work/checkpoints/*/step-00000004.*")}
 SECONDS_BETWEEN_LOOKS = 0.004
@@ -58,9 +59,10 @@ class Project:
     def start(self, stage: str) -> subprocess.Popen[bytes]:
         """The stage, begun, in a session of its own; what it says goes to output.txt."""
         with (self.folder / "output.txt").open("ab") as output:
-            child = subprocess.Popen([sys.executable, "-P", "-m", self.program, stage], cwd=self.folder,
-                                     env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=output,
-                                     stderr=output, start_new_session=True)
+            child = subprocess.Popen([sys.executable, "-P", "-m", self.program, stage],
+                                     cwd=self.folder, env=dict(self.environment),
+                                     stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                     start_new_session=True)
         if self.one_core:  # long before the stage counts its cores
             os.sched_setaffinity(child.pid, {min(os.sched_getaffinity(0))})
         return child
@@ -78,11 +80,13 @@ class Project:
             kill_with_children(child)
             raise
         if status:
-            said = (self.folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+            said = (self.folder / "output.txt").read_text(encoding="utf-8",
+                                                          errors="replace").splitlines()
             raise Failed(f"exit status {status}: {said[-1] if said else 'nothing said'}")
 
     def run_killed(self, stage: str, seconds: float) -> int:
-        """Start the stage, kill it at each of its moments, run it to the end; returns how often it was killed."""
+        """Start the stage, kill it at each of its moments, run it to the end; returns how often it
+        was killed."""
         kills = sum(self._killed(stage, moment, seconds) for moment in MOMENTS.get(stage, ("",)))
         self.run(stage)
         return kills
@@ -92,7 +96,8 @@ class Project:
         child, started = self.start(stage), time.monotonic()
         try:
             while child.poll() is None:
-                if any(self.folder.glob(pattern)) if pattern else time.monotonic() - started > seconds:
+                if (any(self.folder.glob(pattern)) if pattern
+                        else time.monotonic() - started > seconds):
                     break
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         finally:
@@ -101,24 +106,29 @@ class Project:
 
 
 def surroundings(code: Path) -> dict[str, str]:
-    """The environment of a reference run: the user's, without what would send its records to the user's store."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
+    """The environment of a reference run: the user's, without what would send its records to the
+    user's store."""
+    kept = {name: value
+            for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
     return kept | SURROUNDINGS | {"PYTHONPATH": str(code), "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-def variant(axis: Axis, stage: str, parameters: Parameters, folder: Path, elsewhere: Path) -> Project:
-    """The project in which the axis's stage is to run, not begun yet: in `folder`, or in the folder `elsewhere`."""
+def variant(axis: Axis, stage: str, parameters: Parameters, folder: Path,
+            elsewhere: Path) -> Project:
+    """The project in which the axis's stage is to run, not begun yet: in `folder`, or in the folder
+    `elsewhere`."""
     if axis.manner == "elsewhere":
         folder = elsewhere / "déjà vu, with spaces"
     return Project(folder / axis.name / stage, parameters,
-                   surroundings(elsewhere / "clone" if axis.manner == "clone" else CODE) | dict(axis.environment),
-                   "pipeline.commands.backwards" if axis.manner == "backwards" else "pipeline.commands.main",
-                   axis.manner == "one core")
+                   surroundings(elsewhere / "clone" if axis.manner == "clone" else CODE)
+                   | dict(axis.environment), "pipeline.commands.backwards" if axis.manner
+                   == "backwards" else "pipeline.commands.main", axis.manner == "one core")
 
 
 def clone_code(elsewhere: Path) -> None:
     """The copy of the code that the axis `clone` runs."""
     for package in PACKAGES:
-        shutil.copytree(CODE / package, elsewhere / "clone" / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(CODE / package, elsewhere / "clone" / package,
+                        ignore=shutil.ignore_patterns("__pycache__"))
     if LOCK.exists():
         shutil.copy2(LOCK, elsewhere / "clone")

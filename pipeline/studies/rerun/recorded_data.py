@@ -1,7 +1,8 @@
 """The data that a recorded training was made from, put together again in a folder of its own.
 
-`restored()` takes what it can from the project (hard links), then from DVC's cache, and makes the rest again from the
-named source, with the recorded code and parameters. Whatever way it came, each part has the recorded digest.
+`restored()` takes what it can from the project (hard links), then from DVC's cache, and makes the
+rest again from the named source, with the recorded code and parameters. Whatever way it came, each
+part has the recorded digest.
 """
 
 from __future__ import annotations
@@ -34,20 +35,23 @@ def wanted(tags: Mapping[str, str]) -> dict[str, str]:
     Raises:
         UserError: the record names no such digest.
     """
-    found = {stage: tags.get(f"{stage}.{stage if stage != 'resize' else 'pixels'}_digest") for stage in PARTS}
+    found = {stage: tags.get(f"{stage}.{stage if stage != 'resize' else 'pixels'}_digest")
+             for stage in PARTS}
     if not all(found.values()):
-        raise UserError("the record does not name the digests of its data, so nothing can be proved from it")
+        raise UserError("the record does not name the digests of its data, so nothing can be "
+                        "proved from it")
     return {stage: str(digest) for stage, digest in found.items()}
 
 
-def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode, parameters: Mapping[str, Any],
-             environment: Mapping[str, str]) -> bool:
+def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode,
+             parameters: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
     """Put the data into `folder`, where data/store, data/mean.npy and data/pca.json will be.
 
     Args:
         digests: as `wanted` yields them.
         folder: may hold some of it from an earlier time.
-        code: the restored code, which makes what is missing; `environment` is that of its processes.
+        code: the restored code, which makes what is missing; `environment` is that of its
+            processes.
         parameters: the recorded ones.
 
     Returns:
@@ -69,25 +73,29 @@ def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode, param
     from_source = {"resize": ("download", "resize")}
     for stage in missing():
         for one in from_source.get(stage, (stage,)):
-            say(f"rerun: the recorded data are neither here nor in DVC's cache; making them again: {one}")
+            say("rerun: the recorded data are neither here nor in DVC's cache; making them again: "
+                f"{one}")
             if run_to_the_end(code.stage(one), environment, folder, output=2):
-                raise UserError(f"the data of the run cannot be had: {_told(missing(), digests, project())}; DVC's "
-                                f"cache has them not; and the stage {one} failed to make them again from "
+                raise UserError("the data of the run cannot be had: "
+                                f"{_told(missing(), digests, project())}; DVC's cache has them "
+                                f"not; and the stage {one} failed to make them again from "
                                 f"{_source(parameters)}, as told above")
     if missing():
-        raise UserError(f"the data of the run cannot be had: made again from {_source(parameters)}, "
-                        f"{_told(missing(), digests, folder)}")
+        raise UserError("the data of the run cannot be had: made again from "
+                        f"{_source(parameters)}, {_told(missing(), digests, folder)}")
     return False
 
 
 def _told(stages: list[str], digests: Mapping[str, str], folder: Path) -> str:
-    return ", ".join(f"{PARTS[stage]} has the digest {(_digest(stage, folder) or 'none')[:16]}, and the record names "
-                     f"{digests[stage][:16]}" for stage in stages) or "nothing is missing"
+    return ", ".join(f"{PARTS[stage]} has the digest {(_digest(stage, folder) or 'none')[:16]}, "
+                     f"and the record names {digests[stage][:16]}"
+                     for stage in stages) or "nothing is missing"
 
 
 def _source(parameters: Mapping[str, Any]) -> str:
     dataset = parameters["dataset"]
-    return f"the source {dataset['source']}" + (f" in {dataset['location']}" if dataset.get("location") else "")
+    return f"the source {dataset['source']}" + (f" in {dataset['location']}"
+                                                if dataset.get("location") else "")
 
 
 def _digest(stage: str, folder: Path) -> str | None:
@@ -125,13 +133,16 @@ def _write_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
     """As params.yaml; the data set's folder is meant relative to the project."""
     dataset = dict(parameters["dataset"])
     if dataset["source"] != "sample":
-        dataset["location"] = str(project() / Path(dataset.get("location") or ARCHIVES).expanduser())
+        dataset["location"] = str(project() / Path(dataset.get("location")
+                                                   or ARCHIVES).expanduser())
     with written_whole(folder / "params.yaml") as stream:
-        stream.write(yaml.safe_dump(dict(parameters) | {"dataset": dataset}, sort_keys=False).encode())
+        stream.write(yaml.safe_dump(dict(parameters) | {"dataset": dataset},
+                                    sort_keys=False).encode())
 
 
 def _from_cache(folder: Path, code: Path, stages: list[str]) -> None:
-    """`dvc checkout` by the dvc.lock of the record, in a DVC repository that shares the project's cache."""
+    """`dvc checkout` by the dvc.lock of the record, in a DVC repository that shares the project's
+    cache."""
     if not (code / "dvc.lock").exists():
         return
     cache = _dvc(project(), "cache", "dir").strip()
@@ -140,7 +151,8 @@ def _from_cache(folder: Path, code: Path, stages: list[str]) -> None:
     for name in ("dvc.yaml", "dvc.lock"):
         shutil.copyfile(code / name, folder / name)
     with written_whole(folder / ".dvc/config") as stream:
-        stream.write(f'[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n[cache]\n'
+        stream.write('[core]\n    no_scm = true\n    analytics = false\n    check_update = '
+                     'false\n[cache]\n'
                      f'    dir = {cache}\n    type = "hardlink,symlink"\n'.encode())
     for stage in stages:
         _remove(folder / PARTS[stage])
@@ -148,6 +160,6 @@ def _from_cache(folder: Path, code: Path, stages: list[str]) -> None:
 
 
 def _dvc(folder: Path, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder,
+                          capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else ""

@@ -1,8 +1,9 @@
 """A recorded training, run again, and the proof that it is the same: `rerun()` yields an `Outcome`.
 
-Code, parameters and data are restored in work/reruns, never in the user's own files; the training runs there, in
-processes of its own, with the recorded threads and variables. Its trace is then compared with the recorded one, bit for
-bit. It is tracked as a run of the stage `rerun`. A rerun that was killed goes on when it is asked for again.
+Code, parameters and data are restored in work/reruns, never in the user's own files; the training
+runs there, in processes of its own, with the recorded threads and variables. Its trace is then
+compared with the recorded one, bit for bit. It is tracked as a run of the stage `rerun`. A rerun
+that was killed goes on when it is asked for again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from typing import Any
 from pipeline.config.paths import LEARNING, STORE, TRACE, WORK
 from pipeline.data.store import Store
 from pipeline.records import code_archive, environment, kept_runs, live_curves, tracking
-from pipeline.records.differences import Comparison, Difference, Pairs, compared, deciding, of_curves
+from pipeline.records.differences import (
+    Comparison,
+    Difference,
+    Pairs,
+    compared,
+    deciding,
+    of_curves,
+)
 from pipeline.records.kept_runs import Kept
 from pipeline.records.tracking import Record, project
 from pipeline.stages import train
@@ -46,16 +54,19 @@ class Outcome:
     traced: int  # steps in its trace
     comparison: Comparison = field(default_factory=lambda: Comparison(0, 0, None))
     rerun: str | None = None  # the id of the new run
-    environment: Pairs = field(default_factory=dict)  # what can change bits and differs: recorded, here
+    # what can change bits and differs: recorded, here
+    environment: Pairs = field(default_factory=dict)
     reasons: tuple[str, ...] = ()  # why they are not comparable
 
     def as_json(self) -> dict[str, Any]:
         """As `alexnet rerun --json` prints it."""
-        return {"verdict": self.verdict, **self.comparison.as_json(), "traced_steps": self.traced, "run": self.run,
-                "rerun": self.rerun, "environment": self.environment, "reasons": list(self.reasons)}
+        return {"verdict": self.verdict, **self.comparison.as_json(), "traced_steps": self.traced,
+                "run": self.run, "rerun": self.rerun, "environment": self.environment,
+                "reasons": list(self.reasons)}
 
 
-def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bool = False) -> Outcome:
+def rerun(name: str, steps: int | None = None, anyway: bool = False,
+          trusted: bool = False) -> Outcome:
     """Run it again and compare.
 
     Args:
@@ -65,20 +76,22 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bo
         trusted: even where the code is neither the one here nor from this store.
 
     Raises:
-        UserError: there is no such run, its record lacks what a rerun needs, its code is a stranger's, or the training
-            failed.
+        UserError: there is no such run, its record lacks what a rerun needs, its code is a
+            stranger's, or the training failed.
     """
     kept = kept_runs.find(name)
     trace = kept.trace()
-    until = max((entry["step"] for entry in trace if steps is None or entry["step"] <= steps), default=0)
+    until = max((entry["step"] for entry in trace if steps is None or entry["step"] <= steps),
+                default=0)
     curve = [row for row in kept.curve() if int(row["step"]) <= until]
     digests = recorded_data.wanted(kept.facts.tags)
     recorded = kept.environment()
     if kept.foreign and not trusted and kept.tag("code_digest") != environment.code_digest():
-        raise UserError(f"run {kept.name} was made elsewhere, by code that is not the code here. To rerun it is to run "
-                        f"that code, which may do all that you may. `alexnet diff latest {name}` names the files that "
-                        f"differ; they are in {kept.file(code_archive.ARCHIVE)}. If you trust it, give the command again "
-                        "with --trust")
+        raise UserError(f"run {kept.name} was made elsewhere, by code that is not the code here. "
+                        "To rerun it is to run that code, which may do all that you may. "
+                        f"`alexnet diff latest {name}` names the files that differ; they are in "
+                        f"{kept.file(code_archive.ARCHIVE)}. If you trust it, give the command "
+                        "again with --trust")
     with only_one(project() / RERUNS / "lock", "another `alexnet rerun`"):
         code = (project() / RERUNS / kept.name / "code").resolve()
         code_archive.restored(kept.file(code_archive.ARCHIVE), code, kept.tag("code_digest"))
@@ -87,10 +100,13 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bo
         here = restored.fingerprint(variables)
         device = kept.facts.tags.get("device", "cpu")
         differing = deciding(recorded, here, device)
-        reasons = [f"{field}: {was} when it was recorded, {now} here" for field, (was, now) in differing.items()]
+        reasons = [f"{field}: {was} when it was recorded, {now} here"
+                   for field, (was, now) in differing.items()]
         if "code_changed" in kept.facts.tags:
-            reasons.append("its source files changed while it ran, so its record does not say which code it was")
-        refused = Outcome(NOT_COMPARABLE, kept.facts.run_id, len(trace), environment=differing, reasons=tuple(reasons))
+            reasons.append("its source files changed while it ran, so its record does not say "
+                           "which code it was")
+        refused = Outcome(NOT_COMPARABLE, kept.facts.run_id, len(trace), environment=differing,
+                          reasons=tuple(reasons))
         if reasons and not anyway:
             return refused
         data = (project() / RERUNS / f"data-{_short(digests)}").resolve()
@@ -108,8 +124,8 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bo
             record.finish({"verdict": outcome.verdict, "steps_compared": outcome.comparison.steps,
                            "trace_digest": sha256_of(training / "trace.jsonl")})
         if kept.in_store:
-            kept_runs.link(kept, {"rerun_verdict": outcome.verdict} | ({"rerun_by": outcome.rerun} if outcome.rerun
-                                                                     else {}))
+            kept_runs.link(kept, {"rerun_verdict": outcome.verdict}
+                           | ({"rerun_by": outcome.rerun} if outcome.rerun else {}))
         shutil.rmtree(code.parent)
         if linked:
             shutil.rmtree(data)
@@ -118,8 +134,8 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False, trusted: bo
         return outcome
 
 
-def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int, training: Path,
-              data: Path, record: Record, differing: Pairs) -> Outcome:
+def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int,
+              training: Path, data: Path, record: Record, differing: Pairs) -> Outcome:
     """Compare what the training left with the record, and take it into the rerun's own."""
     lines, retraced = _retraced(training)
     record.artifact(training / "trace.jsonl", TRACE.as_posix())
@@ -137,10 +153,12 @@ def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str
     verdict, reasons = (DIFFERS if comparison.first else IDENTICAL), []
     if comparison.first:
         try:
-            Store(data / STORE).verify()  # equal traces prove that the pixels were the same; other ones do not
+            # equal traces prove that the pixels were the same; other ones do not
+            Store(data / STORE).verify()
         except UserError as error:
             verdict, reasons = NOT_COMPARABLE, [str(error)]
-    return Outcome(verdict, kept.facts.run_id, len(trace), comparison, record.run_id, differing, tuple(reasons))
+    return Outcome(verdict, kept.facts.run_id, len(trace), comparison, record.run_id, differing,
+                   tuple(reasons))
 
 
 def _of_weights(kept: Kept, training: Path, until: int, record: Record) -> Difference | None:
@@ -153,34 +171,39 @@ def _of_weights(kept: Kept, training: Path, until: int, record: Record) -> Diffe
         found = opened.metadata()["digest"]
     record.finish({"weights_digest": found})
     was = kept.facts.tags.get("weights_digest", found)
-    return None if was == found else Difference(until, "metrics", "weights_digest", values=(was, found))
+    return (None if was == found
+            else Difference(until, "metrics", "weights_digest", values=(was, found)))
 
 
 def _parameters(kept: Kept, here: Mapping[str, str]) -> dict[str, Any]:
-    """The recorded ones, to be executed as they were where this machine can; the bits do not depend on that.
+    """The recorded ones, to be executed as they were where this machine can; the bits do not depend
+    on that.
 
     Raises:
-        UserError: the weights that were fine-tuned are not where they were; or these are no parameters.
+        UserError: the weights that were fine-tuned are not where they were; or these are no
+            parameters.
     """
     parameters: dict[str, Any] = kept.json("parameters.json")
     tags = kept.facts.tags
     try:
         execution = parameters["execution"]
-        execution |= {"placement": tags.get("placement", "one"), "device": tags.get("device", "cpu"),
+        execution |= {"placement": tags.get("placement", "one"),
+                      "device": tags.get("device", "cpu"),
                       "threads": int(tags.get("threads", execution["threads"])),
                       "replicas": int(tags.get("replicas", "1"))}
         parameters["train"].get("start_from"), parameters["dataset"]["source"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"run {kept.name}: its parameters.json or tags are not those of a training ({error!r})"
-                        ) from None
-    if execution["device"] == "cuda" and _processes(execution) > len(here.get("gpu", "none").split(", ")):
+        raise UserError(f"run {kept.name}: its parameters.json or tags are not those of a training "
+                        f"({error!r})") from None
+    if (execution["device"] == "cuda"
+            and _processes(execution) > len(here.get("gpu", "none").split(", "))):
         execution |= {"placement": "one", "replicas": 1}
     if parameters["train"].get("start_from"):
         file = project() / Path(parameters["train"]["start_from"])
         wanted = tags.get("start_from_digest")
         if not file.exists() or sha256_of(file) != wanted:
-            raise UserError(f"{file}: not the weights that the run started from, which have the SHA-256 {wanted}; put "
-                            "them there")
+            raise UserError(f"{file}: not the weights that the run started from, which have the "
+                            f"SHA-256 {wanted}; put them there")
         parameters["train"]["start_from"] = str(file)
     return parameters
 
@@ -191,20 +214,24 @@ def _processes(execution: Mapping[str, Any]) -> int:
 
 def _variables(recorded: Mapping[str, str]) -> dict[str, str]:
     """Of the rerun's processes: this process's own, and as recorded what can change bits."""
-    kept = {name: value for name, value in os.environ.items() if name not in environment.BIT_CHANGING_VARIABLES}
+    kept = {name: value
+            for name, value in os.environ.items() if name not in environment.BIT_CHANGING_VARIABLES}
     kept |= {name: recorded[f"variable {name}"] for name in environment.BIT_CHANGING_VARIABLES
              if f"variable {name}" in recorded}
     return {"OMP_WAIT_POLICY": "PASSIVE"} | kept
 
 
-def _record(kept: Kept, code: Path, here: Mapping[str, str], parameters: Mapping[str, Any]) -> Record:
+def _record(kept: Kept, code: Path, here: Mapping[str, str],
+            parameters: Mapping[str, Any]) -> Record:
     execution = parameters["execution"]
     found = dict(here) | {"threads": str(execution["threads"])}
     same = {name: value for name, value in kept.facts.tags.items()
-            if name in ("code_digest", "git_commit", "git_dirty", "interface") or (name.endswith("_digest") and "." in name)}
-    tags = same | {"stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(_processes(execution)),
-                   **{name: str(execution[name]) for name in ("placement", "replicas", "device", "threads")},
-                   **tracking.environment_tags(found), **tracking.process_tags()}
+            if name in ("code_digest", "git_commit", "git_dirty", "interface")
+            or (name.endswith("_digest") and "." in name)}
+    tags = same | {
+        "stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(_processes(execution)),
+        **{name: str(execution[name]) for name in ("placement", "replicas", "device", "threads")},
+        **tracking.environment_tags(found), **tracking.process_tags()}
     record = Record("rerun", tracking.now(), kept.facts.params, tags,
                     {"environment.json": json.dumps(found, indent=2),
                      "parameters.json": json.dumps(parameters, indent=2)})
@@ -217,11 +244,13 @@ def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path
     execution = parameters["execution"]
     processes = _processes(execution)
     write_json(training / "parameters.json", parameters)
-    say(f"rerun: to step {until}, on {execution['device']}, {processes} process{'es' * (processes > 1)}")
+    say(f"rerun: to step {until}, on {execution['device']}, {processes} "
+        f"process{'es' * (processes > 1)}")
     more = {"OMP_NUM_THREADS": str(execution["threads"])} if processes > 1 else {}
     status = launcher.launch(training, processes, {**variables, **more}, until, data, code.train())
     if status:
-        raise UserError(f"rerun: {launcher.told(status)}. The same command goes on from the last checkpoint")
+        raise UserError(f"rerun: {launcher.told(status)}. The same command goes on from the last "
+                        "checkpoint")
 
 
 def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -229,12 +258,13 @@ def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _retraced(training: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The learning curve and the trace, as they were written: what has rotted since would be told as a difference."""
+    """The learning curve and the trace, as they were written: what has rotted since would be told
+    as a difference."""
     try:
         learned, trace = written(training, "learning.jsonl", "trace.jsonl")
     except (OSError, ValueError) as error:
-        raise UserError(f"{training}: what the rerun has written there is damaged ({error}); remove it, and the same "
-                        "command trains again") from None
+        raise UserError(f"{training}: what the rerun has written there is damaged ({error}); "
+                        "remove it, and the same command trains again") from None
     return _entries(learned), _entries(trace)
 
 

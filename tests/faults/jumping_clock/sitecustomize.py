@@ -1,4 +1,5 @@
-"""In every Python that has this folder on its path, the clock of the day jumps by up to ten years, at every look."""
+"""In every Python that has this folder on its path, the clock of the day jumps by up to ten years,
+at every look."""
 
 import random
 import time

@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "CUBLAS_WORKSPACE_CONFIG", *environment.BIT_CHANGING_VARIABLES):
+    for name in ("MLFLOW_TRACKING_URI", "CUBLAS_WORKSPACE_CONFIG",
+                 *environment.BIT_CHANGING_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     return tmp_path
@@ -49,7 +50,8 @@ def fails(found: Finding, told: str, mend: str, verdict: str = "fails") -> None:
 
 def in_a_process(*checks: str, status: int = 1, **variables: str) -> dict[str, dict[str, str]]:
     """What the command finds in a process of its own, with these variables set."""
-    done = subprocess.run([sys.executable, "-c", "from pipeline.commands.main import main; main()", "doctor", "--json", *checks],
+    done = subprocess.run([sys.executable, "-c", "from pipeline.commands.main import main; main()",
+                           "doctor", "--json", *checks],
                           capture_output=True, text=True, check=False, env=os.environ | variables)
     assert done.returncode == status, done.stderr
     return {one["check"]: one for one in json.loads(done.stdout)}
@@ -65,7 +67,8 @@ def test_a_broken_params_yaml_is_what_is_told_of(here: Path) -> None:
 
 
 def test_packages(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert software.packages(with_()).verdict in ("ok", "warning")  # a warning where plain pip chose the versions
+    # a warning where plain pip chose the versions
+    assert software.packages(with_()).verdict in ("ok", "warning")
     monkeypatch.setattr(environment, "LOCK", here / "lock")
     (here / "lock").write_text("numpy==1.0\n")
     fails(software.packages(with_()), "numpy", "make setup", "warning")
@@ -80,7 +83,8 @@ def test_packages(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_pillow_and_a_broken_torch_on_the_python_path(here: Path) -> None:
     (here / "other/PIL").mkdir(parents=True)
     (here / "other/PIL/__init__.py").write_text("__version__ = '9.0.0'\n")
-    (here / "other/torch.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')\n")
+    (here / "other/torch.py").write_text("raise ImportError('libcudart.so.12: cannot open shared "
+                                         "object file')\n")
     found = in_a_process("pillow", "pictures", "torch", "gpus", PYTHONPATH=f"{here}/other:{ROOT}")
     assert found["pillow"]["detail"].startswith(f"PIL is taken from {here}/other")
     assert found["pillow"]["mend"] == "unset PYTHONPATH"
@@ -97,7 +101,8 @@ def test_a_gpu_that_pytorch_cannot_use(here: Path, monkeypatch: pytest.MonkeyPat
     (here / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{here}:{os.environ['PATH']}")
     fails(software.torch(with_()), "1 NVIDIA GPU here, but", "pip install torch", "warning")
-    fails(software.torch(with_("execution.device=cuda")), "1 NVIDIA GPU here, but", "pip install torch")
+    fails(software.torch(with_("execution.device=cuda")), "1 NVIDIA GPU here, but",
+          "pip install torch")
 
 
 def test_pictures(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,20 +130,26 @@ def test_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_determinism(monkeypatch: pytest.MonkeyPatch) -> None:
     assert software.determinism(with_()).verdict == "ok"
-    fails(software.determinism(with_("execution.deterministic=false")), "two runs may differ", "true", "warning")
-    fails(software.determinism(with_("execution.threads=1000")), "1000", "execution.threads", "warning")
+    fails(software.determinism(with_("execution.deterministic=false")), "two runs may differ",
+          "true", "warning")
+    fails(software.determinism(with_("execution.threads=1000")), "1000", "execution.threads",
+          "warning")
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     fails(software.determinism(with_()), "MKL_CBWR=COMPATIBLE", "unset", "warning")
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
-    fails(software.determinism(with_("execution.device=cuda")), ":0:0", "CUBLAS_WORKSPACE_CONFIG=:4096:8")
+    fails(software.determinism(with_("execution.device=cuda")), ":0:0",
+          "CUBLAS_WORKSPACE_CONFIG=:4096:8")
 
 
 def test_disk(here: Path) -> None:
     assert machine.disk(with_()).verdict == "ok"
-    fails(machine.disk(with_("dataset.source=folder", "dataset.location=nowhere")), "nowhere", "dataset.location")
+    fails(machine.disk(with_("dataset.source=folder", "dataset.location=nowhere")), "nowhere",
+          "dataset.location")
     machine.STORE.mkdir(parents=True)
-    for images, needed in (({"train": 1200, "val": 300}, "160.0 MB"), ({"train": 40, "val": 20}, "455")):
-        (machine.STORE / "store.json").write_text(json.dumps({"images": images}))  # of these data, and of others
+    for images, needed in (({"train": 1200, "val": 300}, "160.0 MB"),
+                           ({"train": 40, "val": 20}, "455")):
+        # of these data, and of others
+        (machine.STORE / "store.json").write_text(json.dumps({"images": images}))
         assert f"about {needed}" in machine.disk(with_()).detail
     free = shutil.disk_usage(here).free
     assert machine.short_of({here / "a": free / 4, here / "b": 0}) == []
@@ -148,7 +159,8 @@ def test_disk(here: Path) -> None:
 
 def test_memory() -> None:
     assert machine.memory(with_()).verdict == "ok"
-    fails(machine.memory(with_("network.width=1", "train.batch=65536")), "GB, ", "train.micro_batches")
+    fails(machine.memory(with_("network.width=1", "train.batch=65536")), "GB, ",
+          "train.micro_batches")
 
 
 def test_shared_memory(here: Path) -> None:
@@ -185,7 +197,8 @@ def test_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "made by the first stage" in project.mlflow(with_()).detail
     assert not (here / "mlflow.db").exists()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    for uri, told in (("http://me:secret@127.0.0.1:9", "http://127.0.0.1:9: "), ("nonsense://x", "nonsense://x: "),
+    for uri, told in (("http://me:secret@127.0.0.1:9", "http://127.0.0.1:9: "),
+                      ("nonsense://x", "nonsense://x: "),
                       (f"sqlite:///{here}/no/folder.db", "its folder is not there")):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         found = project.mlflow(with_())
@@ -200,7 +213,8 @@ def test_records_that_wait(here: Path) -> None:
     assert project.unsent(with_()).verdict == "ok"
     (here / "work/unsent/x").mkdir(parents=True)
     (here / "work/unsent/x/record.json").write_text('{"stage": "train"}')
-    fails(project.unsent(with_()), "1 records wait for MLflow's store (train)", "alexnet sync", "warning")
+    fails(project.unsent(with_()), "1 records wait for MLflow's store (train)", "alexnet sync",
+          "warning")
 
 
 def test_two_processes_that_cannot_reach_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,9 +234,12 @@ def test_steps_that_are_not_repeated_are_seen(monkeypatch: pytest.MonkeyPatch) -
     digest = flipped[1]["weights"]["tensors"]["fc7.bias/1"]
     flipped[1]["weights"]["tensors"]["fc7.bias/1"] = f"{int(digest, 16) ^ 1:016x}"
     fails(agreement({"one process": first, "two processes": flipped}),
-          "two processes and one process part at step 2: weights of fc7.bias, column 1", "alexnet matrix")
-    monkeypatch.setattr(two_processes, "noise", lambda shape: pytorch.randint(0, 256, shape, dtype=pytorch.uint8))
-    fails(agreement({"one process": first, "the same again": traced()}), "part at step 1: gradients of", "matrix")
+          "two processes and one process part at step 2: weights of fc7.bias, column 1",
+          "alexnet matrix")
+    monkeypatch.setattr(two_processes, "noise",
+                        lambda shape: pytorch.randint(0, 256, shape, dtype=pytorch.uint8))
+    fails(agreement({"one process": first, "the same again": traced()}),
+          "part at step 1: gradients of", "matrix")
 
 
 def test_what_a_check_does_not_expect_is_a_finding_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,14 +20,16 @@ from pipeline.commands.stages import STAGES
 from tests.terminal import CTRL_C, on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "PIL", "pyarrow", "matplotlib", "pydantic", "rich")
+HEAVY = ("torch", "torchvision", "mlflow", "dvc", "numpy", "scipy", "PIL", "pyarrow", "matplotlib",
+         "pydantic", "rich")
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name in ("ALEXNET_DEBUG", "NO_COLOR"):  # set first, so that what a command sets is taken back, too
+    # set first, so that what a command sets is taken back, too
+    for name in ("ALEXNET_DEBUG", "NO_COLOR"):
         monkeypatch.setenv(name, "")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     return tmp_path
@@ -37,9 +39,10 @@ def alexnet(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
-def process(*arguments: str, code: str = "from pipeline.commands.main import main; main()") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+def process(*arguments: str, code: str = "from pipeline.commands.main import main; "
+                                         "main()") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True,
+                          check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def test_help_names_every_stage_and_imports_nothing_heavy() -> None:
@@ -55,7 +58,8 @@ def test_help_names_every_stage_and_imports_nothing_heavy() -> None:
         assert stage.summary in told
 
 
-def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def leaves(group: click.Group,
+           path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command that does something, by the words that call it."""
     for name, command in group.commands.items():
         if not isinstance(command, click.Group) or command.invoke_without_command:
@@ -66,8 +70,10 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 def test_help_is_a_table_of_contents_that_fits_80_columns() -> None:
     told = CliRunner().invoke(main, ["--help"], terminal_width=80).output
-    assert sorted(main.list_commands(click.Context(main))) == sorted(main.commands), "each command in one section"
-    titles = [line[:-1] for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert (sorted(main.list_commands(click.Context(main)))
+            == sorted(main.commands)), ("each command in one section")
+    titles = [line[:-1] for line in told.splitlines() if line.endswith(":")
+              and not line.startswith(" ")]
     assert titles == [*main.sections, "Options"]
     for name in main.commands:
         assert f"\n  {name} " in told
@@ -105,7 +111,8 @@ def test_every_stage_explains_its_options() -> None:
     (("configure", "cifar"), "imagenet2012, imagenette, sample"),
     (("summary",), "dvc repro"),
 ])
-def test_what_a_user_can_mend_is_one_message_and_exit_1(arguments: tuple[str, ...], told: str) -> None:
+def test_what_a_user_can_mend_is_one_message_and_exit_1(arguments: tuple[str, ...],
+                                                        told: str) -> None:
     done = alexnet(*arguments)
     assert done.exit_code == 1
     assert done.stdout == ""
@@ -117,21 +124,24 @@ def test_what_a_user_can_mend_is_one_message_and_exit_1(arguments: tuple[str, ..
 def test_an_option_that_is_a_parameter_gets_told_how_it_is_given() -> None:
     done = alexnet("train", "--epochs", "3")
     assert done.exit_code == 2
-    assert "No such option '--epochs'. A parameter is given as --set train.epochs=VALUE." in done.stderr
+    assert ("No such option '--epochs'. A parameter is given as --set train.epochs=VALUE."
+            in done.stderr)
     assert "parameter" not in alexnet("train", "--nothing").stderr
     assert "parameter" not in alexnet("summary", "--epochs", "3").stderr
 
 
 def test_the_same_in_a_real_process(here: Path) -> None:
-    (here / "params.yaml").write_text((here / "params.yaml").read_text().replace("epochs:", "epoch:"))
+    (here / "params.yaml").write_text((here / "params.yaml").read_text()
+                                      .replace("epochs:", "epoch:"))
     done = process("train")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["error: params.yaml: train.epochs: missing",
-                                        "params.yaml: train.epoch: unknown key; remove it or mend its spelling"]
+    assert done.stderr.splitlines() == ["error: params.yaml: train.epochs: missing", "params.yaml: "
+                                        "train.epoch: unknown key; remove it or mend its spelling"]
 
 
 def test_debug_gives_the_traceback_before_the_command_or_after_it() -> None:
-    for arguments in (("--debug", "pca", "--params", "other.yaml"), ("pca", "--params", "other.yaml", "--debug")):
+    for arguments in (("--debug", "pca", "--params", "other.yaml"),
+                      ("pca", "--params", "other.yaml", "--debug")):
         done = alexnet(*arguments)
         assert done.exit_code == 1
         assert "Traceback" in done.stderr
@@ -157,15 +167,16 @@ def test_what_nobody_expected_is_one_line_too_and_the_traceback_is_kept(
     assert "--debug prints the traceback" in alexnet("mean").stderr
 
 
-def test_what_the_system_refuses_names_the_file_and_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_system_refuses_names_the_file_and_the_mend(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     def full(name: str, parameters: object) -> None:
         with open("/dev/full", "w") as stream:
             stream.write("x")
 
     monkeypatch.setattr("pipeline.stages.runner.run", full)
     done = alexnet("mean")
-    assert (done.exit_code, done.stderr) == (1, "error: No space left on device; make room, and give the same command "
-                                                "again\n")
+    assert ((done.exit_code, done.stderr)
+            == (1, "error: No space left on device; make room, and give the same command again\n"))
 
 
 def test_colours_on_a_terminal_and_none_where_they_are_not_wanted() -> None:
@@ -176,7 +187,8 @@ def test_colours_on_a_terminal_and_none_where_they_are_not_wanted() -> None:
 
 
 def test_a_message_is_broken_between_words_on_a_terminal_and_is_one_line_elsewhere() -> None:
-    told = [line.rstrip() for line in shown("pca", "--params", "other.yaml", "--no-color").splitlines()]
+    told = [line.rstrip()
+            for line in shown("pca", "--params", "other.yaml", "--no-color").splitlines()]
     assert len(told) > 1
     assert max(map(len, told)) <= 80
     assert " ".join(told) + "\n" == process("pca", "--params", "other.yaml").stderr
@@ -184,8 +196,10 @@ def test_a_message_is_broken_between_words_on_a_terminal_and_is_one_line_elsewhe
 
 def shown(*arguments: str, **variables: str) -> str:
     """What the command, which fails, shows on a terminal."""
-    told, status = on_a_terminal([sys.executable, "-c", "from pipeline.commands.main import main; main()", *arguments],
-                                 os.environ | variables | {"PYTHONPATH": str(ROOT), "TERM": "xterm"})
+    told, status = on_a_terminal([sys.executable, "-c",
+                                  "from pipeline.commands.main import main; main()", *arguments],
+                                 os.environ | variables | {"PYTHONPATH": str(ROOT),
+                                                           "TERM": "xterm"})
     assert status == 1
     return told
 
@@ -201,32 +215,39 @@ main(["ask"])
 """
 
 
-@pytest.mark.parametrize(("typed", "status", "told"), [(CTRL_C, 130, "interrupted before anything was begun"),
-                                                       ("\x04", 1, "Aborted!"), ("n\n", 1, "Aborted!")])
+@pytest.mark.parametrize(("typed", "status", "told"),
+                         [(CTRL_C, 130, "interrupted before anything was begun"),
+                          ("\x04", 1, "Aborted!"), ("n\n", 1, "Aborted!")])
 def test_a_question_can_be_left(typed: str, status: int, told: str) -> None:
-    """Python makes its terminal the controlling one, as a shell does, so that Ctrl-C becomes a signal."""
+    """Python makes its terminal the controlling one, as a shell does, so that Ctrl-C becomes a
+    signal."""
     own = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{ASKS}"
-    shown, ended = on_a_terminal([sys.executable, "-c", own], os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+    shown, ended = on_a_terminal([sys.executable, "-c", own],
+                                 os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
                                  typed=("[y/N]: ", typed))
     assert ended == status
     assert told in shown
 
 
-COMPLETED = [("alexnet tr", ["train"]), ("alexnet configure cif", ["cifar10"]), ("alexnet train --pl", ["--placement"]),
+COMPLETED = [("alexnet tr", ["train"]), ("alexnet configure cif", ["cifar10"]),
+             ("alexnet train --pl", ["--placement"]),
              ("alexnet train --set train.s", ["train.seed=", "train.start_from="]),
-             ("alexnet mean --set dataset.sam", ["dataset.sample.seed=", "dataset.sample.train_images=",
-                                               "dataset.sample.val_images="]), ("alexnet golden a", ["assess"])]
+             ("alexnet mean --set dataset.sam",
+              ["dataset.sample.seed=", "dataset.sample.train_images=",
+               "dataset.sample.val_images="]), ("alexnet golden a", ["assess"])]
 
 
 def test_a_real_bash_completes(here: Path) -> None:
-    (here / "alexnet").write_text(f"#!{sys.executable}\nfrom pipeline.commands.main import main\nmain(prog_name='alexnet')\n")
+    (here / "alexnet").write_text(f"#!{sys.executable}\nfrom pipeline.commands.main import "
+                                  "main\nmain(prog_name='alexnet')\n")
     (here / "alexnet").chmod(0o755)
-    script = 'source <(alexnet completion bash); complete -p alexnet; while read -r -a COMP_WORDS; do ' \
-             'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); _alexnet_completion alexnet; ' \
-             'echo "${COMPREPLY[*]}"; done'
-    done = subprocess.run(["bash", "-c", script], input="".join(f"{line}\n" for line, _ in COMPLETED), text=True,
-                          capture_output=True, check=True, env=os.environ | {
-                              "PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)})
+    script = ('source <(alexnet completion bash); complete -p alexnet; while read -r -a '
+              'COMP_WORDS; do COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=(); '
+              '_alexnet_completion alexnet; echo "${COMPREPLY[*]}"; done')
+    done = subprocess.run(["bash", "-c", script],
+                          input="".join(f"{line}\n" for line, _ in COMPLETED),
+                          text=True, capture_output=True, check=True, env=os.environ
+                          | {"PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)})
     assert done.stderr == ""
     told = done.stdout.splitlines()
     assert told[0] == "complete -o nosort -F _alexnet_completion alexnet"
@@ -236,13 +257,15 @@ def test_a_real_bash_completes(here: Path) -> None:
 
 
 def test_bash_puts_no_blank_between_a_key_and_its_value(here: Path) -> None:
-    (here / "alexnet").write_text(f"#!{sys.executable}\nfrom pipeline.commands.main import main\nmain(prog_name='alexnet')\n")
+    (here / "alexnet").write_text(f"#!{sys.executable}\nfrom pipeline.commands.main import "
+                                  "main\nmain(prog_name='alexnet')\n")
     (here / "alexnet").chmod(0o755)
     (here / "rc").write_text('PS1="ready> "; source <(alexnet completion bash); '
                              'alexnet() { printf "given:"; printf "<%s>" "$@"; }\n')
-    shown, _ = on_a_terminal(["bash", "--rcfile", "rc", "-i"], os.environ | {
-        "PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "dumb"}, columns=200,
-        typed=("ready> ", "alexnet tra\t --set train.see\t3\nexit\n"))
+    shown, _ = on_a_terminal(["bash", "--rcfile", "rc", "-i"],
+                             os.environ | {"PATH": f"{here}:{os.environ['PATH']}",
+                                           "PYTHONPATH": str(ROOT), "TERM": "dumb"}, columns=200,
+                             typed=("ready> ", "alexnet tra\t --set train.see\t3\nexit\n"))
     assert "given:<train><--set><train.seed=3>" in shown
 
 
@@ -259,7 +282,8 @@ def test_ctrl_c_exits_130_and_says_that_it_goes_on(monkeypatch: pytest.MonkeyPat
 def test_options_of_a_stage_override_params_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
     monkeypatch.setattr("pipeline.stages.runner.run", seen.__setitem__)
-    assert alexnet("train", "--threads", "3", "--set", "train.seed=9", "--placement", "one").exit_code == 0
+    assert alexnet("train", "--threads", "3", "--set", "train.seed=9", "--placement",
+                   "one").exit_code == 0
     assert (seen["train"].execution.threads, seen["train"].train.seed) == (3, 9)
     assert seen["train"].execution.placement == "one"
 
@@ -267,7 +291,8 @@ def test_options_of_a_stage_override_params_yaml(monkeypatch: pytest.MonkeyPatch
 def test_configure_prints_what_it_changes() -> None:
     done = alexnet("configure", "imagenette", "--location", "pictures")
     assert done.exit_code == 0
-    assert "dataset.source: sample -> imagenette\ndataset.location: null -> pictures\n" in done.stdout
+    assert ("dataset.source: sample -> imagenette\ndataset.location: null -> pictures\n"
+            in done.stdout)
     assert alexnet("configure", "sample").exit_code == 0
     assert "stands as sample has it" in alexnet("configure", "sample").stdout
 
@@ -289,8 +314,10 @@ def test_the_summary_of_what_the_stages_left(here: Path) -> None:
     (here / "metrics").mkdir()
     (here / "report").mkdir()
     (here / "report/index.html").touch()
-    (here / "metrics/evaluate.json").write_text(json.dumps({"top1_error": 0.125, "top5_error_10crop": 0.0123}))
-    (here / "metrics/resize.json").write_text(json.dumps({"images": 1500, "pixels_digest": "0123456789abcdef" * 4}))
+    (here / "metrics/evaluate.json").write_text(json.dumps({"top1_error": 0.125,
+                                                            "top5_error_10crop": 0.0123}))
+    (here / "metrics/resize.json").write_text(json.dumps({"images": 1500,
+                                                          "pixels_digest": "0123456789abcdef" * 4}))
     done = alexnet("summary")
     assert done.exit_code == 0
     assert "12.50 %" in done.stdout

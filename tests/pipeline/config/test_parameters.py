@@ -1,4 +1,5 @@
-"""params.yaml: every problem is told by file and key, and the committed file explains every key on its line."""
+"""params.yaml: every problem is told by file and key, and the committed file explains every key on
+its line."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ VALUES = yaml.safe_load(COMMITTED.read_text())
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> list[str]:
-    return [key for name, value in values.items()
-            for key in (leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name])]
+    return [key for name, value in values.items() for key
+            in (leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name])]
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -68,7 +69,8 @@ def test_the_choices_in_the_comments_are_the_switches_choices() -> None:
 
 @pytest.mark.parametrize("key", leaves(VALUES))
 def test_a_missing_key_is_named(key: str) -> None:
-    if key.startswith("recipe.") and key != "recipe.name":  # a switch that is left out is as the recipe has it
+    # a switch that is left out is as the recipe has it
+    if (key.startswith("recipe.") and key != "recipe.name"):
         assert check(changed(key, ...)).the_recipe() == recipe()
         return
     with pytest.raises(UserError, match=rf"^params\.yaml: {re.escape(key)}: missing$"):
@@ -82,17 +84,19 @@ def test_a_value_of_the_wrong_type_is_named(key: str) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [
-    ("train.epochs", 0), ("train.epochs", -1.0), ("train.epochs", "many"), ("train.epochs", float("nan")),
-    ("train.epochs", float("inf")), ("train.batch", 0), ("train.batch", 12.5), ("train.batch", True),
-    ("train.batch", "32"), ("train.seed", -1), ("train.seed", 2**63), ("train.validate_every", 0),
-    ("train.micro_batches", 3), ("train.micro_batches", 64), ("train.trace_every", 0), ("network.width", 0),
+    ("train.epochs", 0), ("train.epochs", -1.0), ("train.epochs", "many"),
+    ("train.epochs", float("nan")), ("train.epochs", float("inf")), ("train.batch", 0),
+    ("train.batch", 12.5), ("train.batch", True), ("train.batch", "32"), ("train.seed", -1),
+    ("train.seed", 2**63), ("train.validate_every", 0), ("train.micro_batches", 3),
+    ("train.micro_batches", 64), ("train.trace_every", 0), ("network.width", 0),
     ("network.width", 1.5), ("network.architecture", "resnet"), ("dataset.source", "cifar"),
-    ("dataset.sample.train_images", 3), ("dataset.sample.seed", 2**32), ("resize.max_quarantined", -1),
-    ("recipe.name", "letter"), ("recipe.lrn_window", "row"), ("recipe.spatial_norm", 1), ("recipe.bias_lr", -0.1),
-    ("recipe.bias_lr", "fast"), ("recipe.crop_offsets", 31), ("recipe.crop_offsets", True),
-    ("execution.placement", "three"), ("execution.threads", 0), ("execution.workers", 0),
-    ("execution.workers", "some"), ("execution.workers", -2), ("execution.checkpoint_every", 0),
-    ("execution.device", "tpu"), ("execution.replicas", 0),
+    ("dataset.sample.train_images", 3), ("dataset.sample.seed", 2**32),
+    ("resize.max_quarantined", -1), ("recipe.name", "letter"), ("recipe.lrn_window", "row"),
+    ("recipe.spatial_norm", 1), ("recipe.bias_lr", -0.1), ("recipe.bias_lr", "fast"),
+    ("recipe.crop_offsets", 31), ("recipe.crop_offsets", True), ("execution.placement", "three"),
+    ("execution.threads", 0), ("execution.workers", 0), ("execution.workers", "some"),
+    ("execution.workers", -2), ("execution.checkpoint_every", 0), ("execution.device", "tpu"),
+    ("execution.replicas", 0),
 ])
 def test_a_value_out_of_range_is_named(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"^params\.yaml: {re.escape(key)}: .+") as told:
@@ -123,25 +127,30 @@ def test_variants_that_the_cifar_net_does_not_have_are_refused(change: dict[str,
     values = changed("network.architecture", "cifar")
     check(values)
     values["network"] |= change
-    with pytest.raises(UserError, match=r"network\.architecture: cifar .* set network\.without to null"):
+    with pytest.raises(UserError,
+                       match=r"network\.architecture: cifar .* set network\.without to null"):
         check(values)
 
 
 def test_a_data_set_of_files_needs_a_location() -> None:
-    with pytest.raises(UserError, match=r"dataset\.location: null, but dataset\.source folder needs"):
+    with pytest.raises(UserError,
+                       match=r"dataset\.location: null, but dataset\.source folder needs"):
         check(changed("dataset.source", "folder"))
 
 
 @pytest.mark.parametrize(("source", "origin", "message"), [
-    ("sample", "official", "is not fetched from anywhere"), ("folder", "https://a/b", "is not fetched from anywhere"),
+    ("sample", "official", "is not fetched from anywhere"),
+    ("folder", "https://a/b", "is not fetched from anywhere"),
     ("imagenette", "official", "should be null or an address"),
     ("imagenet2010", "kaggle", "should be official, null or"),
     ("imagenet2012", "ftp://a/b", "should be official, kaggle, huggingface, null or"),
-    ("imagenet2012", "/a/folder", "should be official"), ("imagenet2012", "https://", "should be official"),
+    ("imagenet2012", "/a/folder", "should be official"),
+    ("imagenet2012", "https://", "should be official"),
     ("imagenet2012", "https://[x", "should be official"),
     ("imagenet2012", "https://ann:secret@a/b", "with credentials"),
-    ("imagenet2012", "https://a/b?token=secret", "with credentials or a query"), ("imagenet2012", "https://a/b", None),
-    ("imagenet2012", "kaggle", None), ("imagenet2012", "official", None), ("imagenette", "http://localhost:80/x", None),
+    ("imagenet2012", "https://a/b?token=secret", "with credentials or a query"),
+    ("imagenet2012", "https://a/b", None), ("imagenet2012", "kaggle", None),
+    ("imagenet2012", "official", None), ("imagenette", "http://localhost:80/x", None),
 ])
 def test_where_a_data_set_is_fetched_from(source: str, origin: str, message: str | None) -> None:
     values = changed("dataset.source", source)
@@ -154,10 +163,12 @@ def test_where_a_data_set_is_fetched_from(source: str, origin: str, message: str
         assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("content", "told"), [
-    (b"train: [1,", "not YAML"), (b"\xff\xfe\x00", "not YAML"), (b"- a\n- b\n", "found list"), (b"", "found NoneType"),
-    (b"a: !!python/object/apply:os.getcwd []\n", "not YAML"), (b"train: 3\n", "train:"),
-])
+@pytest.mark.parametrize(("content", "told"),
+                         [(b"train: [1,", "not YAML"), (b"\xff\xfe\x00", "not YAML"),
+                          (b"- a\n- b\n", "found list"), (b"", "found NoneType"),
+                          (b"a: !!python/object/apply:os.getcwd []\n", "not YAML"),
+                          (b"train: 3\n", "train:"),
+                         ])
 def test_a_file_that_is_not_parameters_is_told(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(UserError, match=rf"params\.yaml: .*{told}"):
@@ -170,17 +181,19 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 
 def test_overrides_are_read_as_yaml() -> None:
-    read = load(COMMITTED, ["train.seed=7", "train.epochs=0.5", "dataset.sample.seed=3", "recipe.spatial_norm=false",
-                            "recipe.momentum_at_drop=rescaled", "execution.workers=3", "train.seed=8"])
+    read = load(COMMITTED, ["train.seed=7", "train.epochs=0.5", "dataset.sample.seed=3",
+                            "recipe.spatial_norm=false", "recipe.momentum_at_drop=rescaled",
+                            "execution.workers=3", "train.seed=8"])
     assert (read.train.seed, read.train.epochs, read.dataset.sample.seed) == (8, 0.5, 3)
-    assert (read.the_recipe().spatial_norm, read.the_recipe().momentum_at_drop) == (False, "rescaled")
+    assert (read.the_recipe().spatial_norm,
+            read.the_recipe().momentum_at_drop) == (False, "rescaled")
     assert read.execution.workers == 3
     assert load(COMMITTED, ["recipe.bias_lr=null"]).recipe.bias_lr is None
 
 
-@pytest.mark.parametrize("override", ["train.sed=1", "seed=1", "train.seed", "train=1x", "=1", "", "train.seed.x=1",
-                                      "train..seed=1", "train.seed=[", "nothing.at.all=2", "train.seed=soon",
-                                      "execution.threads=0"])
+@pytest.mark.parametrize("override", ["train.sed=1", "seed=1", "train.seed", "train=1x",
+                                      "=1", "", "train.seed.x=1", "train..seed=1", "train.seed=[",
+                                      "nothing.at.all=2", "train.seed=soon", "execution.threads=0"])
 def test_a_bad_override_is_named(override: str) -> None:
     with pytest.raises(UserError) as told:
         load(COMMITTED, [override])
@@ -194,7 +207,8 @@ def test_an_override_is_the_same_as_the_file(tmp_path: Path, seed: int, width: f
     values = changed("train.seed", seed)
     values["network"]["width"] = width
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    assert load(tmp_path / "params.yaml") == load(COMMITTED, [f"train.seed={seed}", f"network.width={width!r}"])
+    assert load(tmp_path / "params.yaml") == load(COMMITTED, [f"train.seed={seed}",
+                                                              f"network.width={width!r}"])
 
 
 def test_read_does_not_check() -> None:
@@ -209,12 +223,14 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(("text", "told"), [
-    (LAUGHS, r"an alias \(\*name\)"), ("a: &a {b: *a}", "an alias"), ("[" * 50_000, "not YAML"),
-    ("x: " + "[" * 2000 + "]" * 2000, "not YAML"), ("train: " + "9" * 5000, "not YAML"),
-    ("x" * 100_001, "more than 100,000 bytes"), ("a: 1\nb: 2\na: 3", "a stands there twice"), ("\0", "not YAML"),
+    (LAUGHS, r"an alias \(\*name\)"), ("a: &a {b: *a}", "an alias"),
+    ("[" * 50_000, "not YAML"), ("x: " + "[" * 2000 + "]" * 2000, "not YAML"),
+    ("train: " + "9" * 5000, "not YAML"), ("x" * 100_001, "more than 100,000 bytes"),
+    ("a: 1\nb: 2\na: 3", "a stands there twice"), ("\0", "not YAML"),
     ("a: !!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
     ("a: !!python/name:os.system", "could not determine"), ("a: !!timestamp x", "not YAML"),
-    ("a: 2001-99-99", "not YAML"), ("", "found NoneType"), ("- a", "found list"), ("--- a\n--- b", "not YAML")])
+    ("a: 2001-99-99", "not YAML"), ("", "found NoneType"), ("- a", "found list"),
+    ("--- a\n--- b", "not YAML")])
 def test_yaml_that_means_harm_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str,
                                          told: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -227,8 +243,9 @@ def test_yaml_that_means_harm_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_hostile_value_is_told_in_few_words_that_fit_a_terminal(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
-    file.write_text(COMMITTED.read_text().replace("train:\n", 'train:\n  "\\e[2J\\u202Ekey": ' + "x" * 50_000 + "\n", 1)
-                    .replace("epochs:", "epochs: '" + "\u202e" * 3000 + "' #"))
+    file.write_text(COMMITTED.read_text()
+                    .replace("train:\n", 'train:\n  "\\e[2J\\u202Ekey": ' + "x" * 50_000 + "\n",
+                             1).replace("epochs:", "epochs: '" + "\u202e" * 3000 + "' #"))
     with pytest.raises(UserError) as refused:
         load(file)
     message = str(refused.value)

@@ -60,7 +60,8 @@ def test_imagenet_is_the_run_of_the_paper(file: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 @given(st.lists(st.sampled_from(PRESETS), max_size=4))
-def test_whatever_came_between_the_sample_leads_back_to_the_same_bytes(file: Path, path: list[str]) -> None:
+def test_whatever_came_between_the_sample_leads_back_to_the_same_bytes(file: Path,
+                                                                       path: list[str]) -> None:
     for name in path:
         configure(name, file=file)
     configure("sample", file=file)
@@ -68,7 +69,8 @@ def test_whatever_came_between_the_sample_leads_back_to_the_same_bytes(file: Pat
 
 
 def test_what_no_preset_names_stays(file: Path) -> None:
-    file.write_text(file.read_text().replace("seed: 1 ", "seed: 77 ").replace("threads: 1 ", "threads: 2 "))
+    file.write_text(file.read_text().replace("seed: 1 ",
+                                             "seed: 77 ").replace("threads: 1 ", "threads: 2 "))
     configure("imagenette", file=file)
     configure("imagenet2012", file=file)
     read = parameters.load(file)
@@ -82,19 +84,22 @@ def test_the_data_sets_folder_can_be_named(file: Path) -> None:
 
 
 def test_what_is_printed_reads_as_it_stands_in_the_file(file: Path) -> None:
-    told = CliRunner().invoke(main, ["configure", "cifar10", "--params", str(file)]).output.splitlines()
+    told = CliRunner().invoke(main,
+                              ["configure", "cifar10", "--params", str(file)]).output.splitlines()
     assert "recipe.conv1_freezing: null -> false" in told
     assert "resize.side: 256 -> 32" in told
 
 
 def test_an_unknown_preset_is_refused_with_those_there_are(file: Path) -> None:
-    with pytest.raises(UserError, match=r"'cifar'.*cifar10, imagenet2010, imagenet2012, imagenette, sample"):
+    with pytest.raises(UserError,
+                       match=r"'cifar'.*cifar10, imagenet2010, imagenet2012, imagenette, sample"):
         configure("cifar", file=file)
     assert file.read_bytes() == COMMITTED.read_bytes()
 
 
 def test_a_file_that_would_not_be_valid_stays_as_it_was(file: Path) -> None:
-    text = file.read_text().replace("micro_batches: 1 ", "micro_batches: 3 ").replace("order_seed:", "order_sed:")
+    text = file.read_text().replace("micro_batches: 1 ",
+                                    "micro_batches: 3 ").replace("order_seed:", "order_sed:")
     file.write_text(text)
     with pytest.raises(UserError, match=r"resize\.order_sed"):
         configure("imagenette", file=file)
@@ -102,7 +107,8 @@ def test_a_file_that_would_not_be_valid_stays_as_it_was(file: Path) -> None:
 
 
 def test_a_key_that_was_lost_comes_back(file: Path) -> None:
-    file.write_text("".join(line for line in file.read_text().splitlines(True) if "epochs:" not in line))
+    file.write_text("".join(line for line in file.read_text().splitlines(True)
+                            if "epochs:" not in line))
     assert configure("imagenette", file=file)["train.epochs"] == (None, 32)
     assert parameters.load(file).train.epochs == 32
 

@@ -1,4 +1,5 @@
-"""Files of arrays that say of themselves what is not so: no pickle is read, nothing is allocated by a header's word."""
+"""Files of arrays that say of themselves what is not so: no pickle is read, nothing is allocated by
+a header's word."""
 
 from __future__ import annotations
 
@@ -34,21 +35,26 @@ class Evil:
 
 
 def test_what_numpy_writes_is_read_with_all_its_bits(tmp_path: Path) -> None:
-    for array in (VALUES, np.asfortranarray(VALUES), np.zeros((0, 3)), np.array(7), np.array([np.nan, -0.0])):
+    for array in (VALUES, np.asfortranarray(VALUES), np.zeros((0, 3)), np.array(7),
+                  np.array([np.nan, -0.0])):
         np.save(tmp_path / "a.npy", array)
         np.savez(tmp_path / "a.npz", first=array, second=VALUES)
         for found in (array_in(tmp_path / "a.npy", ""), arrays_in(tmp_path / "a.npz", "")["first"]):
-            assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
+            assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape,
+                                                                   array.tobytes())
 
 
-LIES = {
-    "nothing": b"", "text": b"<html>404</html>", "a pickle": pickle.dumps(Evil()), "objects": npy(np.array([Evil()])),
-    "terabytes": header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }") + bytes(64),
-    "less than there is": header("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }") + bytes(16),
-    "negative sizes": header("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -2), }") + bytes(16),
-    "more sizes than fit": header("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }"),
-    "an expression": header("{'descr': open('pwned', 'w'), 'fortran_order': False, 'shape': (), }"),
-    "brackets": header("(" * 110), "another version": b"\x93NUMPY\x09\0" + npy(VALUES)[8:], "cut": npy(VALUES)[:-1],
+LIES = {"nothing": b"", "text": b"<html>404</html>",
+        "a pickle": pickle.dumps(Evil()), "objects": npy(np.array([Evil()])),
+        "terabytes": header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), "
+                            "}") + bytes(64), "less than there is":
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }") + bytes(16),
+        "negative sizes": header("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -2), }")
+        + bytes(16), "more sizes than fit": header("{'descr': '<f4', 'fortran_order': False, "
+                                                   "'shape': (4294967296, 4294967296), }"),
+        "an expression": header("{'descr': open('pwned', 'w'), 'fortran_order': False, 'shape': "
+                                "(), }"), "brackets": header("(" * 110),
+        "another version": b"\x93NUMPY\x09\0" + npy(VALUES)[8:], "cut": npy(VALUES)[:-1],
 }
 
 
@@ -76,7 +82,8 @@ def test_a_zip_that_is_a_bomb_or_has_a_flipped_bit_is_refused(tmp_path: Path) ->
         arrays_in(tmp_path / "a.npz", "")
     np.savez(tmp_path / "a.npz", a=VALUES)
     whole = (tmp_path / "a.npz").read_bytes()
-    for at in range(whole.index(VALUES.tobytes()), whole.index(VALUES.tobytes()) + VALUES.nbytes, 5):
+    for at in range(whole.index(VALUES.tobytes()), whole.index(VALUES.tobytes()) + VALUES.nbytes,
+                    5):
         (tmp_path / "a.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1:])
         with pytest.raises(UserError, match="Bad CRC-32"):
             arrays_in(tmp_path / "a.npz", "")

@@ -1,4 +1,5 @@
-"""One flipped bit of the mean image, the colour components, the sums or the weights: named, or without effect."""
+"""One flipped bit of the mean image, the colour components, the sums or the weights: named, or
+without effect."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         sums.moments().save(STORE / MOMENTS)
         for stage in (mean, pca):
             stage.run(Parameters.model_construct())
-        tensors = {"conv1.weight": torch.arange(24.0).reshape(2, 3, 2, 2), "conv1.bias": torch.zeros(2)}
+        tensors = {"conv1.weight": torch.arange(24.0).reshape(2, 3, 2, 2),
+                   "conv1.bias": torch.zeros(2)}
         WEIGHTS.write_bytes(safetensors.torch.save(tensors, {"digest": digest_of(tensors)}))
         yield Path.cwd()
 
@@ -91,7 +93,8 @@ def test_any_flipped_bit_of_what_counts_is_named() -> None:
 def test_a_mean_and_colours_of_other_pictures_are_refused() -> None:
     whole = (STORE / MOMENTS).read_bytes()
     found = Moments.load(STORE / MOMENTS)
-    (found + found + Moments(1, np.ones_like(found.sums), np.ones_like(found.products))).save(STORE / MOMENTS)
+    (found + found + Moments(1, np.ones_like(found.sums),
+                             np.ones_like(found.products))).save(STORE / MOMENTS)
     for load, file in ((mean.load, MEAN), (pca.load, PCA)):
         with pytest.raises(UserError, match=f"{file}: damaged, or not that of {STORE}"):
             load()
@@ -108,7 +111,8 @@ def test_weights_of_other_programs_have_no_digest() -> None:
 
 
 @pytest.mark.parametrize("name", ["trace.jsonl", "learning.jsonl"])
-def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch,
                                                             name: str) -> None:
     """Those after the last checkpoint, too: no checkpoint would find them."""
     monkeypatch.chdir(tmp_path)
@@ -117,20 +121,24 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path, monk
     marks = {}
     for one in ("trace.jsonl", "learning.jsonl"):
         lines = Lines(folder / one)
-        lines.append({"step": 7, "training_loss": 1.5, "validation_loss": 2.5, "validation_error": 0.5})
+        lines.append({"step": 7, "training_loss": 1.5, "validation_loss": 2.5,
+                      "validation_error": 0.5})
         marks[one] = lines.mark()
     write_json(folder / MARKS, marks)
     tensors = {"a": torch.ones(2)}
-    (folder / "model.safetensors").write_bytes(safetensors.torch.save(tensors, {"digest": digest_of(tensors)}))
+    (folder / "model.safetensors").write_bytes(
+        safetensors.torch.save(tensors, {"digest": digest_of(tensors)}))
     published = train._publish(folder)
     assert (published["steps"], published["weights_digest"]) == (7, digest_of(tensors))
     assert TRACE.read_bytes() == (folder / "trace.jsonl").read_bytes()
-    assert [[entry["step"] for entry in entries] for entries in rerunning._retraced(folder)] == [[7], [7]]
+    assert [[entry["step"] for entry in entries]
+            for entries in rerunning._retraced(folder)] == [[7], [7]]
     content = bytearray((folder / name).read_bytes())
     content[-4] ^= 1  # a digit
     (folder / name).write_bytes(bytes(content))
     TRACE.unlink()
-    with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove .*model.safetensors"):
+    with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove "
+                                        ".*model.safetensors"):
         train._publish(folder)
     assert not TRACE.exists()
     with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove it"):

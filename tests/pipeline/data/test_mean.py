@@ -43,7 +43,8 @@ def test_the_nearest_float32_to_the_exact_quotient(data: st.DataObject, count: i
         assert error <= abs(Fraction(float(neighbour)) - exact)
 
 
-def test_without_room_the_systems_own_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_the_systems_own_error_names_the_file(tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     moments().save(STORE / MOMENTS)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -57,7 +58,8 @@ def test_without_room_the_systems_own_error_names_the_file(tmp_path: Path, monke
     assert not list(MEAN.parent.glob("*.npy*"))
 
 
-def test_the_stage_leaves_the_mean_and_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_leaves_the_mean_and_its_picture(tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     moments().save(STORE / MOMENTS)
     metrics = mean.run(Parameters.model_construct())
@@ -67,7 +69,8 @@ def test_the_stage_leaves_the_mean_and_its_picture(tmp_path: Path, monkeypatch: 
     assert np.array_equal(found, reference.astype(np.float32))
     with Image.open(MEAN_PICTURE) as picture:
         assert np.array_equal(np.asarray(picture), np.rint(reference).astype(np.uint8))
-    assert [metrics[f"mean_{name}"] for name in "rgb"] == pytest.approx(reference.mean(axis=(0, 1)), rel=1e-14)
+    assert [metrics[f"mean_{name}"] for name in "rgb"] == pytest.approx(reference.mean(axis=(0, 1)),
+                                                                        rel=1e-14)
     assert metrics["mean_digest"] == mean.digest(found)
     assert set(metrics) == {"mean_r", "mean_g", "mean_b", "mean_digest"}
     changed = found.copy()

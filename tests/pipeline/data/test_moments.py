@@ -42,8 +42,10 @@ WHOLE = reference(IMAGES)
 def test_equal_to_big_integers() -> None:
     found = moments(IMAGES[:2])
     pixels = [pixel for image in IMAGES[:2].tolist() for row in image for pixel in row]
-    assert found.products.tolist() == [[sum(p[i] * p[j] for p in pixels) for j in range(3)] for i in range(3)]
-    assert found.sums[7, 9].tolist() == [sum(values) for values in zip(*IMAGES[:2, 7, 9].tolist(), strict=True)]
+    assert found.products.tolist() == [[sum(p[i] * p[j] for p in pixels) for j in range(3)]
+                                       for i in range(3)]
+    assert found.sums[7, 9].tolist() == [sum(values)
+                                         for values in zip(*IMAGES[:2, 7, 9].tolist(), strict=True)]
 
 
 def test_equal_to_the_obvious_way_at_the_extremes() -> None:
@@ -51,8 +53,10 @@ def test_equal_to_the_obvious_way_at_the_extremes() -> None:
 
 
 @settings(max_examples=20)
-@given(order=st.permutations(range(len(IMAGES))), cuts=st.sets(st.integers(0, len(IMAGES)), max_size=4))
-def test_any_permutation_and_any_sharding_has_the_same_bits(order: list[int], cuts: set[int]) -> None:
+@given(order=st.permutations(range(len(IMAGES))),
+       cuts=st.sets(st.integers(0, len(IMAGES)), max_size=4))
+def test_any_permutation_and_any_sharding_has_the_same_bits(order: list[int],
+                                                            cuts: set[int]) -> None:
     bounds = [0, *sorted(cuts), len(IMAGES)]
     total = Moments.zero()
     for start, stop in itertools.pairwise(bounds):
@@ -78,7 +82,8 @@ def test_moments_may_be_asked_for_in_between() -> None:
         accumulator.add(image)
 
 
-@given(y=st.integers(0, SIDE - 1), x=st.integers(0, SIDE - 1), channel=st.integers(0, 2), bit=st.integers(0, 7))
+@given(y=st.integers(0, SIDE - 1), x=st.integers(0, SIDE - 1), channel=st.integers(0, 2),
+       bit=st.integers(0, 7))
 @settings(max_examples=20)
 def test_one_flipped_bit_changes_both_sums(y: int, x: int, channel: int, bit: int) -> None:
     changed = IMAGES[:2].copy()
@@ -90,7 +95,8 @@ def test_one_flipped_bit_changes_both_sums(y: int, x: int, channel: int, bit: in
 
 
 def test_views_of_other_layout_are_taken_as_they_are() -> None:
-    assert moments(IMAGES[:2, ::-1, ::-1, ::-1]) == reference(np.ascontiguousarray(IMAGES[:2, ::-1, ::-1, ::-1]))
+    assert (moments(IMAGES[:2, ::-1, ::-1, ::-1])
+            == reference(np.ascontiguousarray(IMAGES[:2, ::-1, ::-1, ::-1])))
 
 
 def test_equality_looks_at_every_part() -> None:
@@ -99,7 +105,8 @@ def test_equality_looks_at_every_part() -> None:
     off[2, 1] = 1
     assert a == Moments(a.count, a.sums.copy(), a.products.copy())
     assert a != Moments(a.count + 1, a.sums, a.products)
-    assert a != Moments(a.count, a.sums + np.eye(SIDE, dtype=np.int64)[:, :, None] * [0, 0, 1], a.products)
+    assert a != Moments(a.count, a.sums + np.eye(SIDE, dtype=np.int64)[:, :, None] * [0, 0, 1],
+                        a.products)
     assert a != Moments(a.count, a.sums, a.products + off)
     assert a != 1
 

@@ -1,4 +1,5 @@
-"""The colour PCA: exact covariance, numpy's decomposition as reference, fixed order and signs, degenerate colours."""
+"""The colour PCA: exact covariance, numpy's decomposition as reference, fixed order and signs,
+degenerate colours."""
 
 import json
 from fractions import Fraction
@@ -20,8 +21,8 @@ from pipeline.stages import pca
 from pipeline.system.errors import UserError
 
 RNG = np.random.default_rng(2)
-MIXED = np.clip(RNG.normal(size=(4, SIDE, SIDE, 3)) @ [[30, 28, 25], [9, 0, -9], [2, -4, 3]] + [127, 119, 104],
-                0, 255).astype(np.uint8)
+MIXED = np.clip(RNG.normal(size=(4, SIDE, SIDE, 3)) @ [[30, 28, 25], [9, 0, -9], [2, -4, 3]]
+                + [127, 119, 104], 0, 255).astype(np.uint8)
 
 
 def moments(images: NDArray[np.uint8]) -> Moments:
@@ -37,11 +38,13 @@ def one_colour(*rgb: int) -> NDArray[np.uint8]:
 
 def test_the_covariance_is_that_of_all_pixels() -> None:
     found = pca.covariance(moments(MIXED))
-    assert np.allclose(found, np.cov(MIXED.reshape(-1, 3).T.astype(np.float64), bias=True), rtol=1e-12)
+    assert np.allclose(found, np.cov(MIXED.reshape(-1, 3).T.astype(np.float64), bias=True),
+                       rtol=1e-12)
 
 
 def test_the_covariance_is_the_exact_rational_rounded_once() -> None:
-    """Large means and tiny variances, where the textbook formula in floating point has lost every digit."""
+    """Large means and tiny variances, where the textbook formula in floating point has lost every
+    digit."""
     images = np.full((40, SIDE, SIDE, 3), 255, np.uint8)
     images[0, 0, 0] = [254, 253, 255]
     n, found = 40 * SIDE**2, pca.covariance(moments(images))
@@ -57,13 +60,15 @@ def test_equal_to_numpys_decomposition() -> None:
     found = pca.components(matrix)
     values, vectors = np.linalg.eigh(matrix)
     assert np.allclose(found["eigenvalues"], values[::-1], rtol=1e-12)
-    assert np.allclose(np.abs(np.sum(np.array(found["eigenvectors"]) * vectors[:, ::-1], axis=0)), 1, rtol=1e-12)
+    assert np.allclose(np.abs(np.sum(np.array(found["eigenvectors"]) * vectors[:, ::-1], axis=0)),
+                       1, rtol=1e-12)
     assert np.allclose(found["stdevs"], np.sqrt(values[::-1]), rtol=1e-12)
 
 
 @settings(max_examples=200)
 @given(st.lists(st.lists(st.floats(-255, 255), min_size=3, max_size=3), min_size=1, max_size=4))
-def test_any_covariance_is_decomposed_in_order_and_with_the_sign_rule(rows: list[list[float]]) -> None:
+def test_any_covariance_is_decomposed_in_order_and_with_the_sign_rule(
+        rows: list[list[float]]) -> None:
     matrix = (np.array(rows).T @ np.array(rows)).tolist()
     matrix = [[matrix[min(i, j)][max(i, j)] for j in range(3)] for i in range(3)]
     found = pca.components(matrix)  # asserts its own residual
@@ -71,7 +76,8 @@ def test_any_covariance_is_decomposed_in_order_and_with_the_sign_rule(rows: list
     assert min(found["eigenvalues"]) >= 0
     for vector in np.array(found["eigenvectors"]).T:
         assert vector[np.abs(vector).argmax()] > 0
-    assert np.allclose(found["eigenvalues"], np.linalg.eigvalsh(matrix)[::-1], rtol=0, atol=1e-9 * (1 + np.max(matrix)))
+    assert np.allclose(found["eigenvalues"], np.linalg.eigvalsh(matrix)[::-1], rtol=0,
+                       atol=1e-9 * (1 + np.max(matrix)))
 
 
 def test_the_residual_is_asserted() -> None:
@@ -105,7 +111,8 @@ def test_known_bits() -> None:
         "0x1.2ed1de951cae0p+2", "0x1.31815d2babbe7p+1", "0x1.e1b5cb5435ca6p+0"]
 
 
-def run_stage(folder: Path, monkeypatch: pytest.MonkeyPatch, images: NDArray[np.uint8]) -> dict[str, Any]:
+def run_stage(folder: Path, monkeypatch: pytest.MonkeyPatch,
+              images: NDArray[np.uint8]) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     moments(images).save(STORE / MOMENTS)
@@ -118,13 +125,15 @@ def test_the_stage_leaves_the_components(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(written) == {"covariance", "eigenvalues", "eigenvectors", "stdevs", "pixels"}
     assert written["pixels"] == 4 * SIDE**2
     p, values = np.array(written["eigenvectors"]), np.array(written["eigenvalues"])
-    assert np.allclose(np.array(written["covariance"]) @ p, p * values, rtol=0, atol=1e-9)  # component k in column k
+    # component k in column k
+    assert np.allclose(np.array(written["covariance"]) @ p, p * values, rtol=0, atol=1e-9)
     assert [metrics[f"stdev_{k}"] for k in (1, 2, 3)] == written["stdevs"]
     assert metrics["pca_digest"] == pca.digest(written)
     assert set(metrics) == {"stdev_1", "stdev_2", "stdev_3", "pca_digest"}
 
 
-def test_the_digest_does_not_depend_on_order_but_on_every_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_does_not_depend_on_order_but_on_every_bit(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = run_stage(tmp_path / "a", monkeypatch, MIXED)["pca_digest"]
     assert run_stage(tmp_path / "b", monkeypatch, MIXED[::-1])["pca_digest"] == digest
     changed = MIXED.copy()

@@ -1,4 +1,5 @@
-"""Decoding: geometry against a slow reference and against a full resize, every odd kind of file, every broken one."""
+"""Decoding: geometry against a slow reference and against a full resize, every odd kind of file,
+every broken one."""
 
 import io
 import struct
@@ -14,7 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from pipeline.data import pixels, reference_pictures
-from pipeline.data.pixels import SIDE, Undecodable, decode, decode_stored, decoder, encode_stored, kept_box
+from pipeline.data.pixels import (
+    SIDE,
+    Undecodable,
+    decode,
+    decode_stored,
+    decoder,
+    encode_stored,
+    kept_box,
+)
 
 
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -27,14 +36,16 @@ def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def encoded(image: Image.Image | NDArray[np.uint8], kind: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, kind, **options)
+    (Image.fromarray(image) if isinstance(image, np.ndarray)
+     else image).save(stream, kind, **options)
     return stream.getvalue()
 
 
 def full_resize_and_crop(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What torchvision's Resize(256, BICUBIC) and CenterCrop(256) do, step by step."""
     height, width = image.shape[:2]
-    size = (SIDE, int(SIDE * height / width)) if width <= height else (int(SIDE * width / height), SIDE)
+    size = ((SIDE, int(SIDE * height / width)) if width <= height
+            else (int(SIDE * width / height), SIDE))
     resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
     left, top = round((size[0] - SIDE) / 2.0), round((size[1] - SIDE) / 2.0)
     return np.asarray(resized.crop((left, top, left + SIDE, top + SIDE)))
@@ -51,7 +62,8 @@ def bicubic_weights(length: int, start: float, stop: float) -> NDArray[np.float6
     widening = max(scale, 1.0)
     centres = start + (np.arange(SIDE) + 0.5) * scale
     x = np.abs((np.arange(length) + 0.5 - centres[:, None]) / widening)
-    weights = np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+    weights = np.where(x < 1, 1.5 * x**3 - 2.5 * x**2 + 1,
+                       np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -86,7 +98,8 @@ def test_the_kept_box_is_a_square_within_the_image(width: int, height: int) -> N
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
     side = min(width, height)
-    assert min(right - left, bottom - top) == pytest.approx(side, rel=0.005)  # the longer side's rounding: one in 256
+    # the longer side's rounding: one in 256
+    assert min(right - left, bottom - top) == pytest.approx(side, rel=0.005)
     assert max(right - left, bottom - top) == pytest.approx(side, rel=0.005)
     assert abs(left + right - width) <= 1.02 * max(side / SIDE, 1)
     assert abs(top + bottom - height) <= 1.02 * max(side / SIDE, 1)
@@ -99,9 +112,11 @@ def test_a_shorter_side_of_256_is_only_cropped() -> None:
     assert np.array_equal(decode(encoded(lying)), lying[22:278])
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (1, 4000), (4000, 1), (2000, 33), (255, 255)])
+@pytest.mark.parametrize(("width", "height"),
+                         [(1, 1), (2, 3), (1, 4000), (4000, 1), (2000, 33), (255, 255)])
 def test_small_and_long_pictures_fill_the_square(width: int, height: int) -> None:
-    assert decode(encoded(np.full((height, width, 3), 77, np.uint8))).tolist() == [[[77] * 3] * SIDE] * SIDE
+    assert (decode(encoded(np.full((height, width, 3), 77, np.uint8))).tolist()
+            == [[[77] * 3] * SIDE] * SIDE)
 
 
 GRAY = picture(300, 280)[..., 0]
@@ -118,7 +133,8 @@ def test_transparency_is_dropped_not_painted() -> None:
     rgba = np.concatenate([rgb, np.zeros((300, 280, 1), np.uint8)], axis=-1)
     assert np.array_equal(decode(encoded(rgba)), decode(encoded(rgb)))
     palette = Image.fromarray(rgb).quantize(16)
-    assert np.array_equal(decode(encoded(palette, transparency=bytes(16))), decode(encoded(palette)))
+    assert np.array_equal(decode(encoded(palette, transparency=bytes(16))),
+                          decode(encoded(palette)))
 
 
 def test_sixteen_bits_keep_the_upper_eight() -> None:
@@ -134,7 +150,8 @@ def test_cmyk_is_converted_and_the_name_does_not_count() -> None:
     reference = Image.open(io.BytesIO(content)).convert("RGB")
     assert Image.open(io.BytesIO(content)).mode == "CMYK"
     assert np.array_equal(decode(content), decode(encoded(reference)))
-    assert psnr(decode(content), full_resize_and_crop(picture(300, 280))) > 25  # not the negative of the picture
+    # not the negative of the picture
+    assert psnr(decode(content), full_resize_and_crop(picture(300, 280))) > 25
 
 
 def test_exif_rotation_is_not_applied() -> None:
@@ -148,7 +165,8 @@ def test_corrupt_exif_and_other_oddities_say_nothing(capfd: pytest.CaptureFixtur
                                                      recwarn: pytest.WarningsRecorder) -> None:
     image = Image.fromarray(picture(300, 280))
     corrupt = b"Exif\0\0II*\0\x08\0\0\0" + b"\xff" * 40
-    assert np.array_equal(decode(encoded(image, "JPEG", exif=corrupt)), decode(encoded(image, "JPEG")))
+    assert np.array_equal(decode(encoded(image, "JPEG", exif=corrupt)),
+                          decode(encoded(image, "JPEG")))
     decode(encoded(image.quantize(8), transparency=bytes(8)))
     wide = Image.new("1", (10_000, 9_000))  # beyond Pillow's warning, below its error
     decode(encoded(wide))
@@ -157,11 +175,13 @@ def test_corrupt_exif_and_other_oddities_say_nothing(capfd: pytest.CaptureFixtur
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (struct.pack(">I", len(content)) + kind + content
+            + struct.pack(">I", zlib.crc32(kind + content)))
 
 
 def png_header(width: int, height: int) -> bytes:
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR",
+                                         struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(bytes(1000))))
 
 
@@ -183,9 +203,10 @@ JPEG = encoded(picture(320, 300), "JPEG")
     (encoded(picture(9, 9), "GIF") + bytes(pixels.GIF_BYTE_LIMIT), "more than 8388608 bytes"),
     *((encoded(picture(16, 16), kind), "not a picture of a known format") for kind in (
         "DDS", "DIB", "EPS", "ICO", "IM", "PCX", "PDF", "QOI", "SGI", "TGA", "TIFF")),
-    *((magic + bytes(200), "not a picture of a known format") for magic in (
-        b"RIFF\xc8\0\0\0WEBPVP8 ", b"8BPS\0\1", b"\0\0\0\x1cftypavif", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        b"SIMPLE  =", b"\x89HDF\r\n\x1a\n", b"/* XPM */")),
+    *((magic + bytes(200), "not a picture of a known format")
+      for magic in (b"RIFF\xc8\0\0\0WEBPVP8 ", b"8BPS\0\1", b"\0\0\0\x1cftypavif",
+                    b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"SIMPLE  =",
+                    b"\x89HDF\r\n\x1a\n", b"/* XPM */")),
 ])
 def test_what_cannot_be_decoded_has_its_reason(content: bytes, reason: str) -> None:
     with pytest.raises(Undecodable) as raised:
@@ -199,25 +220,31 @@ def with_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def exif(entries: int, size: int) -> bytes:
-    """A directory of which every entry has the same `size` bytes: read one by one they are entries * size."""
-    table = b"".join(struct.pack("<HHII", tag, 7, size, 10 + 12 * entries) for tag in range(entries))
+    """A directory of which every entry has the same `size` bytes: read one by one they are entries
+    * size."""
+    table = b"".join(struct.pack("<HHII", tag, 7, size, 10 + 12 * entries)
+                     for tag in range(entries))
     return b"II*\0\x08\0\0\0" + struct.pack("<H", entries) + table + bytes(4 + size)
 
 
 def with_exif(content: bytes) -> bytes:
     parts = [b"Exif\0\0" + content[k: k + 65_000] for k in range(0, len(content), 65_000)]
     after = 4 + int.from_bytes(JPEG[4:6], "big")  # without JFIF, which would tell the resolution
-    return JPEG[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts) + JPEG[after:]
+    return JPEG[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part
+                               for part in parts) + JPEG[after:]
 
 
 BOMB = zlib.compress(bytes(1 << 26))
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (with_chunk(b"zTXt", b"a\0\0" + BOMB), "broken data"), (with_chunk(b"iTXt", b"a\0\1\0\0\0" + BOMB), "broken data"),
-    (with_chunk(b"iCCP", b"a\0\0" + BOMB), "broken data"), (with_chunk(b"tEXt", b"a\0" + bytes(1 << 20)), None),
-    (with_chunk(b"eXIf", exif(20_000, 50_000)), None), (with_exif(exif(20_000, 50_000)), None),
-    (with_exif(exif(5000, 50_000)) + bytes(1 << 20), None)])
+@pytest.mark.parametrize(("content", "reason"),
+                         [(with_chunk(b"zTXt", b"a\0\0" + BOMB), "broken data"),
+                          (with_chunk(b"iTXt", b"a\0\1\0\0\0" + BOMB), "broken data"),
+                          (with_chunk(b"iCCP", b"a\0\0" + BOMB), "broken data"),
+                          (with_chunk(b"tEXt", b"a\0" + bytes(1 << 20)), None),
+                          (with_chunk(b"eXIf", exif(20_000, 50_000)), None),
+                          (with_exif(exif(20_000, 50_000)), None),
+                          (with_exif(exif(5000, 50_000)) + bytes(1 << 20), None)])
 def test_hostile_metadata_take_neither_memory_nor_time(content: bytes, reason: str | None) -> None:
     start = time.process_time()
     tracemalloc.start()
@@ -227,7 +254,8 @@ def test_hostile_metadata_take_neither_memory_nor_time(content: bytes, reason: s
         else:
             with pytest.raises(Undecodable, match=reason):
                 decode(content)
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20  # a directory's entries would be a gigabyte
+        # a directory's entries would be a gigabyte
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
     assert time.process_time() - start < 5
@@ -249,7 +277,8 @@ def test_running_out_of_memory_is_not_the_pictures_fault(monkeypatch: pytest.Mon
 
 
 @settings(max_examples=100)
-@given(cut=st.integers(0, len(JPEG)), position=st.integers(0, len(JPEG) - 1), value=st.integers(0, 255))
+@given(cut=st.integers(0, len(JPEG)), position=st.integers(0, len(JPEG) - 1),
+       value=st.integers(0, 255))
 def test_damage_of_any_kind_is_decoded_or_undecodable(cut: int, position: int, value: int) -> None:
     damaged = bytearray(JPEG)
     damaged[position] = value
@@ -261,9 +290,10 @@ def test_damage_of_any_kind_is_decoded_or_undecodable(cut: int, position: int, v
         assert (image.shape, image.dtype) == ((SIDE, SIDE, 3), np.uint8)
 
 
-@pytest.mark.parametrize(("function", "changed"), [("decode", {"fingerprint"}), ("decode_stored", {"jpeg"})])
-def test_the_decoder_is_told_from_one_that_differs_in_one_bit(monkeypatch: pytest.MonkeyPatch, function: str,
-                                                              changed: set[str]) -> None:
+@pytest.mark.parametrize(("function", "changed"),
+                         [("decode", {"fingerprint"}), ("decode_stored", {"jpeg"})])
+def test_the_decoder_is_told_from_one_that_differs_in_one_bit(
+        monkeypatch: pytest.MonkeyPatch, function: str, changed: set[str]) -> None:
     here = decoder()
     assert here == decoder.__wrapped__()
     assert set(here) == {"library", "libjpeg", "fingerprint", "jpeg"}
@@ -300,7 +330,8 @@ def test_the_golden_pictures_are_what_they_say() -> None:
     for kind, content in reference_pictures.jpegs().items():
         image = Image.open(io.BytesIO(content))
         assert (image.format, image.size) == ("JPEG", (37, 29))
-        sampling = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0", -1: None}[JpegImagePlugin.get_sampling(image)]
+        sampling = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0",
+                    -1: None}[JpegImagePlugin.get_sampling(image)]
         found[kind] = (image.mode, sampling, "progressive" in image.info)
     assert found == {"4:2:0": ("RGB", "4:2:0", False), "4:2:2": ("RGB", "4:2:2", False),
                      "4:4:4": ("RGB", "4:4:4", False), "progressive": ("RGB", "4:2:0", True),
@@ -314,7 +345,8 @@ def test_a_stored_jpeg_is_of_quality_95_with_halved_colour() -> None:
     assert content == encoded(image, "JPEG", quality=95, subsampling=2)
     assert np.array_equal(decode_stored(content), np.asarray(Image.open(io.BytesIO(content))))
     assert psnr(decode_stored(content), image) > 30
-    for broken, reason in ((content[:3000], "truncated"), (b"no", "broken data"), (encoded(image), "broken data"),
+    for broken, reason in ((content[:3000], "truncated"),
+                           (b"no", "broken data"), (encoded(image), "broken data"),
                            (encoded(picture(257, 256), "JPEG"), "broken data")):
         with pytest.raises(Undecodable, match=reason):
             decode_stored(broken)

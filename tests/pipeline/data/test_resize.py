@@ -1,4 +1,5 @@
-"""The store does not depend on how it was made: workers, kills, places; and odd files are told, not lost."""
+"""The store does not depend on how it was made: workers, kills, places; and odd files are told, not
+lost."""
 
 import contextlib
 import hashlib
@@ -50,7 +51,8 @@ def settings(order_seed: int, max_quarantined: int, side: int = 256) -> ResizeSe
 
 
 def write_pictures(folder: Path) -> Catalogue:
-    """Some noise of varied size, of two classes, in one file that stands for an archive; two of them broken."""
+    """Some noise of varied size, of two classes, in one file that stands for an archive; two of
+    them broken."""
     rng = np.random.default_rng(5)
     archive = folder / "archive"
     entries = []
@@ -58,7 +60,8 @@ def write_pictures(folder: Path) -> Catalogue:
         for k in range(TRAIN + VAL):
             stream_of_one = io.BytesIO()
             size = (int(rng.integers(200, 300)), int(rng.integers(200, 300)), 3)
-            Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(stream_of_one, "JPEG", quality=30)
+            Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(stream_of_one, "JPEG",
+                                                                       quality=30)
             content, name = stream_of_one.getvalue(), f"n{k % 2}_{k}.JPEG"
             if name in UNDECODABLE:
                 content = content[:2000] if UNDECODABLE[name] == "truncated" else b"<html>" * 100
@@ -85,12 +88,13 @@ def thread() -> Iterator[Executor]:
 
 def make(catalogue: Catalogue, folder: Path, executor: Executor, listing: str = "a", seed: int = 7,
          allowed: int = 2, encoding: Encoding = "raw") -> dict[str, Any]:
-    return stage.resize(catalogue, listing, settings(seed, allowed), executor, folder / "work", folder / "data/store",
-                        encoding)
+    return stage.resize(catalogue, listing, settings(seed, allowed), executor, folder / "work",
+                        folder / "data/store", encoding)
 
 
 def test_small_images_for_cifar(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
-    stage.resize(catalogue, "a", settings(7, 2, side=32), thread, tmp_path / "work", tmp_path / "store")
+    stage.resize(catalogue, "a", settings(7, 2, side=32), thread, tmp_path / "work",
+                 tmp_path / "store")
     store = Store(tmp_path / "store")
     assert store.side == 32
     accumulator = Accumulator(32)
@@ -102,7 +106,8 @@ def test_small_images_for_cifar(catalogue: Catalogue, tmp_path: Path, thread: Ex
                 accumulator.add(images.image(k))
     found = accumulator.moments()
     assert Moments.load(tmp_path / "store" / MOMENTS) == found
-    pixels = np.concatenate([store.split("train").image(k).reshape(-1, 3) for k in range(20)]).astype(object)
+    pixels = np.concatenate([store.split("train").image(k).reshape(-1, 3)
+                             for k in range(20)]).astype(object)
     assert (found.products == pixels.T @ pixels).all()
 
 
@@ -110,13 +115,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (folder / "data/store").iterdir()}
 
 
-def test_the_store_has_every_image_in_its_place(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
+def test_the_store_has_every_image_in_its_place(catalogue: Catalogue, tmp_path: Path,
+                                                thread: Executor) -> None:
     metrics = make(catalogue, tmp_path, thread)
     store = Store(tmp_path / "data/store")
     store.verify()
     train, val = store.split("train"), store.split("val")
-    assert metrics == {"images": TRAIN + VAL - 2, "quarantined": 2, "pixels_digest": store.pixels_digest,
-                       "train_images": TRAIN - 2, "val_images": VAL}
+    assert metrics == {"images": TRAIN + VAL - 2, "quarantined": 2,
+                       "pixels_digest": store.pixels_digest, "train_images": TRAIN - 2,
+                       "val_images": VAL}
     assert (len(train), len(val), store.classes) == (TRAIN - 2, VAL, catalogue.classes)
 
     def content(entry: Entry) -> bytes:
@@ -131,17 +138,19 @@ def test_the_store_has_every_image_in_its_place(catalogue: Catalogue, tmp_path: 
     quarantined = json.loads((tmp_path / "data/store" / QUARANTINE).read_text())
     assert {one["name"]: one["reason"] for one in quarantined} == UNDECODABLE
     by_name = {entry.name: entry for entry in catalogue.train}
-    assert all(one["sha256"] == hashlib.sha256(content(by_name[one["name"]])).hexdigest() for one in quarantined)
+    assert all(one["sha256"] == hashlib.sha256(content(by_name[one["name"]])).hexdigest()
+               for one in quarantined)
 
     images = np.stack([train.image(k) for k in range(len(train))]).astype(np.int64)
     pixels = images.reshape(-1, 3)
-    assert Moments.load(tmp_path / "data/store" / MOMENTS) == Moments(len(train), images.sum(axis=0), pixels.T @ pixels)
+    assert (Moments.load(tmp_path / "data/store" / MOMENTS)
+            == Moments(len(train), images.sum(axis=0), pixels.T @ pixels))
     assert not list((tmp_path / "data/store").glob("*train*.part"))
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock"]
 
 
-def test_a_store_of_jpegs_has_the_sums_and_digest_of_what_is_read(catalogue: Catalogue, tmp_path: Path,
-                                                                  thread: Executor) -> None:
+def test_a_store_of_jpegs_has_the_sums_and_digest_of_what_is_read(
+        catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
     raw = make(catalogue, tmp_path / "raw", thread)
     stopped_after(3, catalogue, tmp_path, "jpeg")
     (damaged,) = (tmp_path / "work").glob("*/store/train-00001.jpegs")
@@ -168,7 +177,8 @@ def test_a_store_of_jpegs_has_the_sums_and_digest_of_what_is_read(catalogue: Cat
         len(images), images.sum(axis=0, dtype=np.int64), pixels.T @ pixels)
 
 
-def test_workers_and_places_do_not_change_a_byte(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
+def test_workers_and_places_do_not_change_a_byte(catalogue: Catalogue, tmp_path: Path,
+                                                 thread: Executor) -> None:
     make(catalogue, tmp_path / "a", thread)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -184,16 +194,20 @@ def test_one_changed_pixel_label_or_seed_changes_the_digest(catalogue: Catalogue
 
     first, second = catalogue.val[:2]
     other_pixels = Catalogue(catalogue.classes, catalogue.train, [second, *catalogue.val[1:]])
-    other_label = Catalogue(catalogue.classes, catalogue.train, [
-        Entry(first.name, 1 - first.label, first.file, first.offset, first.size), *catalogue.val[1:]])
-    digests = [digest(catalogue), digest(other_pixels), digest(other_label), digest(catalogue, seed=8)]
+    other_label = Catalogue(catalogue.classes, catalogue.train,
+                            [Entry(first.name, 1 - first.label, first.file, first.offset,
+                                   first.size), *catalogue.val[1:]])
+    digests = [digest(catalogue), digest(other_pixels), digest(other_label),
+               digest(catalogue, seed=8)]
     assert len(set(digests)) == 4
     assert digest(catalogue) == digests[0]
 
 
-def test_too_many_undecodable_images_fail_by_name(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
-    with pytest.raises(UserError, match=r"(?s)2 images or more cannot be decoded.*resize\.max_quarantined allows 1"
-                                        r".*train n0_8\.JPEG: not a picture.*train n1_3\.JPEG: truncated"):
+def test_too_many_undecodable_images_fail_by_name(catalogue: Catalogue, tmp_path: Path,
+                                                  thread: Executor) -> None:
+    with pytest.raises(UserError, match=r"(?s)2 images or more cannot be "
+                                        r"decoded.*resize\.max_quarantined allows 1.*train "
+                                        r"n0_8\.JPEG: not a picture.*train n1_3\.JPEG: truncated"):
         make(catalogue, tmp_path, thread, allowed=1)
     assert not (tmp_path / "data/store").exists()
     assert make(catalogue, tmp_path, thread, allowed=2)["quarantined"] == 2
@@ -208,20 +222,22 @@ def test_a_shard_without_a_decodable_image(tmp_path: Path, thread: Executor) -> 
     assert (metrics["quarantined"], metrics["val_images"]) == (SHARD + 2, VAL)
     store = Store(tmp_path / "data/store")
     store.verify()
-    assert sorted(name for name in contents(tmp_path) if name.startswith("val")) == ["val-00001.npy", "val-00002.npy"]
+    assert sorted(name for name in contents(tmp_path)
+                  if name.startswith("val")) == ["val-00001.npy", "val-00002.npy"]
     assert store.split("val").labels.tolist() == [entry.label for entry in good.val]
 
 
 def big_integers(catalogue: Catalogue) -> tuple[list[list[list[float]]], list[list[float]]]:
-    """The mean image and the covariance of colours, each number rounded once, in Python's integers alone."""
+    """The mean image and the covariance of colours, each number rounded once, in Python's integers
+    alone."""
     images = [decode(entry.file.read_bytes()[entry.offset: entry.offset + entry.size], 32).tolist()
               for entry in catalogue.train if entry.name not in UNDECODABLE]
-    mean = [[[float(np.float32(sum(image[y][x][c] for image in images) / len(images))) for c in range(3)]
-             for x in range(32)] for y in range(32)]
+    mean = [[[float(np.float32(sum(image[y][x][c] for image in images) / len(images)))
+              for c in range(3)] for x in range(32)] for y in range(32)]
     pixels = [pixel for image in images for row in image for pixel in row]
     n, sums = len(pixels), [sum(pixel[c] for pixel in pixels) for c in range(3)]
-    return mean, [[float(Fraction(sum(p[i] * p[j] for p in pixels), n) - Fraction(sums[i] * sums[j], n * n))
-                   for j in range(3)] for i in range(3)]
+    return mean, [[float(Fraction(sum(p[i] * p[j] for p in pixels), n)
+                         - Fraction(sums[i] * sums[j], n * n)) for j in range(3)] for i in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -232,19 +248,21 @@ def exact(catalogue: Catalogue) -> tuple[list[list[list[float]]], list[list[floa
 @hypothesis.settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), shard=st.integers(1, 25), workers=st.integers(1, 3))
 def test_mean_and_covariance_of_any_order_sharding_and_workers_are_the_big_integers(
-        catalogue: Catalogue, exact: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, shard: int,
-        workers: int) -> None:
+        catalogue: Catalogue, exact: Any, tmp_path_factory: pytest.TempPathFactory, seed: int,
+        shard: int, workers: int) -> None:
     folder = tmp_path_factory.mktemp("any")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(workers) as executor:
         patch.setattr(stage, "SHARD_IMAGES", shard)
-        stage.resize(catalogue, "a", settings(seed, 2, side=32), executor, folder / "work", folder / "store")
+        stage.resize(catalogue, "a", settings(seed, 2, side=32), executor, folder / "work",
+                     folder / "store")
     moments = Moments.load(folder / "store" / MOMENTS)
     assert (mean_image(moments).tolist(), covariance(moments)) == exact
 
 
-@given(names=st.lists(st.text("abc", min_size=1, max_size=6), unique=True, max_size=40), data=st.data(),
-       seed=st.integers(0, 2**32 - 1))
-def test_the_stored_order_is_a_permutation_that_names_decide(names: list[str], data: st.DataObject, seed: int) -> None:
+@given(names=st.lists(st.text("abc", min_size=1, max_size=6), unique=True, max_size=40),
+       data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_the_stored_order_is_a_permutation_that_names_decide(names: list[str], data: st.DataObject,
+                                                             seed: int) -> None:
     order = stage.stored_order(names, seed)
     assert sorted(order) == list(range(len(names)))
     listed = data.draw(st.permutations(names))
@@ -301,7 +319,8 @@ class Slow(ThreadPoolExecutor):
         return result
 
 
-def stopped_after(shards: int, catalogue: Catalogue, folder: Path, encoding: Encoding = "raw") -> None:
+def stopped_after(shards: int, catalogue: Catalogue, folder: Path,
+                  encoding: Encoding = "raw") -> None:
     with Counting(shards) as executor, pytest.raises(RuntimeError, match="stopped"):
         make(catalogue, folder, executor, encoding=encoding)
     assert len(records(folder)) == shards
@@ -310,7 +329,8 @@ def stopped_after(shards: int, catalogue: Catalogue, folder: Path, encoding: Enc
 SHARDS = -(-TRAIN // SHARD) + -(-VAL // SHARD)
 
 
-def test_finished_shards_are_not_made_again(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
+def test_finished_shards_are_not_made_again(catalogue: Catalogue, tmp_path: Path,
+                                            thread: Executor) -> None:
     stopped_after(3, catalogue, tmp_path / "a")
     with Counting() as executor:
         make(catalogue, tmp_path / "a", executor)
@@ -319,9 +339,11 @@ def test_finished_shards_are_not_made_again(catalogue: Catalogue, tmp_path: Path
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-@pytest.mark.parametrize("pattern", ["store/train-00001.npy", "records/train-00001.json", "records/train-00001.npz"])
+@pytest.mark.parametrize("pattern", ["store/train-00001.npy", "records/train-00001.json",
+                                     "records/train-00001.npz"])
 @pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
-def test_a_damaged_shard_is_made_again(catalogue: Catalogue, tmp_path: Path, pattern: str, damage: str) -> None:
+def test_a_damaged_shard_is_made_again(catalogue: Catalogue, tmp_path: Path, pattern: str,
+                                       damage: str) -> None:
     stopped_after(3, catalogue, tmp_path)
     (file,) = (tmp_path / "work").glob(f"*/{pattern}")
     content = bytearray(file.read_bytes())
@@ -335,7 +357,8 @@ def test_a_damaged_shard_is_made_again(catalogue: Catalogue, tmp_path: Path, pat
     Store(tmp_path / "data/store").verify()
 
 
-def test_work_of_other_files_is_not_taken_up_but_removed(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_work_of_other_files_is_not_taken_up_but_removed(catalogue: Catalogue,
+                                                         tmp_path: Path) -> None:
     stopped_after(3, catalogue, tmp_path)
     with Counting() as executor:
         make(catalogue, tmp_path, executor, listing="b")
@@ -344,8 +367,8 @@ def test_work_of_other_files_is_not_taken_up_but_removed(catalogue: Catalogue, t
 
 
 def test_another_decoder_among_the_workers_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
-    shard = stage.Shard("train", 0, tuple(catalogue.train[:2]), str(tmp_path), "/", decoder()["fingerprint"],
-                        code_digest())
+    shard = stage.Shard("train", 0, tuple(catalogue.train[:2]), str(tmp_path), "/",
+                        decoder()["fingerprint"], code_digest())
     assert stage.make_shard(shard) == []
     with pytest.raises(UserError, match="install the same Pillow and libjpeg everywhere"):
         stage.make_shard(replace(shard, fingerprint="0" * 16))
@@ -369,7 +392,8 @@ def test_unfinished_work_of_another_decoder_is_told_and_not_taken_up(
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock"]
 
 
-def test_a_relative_source_is_found_wherever_a_worker_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_a_relative_source_is_found_wherever_a_worker_is(tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch,
                                                          thread: Executor) -> None:
     monkeypatch.chdir(tmp_path)
     pictures = write_pictures(Path())
@@ -381,7 +405,8 @@ def test_a_relative_source_is_found_wherever_a_worker_is(tmp_path: Path, monkeyp
 
     make_shard = stage.make_shard
     monkeypatch.setattr(stage, "make_shard", elsewhere)
-    assert stage.resize(pictures, "a", settings(7, 2), thread, Path("work"), Path("store"))["images"] == TRAIN + VAL - 2
+    assert stage.resize(pictures, "a", settings(7, 2), thread, Path("work"),
+                        Path("store"))["images"] == TRAIN + VAL - 2
 
 
 def test_a_bounded_number_of_shards_is_in_flight(catalogue: Catalogue, tmp_path: Path,
@@ -393,19 +418,22 @@ def test_a_bounded_number_of_shards_is_in_flight(catalogue: Catalogue, tmp_path:
 
 
 def test_only_one_run_at_a_time(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
-    with only_one(tmp_path / "work/lock", "x"), pytest.raises(UserError, match="another `alexnet resize` is at work"):
+    with (only_one(tmp_path / "work/lock", "x"),
+          pytest.raises(UserError, match="another `alexnet resize` is at work")):
         make(catalogue, tmp_path, thread)
     make(catalogue, tmp_path, thread)
 
 
-def test_a_full_disk_is_told_before_it_is_full(catalogue: Catalogue, tmp_path: Path, thread: Executor,
+def test_a_full_disk_is_told_before_it_is_full(catalogue: Catalogue,
+                                               tmp_path: Path, thread: Executor,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
     with pytest.raises(UserError, match=r"27 images take 0\.0 GB.*free"):
         make(catalogue, tmp_path, thread)
 
 
-def test_an_existing_store_is_replaced(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
+def test_an_existing_store_is_replaced(catalogue: Catalogue, tmp_path: Path,
+                                       thread: Executor) -> None:
     (tmp_path / "data/store").mkdir(parents=True)
     (tmp_path / "data/store/old.npy").touch()
     make(catalogue, tmp_path, thread)
@@ -417,8 +445,8 @@ def kill_self(_: int) -> None:
 
 
 def test_a_killed_worker_is_told() -> None:
-    with pytest.raises(UserError, match="a worker process was killed, perhaps for lack of memory"), \
-            process_pool(1) as executor:
+    with (pytest.raises(UserError, match="a worker process was killed, perhaps for lack of memory"),
+          process_pool(1) as executor):
         executor.submit(kill_self, 1).result()
 
 
@@ -431,7 +459,8 @@ def test_workers_leave_ctrl_c_to_the_main_process() -> None:
 
 @pytest.mark.parametrize("workers", [0, -3])
 def test_a_number_of_workers_is_1_or_more(workers: int) -> None:
-    with pytest.raises(UserError, match=r"execution\.workers: (0|-3); expected"), process_pool(workers):
+    with (pytest.raises(UserError, match=r"execution\.workers: (0|-3); expected"),
+          process_pool(workers)):
         pass
 
 
@@ -474,12 +503,14 @@ def alive_in_group(group: int) -> list[int]:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path, stop: signal.Signals) -> None:
+def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path,
+                                                            stop: signal.Signals) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     stopped = tmp_path / "stopped"
     stopped.mkdir()
-    process = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), str(stopped)], start_new_session=True,
-                               env=os.environ | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), str(stopped)],
+                               start_new_session=True, env=os.environ
+                               | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.PIPE, text=True)
     while len(records(stopped)) < 5 and process.poll() is None:
         time.sleep(0.005)
     if stop is signal.SIGKILL:
@@ -492,7 +523,8 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path, stop
         time.sleep(0.05)
     assert alive_in_group(process.pid) == []
     assert time.monotonic() - moment < 5
-    assert errors.count("Traceback") == (0 if stop is signal.SIGKILL else 1), errors  # none from the workers
+    # none from the workers
+    assert errors.count("Traceback") == (0 if stop is signal.SIGKILL else 1), errors
     done = len(records(stopped))
     catalogue = many(write_pictures(stopped))
     total = -(-len(catalogue.train) // SHARD) + -(-VAL // SHARD)
@@ -526,7 +558,8 @@ def test_memory_does_not_grow_with_the_images_or_the_shard(tmp_path: Path) -> No
     for times in (3, 30):
         folder = tmp_path / str(times)
         folder.mkdir()
-        peaks.append(int(subprocess.run([sys.executable, "-c", MEASURED, str(folder), str(times)], check=True,
-                                        env=os.environ | {"PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE).stdout))
+        peaks.append(int(subprocess.run([sys.executable, "-c", MEASURED, str(folder), str(times)],
+                                        check=True, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+                                        stdout=subprocess.PIPE).stdout))
     pixels = 27 * TRAIN * 256 * 256 * 3  # those of the additional images: 117 MB
     assert abs(peaks[1] - peaks[0]) < pixels / 10, peaks

@@ -41,7 +41,8 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (9, SIDE, SIDE, 3), dtype=np.
 
 def jpeg_of(image: NDArray[np.uint8]) -> io.BytesIO:
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=95)  # 4:2:0, as Pillow has it unless told otherwise
+    # 4:2:0, as Pillow has it unless told otherwise
+    Image.fromarray(image).save(stream, "JPEG", quality=95)
     return stream
 
 
@@ -50,19 +51,22 @@ READ: dict[Encoding, NDArray[np.uint8]] = {"raw": IMAGES, "jpeg": np.stack([
 LABELS = [2, 0, 1, 1, 0, 2, 2, 1, 0]
 CLASSES_ = [Class("n1", "a cat, a feline"), Class("n2", "β"), Class("n3", "c")]
 # Shards of varied length; train-00001 had no decodable image, so there is none.
-PLAN = [("train", 0, slice(0, 3)), ("train", 2, slice(3, 4)), ("train", 3, slice(4, 6)), ("val", 0, slice(6, 9))]
+PLAN = [("train", 0, slice(0, 3)), ("train", 2, slice(3, 4)), ("train", 3, slice(4, 6)),
+        ("val", 0, slice(6, 9))]
 
 
 def write_store(folder: Path, encoding: Encoding = "raw") -> Path:
     shards = []
     for split, number, part in PLAN:
         rows = []
-        with shard_written(folder / shard_file(split, number, encoding), encoding=encoding) as writer:
+        with shard_written(folder / shard_file(split, number, encoding),
+                           encoding=encoding) as writer:
             for k in range(9)[part]:
                 assert np.array_equal(writer.add(IMAGES[k], LABELS[k]), READ[encoding][k])
                 rows.append(Row(f"{split}{k}", f"{k:064x}", LABELS[k], writer.place))
         shards.append(StoredShard(split, number, writer.digest.hexdigest(), rows))
-    publish_description(folder, CLASSES_, iter(shards), Moments.zero(), [Quarantined("train", "x", "empty", "00")],
+    publish_description(folder, CLASSES_, iter(shards), Moments.zero(),
+                        [Quarantined("train", "x", "empty", "00")],
                         {"decoder": decoder(), "order_seed": 3}, encoding)
     return folder
 
@@ -128,17 +132,21 @@ def test_the_same_images_give_the_same_bytes(finished: Path, tmp_path: Path) -> 
 
 def obvious_crops(images: NDArray[np.uint8], tops: list[int], lefts: list[int], flips: list[bool],
                   size: int) -> NDArray[np.uint8]:
-    crops = [image[top: top + size, left: left + size] for image, top, left in zip(images, tops, lefts, strict=True)]
-    return np.stack([np.fliplr(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)])
+    crops = [image[top: top + size, left: left + size]
+             for image, top, left in zip(images, tops, lefts, strict=True)]
+    return np.stack([np.fliplr(crop) if flip else crop
+                     for crop, flip in zip(crops, flips, strict=True)])
 
 
 @settings(max_examples=25)
 @given(data=st.data(), size=st.sampled_from([1, 67, 224, 256]))
-def test_crops_are_those_of_plain_indexing(finished: Path, compressed: Path, data: st.DataObject, size: int) -> None:
+def test_crops_are_those_of_plain_indexing(finished: Path, compressed: Path, data: st.DataObject,
+                                           size: int) -> None:
     encoding = data.draw(st.sampled_from(["raw", "jpeg"]))
     n = data.draw(st.integers(1, 8))
-    indices, tops, lefts, flips = (data.draw(st.lists(values, min_size=n, max_size=n)) for values in (
-        st.integers(0, 5), st.integers(0, SIDE - size), st.integers(0, SIDE - size), st.booleans()))
+    indices, tops, lefts, flips = (data.draw(st.lists(values, min_size=n, max_size=n))
+                                   for values in (st.integers(0, 5), st.integers(0, SIDE - size),
+                                                  st.integers(0, SIDE - size), st.booleans()))
     crops = Store({"raw": finished, "jpeg": compressed}[encoding]).split("train").gather_crops(
         np.array(indices), np.array(tops), np.array(lefts), np.array(flips), size)
     assert np.array_equal(crops, obvious_crops(READ[encoding][indices], tops, lefts, flips, size))
@@ -177,7 +185,8 @@ def test_one_changed_label_is_noticed(copy: Path) -> None:
     with pytest.raises(UserError, match=r"train-00002\.npy: damaged: its pixels or labels"):
         Store(copy).verify()
     change_index(copy, "label", 3, 3)
-    with pytest.raises(UserError, match=r"index\.parquet: damaged: a train label is outside 0\.\.2"):
+    with pytest.raises(UserError,
+                       match=r"index\.parquet: damaged: a train label is outside 0\.\.2"):
         Store(copy)
 
 
@@ -189,7 +198,8 @@ def test_an_index_of_other_images_is_noticed(copy: Path, column: str, value: int
 
 
 def change_description(folder: Path, **values: object) -> None:
-    """And take its digest out, as a store of before there was one: what is left are the checks of meaning."""
+    """And take its digest out, as a store of before there was one: what is left are the checks of
+    meaning."""
     description = json.loads((folder / DESCRIPTION).read_text()) | values
     description.pop("digest", None)
     (folder / DESCRIPTION).write_text(json.dumps(description))
@@ -198,7 +208,8 @@ def change_description(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize("file", [DESCRIPTION, INDEX, CLASSES, QUARANTINE])
 @given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_one_flipped_bit_beside_the_shards_is_noticed(copy: Path, file: str, where: int, bit: int) -> None:
+def test_one_flipped_bit_beside_the_shards_is_noticed(copy: Path, file: str, where: int,
+                                                      bit: int) -> None:
     path = copy / file
     whole = path.read_bytes()
     changed = bytearray(whole)
@@ -215,7 +226,8 @@ def test_one_flipped_bit_beside_the_shards_is_noticed(copy: Path, file: str, whe
 
 
 def _harmless(whole: bytes, changed: bytes) -> bool:
-    """The same JSON, written otherwise (a space that is now a line's end); or only the name `digest` is another."""
+    """The same JSON, written otherwise (a space that is now a line's end); or only the name
+    `digest` is another."""
     values = json.loads(whole)
     try:
         found = json.loads(changed)
@@ -227,7 +239,8 @@ def _harmless(whole: bytes, changed: bytes) -> bool:
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_a_shard_is_checked_on_its_first_use_and_not_again(copy: Path, jpegs: Path, encoding: Encoding) -> None:
+def test_a_shard_is_checked_on_its_first_use_and_not_again(copy: Path, jpegs: Path,
+                                                           encoding: Encoding) -> None:
     folder = {"raw": copy, "jpeg": jpegs}[encoding]
     shard = folder / shard_file("train", 3, encoding)
     content = bytearray(shard.read_bytes())
@@ -237,10 +250,13 @@ def test_a_shard_is_checked_on_its_first_use_and_not_again(copy: Path, jpegs: Pa
     split.image(3)
     shard.write_bytes(bytes(content))
     split.image(0)
-    with pytest.raises(UserError, match=f"{shard.name}: damaged: (its pixels or labels|image . *: )"):
+    with pytest.raises(UserError,
+                       match=f"{shard.name}: damaged: (its pixels or labels|image . *: )"):
         split.image(5)
-    with pytest.raises(UserError, match=f"{shard.name}: damaged: (its pixels or labels|image . *: )"):
-        split.gather_crops(np.array([0, 5]), np.array([0, 0]), np.array([0, 0]), np.array([False, False]))
+    with pytest.raises(UserError,
+                       match=f"{shard.name}: damaged: (its pixels or labels|image . *: )"):
+        split.gather_crops(np.array([0, 5]), np.array([0, 0]), np.array([0, 0]),
+                           np.array([False, False]))
 
 
 def test_a_shard_that_is_changed_while_it_is_in_use_is_named(copy: Path) -> None:
@@ -251,7 +267,8 @@ def test_a_shard_that_is_changed_while_it_is_in_use_is_named(copy: Path) -> None
     with (copy / "train-00000.npy").open("r+b") as stream:
         stream.seek(1000)
         stream.write(b"x")
-    with pytest.raises(UserError, match=r"train-00000\.npy: damaged: it was changed while it was in use"):
+    with pytest.raises(UserError,
+                       match=r"train-00000\.npy: damaged: it was changed while it was in use"):
         split.check_unchanged()
     (copy / "train-00000.npy").unlink()
     with pytest.raises(UserError, match=r"train-00000\.npy: damaged: it was changed"):
@@ -259,7 +276,8 @@ def test_a_shard_that_is_changed_while_it_is_in_use_is_named(copy: Path) -> None
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_a_shard_that_is_cut_off_while_it_is_in_use_is_named(copy: Path, jpegs: Path, encoding: Encoding) -> None:
+def test_a_shard_that_is_cut_off_while_it_is_in_use_is_named(copy: Path, jpegs: Path,
+                                                             encoding: Encoding) -> None:
     """To touch what was cut off would end this process by SIGBUS."""
     folder = {"raw": copy, "jpeg": jpegs}[encoding]
     train, zero = Store(folder).split("train"), np.array([0])
@@ -267,8 +285,10 @@ def test_a_shard_that_is_cut_off_while_it_is_in_use_is_named(copy: Path, jpegs: 
     file = folder / shard_file("train", 0, encoding)
     with file.open("r+b") as stream:
         stream.truncate(5000)
-    for read in (lambda: train.image(1), lambda: train.gather_crops(np.array([2]), zero, zero, zero.astype(bool))):
-        with pytest.raises(UserError, match=rf"{file.name}: damaged: it was cut off while it was in use.*to 5000"):
+    for read in (lambda: train.image(1),
+                 lambda: train.gather_crops(np.array([2]), zero, zero, zero.astype(bool))):
+        with pytest.raises(UserError, match=rf"{file.name}: damaged: it was cut off while it was "
+                                            r"in use.*to 5000"):
             read()
     assert train.image(3).any()  # of the next shard
 
@@ -278,7 +298,8 @@ def test_other_digests_and_formats_are_noticed(copy: Path) -> None:
     with pytest.raises(UserError, match=r"store\.json: damaged: pixels_digest"):
         Store(copy).verify()
     change_description(copy, format=3)
-    with pytest.raises(UserError, match=r"store\.json: format 3, but this program reads formats 1, 2"):
+    with pytest.raises(UserError,
+                       match=r"store\.json: format 3, but this program reads formats 1, 2"):
         Store(copy)
     change_description(copy, format=1, shards={})
     with pytest.raises(UserError, match=r"store\.json: damaged: KeyError"):
@@ -287,7 +308,8 @@ def test_other_digests_and_formats_are_noticed(copy: Path) -> None:
     with pytest.raises(UserError, match="format None"):
         Store(copy)
     (copy / DESCRIPTION).unlink()
-    with pytest.raises(UserError, match=r"store\.json: no such file; make it with `alexnet resize`"):
+    with pytest.raises(UserError,
+                       match=r"store\.json: no such file; make it with `alexnet resize`"):
         Store(copy)
 
 
@@ -295,14 +317,16 @@ def test_missing_truncated_and_foreign_shards_are_named(copy: Path) -> None:
     shard = copy / "train-00003.npy"
     content = shard.read_bytes()
     shard.write_bytes(content[:-1000])
-    with pytest.raises(UserError, match=r"train-00003\.npy: damaged: \d+ bytes are too few for 2 images"):
+    with pytest.raises(UserError,
+                       match=r"train-00003\.npy: damaged: \d+ bytes are too few for 2 images"):
         Store(copy)
     shard.unlink()
     with pytest.raises(UserError, match=r"train-00003\.npy: damaged: No such file"):
         Store(copy)
     for other in (np.zeros((3, SIDE, SIDE, 3), np.uint8), np.zeros((2, SIDE, SIDE, 3), np.int8)):
         np.save(shard, other)
-        with pytest.raises(UserError, match=r"train-00003\.npy: damaged: u?int8 .* where uint8 \[2, 256, 256, 3\]"):
+        with pytest.raises(UserError, match=r"train-00003\.npy: damaged: u?int8 .* where uint8 "
+                                            r"\[2, 256, 256, 3\]"):
             Store(copy).split("train").image(5)
     shard.write_bytes(b"\0" * len(content))
     with pytest.raises(UserError, match=r"train-00003\.npy: damaged"):
@@ -331,8 +355,9 @@ def test_a_shard_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_digest_of_shards_depends_on_split_and_order() -> None:
-    digests = [digest_of_shards({"train": train, "val": val}) for train, val in (
-        (["a", "b"], ["c"]), (["b", "a"], ["c"]), (["a"], ["b", "c"]), (["a", "b", "c"], []), (["ab"], ["c"]))]
+    digests = [digest_of_shards({"train": train, "val": val})
+               for train, val in ((["a", "b"], ["c"]), (["b", "a"], ["c"]), (["a"], ["b", "c"]),
+                                  (["a", "b", "c"], []), (["ab"], ["c"]))]
     assert len(set(digests)) == len(digests)
 
 
@@ -369,10 +394,12 @@ def test_a_jpeg_that_cannot_be_decoded_or_is_of_another_size_is_named(jpegs: Pat
         Store(jpegs).split("train").image(3)
     small = jpeg_of(IMAGES[0, :8, :8]).getvalue()
     shard.write_bytes(small.ljust(size, b"\0"))
-    with pytest.raises(UserError, match=r"train-00002\.jpegs: damaged: image 0 is \[8, 8, 3\], not \[256, 256, 3\]"):
+    with pytest.raises(UserError, match=r"train-00002\.jpegs: damaged: image 0 is \[8, 8, 3\], not "
+                                        r"\[256, 256, 3\]"):
         Store(jpegs).split("train").image(3)
     shard.write_bytes(bytes(size - 1))
-    with pytest.raises(UserError, match=r"train-00002\.jpegs: damaged: \d+ bytes are too few for 1 images"):
+    with pytest.raises(UserError,
+                       match=r"train-00002\.jpegs: damaged: \d+ bytes are too few for 1 images"):
         Store(jpegs)
 
 
@@ -382,12 +409,14 @@ def made_elsewhere(folder: Path, **values: str) -> Store:
 
 
 def test_jpegs_that_decode_to_other_pixels_here_are_refused(jpegs: Path) -> None:
-    with pytest.raises(UserError, match=r"its JPEGs were written by .*jpeg 0123.* and decode to other pixels with .*; "
-                                        r"make the store again .* store\.encoding: raw"):
+    with pytest.raises(UserError, match=r"its JPEGs were written by .*jpeg 0123.* and decode to "
+                                        r"other pixels with .*; make the store again .* "
+                                        r"store\.encoding: raw"):
         made_elsewhere(jpegs, jpeg="0123")
 
 
-def test_raw_pixels_are_the_same_everywhere_but_another_resampler_is_told(copy: Path, jpegs: Path) -> None:
+def test_raw_pixels_are_the_same_everywhere_but_another_resampler_is_told(copy: Path,
+                                                                          jpegs: Path) -> None:
     assert Store(copy).other_decoder() is None
     for folder in (copy, jpegs):
         told = made_elsewhere(folder, library="Pillow 1.0", fingerprint="0123").other_decoder()
@@ -411,12 +440,14 @@ def test_a_run_is_told_who_prepared_its_store(finished: Path, jpegs: Path) -> No
 def test_threads_read_a_split_side_by_side(compressed: Path) -> None:
     train = Store(compressed).split("train")
     with ThreadPoolExecutor(4) as threads:
-        for k, image in zip(list(range(6)) * 3, threads.map(train.image, list(range(6)) * 3), strict=True):
+        for k, image in zip(list(range(6)) * 3, threads.map(train.image, list(range(6)) * 3),
+                            strict=True):
             assert np.array_equal(image, READ["jpeg"][k])
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_the_system_is_told_which_images_will_be_read(finished: Path, compressed: Path, encoding: Encoding,
+def test_the_system_is_told_which_images_will_be_read(finished: Path,
+                                                      compressed: Path, encoding: Encoding,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     """Exactly their bytes; images that lie side by side are one piece of a file."""
     told: list[bytes] = []
@@ -428,7 +459,8 @@ def test_the_system_is_told_which_images_will_be_read(finished: Path, compressed
     monkeypatch.setattr(os, "posix_fadvise", advise)
     split = Store({"raw": finished, "jpeg": compressed}[encoding]).split("train")
     split.expect(np.array([5, 0, 1, 3]))
-    wanted = [IMAGES[k].tobytes() if encoding == "raw" else jpeg_of(IMAGES[k]).getvalue() for k in (0, 1, 3, 5)]
+    wanted = [IMAGES[k].tobytes() if encoding == "raw" else jpeg_of(IMAGES[k]).getvalue()
+              for k in (0, 1, 3, 5)]
     assert told == [wanted[0] + wanted[1], wanted[2], wanted[3]]
     with pytest.raises(IndexError):
         split.expect(np.array([6]))

@@ -1,4 +1,5 @@
-"""`--verify` accepts what the fast way made, for both encodings, and sees one changed bit of anything."""
+"""`--verify` accepts what the fast way made, for both encodings, and sees one changed bit of
+anything."""
 
 import json
 from collections.abc import Callable
@@ -105,7 +106,8 @@ def test_one_changed_bit_of_the_mean_image_is_seen(place: tuple[int, int, int]) 
     refused("mean", "row {}, column {}, {} is ".format(*place[:2], "RGB"[place[2]]))
 
 
-def changed(key: str, *place: int, by: Callable[[float], float] = lambda x: float(np.nextafter(x, 1e9))) -> Any:
+def changed(key: str, *place: int,
+            by: Callable[[float], float] = lambda x: float(np.nextafter(x, 1e9))) -> Any:
     def change(values: dict[str, Any]) -> None:
         inner: Any = values
         for step in (key, *place)[:-1]:
@@ -127,7 +129,8 @@ def swap(values: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(("change", "told"), [
-    *((changed("covariance", i, j), f"covariance {'RGB'[i]}{'RGB'[j]} is ") for i in range(3) for j in range(3)),
+    *((changed("covariance", i, j), f"covariance {'RGB'[i]}{'RGB'[j]} is ") for i in range(3)
+      for j in range(3)),
     (changed("pixels", by=lambda n: n + 1), "7169 pixels, and the store has 7168"),
     (changed("stdevs", 2), "stdev 3 is "),
     (changed("eigenvalues", 1, by=lambda x: x * (1 + 1e-9)), "eigenvalue 2 is "),
@@ -138,7 +141,8 @@ def swap(values: dict[str, Any]) -> None:
     (changed("eigenvalues", by=lambda values: values[:2]), "not the components of colour"),
     (changed("stdevs", 0, by=lambda _: float("nan")), "not the components of colour"),
 ])
-def test_one_changed_number_of_the_components_is_seen(change: Callable[[dict[str, Any]], None], told: str) -> None:
+def test_one_changed_number_of_the_components_is_seen(change: Callable[[dict[str, Any]], None],
+                                                      told: str) -> None:
     prepare("raw")
     values = json.loads(PCA.read_text())
     change(values)

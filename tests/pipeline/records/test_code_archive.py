@@ -1,4 +1,5 @@
-"""The code of a run as a file: the same bytes for the same code, and never restored as anything else."""
+"""The code of a run as a file: the same bytes for the same code, and never restored as anything
+else."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
-    for name in ("alexnet/net.py", "pipeline/stages/train.py", "pipeline/notes.txt", "params.yaml", "dvc.lock"):
+    for name in ("alexnet/net.py", "pipeline/stages/train.py", "pipeline/notes.txt", "params.yaml",
+                 "dvc.lock"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"# {name}\n")
     return root
@@ -31,7 +33,8 @@ def packed(folder: Path, content: bytes) -> Path:
     return file
 
 
-def test_the_same_code_gives_the_same_bytes_whenever_and_wherever(project: Path, tmp_path: Path) -> None:
+def test_the_same_code_gives_the_same_bytes_whenever_and_wherever(project: Path,
+                                                                  tmp_path: Path) -> None:
     first = code_archive.taken(project)
     os.utime(project / "params.yaml", (1, 1))
     (project / "alexnet/net.py").chmod(0o600)
@@ -59,14 +62,17 @@ def test_one_changed_byte_is_noticed(project: Path, tmp_path: Path) -> None:
     digest = environment.code_digest(project)
     (project / "pipeline/stages/train.py").write_text("# pipeline/stages/train_py\n")
     with pytest.raises(UserError, match="code_digest"):
-        code_archive.restored(packed(tmp_path, code_archive.taken(project)), tmp_path / "restored", digest)
+        code_archive.restored(packed(tmp_path, code_archive.taken(project)), tmp_path / "restored",
+                              digest)
 
 
 def test_damaged_archives_are_told_of(project: Path, tmp_path: Path) -> None:
     whole = code_archive.taken(project)
-    for content in (b"", b"no archive", whole[: len(whole) // 2], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
+    for content in (b"", b"no archive", whole[: len(whole) // 2],
+                    whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
         with pytest.raises(UserError, match=r"code\.tar\.gz"):
-            code_archive.restored(packed(tmp_path, content), tmp_path / "restored", environment.code_digest(project))
+            code_archive.restored(packed(tmp_path, content), tmp_path / "restored",
+                                  environment.code_digest(project))
 
 
 def archive_of(name: str, content: bytes = b"x", times: int = 1, **of_header: object) -> bytes:
@@ -81,8 +87,9 @@ def archive_of(name: str, content: bytes = b"x", times: int = 1, **of_header: ob
     return gzip.compress(buffer.getvalue(), 1)
 
 
-@pytest.mark.parametrize("name", ["../outside.py", "/outside.py", "alexnet/../../outside.py", "alexnet//outside.py",
-                                  "sitecustomize.py", "torch.py", "numpy/outside.py", "alexnet/outside.so", "alexnet",
+@pytest.mark.parametrize("name", ["../outside.py", "/outside.py", "alexnet/../../outside.py",
+                                  "alexnet//outside.py", "sitecustomize.py", "torch.py",
+                                  "numpy/outside.py", "alexnet/outside.so", "alexnet",
                                   "work/params.yaml", "alexnet/\udcff.py", "alexnet/\x1b[2J.py"])
 def test_only_files_of_the_code_are_taken(tmp_path: Path, name: str) -> None:
     target = tmp_path / "a/b"
@@ -94,20 +101,24 @@ def test_only_files_of_the_code_are_taken(tmp_path: Path, name: str) -> None:
 
 
 def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
-    both = b"".join(gzip.decompress(archive_of(name))[:1024] for name in ("alexnet/a.py", "alexnet/a.py/b.py"))
+    both = b"".join(gzip.decompress(archive_of(name))[:1024]
+                    for name in ("alexnet/a.py", "alexnet/a.py/b.py"))
     for content in (gzip.compress(both + bytes(1024)), archive_of(f"alexnet/{'a' * 300}.py")):
-        with pytest.raises(UserError, match=r"code\.tar\.gz: 'alexnet/a.*cannot be the name of a file"):
+        with pytest.raises(UserError,
+                           match=r"code\.tar\.gz: 'alexnet/a.*cannot be the name of a file"):
             code_archive.restored(packed(tmp_path, content), tmp_path / "a", "0" * 64)
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE,
+                                  tarfile.FIFOTYPE, tarfile.CHRTYPE])
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     content = archive_of("alexnet/net.py", b"", type=kind, linkname="/etc/passwd")
     with pytest.raises(UserError, match="not a file of the code"):
         code_archive.restored(packed(tmp_path, content), tmp_path / "a", "0" * 64)
 
 
-def test_bombs_and_files_that_occur_twice_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bombs_and_files_that_occur_twice_are_refused(tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="occurs twice"):
         code_archive.digests(packed(tmp_path, archive_of("alexnet/net.py", times=2)))
     monkeypatch.setattr(code_archive, "LARGEST", 1 << 20)

@@ -1,4 +1,5 @@
-"""Comparison of traces and records: equal ones are equal, and one changed digit anywhere is found where it is."""
+"""Comparison of traces and records: equal ones are equal, and one changed digit anywhere is found
+where it is."""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.records import code_archive, differences
-from pipeline.records.differences import Difference, common_steps, compared, deciding, of_curves, of_records
+from pipeline.records.differences import (
+    Difference,
+    common_steps,
+    compared,
+    deciding,
+    of_curves,
+    of_records,
+)
 from pipeline.records.kept_runs import Facts, Kept
 
 TENSORS = ("conv1.weight/0", "conv1.weight/1", "fc8.bias/0")
@@ -20,9 +28,10 @@ STEPS = (1, 50, 100, 120)
 
 
 def trace(steps: tuple[int, ...] = STEPS) -> list[dict[str, Any]]:
-    return [{"step": step, "loss": (1.0 / step).hex()} |
-            {kind: {"digest": f"{kind} {step}", "tensors": {name: f"{kind} {name} {step}" for name in TENSORS}}
-             for kind in ("weights", "momentum", "gradients")} for step in steps]
+    return [{"step": step, "loss": (1.0 / step).hex()}
+            | {kind: {"digest": f"{kind} {step}",
+                      "tensors": {name: f"{kind} {name} {step}" for name in TENSORS}}
+               for kind in ("weights", "momentum", "gradients")} for step in steps]
 
 
 def test_equal_traces_are_equal() -> None:
@@ -32,8 +41,8 @@ def test_equal_traces_are_equal() -> None:
     assert json.loads(json.dumps(found.as_json()))["first_difference"] is None
 
 
-@given(at=st.integers(0, 3), kind=st.sampled_from(["weights", "momentum", "gradients"]), name=st.sampled_from(TENSORS),
-       swapped=st.booleans())
+@given(at=st.integers(0, 3), kind=st.sampled_from(["weights", "momentum", "gradients"]),
+       name=st.sampled_from(TENSORS), swapped=st.booleans())
 def test_one_changed_tensor_is_named(at: int, kind: str, name: str, swapped: bool) -> None:
     a, b = trace(), trace()
     b[at][kind]["tensors"][name] += "x"
@@ -80,19 +89,23 @@ def test_traces_of_other_steps_are_compared_where_both_have_one() -> None:
 
 
 def test_learning_curves() -> None:
-    rows = [{"step": "5", "loss": "0.1", "error": "0.5"}, {"step": "10", "loss": "0.05", "error": "0.25"}]
+    rows = [{"step": "5", "loss": "0.1", "error": "0.5"},
+            {"step": "10", "loss": "0.05", "error": "0.25"}]
     assert of_curves(rows, copy.deepcopy(rows)) is None
     other = copy.deepcopy(rows)
     other[1]["error"] = "0.2500001"
-    assert of_curves(rows, other) == Difference(10, "metrics", "error", values=("0.25", "0.2500001"))
+    assert of_curves(rows, other) == Difference(10, "metrics", "error",
+                                                values=("0.25", "0.2500001"))
     assert of_curves(rows, rows[:1]) == Difference(10, "metrics", "step", values=(2, 1))
     assert of_curves(rows[:1], rows) == Difference(10, "metrics", "step", values=(1, 2))
-    assert of_curves(rows, [rows[0], {"step": "10", "loss": "0.05"}]).tensor == "error"  # type: ignore[union-attr]
+    assert (of_curves(rows, [rows[0], {"step": "10", "loss": "0.05"}]).tensor
+            == "error")  # type: ignore[union-attr]
 
 
-FOUND = {"machine": "x86_64", "libc": "glibc 2.36", "cpu": "A", "torch": "2.13.0", "torch_build": "cpu",
-         "cpu_capability": "AVX2", "onednn": "3.7", "blas": "mkl", "mkl": "2025", "gpu": "none", "python": "3.11.7",
-         "os": "Linux 6", "pillow": "pillow-simd 12", "cores": "2", "variable OMP_NUM_THREADS": "1"}
+FOUND = {"machine": "x86_64", "libc": "glibc 2.36", "cpu": "A",
+         "torch": "2.13.0", "torch_build": "cpu", "cpu_capability": "AVX2", "onednn": "3.7",
+         "blas": "mkl", "mkl": "2025", "gpu": "none", "python": "3.11.7", "os": "Linux 6",
+         "pillow": "pillow-simd 12", "cores": "2", "variable OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.parametrize("field", FOUND)
@@ -111,18 +124,21 @@ def test_gpus_decide_on_gpus_and_their_number_does_not() -> None:
 
 def kept(folder: Path, **changed: Any) -> Kept:
     facts = {"params": {"train.seed": "1", "execution.placement": "auto"}, "metrics": {"loss": 0.5},
-             "tags": {"resize.pixels_digest": "p", "placement": "one", "code_digest": "c", "process.id": "1"}}
+             "tags": {"resize.pixels_digest": "p", "placement": "one", "code_digest": "c",
+                      "process.id": "1"}}
     for topic, values in changed.items():
         facts[topic] = facts.get(topic, {}) | values
     found = facts.pop("environment", {})
     folder.mkdir()
     (folder / "environment.json").write_text(json.dumps(FOUND | found))
-    for name, text in {"alexnet/net.py": "x = 1\n", "pipeline/a.py": "", **facts.pop("code", {})}.items():
+    for name, text in {"alexnet/net.py": "x = 1\n", "pipeline/a.py": "",
+                       **facts.pop("code", {})}.items():
         (folder / "code" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "code" / name).write_text(text)
     (folder / "code.tar.gz").write_bytes(code_archive.taken(folder / "code"))
     named = Facts("r" * 32, "train", "FINISHED", 0, 1, curve=[], **facts)
-    return Kept(named, lambda name: folder / name if (folder / name).exists() else None, in_store=False)
+    return Kept(named, lambda name: folder / name if (folder / name).exists() else None,
+                in_store=False)
 
 
 @pytest.mark.parametrize(("changed", "topic", "pairs"), [
@@ -140,12 +156,14 @@ def kept(folder: Path, **changed: Any) -> Kept:
 def test_what_differs_between_records(tmp_path: Path, changed: dict[str, Any], topic: str | None,
                                       pairs: dict[str, Any]) -> None:
     found = of_records(kept(tmp_path / "a"), kept(tmp_path / "b", **changed))
-    assert {name: values for name, values in found.items() if values} == ({topic: pairs} if topic else {})
+    assert {name: values for name, values in found.items() if values} == ({topic: pairs} if topic
+                                                                          else {})
 
 
 def test_code_is_told_by_file_or_without_a_snapshot_by_digest(tmp_path: Path) -> None:
     a = kept(tmp_path / "a")
-    b = kept(tmp_path / "b", code={"alexnet/net.py": "x = 2\n", "alexnet/new.py": ""}, tags={"code_digest": "d"})
+    b = kept(tmp_path / "b", code={"alexnet/net.py": "x = 2\n", "alexnet/new.py": ""},
+             tags={"code_digest": "d"})
     found = of_records(a, b)["code"]
     assert list(found) == ["alexnet/net.py", "alexnet/new.py"]
     assert found["alexnet/new.py"][0] is None

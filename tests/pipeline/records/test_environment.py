@@ -44,22 +44,25 @@ def test_either_pillow_alone_is_fine(stock: str | None, simd: str | None, files:
 def test_the_fingerprint_is_the_same_in_one_place_and_flat() -> None:
     found = fingerprint()
     assert found == fingerprint()
-    assert all(isinstance(name, str) and isinstance(value, str) and value for name, value in found.items())
-    assert {"python", "cpu", "cores", "numpy", "torch", "torch_build", "cpu_capability", "onednn", "pillow", "libjpeg",
-            "lock_digest", "gpu"} <= found.keys()
+    assert all(isinstance(name, str) and isinstance(value, str) and value
+               for name, value in found.items())
+    assert {"python", "cpu", "cores", "numpy", "torch", "torch_build", "cpu_capability", "onednn",
+            "pillow", "libjpeg", "lock_digest", "gpu"} <= found.keys()
     assert found["pillow"].split()[0] in ("pillow-simd", "Pillow")
     assert found["pixels"] == decoder()["fingerprint"]
     assert fingerprint(with_torch=False).items() <= found.items()
 
 
-def test_a_variable_that_changes_bits_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_changes_bits_changes_the_fingerprint(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     before = fingerprint(with_torch=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert fingerprint(with_torch=False) == before | {"variable ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
-def test_packages_that_are_not_those_of_the_lock_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_are_not_those_of_the_lock_are_told(tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy
 
     monkeypatch.setattr(environment, "LOCK", tmp_path / "lock")
@@ -74,8 +77,8 @@ def test_packages_that_are_not_those_of_the_lock_are_told(tmp_path: Path, monkey
 
 def tree(root: Path) -> Path:
     """A small project."""
-    for name, text in (("alexnet/a.py", "a = 1\n"), ("pipeline/stages/b.py", "b = 2\n"), ("params.yaml", "x: 1\n"),
-                       ("docs/c.md", "c\n")):
+    for name, text in (("alexnet/a.py", "a = 1\n"), ("pipeline/stages/b.py", "b = 2\n"),
+                       ("params.yaml", "x: 1\n"), ("docs/c.md", "c\n")):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
@@ -101,8 +104,8 @@ def test_the_code_digest_sees_every_byte_and_name(tmp_path: Path) -> None:
 
 
 @given(st.text("ab\n", max_size=6), st.text("ab\n", max_size=6))
-def test_text_moved_from_one_file_to_the_next_changes_the_digest(tmp_path_factory: pytest.TempPathFactory,
-                                                                 one: str, two: str) -> None:
+def test_text_moved_from_one_file_to_the_next_changes_the_digest(
+        tmp_path_factory: pytest.TempPathFactory, one: str, two: str) -> None:
     root = tree(tmp_path_factory.mktemp("moved"))
 
     def digest(first: str, second: str) -> str:
@@ -114,8 +117,8 @@ def test_text_moved_from_one_file_to_the_next_changes_the_digest(tmp_path_factor
 
 
 def git(root: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-C", str(root), "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments],
-                   check=True, capture_output=True)
+    subprocess.run(["git", "-C", str(root), "-c", "user.name=test", "-c",
+                    "user.email=test@localhost", *arguments], check=True, capture_output=True)
 
 
 def repository(root: Path) -> Path:
@@ -129,7 +132,8 @@ def repository(root: Path) -> Path:
 def test_without_a_repository_that_is_said(tmp_path: Path) -> None:
     assert git_state(tree(tmp_path)).commit == "not a repository"
     git(tmp_path, "init", "-q")
-    assert git_state(tmp_path).commit == "not a repository"  # one in which the code only happens to lie
+    # one in which the code only happens to lie
+    assert git_state(tmp_path).commit == "not a repository"
     git(tmp_path, "add", "-A")
     assert git_state(tmp_path).commit == "no commit yet"
 

@@ -1,5 +1,6 @@
-"""Records that a stranger made: each hostile thing in one, made so that its digests are right, is refused by its name,
-and nothing of it is run or followed. And an MLflow store with runs that are not ours."""
+"""Records that a stranger made: each hostile thing in one, made so that its digests are right, is
+refused by its name, and nothing of it is run or followed. And an MLflow store with runs that are
+not ours."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def record(folder: Path, facts: Facts = FACTS, **files: bytes) -> Path:
     """A whole record with these facts; `files` in place of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {"environment.json": b'{"cpu": "x"}', "parameters.json": b"{}", "code.tar.gz": code_archive.taken(),
-                "trace.jsonl": json.dumps(ENTRY).encode(), "learning.csv": b"step,training_loss\n1,0.5\n"}
+    contents = {"environment.json": b'{"cpu": "x"}', "parameters.json": b"{}",
+                "code.tar.gz": code_archive.taken(), "trace.jsonl": json.dumps(ENTRY).encode(),
+                "learning.csv": b"step,training_loss\n1,0.5\n"}
     for name, content in (contents | files).items():
         (folder / name).write_bytes(content)
     kept_runs.write(folder, facts)
@@ -55,14 +57,15 @@ def doctored(folder: Path, **told: Any) -> Path:
 
 @pytest.mark.parametrize(("field", "value"), [
     ("run_id", "../../../.."), ("run_id", "/etc"), ("run_id", "a' or 1=1 --"), ("run_id", 7),
-    ("run_id", "a" * 32 + "\n"),
-    ("status", "EVIL"), ("started", -1), ("ended", 2**70), ("tags", []), ("tags", {"stage": 1}),
-    ("tags", {"../x": "y"}), ("tags", {"a" * 251: "y"}), ("params", {"\x1b[2J": "y"}), ("metrics", {"steps": "1"}),
-    ("curve", [{}]), ("curve", [{"step": 0.5}]), ("curve", [{"step": float("nan")}]), ("curve", {"step": 1}),
-    ("files", {"../../../etc/passwd": "0" * 64}), ("files", ["code.tar.gz"]), ("files", {"code.tar.gz": None})])
+    ("run_id", "a" * 32 + "\n"), ("status", "EVIL"), ("started", -1), ("ended", 2**70),
+    ("tags", []), ("tags", {"stage": 1}), ("tags", {"../x": "y"}), ("tags", {"a" * 251: "y"}),
+    ("params", {"\x1b[2J": "y"}), ("metrics", {"steps": "1"}), ("curve", [{}]),
+    ("curve", [{"step": 0.5}]), ("curve", [{"step": float("nan")}]), ("curve", {"step": 1}),
+    ("files", {"../../../etc/passwd": "0" * 64}), ("files", ["code.tar.gz"]),
+    ("files", {"code.tar.gz": None})])
 def test_a_field_that_no_record_has_is_refused(tmp_path: Path, field: str, value: Any) -> None:
-    with pytest.raises(UserError, match=r"record\.json: .*" + ("names a file" if ".." in str(value) and field == "files"
-                                                               else field)):
+    with pytest.raises(UserError, match=r"record\.json: .*"
+                       + ("names a file" if ".." in str(value) and field == "files" else field)):
         read(doctored(tmp_path / "record", **{field: value}))
 
 
@@ -81,17 +84,21 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path, name: str) -> None:
         read(tmp_path / "record")
     file.unlink()
     os.mkfifo(file)  # reading it would wait for ever
-    with pytest.raises(UserError, match="not a plain file" if name != "record.json" else "without record"):
+    with pytest.raises(UserError,
+                       match="not a plain file" if name != "record.json" else "without record"):
         find(str(tmp_path / "record"))
 
 
 @pytest.mark.parametrize(("name", "content"), [
-    ("trace.jsonl", b""), ("trace.jsonl", b"1"), ("trace.jsonl", b'{"step": 1}'), ("trace.jsonl", b"\xff"),
-    ("trace.jsonl", b"[" * 100_000), ("trace.jsonl", b"\n".join([json.dumps(ENTRY).encode()] * 2)),
-    ("trace.jsonl", json.dumps(ENTRY | {"gradients": {"digest": "", "tensors": {"no column": ""}}}).encode()),
-    ("environment.json", b"[]"), ("environment.json", b'{"cpu": ["x"]}'), ("learning.csv", b"x\n1\n"),
-    ("learning.csv", b"step\nmany\n"), ("learning.csv", b'step\n"1\n')])
-def test_a_file_of_another_form_is_named_before_anything_is_done(tmp_path: Path, name: str, content: bytes) -> None:
+    ("trace.jsonl", b""), ("trace.jsonl", b"1"), ("trace.jsonl", b'{"step": 1}'),
+    ("trace.jsonl", b"\xff"), ("trace.jsonl", b"[" * 100_000),
+    ("trace.jsonl", b"\n".join([json.dumps(ENTRY).encode()] * 2)),
+    ("trace.jsonl", json.dumps(ENTRY | {"gradients": {"digest": "", "tensors": {"no column": ""}}})
+     .encode()), ("environment.json", b"[]"), ("environment.json", b'{"cpu": ["x"]}'),
+    ("learning.csv", b"x\n1\n"), ("learning.csv", b"step\nmany\n"),
+    ("learning.csv", b'step\n"1\n')])
+def test_a_file_of_another_form_is_named_before_anything_is_done(tmp_path: Path, name: str,
+                                                                 content: bytes) -> None:
     folder = record(tmp_path / "record", **{name: content})
     with pytest.raises(UserError, match=f"{name}: broken"):
         rerun(str(folder), trusted=True)
@@ -102,7 +109,8 @@ def test_a_file_of_another_form_is_named_before_anything_is_done(tmp_path: Path,
 def test_a_record_without_its_tags_cannot_be_rerun(tmp_path: Path, missing: str) -> None:
     tags = {name: value for name, value in FACTS.tags.items() if name != missing}
     folder = record(tmp_path / "record", replace(FACTS, tags=tags))
-    with pytest.raises(UserError, match=r"no tag code_digest|does not name the digests of its data"):
+    with pytest.raises(UserError,
+                       match=r"no tag code_digest|does not name the digests of its data"):
         rerun(str(folder))
 
 
@@ -122,7 +130,8 @@ def test_code_from_elsewhere_is_not_run_until_the_user_says_so(tmp_path: Path) -
     assert (tmp_path / "pwned").exists()  # the test could have failed
 
 
-def test_only_variables_that_change_bits_are_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_variables_that_change_bits_are_taken_over(tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.studies.rerun import rerunning
 
     monkeypatch.setenv("MKL_CBWR", "here")
@@ -132,16 +141,20 @@ def test_only_variables_that_change_bits_are_taken_over(tmp_path: Path, monkeypa
     assert {"LD_PRELOAD", "PYTHONSTARTUP", "MKL_CBWR"}.isdisjoint(found)
 
 
-def test_a_store_with_runs_that_are_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every odd kind: no tags at all, artifacts that are missing, folders or nonsense, processes that are none."""
+def test_a_store_with_runs_that_are_not_ours(tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every odd kind: no tags at all, artifacts that are missing, folders or nonsense, processes
+    that are none."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     tracker = tracking.connected()
     client, experiment = tracker.client, tracker.experiment
     plain = client.create_run(experiment, run_name="\x1b[2J<b>").info.run_id
     client.log_metric(plain, "odd", float("nan"), step=-5)
-    pretending = client.create_run(experiment, tags={"stage": "train", "code_digest": "x", **DATA}).info.run_id
+    pretending = client.create_run(experiment,
+                                   tags={"stage": "train", "code_digest": "x", **DATA}).info.run_id
     client.log_text(pretending, "{}", "models/trace.jsonl/not a file")
-    nonsense = client.create_run(experiment, tags={"stage": "train", **DATA, "threads": "many"}).info.run_id
+    nonsense = client.create_run(experiment,
+                                 tags={"stage": "train", **DATA, "threads": "many"}).info.run_id
     client.log_text(nonsense, json.dumps(ENTRY), "models/trace.jsonl")
     client.log_text(nonsense, "{}", "environment.json")
     here = {name: value for name, value in tracking.process_tags().items() if name != "record"}
@@ -149,7 +162,8 @@ def test_a_store_with_runs_that_are_not_ours(tmp_path: Path, monkeypatch: pytest
             for number in ("1e9", "9" * 30, "")]
     for run_id in (pretending, nonsense):
         client.set_terminated(run_id)
-    for name, told in ((plain, "has no trace"), (pretending, r"trace\.jsonl: broken"), ("latest", r"has no code\.tar")):
+    for name, told in ((plain, "has no trace"), (pretending, r"trace\.jsonl: broken"),
+                       ("latest", r"has no code\.tar")):
         with pytest.raises(UserError, match=told):
             rerun(name)
     kept_runs.export(find(plain), tmp_path / "plain")

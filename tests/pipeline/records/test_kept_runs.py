@@ -1,4 +1,5 @@
-"""Records found in a real store, and travelling to another one: nothing lost, nothing doubled, nothing changed."""
+"""Records found in a real store, and travelling to another one: nothing lost, nothing doubled,
+nothing changed."""
 
 from __future__ import annotations
 
@@ -18,30 +19,36 @@ from pipeline.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 READ = parameters.load(ROOT / "params.yaml")
-FILES = ["code.tar.gz", "environment.json", "learning.csv", "parameters.json", "record.json", "trace.jsonl"]
-CURVE = [{"step": 5, "training_loss": 0.1, "validation_error": 1 / 3}, {"step": 10, "training_loss": 1e-17}]
+FILES = ["code.tar.gz", "environment.json", "learning.csv", "parameters.json", "record.json",
+         "trace.jsonl"]
+CURVE = [{"step": 5, "training_loss": 0.1, "validation_error": 1 / 3},
+         {"step": 10, "training_loss": 1e-17}]
 
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two projects, each with a store of its own; the tests share them, because making one takes seconds."""
+    """Two projects, each with a store of its own; the tests share them, because making one takes
+    seconds."""
     return tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there")
 
 
 @pytest.fixture(autouse=True)
-def here(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+def here(stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch,
+         request: pytest.FixtureRequest) -> Path:
     monkeypatch.chdir(stores[0])
     for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
-    monkeypatch.setattr(environment, "fingerprint", lambda with_torch=True: {"lock_digest": "l" * 64, "cpu": "x"})
+    monkeypatch.setattr(environment, "fingerprint",
+                        lambda with_torch=True: {"lock_digest": "l" * 64, "cpu": "x"})
     monkeypatch.setattr(environment, "git_state", lambda: environment.GitState("c" * 40, ""))
     return stores[0]
 
 
 def trained(**tags: str) -> str:
     """The id of a new run that looks like a training's."""
-    for path, content in ((WEIGHTS, b"weights"), (TRACE, b'{"step": 1}\n'), (LEARNING, b"step,training_loss\n5,0.1\n")):
+    for path, content in ((WEIGHTS, b"weights"), (TRACE, b'{"step": 1}\n'),
+                          (LEARNING, b"step,training_loss\n5,0.1\n")):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     with recorded("train", READ) as record:
@@ -61,7 +68,8 @@ def test_a_run_is_found_by_its_id_by_the_beginning_of_it_and_as_the_latest() -> 
     first, second = trained(), trained()
     with recorded("mean", READ) as other:
         pass
-    for name, run_id in ((first, first), (second[:8], second), ("latest", second), (other.run_id, other.run_id)):
+    for name, run_id in ((first, first), (second[:8], second), ("latest", second),
+                         (other.run_id, other.run_id)):
         assert name
         assert find(name).facts.run_id == run_id
     with pytest.raises(UserError, match=f"no run whose id begins with {'0' * 32}"):
@@ -125,8 +133,8 @@ def test_one_changed_byte_of_any_file_is_named(tmp_path: Path, name: str) -> Non
 def test_a_changed_value_in_the_record_is_noticed(tmp_path: Path) -> None:
     folder = export(find(trained()), tmp_path / "record")
     told = json.loads((folder / "record.json").read_text())
-    for change in ({"params": told["params"] | {"train.seed": "2"}}, {"status": "FAILED"}, {"curve": []},
-                   {"files": {**told["files"], "other.txt": "0" * 64}}):
+    for change in ({"params": told["params"] | {"train.seed": "2"}}, {"status": "FAILED"},
+                   {"curve": []}, {"files": {**told["files"], "other.txt": "0" * 64}}):
         (folder / "record.json").write_text(json.dumps(told | change))
         with pytest.raises(UserError, match=r"record\.json: changed since it was written"):
             read(folder)
@@ -154,7 +162,8 @@ def test_an_import_is_the_run_once_more_in_another_store_and_only_once(
     assert imported.facts.tags["imported_from"] == original.facts.run_id
     for name in ("stage", "status", "started", "ended", "params", "metrics", "curve"):
         assert getattr(imported.facts, name) == getattr(original.facts, name), name
-    assert imported.facts.tags.items() >= {name: value for name, value in original.facts.tags.items()
+    assert imported.facts.tags.items() >= {name: value
+                                           for name, value in original.facts.tags.items()
                                            if name != "record"}.items()
     for name in kept_runs.FILES:
         assert content_of(imported, name) == content_of(original, name), name

@@ -15,10 +15,11 @@ from pipeline.records.tracking import flat
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = tuple(parameters.Parameters.model_fields)
-TRAIN = ("training_loss", "training_error", "validation_loss", "validation_error", "epoch", "steps", "batch_loss")
-EVALUATE = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop", "loss", "loss_10crop",
-            "distance_10crop", "images", "same_class_hidden", "same_class_pixels", "colour_0", "colour_1",
-            "specialisation")
+TRAIN = ("training_loss", "training_error", "validation_loss", "validation_error", "epoch", "steps",
+         "batch_loss")
+EVALUATE = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop", "loss",
+            "loss_10crop", "distance_10crop", "images", "same_class_hidden", "same_class_pixels",
+            "colour_0", "colour_1", "specialisation")
 
 
 def named(*overrides: str, stage: str = "train", sections: tuple[str, ...] = SECTIONS,
@@ -32,14 +33,15 @@ def test_a_run_is_named_for_what_differs() -> None:
     assert named("recipe.name=paper", "network.without=fc6") == "sample paper seed 1 without fc6"
     assert named("network.neuron=tanh", "network.normalization=false", "train.epochs=4") == (
         "sample seed 1 tanh no normalization epochs 4")
-    assert named("network.architecture=half", "train.precision=bf16", "train.start_from=x.safetensors") == (
-        "sample seed 1 half bf16 fine-tuned")
+    assert named("network.architecture=half", "train.precision=bf16",
+                 "train.start_from=x.safetensors") == ("sample seed 1 half bf16 fine-tuned")
     assert named(stage="resize", sections=("dataset", "resize", "store")) == "resize sample"
     assert run_name("mean", {}) == "mean"
 
 
-@pytest.mark.parametrize("override", ["execution.threads=2", "train.trace_every=7", "dataset.location=x",
-                                      "recipe.weight_lr=0.010", "recipe.lrn_divisor=window", "network.width=0.250"])
+@pytest.mark.parametrize("override", ["execution.threads=2", "train.trace_every=7",
+                                      "dataset.location=x", "recipe.weight_lr=0.010",
+                                      "recipe.lrn_divisor=window", "network.width=0.250"])
 def test_what_makes_no_difference_is_not_named(override: str) -> None:
     assert named(override) == named()
 
@@ -56,23 +58,27 @@ def test_a_long_name_ends_with_how_many_are_untold() -> None:
     name = named(*(f"recipe.{switch}" for switch in (
         "lrn_divisor=none", "lrn_window=layer", "layer1_order=relu-norm-pool", "spatial_norm=false",
         "conv1_padding=symmetric", "conv345_init_std=0.01", "dropout_scaling=train")))
-    assert name == ("sample seed 1 lrn_divisor none lrn_window layer layer1_order relu-norm-pool no spatial_norm"
-                    " and 3 more")
+    assert name == ("sample seed 1 lrn_divisor none lrn_window layer layer1_order relu-norm-pool "
+                    "no spatial_norm and 3 more")
 
 
-@given(st.tuples(*[st.sampled_from([0.25, 0.5, 1.0]), st.integers(0, 9), st.sampled_from(["source", "paper"])] * 2))
-def test_other_parameters_have_another_name(values: tuple[float, int, str, float, int, str]) -> None:
-    a, b = ({"dataset.source": "sample", "recipe.name": name, "train.seed": str(seed), "network.width": str(width)}
-            for width, seed, name in (values[:3], values[3:]))
+@given(st.tuples(*[st.sampled_from([0.25, 0.5, 1.0]), st.integers(0, 9),
+                   st.sampled_from(["source", "paper"])] * 2))
+def test_other_parameters_have_another_name(values: tuple[float, int, str, float, int,
+                                                          str]) -> None:
+    a, b = ({"dataset.source": "sample", "recipe.name": name, "train.seed": str(seed),
+             "network.width": str(width)} for width, seed, name in (values[:3], values[3:]))
     assert (run_name("train", a) == run_name("train", b)) == (a == b)
 
 
 def test_every_metric_finds_back_to_its_name() -> None:
-    shown = [metric(stage, name) for stage, names in (("train", TRAIN), ("evaluate", EVALUATE)) for name in names]
+    shown = [metric(stage, name) for stage, names in (("train", TRAIN), ("evaluate", EVALUATE))
+             for name in names]
     assert len(set(shown)) == len(shown)  # in one run
     assert {name.partition("/")[0] for name in shown} == {"train", "val", "weights", "x-axis"}
     assert [flat_metric(name) for name in shown] == [*TRAIN, *EVALUATE]
     assert metric("evaluate", "top5_error_10crop") == "val/top5_error_10crop"
     assert metric("rerun", "training_loss") == metric("train", "training_loss") == "train/loss"
     assert metric("resize", "images") == "resize/images"
-    assert [flat_metric(name) for name in ("top1_error", "resize/images")] == ["top1_error", "images"]  # before groups
+    assert ([flat_metric(name) for name in ("top1_error", "resize/images")]
+            == ["top1_error", "images"])  # before groups

@@ -1,4 +1,5 @@
-"""The record of a stage in a real MLflow store, in a store that is not there, and after every way of ending."""
+"""The record of a stage in a real MLflow store, in a store that is not there, and after every way
+of ending."""
 
 from __future__ import annotations
 
@@ -28,23 +29,28 @@ from pipeline.system.files import write_json, written_whole
 
 ROOT = Path(__file__).resolve().parents[3]
 READ = parameters.load(ROOT / "params.yaml")
-TRAINED = {"steps": 4, "validation_error": 0.5, "weights_digest": "w" * 64, "trace_digest": "t" * 64}
+TRAINED = {"steps": 4, "validation_error": 0.5, "weights_digest": "w" * 64,
+           "trace_digest": "t" * 64}
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a new store: its making takes seconds, so the tests share it, each with its own experiment."""
+    """A folder with a new store: its making takes seconds, so the tests share it, each with its own
+    experiment."""
     return tmp_path_factory.mktemp("a project's")
 
 
 @pytest.fixture(autouse=True)
-def here(store: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+def here(store: Path, monkeypatch: pytest.MonkeyPatch,
+         request: pytest.FixtureRequest) -> Iterator[Path]:
     monkeypatch.chdir(store)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
-    # Of the fingerprint only its presence matters here; the whole is tested beside it, and takes a second or two.
-    monkeypatch.setattr(environment, "fingerprint", lambda with_torch=True: {"lock_digest": "l" * 64, "cpu": "x"})
+    # Of the fingerprint only its presence matters here; the whole is tested beside it, and takes a
+    # second or two.
+    monkeypatch.setattr(environment, "fingerprint",
+                        lambda with_torch=True: {"lock_digest": "l" * 64, "cpu": "x"})
     yield store
     for folder in ("metrics", "data", "work"):
         shutil.rmtree(store / folder, ignore_errors=True)
@@ -56,14 +62,16 @@ def runs() -> list[Any]:
 
     client = MlflowClient(tracking.tracking_uri())
     experiment = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
-    return client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]) if experiment else []
+    return (client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
+            if experiment else [])
 
 
 def artifacts(run: Any) -> dict[str, bytes]:
     from mlflow.artifacts import download_artifacts
 
     folder = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking.tracking_uri()))
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return {file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in folder.rglob("*") if file.is_file()}
 
 
 def finish(stage: str, metrics: dict[str, Any], **more: Any) -> None:
@@ -107,11 +115,13 @@ def test_a_preparation_stage_is_a_run(here: Path) -> None:
 
 def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(here: Path) -> None:
     finish("resize", {"pixels_digest": "p" * 64})
-    finish("resize", {"pixels_digest": "0" * 64})  # then DVC brought the first one back from its cache
+    # then DVC brought the first one back from its cache
+    finish("resize", {"pixels_digest": "0" * 64})
     image = data_of(here, pixels_digest="p" * 64)
     finish("mean", {"mean_digest": mean_stage.digest(image)})
     (here / "weights").write_bytes(b"weights")
-    curve = [{"step": step, "training_loss": 1.0 / step, "validation_error": 1.0 - step / 8} for step in (1, 2, 4)]
+    curve = [{"step": step, "training_loss": 1.0 / step, "validation_error": 1.0 - step / 8}
+             for step in (1, 2, 4)]
     finish("train", TRAINED, curve=curve, artifacts=[Path("weights")])
     finish("evaluate", {"top1_error": 0.25, "weights_digest": "w" * 64})
     finish("report", {})
@@ -129,10 +139,14 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     held = artifacts(train)
     assert held["weights"] == b"weights"
     assert "evaluate/environment.json" in held
-    inputs = {one.dataset.name: (one.dataset.digest, one.tags[0].value) for one in train.inputs.dataset_inputs}
-    assert inputs == {"sample train": ("p" * 32, "training"), "sample val": ("p" * 32, "validation")}
+    inputs = {one.dataset.name: (one.dataset.digest, one.tags[0].value)
+              for one in train.inputs.dataset_inputs}
+    assert inputs == {"sample train": ("p" * 32, "training"),
+                      "sample val": ("p" * 32, "validation")}
     note = train.data.tags["mlflow.note.content"]
-    assert note.count(f"(#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}/artifacts/report/") == 1
+    assert (note.count(
+        f"(#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}/artifacts/report/")
+            == 1)
     assert f"[resize](#/experiments/{train.info.experiment_id}/runs/{resize.info.run_id})" in note
     assert f"`alexnet rerun {train.info.run_id[:12]}`" in note
 
@@ -141,7 +155,8 @@ def test_every_point_of_a_long_curve_arrives_once() -> None:
     points = [{"step": step, "training_loss": float(step), "rate": 0.5} for step in range(1, 1502)]
     finish("train", TRAINED, curve=points)
     [run] = runs()
-    assert history(run, "train/loss") == [(step * READ.train.batch, step) for step in range(1, 1502)]
+    assert history(run, "train/loss") == [(step * READ.train.batch, step)
+                                          for step in range(1, 1502)]
 
 
 def history(run: Any, name: str) -> list[tuple[int, float]]:
@@ -152,14 +167,16 @@ def history(run: Any, name: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in found)
 
 
-def test_curves_grow_while_it_trains_and_no_point_comes_twice(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_grow_while_it_trains_and_no_point_comes_twice(
+        here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_curves, "SECONDS", 0.05)
     folder = here / "work/checkpoints/key"
     folder.mkdir(parents=True)
     learning, trace, batch = folder / "learning.jsonl", folder / "trace.jsonl", READ.train.batch
-    first = [json.dumps({"step": 2 * k, "epoch": k / 2, "training_loss": 1 / k, "validation_error": 1 / 3}) + "\n"
-             for k in (1, 2)]
-    traces = [json.dumps({"step": k, "loss": (1 / k).hex(), "weights": {}}) + "\n" for k in (1, 2, 3, 4)]
+    first = [json.dumps({"step": 2 * k, "epoch": k / 2, "training_loss": 1 / k,
+                         "validation_error": 1 / 3}) + "\n" for k in (1, 2)]
+    traces = [json.dumps({"step": k, "loss": (1 / k).hex(), "weights": {}}) + "\n"
+              for k in (1, 2, 3, 4)]
     learning.write_text("".join(first))  # of an attempt that was killed
     trace.write_text("".join(traces))
     with recorded("train", READ) as record:
@@ -169,7 +186,8 @@ def test_curves_grow_while_it_trains_and_no_point_comes_twice(here: Path, monkey
             assert run.info.status == "RUNNING"
             assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5)]
             assert history(run, "train/batch_loss") == [(k * batch, 1 / k) for k in (1, 2, 3, 4)]
-            with written_whole(learning) as stream:  # it goes on from a checkpoint before the last line
+            # it goes on from a checkpoint before the last line
+            with written_whole(learning) as stream:
                 stream.write(first[0].encode())
             with learning.open("a") as more:
                 more.write(first[1] + '{"step": 6, "epoch": 1.5, "training_loss": 0.125, "valid')
@@ -183,13 +201,15 @@ def test_curves_grow_while_it_trains_and_no_point_comes_twice(here: Path, monkey
         record.finish(TRAINED)
         record.sent = 0  # as when an answer was lost: all of it again
     [run] = runs()
-    assert history(run, "val/top1_error") == [(2 * batch, 1 / 3), (4 * batch, 1 / 3), (6 * batch, 0.25)]
-    assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5), (6 * batch, 0.125), (7 * batch, 0.0)]
+    assert history(run, "val/top1_error") == [(2 * batch, 1 / 3), (4 * batch, 1 / 3),
+                                              (6 * batch, 0.25)]
+    assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5), (6 * batch, 0.125),
+                                          (7 * batch, 0.0)]
     assert history(run, "x-axis/epoch") == [(2 * batch, 0.5), (4 * batch, 1.0), (6 * batch, 1.5)]
 
 
-def test_a_store_that_is_away_for_a_while_gets_the_curve_later(here: Path, monkeypatch: pytest.MonkeyPatch,
-                                                               capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_is_away_for_a_while_gets_the_curve_later(
+        here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(live_curves, "SECONDS", 0.05)
     learning = here / "learning.jsonl"
     with recorded("train", READ) as record, live_curves.shown(record, here):
@@ -206,7 +226,8 @@ def test_a_killed_attempt_stands_under_the_run_that_goes_on(here: Path) -> None:
     folder = here / "work/checkpoints/key"
     folder.mkdir(parents=True)
     for error in (KeyboardInterrupt, None):
-        with contextlib.suppress(KeyboardInterrupt), recorded("train", READ) as record, live_curves.shown(record, folder):
+        with (contextlib.suppress(KeyboardInterrupt), recorded("train", READ) as record,
+              live_curves.shown(record, folder)):
             if error:
                 raise error
     killed, finished = runs()
@@ -255,12 +276,15 @@ def test_a_failed_evaluation_does_not_fail_the_training() -> None:
     assert run.data.tags["evaluate.status"] == "FAILED"
 
 
-def test_a_run_shows_while_it_runs_and_one_killed_outright_is_marked_by_the_next(here: Path) -> None:
-    script = ("import time; from pathlib import Path; from pipeline.config import parameters; from pipeline.records import tracking\n"
-              f"with tracking.recorded('mean', parameters.load(Path({str(ROOT / 'params.yaml')!r}))):\n"
+def test_a_run_shows_while_it_runs_and_one_killed_outright_is_marked_by_the_next(
+        here: Path) -> None:
+    script = ("import time; from pathlib import Path; from pipeline.config import parameters; from "
+              "pipeline.records import tracking\n"
+              "with tracking.recorded('mean', "
+              f"parameters.load(Path({str(ROOT / 'params.yaml')!r}))):\n"
               "    print('running', flush=True); time.sleep(60)")
-    child = subprocess.Popen([sys.executable, "-c", script], cwd=here, stdout=subprocess.PIPE, text=True,
-                             env=os.environ | {"PYTHONPATH": str(ROOT)})
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=here, stdout=subprocess.PIPE,
+                             text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert child.stdout
     assert child.stdout.readline() == "running\n"
     assert [run.info.status for run in runs()] == ["RUNNING"]
@@ -284,7 +308,8 @@ def test_source_files_changed_meanwhile_mark_the_run(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
-def test_an_unreachable_server_loses_nothing(here: Path, monkeypatch: pytest.MonkeyPatch, stage: str,
+def test_an_unreachable_server_loses_nothing(here: Path,
+                                             monkeypatch: pytest.MonkeyPatch, stage: str,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
     (here / "weights").write_bytes(b"weights")
@@ -307,8 +332,8 @@ def test_an_unreachable_server_loses_nothing(here: Path, monkeypatch: pytest.Mon
     assert kept["texts"].keys() >= {"environment.json", "parameters.json"}
 
 
-def test_a_store_that_breaks_meanwhile_does_not_stop_the_stage(here: Path, monkeypatch: pytest.MonkeyPatch,
-                                                               capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_breaks_meanwhile_does_not_stop_the_stage(
+        here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with recorded("mean", READ) as record:
         monkeypatch.setattr("mlflow.tracking.MlflowClient.log_batch", None)
         record.finish({"mean_r": 1.0})
@@ -319,7 +344,8 @@ def test_a_store_that_breaks_meanwhile_does_not_stop_the_stage(here: Path, monke
     assert kept["run_id"] == runs()[0].info.run_id
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "test_a_store_that_breaks_meanwhile_does_not_stop_the_stage")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME",
+                       "test_a_store_that_breaks_meanwhile_does_not_stop_the_stage")
     assert send_unsent() == ([folder], [])
     [run] = runs()  # completed, not sent twice
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"mean/mean_r": 1.0})
@@ -329,7 +355,8 @@ def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.Mo
     (here / "weights").write_bytes(b"the first")
     with monkeypatch.context() as unreachable:
         unreachable.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-        finish("train", TRAINED, curve=[{"step": 1, "training_loss": 2.0}], artifacts=[Path("weights")])
+        finish("train", TRAINED, curve=[{"step": 1, "training_loss": 2.0}],
+               artifacts=[Path("weights")])
         time.sleep(0.002)  # they are sent in the order in which they were begun
         finish("evaluate", {"top1_error": 0.5, "weights_digest": "w" * 64})
         (here / "weights").write_bytes(b"the next run's")
@@ -348,8 +375,8 @@ def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.Mo
     assert "code.tar.gz" in artifacts(run)
 
 
-def test_a_damaged_unsent_record_is_kept_and_the_others_are_sent(here: Path, monkeypatch: pytest.MonkeyPatch,
-                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_unsent_record_is_kept_and_the_others_are_sent(
+        here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "weights").write_bytes(b"weights")
     with monkeypatch.context() as unreachable:
         unreachable.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -378,7 +405,8 @@ def test_digests_are_of_the_data_that_lie_here(here: Path) -> None:
     (here / MEAN).write_bytes(b"")
     assert data_digests("mean") == {}
 
-def test_an_experiment_of_dvcs_goes_to_the_projects_own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_of_dvcs_goes_to_the_projects_own_store(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project() == Path.cwd()
     for copy in (".dvc/tmp/exps/tmp0a1b", ".dvc/tmp/exps/standalone/tmp0a1b/sub"):
         (tmp_path / copy).mkdir(parents=True)
@@ -389,7 +417,8 @@ def test_an_experiment_of_dvcs_goes_to_the_projects_own_store(tmp_path: Path, mo
 @given(st.integers(0, 2**62), st.floats(0.001, 1), st.sampled_from(["source", "paper"]))
 def test_parameters_are_flat_and_whole(seed: int, width: float, name: str) -> None:
     values = READ.model_dump()
-    values["train"]["seed"], values["network"]["width"], values["recipe"]["name"] = seed, width, name
+    values["train"]["seed"], values["network"]["width"], values["recipe"]["name"] = (seed, width,
+                                                                                     name)
     told = flat(parameters.check(values), ("network", "recipe", "train"))
     assert int(told["train.seed"]) == seed
     assert float(told["network.width"]) == width

@@ -31,27 +31,31 @@ def entry(step: int, digit: str = "a") -> dict[str, Any]:
     return {"step": step, "loss": "0x1.8p+0", "weights": part, "momentum": part, "gradients": part}
 
 
-def record(folder: Path, run_id: str, seed: int, digit: str = "a", tags: dict[str, str] | None = None,
-           without: tuple[str, ...] = ()) -> str:
+def record(folder: Path, run_id: str, seed: int, digit: str = "a",
+           tags: dict[str, str] | None = None, without: tuple[str, ...] = ()) -> str:
     """The folder of a recorded run, as `alexnet export --weights` leaves it."""
     random = np.random.default_rng(seed)
     folder.mkdir()
-    said = {name: random.dirichlet(np.ones(len(CLASSES)), IMAGES).astype(np.float32) for name in ("centre", "ten_crop")}
+    said = {name: random.dirichlet(np.ones(len(CLASSES)), IMAGES).astype(np.float32)
+            for name in ("centre", "ten_crop")}
     np.savez(folder / "predictions.npz", labels=LABELS, **said)
     weights = {"conv1.weight": random.standard_normal((24, 3, 11, 11)).astype(np.float32)}
-    save_file(weights, folder / "model.safetensors",
-              {"digest": digest_of({name: torch.from_numpy(array) for name, array in weights.items()})})
+    save_file(weights, folder / "model.safetensors", {
+        "digest": digest_of({name: torch.from_numpy(array) for name, array in weights.items()})})
     parameters = read(f"train.seed={seed}", "recipe.name=source")
     (folder / "parameters.json").write_text(parameters.model_dump_json())
-    (folder / "environment.json").write_text(json.dumps({"cpu": f"one <i>{digit}</i>", "torch": "2"}))
-    (folder / "trace.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (entry(1), entry(2, digit))))
+    (folder / "environment.json").write_text(json.dumps({"cpu": f"one <i>{digit}</i>",
+                                                         "torch": "2"}))
+    (folder / "trace.jsonl").write_text("".join(json.dumps(one) + "\n"
+                                                for one in (entry(1), entry(2, digit))))
     (folder / "learning.csv").write_text(
         "step,epoch,training_loss,training_error,validation_loss,validation_error\n"
         f"1,8,2,0.9,2,0.8\n2,16,1,0.5,1.5,{0.1 * seed}\n")
     for name in without:
         (folder / name).unlink()
-    kept_runs.write(folder, Facts(run_id, "train", "FINISHED", 1_700_000_000_000, 0, {"train.seed": str(seed)},
-                                {"weights_digest": digit * 64} | (tags or {}), {}, []))
+    kept_runs.write(folder, Facts(run_id, "train", "FINISHED",
+                                  1_700_000_000_000, 0, {"train.seed": str(seed)},
+                                  {"weights_digest": digit * 64} | (tags or {}), {}, []))
     return str(folder)
 
 
@@ -64,7 +68,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_two_runs_stand_side_by_side(here: Path) -> None:
     digest = write_store(CLASSES, LABELS, np.random.default_rng(2))
     tags = {"resize.pixels_digest": digest}
-    runs = [record(here / "a", "a1" * 16, 1, tags=tags), record(here / "b", "b2" * 16, 2, "b", tags)]
+    runs = [record(here / "a", "a1" * 16, 1, tags=tags),
+            record(here / "b", "b2" * 16, 2, "b", tags)]
     assert compare(runs, Path("there")) == Path("there/index.html")
     html = (here / "there/index.html").read_text()
     page = Checked(html)
@@ -82,22 +87,26 @@ def test_two_runs_stand_side_by_side(here: Path) -> None:
     assert not page.all("script", "link", "iframe")
     assert html.count("data:image/jpeg") == comparison.PICTURES
     names = {file.name for file in (here / "there/figures").iterdir()}
-    assert names == {"learning-loss.svg", "learning-loss.csv", "learning-error.svg", "learning-error.csv",
-                     "kernels-A.png", "kernels-A.npy", "kernels-B.png", "kernels-B.npy"}
+    assert names == {"learning-loss.svg", "learning-loss.csv", "learning-error.svg",
+                     "learning-error.csv", "kernels-A.png", "kernels-A.npy", "kernels-B.png",
+                     "kernels-B.npy"}
     rows = list(csv.DictReader((here / "there/figures/learning-error.csv").open()))
-    assert {(row["run"], row["images"], float(row["error"])) for row in rows if row["epoch"] == "16.0"} == {
-        ("A", "training", 0.5), ("A", "validation", 0.1), ("B", "training", 0.5), ("B", "validation", 0.2)}
+    assert {(row["run"], row["images"], float(row["error"])) for row in rows
+            if row["epoch"] == "16.0"} == {("A", "training", 0.5), ("A", "validation", 0.1),
+                                           ("B", "training", 0.5), ("B", "validation", 0.2)}
 
 
 def side(seed: int) -> Side:
     random = np.random.default_rng(seed)
-    said = {"ten_crop": random.dirichlet(np.ones(len(CLASSES)), IMAGES).astype(np.float32), "labels": LABELS}
+    said = {"ten_crop": random.dirichlet(np.ones(len(CLASSES)), IMAGES).astype(np.float32),
+            "labels": LABELS}
     return Side("X", None, {}, None, None, said)  # type: ignore[arg-type]
 
 
 def test_agreement_and_classes_are_those_of_loops() -> None:
     a, b = side(3), side(4)
-    said = [[max(range(len(CLASSES)), key=lambda c: values[c]) for values in one.tested["ten_crop"]] for one in (a, b)]
+    said = [[max(range(len(CLASSES)), key=lambda c: values[c]) for values in one.tested["ten_crop"]]
+            for one in (a, b)]
     only_a = sum(x == label != y for x, y, label in zip(*said, LABELS, strict=True))
     only_b = sum(y == label != x for x, y, label in zip(*said, LABELS, strict=True))
     n = only_a + only_b
@@ -105,7 +114,8 @@ def test_agreement_and_classes_are_those_of_loops() -> None:
     found = comparison.agreement(a, b)
     assert found.same == sum(x == y for x, y in zip(*said, strict=True)) / IMAGES
     assert (found.only_first, found.only_second) == (only_a, only_b)
-    assert found.chance == pytest.approx(sum(one for one in likely if one <= likely[only_a] * (1 + 1e-7)))
+    assert found.chance == pytest.approx(sum(one for one in likely
+                                             if one <= likely[only_a] * (1 + 1e-7)))
     assert comparison.agreement(a, a).chance == 1.0
     apart = []
     for label, shares in comparison.class_errors([a, b]):
@@ -120,7 +130,8 @@ def test_agreement_and_classes_are_those_of_loops() -> None:
 
 def test_the_same_run_twice_is_the_same_and_a_poor_record_says_what_it_lacks(here: Path) -> None:
     one = record(here / "a", "a1" * 16, 1)
-    again = record(here / "b", "b2" * 16, 1, without=("predictions.npz", "model.safetensors", "learning.csv"))
+    again = record(here / "b", "b2" * 16, 1,
+                   without=("predictions.npz", "model.safetensors", "learning.csv"))
     text = Checked(compare([one, again], here / "page").read_text()).text
     assert "identical in all 2 traced steps, to step 2" in text
     assert "Nothing that their records tell." in text
@@ -140,7 +151,8 @@ def test_what_cannot_stand_side_by_side_is_refused(here: Path) -> None:
     with pytest.raises(UserError, match="a folder without record"):
         compare([one, str(here / "empty")])
     np.savez(here / "a" / "predictions.npz", labels=LABELS)
-    kept_runs.write(here / "a", kept_runs.Facts("c3" * 16, "train", "FINISHED", 0, 0, {}, {}, {}, []))
+    kept_runs.write(here / "a",
+                    kept_runs.Facts("c3" * 16, "train", "FINISHED", 0, 0, {}, {}, {}, []))
     with pytest.raises(UserError, match=r"run c3c3.*predictions\.npz: damaged"):
         compare([one])
     assert not (here / comparison.FOLDER).exists()

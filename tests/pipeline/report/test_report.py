@@ -1,4 +1,5 @@
-"""The page needs nothing but itself, says what the inputs say, and changes with any of them; bad inputs are named."""
+"""The page needs nothing but itself, says what the inputs say, and changes with any of them; bad
+inputs are named."""
 
 from __future__ import annotations
 
@@ -62,16 +63,16 @@ DIGEST = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("trace", 
     "weights": digest_of({"conv1.weight": torch.from_numpy(KERNELS)})}
 
 
-MADE = {"weights_digest": DIGEST["weights"], "configuration_digest": "2" * 64, "code_digest": "3" * 64,
-        "git_commit": "4" * 40, "git_dirty": True, "code_diff_digest": "5" * 64, "environment_digest": "6" * 64,
-        "data": {"download.listing_digest": "7" * 64}, "environment": {"cpu": "two <i>", "lock_digest": "8" * 64},
-        "execution": {"threads": "2"}}
+MADE = {"weights_digest": DIGEST["weights"], "configuration_digest": "2" * 64, "code_digest": "3"
+        * 64, "git_commit": "4" * 40, "git_dirty": True, "code_diff_digest": "5" * 64,
+        "environment_digest": "6" * 64, "data": {"download.listing_digest": "7" * 64},
+        "environment": {"cpu": "two <i>", "lock_digest": "8" * 64}, "execution": {"threads": "2"}}
 
 
 def read(*overrides: str) -> Parameters:
     """Of the sample, whatever params.yaml is set to."""
-    usual = ("dataset.source=sample", "dataset.location=null", "network.width=0.25", "train.epochs=16",
-             "train.batch=32")
+    usual = ("dataset.source=sample", "dataset.location=null", "network.width=0.25",
+             "train.epochs=16", "train.batch=32")
     return parameters.load(ROOT / "params.yaml", (*usual, *overrides))
 
 
@@ -87,7 +88,8 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
         file.parent.mkdir(exist_ok=True)
     queries = np.arange(0, images, 2)
     np.savez(PREDICTIONS, centre=probabilities, ten_crop=probabilities, labels=labels,
-             each_crop=random.dirichlet(np.ones(len(classes)), (10, min(images, 4))).astype(np.float32),
+             each_crop=random.dirichlet(np.ones(len(classes)),
+                                        (10, min(images, 4))).astype(np.float32),
              queries=queries, nearest_hidden=random.integers(0, TRAINING, (len(queries), 6)),
              nearest_pixels=random.integers(0, TRAINING, (len(queries), 6)))
     save_file({"conv1.weight": KERNELS}, WEIGHTS, {"digest": DIGEST["weights"]})
@@ -95,7 +97,8 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
         stage.run(read())
     with LEARNING.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error"])
+        writer.writerow(["step", "epoch", "training_loss", "training_error", "validation_loss",
+                         "validation_error"])
         writer.writerows([step, step * EPOCHS / STEPS, 50 / step, 6 / step, 40 / step, 5 / step]
                          for step in (10, 20, 40, STEPS))
     Path("experiments").mkdir()
@@ -107,12 +110,12 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     for stage, metrics in {
             "resize": {"pixels_digest": pixels_digest}, "mean": {"mean_digest": DIGEST["mean"]},
-            "pca": {"pca_digest": DIGEST["pca"]},
-            "train": {"steps": STEPS, "weights_digest": DIGEST["weights"], "trace_digest": DIGEST["trace"]},
+            "pca": {"pca_digest": DIGEST["pca"]}, "train":
+            {"steps": STEPS, "weights_digest": DIGEST["weights"], "trace_digest": DIGEST["trace"]},
             "evaluate": {"top1_error": 0.421, "top5_error": 0.123, "top1_error_10crop": 0.387,
-                         "top5_error_10crop": 0.098, "images": images, "weights_digest": DIGEST["weights"],
-                         "same_class_hidden": 0.71, "same_class_pixels": 0.29, "colour_0": 0.12, "colour_1": 0.34,
-                         "specialisation": 0.213}}.items():
+                         "top5_error_10crop": 0.098, "images": images, "weights_digest":
+                         DIGEST["weights"], "same_class_hidden": 0.71, "same_class_pixels": 0.29,
+                         "colour_0": 0.12, "colour_1": 0.34, "specialisation": 0.213}}.items():
         write_json(metrics_of(stage), metrics)
 
 
@@ -129,7 +132,8 @@ def write_store(classes: list[Class], labels: np.ndarray, random: np.random.Gene
         shards.append(StoredShard(split, 0, writer.digest.hexdigest(), rows))
     quarantined = [Quarantined("train", "bad <one>.jpg", "truncated", "0" * 64)]
     made = {"decoder": {"library": "Pillow 0", "fingerprint": "f1f2"}}
-    return str(publish_description(STORE, classes, shards, moments.moments(), quarantined, made)["pixels_digest"])
+    return str(publish_description(STORE, classes, shards, moments.moments(), quarantined,
+                                   made)["pixels_digest"])
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +228,8 @@ def test_the_page_is_accessible(page: str) -> None:
     found = Checked(page)
     assert all(attributes.get("alt") for attributes in found.all("img"))
     assert found.all("html") == [{"lang": "en"}]
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in found.all("meta")
+    assert {"name": "viewport",
+            "content": "width=device-width, initial-scale=1"} in found.all("meta")
     levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -240,12 +245,12 @@ def test_the_page_is_accessible(page: str) -> None:
 
 def test_the_page_says_what_the_inputs_say(page: str) -> None:
     text = Checked(page).text
-    for words in ("42.1 %", "12.3 %", "38.7 %", "9.8 %", *DIGEST.values(), "bad <one>.jpg", "truncated", "Pillow 0",
-                  "f1f2", HOSTILE, "40.7", "18.2", "cannot be compared", "changed: colour_noise",
-                  "the built-in sample", "60 updates of 32 images",
-                  *(digit * 64 for digit in "235678"), "4" * 40, "two <i>", "step 1: <i>gradients</i>",
-                  "1 of 1 required results are identical", "made on another stack", f"on {IMAGES} validation images",
-                  "3,569,767"):
+    for words in ("42.1 %", "12.3 %", "38.7 %", "9.8 %", *DIGEST.values(), "bad <one>.jpg",
+                  "truncated", "Pillow 0", "f1f2", HOSTILE, "40.7", "18.2", "cannot be compared",
+                  "changed: colour_noise", "the built-in sample", "60 updates of 32 images",
+                  *(digit * 64 for digit in "235678"), "4" * 40,
+                  "two <i>", "step 1: <i>gradients</i>", "1 of 1 required results are identical",
+                  "made on another stack", f"on {IMAGES} validation images", "3,569,767"):
         assert words in text, words
     assert "<b>dog" not in page
     assert "</script" not in page
@@ -261,8 +266,8 @@ def test_every_parameter_but_places_and_execution_is_on_the_page(page: str) -> N
     assert "location" not in text
 
 
-FIGURES = ("learning-loss.svg", "learning-error.svg", "kernels.png", "mean.png", "class-errors.svg", "predictions.png",
-           "neighbours.png", "ten-crops.png", "colour-axes.png", "confusion.png")
+FIGURES = ("learning-loss.svg", "learning-error.svg", "kernels.png", "mean.png", "class-errors.svg",
+           "predictions.png", "neighbours.png", "ten-crops.png", "colour-axes.png", "confusion.png")
 
 
 def test_every_figure_is_a_file_beside_its_numbers(prepared: Path, made: Path, page: str) -> None:
@@ -280,7 +285,8 @@ def test_every_figure_is_a_file_beside_its_numbers(prepared: Path, made: Path, p
         assert f"report/figures/{name}" in Checked(page).text
     for name in FIGURES[:5]:  # the others stand on the page in pieces
         assert base64.b64encode((folder / name).read_bytes()).decode() in page, name
-    assert np.array_equal(np.load(folder / "kernels.npy"), load_file(prepared / WEIGHTS)["conv1.weight"])
+    assert np.array_equal(np.load(folder / "kernels.npy"),
+                          load_file(prepared / WEIGHTS)["conv1.weight"])
     rows = list(csv.DictReader((folder / "class-errors.csv").open()))
     assert sum(int(row["images"]) for row in rows) == IMAGES
     assert [row["class"] for row in rows] == [one.words for one in CLASSES]
@@ -294,14 +300,16 @@ def test_every_figure_is_a_file_beside_its_numbers(prepared: Path, made: Path, p
 
 def test_dvc_shows_every_figure() -> None:
     plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
-    assert {one for one in plots if isinstance(one, str)} == {(report.FIGURES / name).as_posix() for name in FIGURES}
+    assert {one for one in plots if isinstance(one, str)} == {(report.FIGURES / name).as_posix()
+                                                              for name in FIGURES}
 
 
 def test_a_figure_of_an_earlier_run_does_not_stay(here: Path) -> None:
     report.FIGURES.mkdir(parents=True)
     (report.FIGURES / "old.png").touch()
     held = dict(np.load(PREDICTIONS))
-    np.savez(PREDICTIONS, **{name: held[name] for name in ("centre", "ten_crop", "labels", "each_crop")})
+    np.savez(PREDICTIONS,
+             **{name: held[name] for name in ("centre", "ten_crop", "labels", "each_crop")})
     report.run(read())
     assert not (report.FIGURES / "old.png").exists()
     assert not (report.FIGURES / "neighbours.png").exists()
@@ -322,8 +330,8 @@ def test_a_thousand_classes_stay_small(tmp_path: Path, monkeypatch: pytest.Monke
 # --- the same inputs, the same bytes; another input, another page ---
 
 def test_place_and_execution_leave_no_trace(here: Path, page: str) -> None:
-    metrics = report.run(read("recipe.colour_noise=none", "execution.workers=3", "execution.threads=2",
-                              "dataset.location=/somewhere/else"))
+    metrics = report.run(read("recipe.colour_noise=none", "execution.workers=3",
+                              "execution.threads=2", "dataset.location=/somewhere/else"))
     assert metrics["report_digest"] == hashlib.sha256(page.encode()).hexdigest()
 
 
@@ -377,14 +385,15 @@ CHANGES: dict[str, tuple[Callable[[Inputs], object], Drawn | None]] = {
     "kernels": (lambda inputs: replace(inputs, kernels=inputs.kernels[::-1]), pictures.kernels),
     "predictions": (lambda _: _predictions(),
                     lambda inputs: predictions.predictions_sheet(predictions.predictions(inputs))),
-    "components": (lambda inputs: _colours(inputs, "eigenvectors", 0, 1), lambda inputs: pictures.colour_axes(
-        inputs, pictures.components(inputs))),
+    "components": (lambda inputs: _colours(inputs, "eigenvectors", 0, 1),
+                   lambda inputs: pictures.colour_axes(inputs, pictures.components(inputs))),
     "spread": (lambda inputs: _colours(inputs, "stdevs", 0), lambda inputs: pictures.colour_axes(
         inputs, pictures.components(inputs))),
     "curve": (lambda _: _curve(), learning.exhibits),
     "error": (lambda _: _json(metrics_of("evaluate"), "top1_error_10crop"), None),
     "trace": (lambda _: _json(metrics_of("train"), "trace_digest"), None),
-    "quarantine": (lambda _: (_json(STORE / "quarantine.json", 0, "name"), _without_digests()), None),
+    "quarantine": (lambda _: (_json(STORE / "quarantine.json", 0, "name"), _without_digests()),
+                   None),
 }
 
 
@@ -398,7 +407,8 @@ def before(prepared: Path) -> tuple[Inputs, Parts, str]:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_input_gives_another_page(here: Path, before: tuple[Inputs, Parts, str], change: str) -> None:
+def test_another_input_gives_another_page(here: Path, before: tuple[Inputs, Parts, str],
+                                          change: str) -> None:
     """By its figure, which stands on the page, or by what the page says."""
     inputs, parts, page = before
     alter, drawn = CHANGES[change]
@@ -421,7 +431,8 @@ INPUTS = {WEIGHTS: "train", LEARNING: "train", MEAN: "mean", PCA: "pca", PREDICT
 @pytest.mark.parametrize("file", INPUTS, ids=str)
 def test_a_missing_input_names_its_stage(here: Path, file: Path) -> None:
     file.unlink()
-    with pytest.raises(UserError, match=f"{file}: no such file; make it with `alexnet {INPUTS[file]}`"):
+    with pytest.raises(UserError,
+                       match=f"{file}: no such file; make it with `alexnet {INPUTS[file]}`"):
         report.run(read())
 
 
@@ -440,10 +451,13 @@ def _labels() -> None:
 
 
 FOREIGN: dict[str, tuple[Callable[[], None], str]] = {
-    "metrics of other weights": (lambda: _json(metrics_of("evaluate"), "weights_digest"), "run `alexnet evaluate`"),
-    "weights of another training": (lambda: _json(metrics_of("train"), "weights_digest"), "run `alexnet train`"),
+    "metrics of other weights": (lambda: _json(metrics_of("evaluate"), "weights_digest"),
+                                 "run `alexnet evaluate`"),
+    "weights of another training": (lambda: _json(metrics_of("train"), "weights_digest"),
+                                    "run `alexnet train`"),
     "another store": (lambda: _json(metrics_of("resize"), "pixels_digest"), "run `alexnet resize`"),
-    "a record of other weights": (lambda: _json(PROVENANCE, "weights_digest"), "run `alexnet train`"),
+    "a record of other weights": (lambda: _json(PROVENANCE, "weights_digest"),
+                                  "run `alexnet train`"),
     "other labels": (_labels, "run `alexnet evaluate`"),
 }
 

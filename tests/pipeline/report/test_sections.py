@@ -21,7 +21,17 @@ from scipy.stats import binomtest
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
 from pipeline.data.sources import Class
-from pipeline.report import confusion, evidence, figures, learning, pictures, predictions, record, results, sheets
+from pipeline.report import (
+    confusion,
+    evidence,
+    figures,
+    learning,
+    pictures,
+    predictions,
+    record,
+    results,
+    sheets,
+)
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.inputs import Inputs, Matrix
 from pipeline.studies.claims.ledger import Epochs, Results, load
@@ -30,11 +40,13 @@ from pipeline.studies.run_sets import Run
 from tests.pipeline.report.test_report import MADE, ROOT, read
 
 
-@given(name=st.sampled_from(["source", "paper"]), schedule=st.sampled_from(["hand", "dexp"]), steps=st.integers(1, 300))
+@given(name=st.sampled_from(["source", "paper"]), schedule=st.sampled_from(["hand", "dexp"]),
+       steps=st.integers(1, 300))
 def test_rate_changes_are_those_that_every_step_shows(name: Any, schedule: str, steps: int) -> None:
     chosen = recipe(name, schedule=schedule)
     rates = [rate(chosen, "fc8.weight", step / steps).lr for step in range(steps)]
-    expected = [(step, value) for step, value in enumerate(rates) if step == 0 or value != rates[step - 1]]
+    expected = [(step, value)
+                for step, value in enumerate(rates) if step == 0 or value != rates[step - 1]]
     assert learning.rate_changes(rates.__getitem__, steps) == expected
 
 
@@ -49,13 +61,15 @@ def test_intervals_are_wilsons(data: st.DataObject, count: int) -> None:
 @given(data=st.data(), classes=st.integers(2, 24))
 def test_confusion_counts_every_image(data: st.DataObject, classes: int) -> None:
     labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=40))
-    taken = data.draw(st.lists(st.integers(0, classes - 1), min_size=len(labels), max_size=len(labels)))
+    taken = data.draw(st.lists(st.integers(0, classes - 1), min_size=len(labels),
+                               max_size=len(labels)))
     found = confusion.confusion(_inputs(np.array(labels), np.eye(classes, dtype=np.float32)[taken]))
     counts = {(right, guess): 0 for right in range(classes) for guess in range(classes)}
     for pair in zip(labels, taken, strict=True):
         counts[pair] += 1
     assert found.counts.tolist() == [[counts[i, j] for j in range(classes)] for i in range(classes)]
-    assert {(i, j): n for i, j, n in found.pairs} == {(i, j): n for (i, j), n in counts.items() if i != j and n}
+    assert {(i, j): n for i, j, n in found.pairs} == {(i, j): n for (i, j), n in counts.items()
+                                                      if i != j and n}
     assert [n for _, _, n in found.pairs] == sorted((n for _, _, n in found.pairs), reverse=True)
     errors = {i: sum(counts[i, j] for j in range(classes) if j != i) for i in range(classes)}
     assert sorted(found.order) == list(range(classes))
@@ -66,8 +80,9 @@ def test_confusion_counts_every_image(data: st.DataObject, classes: int) -> None
         assert found.error(label)[2:] == (errors[label], labels.count(label))
     assert [one[0] for one in found.worst()] == [i for i in found.order[:10] if errors[i]]
     assert found.small == (classes <= 20)
-    assert found.best() == ([] if found.small else [found.error(i) for i in found.order[len(shares) - 10:][
-        : len(shares[-10:])][::-1]] if len(shares) >= 10 else [found.error(i) for i in found.order[:len(shares)][::-1]])
+    assert found.best() == ([] if found.small else [found.error(
+        i) for i in found.order[len(shares) - 10:][: len(shares[-10:])][::-1]] if len(shares) >= 10
+                            else [found.error(i) for i in found.order[:len(shares)][::-1]])
 
 
 def _inputs(labels: np.ndarray, probabilities: np.ndarray) -> Inputs:
@@ -88,15 +103,17 @@ def test_predictions_show_right_ones_and_the_surest_mistakes() -> None:
     right, near, sure = shown.values()
     assert all(best[k] == labels[k] for k in right)
     assert (right[0], right[-1]) == tuple(np.flatnonzero(best == labels)[[0, -1]])
-    by_confidence = sorted((k for k in range(400) if best[k] != labels[k]), key=lambda k: -probabilities[k].max())
+    by_confidence = sorted((k for k in range(400) if best[k] != labels[k]),
+                           key=lambda k: -probabilities[k].max())
     assert sure == by_confidence[:4]
-    nearly = [k for k in range(400) if best[k] != labels[k] and labels[k] in np.argsort(-probabilities[k])[:5]
-              and k not in sure]
+    nearly = [k for k in range(400) if best[k] != labels[k]
+              and labels[k] in np.argsort(-probabilities[k])[:5] and k not in sure]
     assert near == [nearly[round(part * (len(nearly) - 1) / 3)] for part in range(4)]
     for title, cards in kinds.items():
         for k, card in zip(shown[title], cards, strict=True):
             order = sorted(range(8), key=lambda c: -probabilities[k, c])[:5]
-            assert card.guesses == [(f"class {c}", float(probabilities[k, c]), c == labels[k]) for c in order]
+            assert card.guesses == [(f"class {c}", float(probabilities[k, c]), c == labels[k])
+                                    for c in order]
 
 
 def test_a_kind_of_prediction_without_any_is_left_out() -> None:
@@ -107,11 +124,13 @@ def test_a_kind_of_prediction_without_any_is_left_out() -> None:
 
 def test_kernels_are_stretched_one_by_one_and_stand_in_their_places() -> None:
     random = np.random.default_rng(5)
-    kernels = (random.standard_normal((26, 3, 11, 11)) * random.uniform(1e-6, 10, (26, 1, 1, 1))).astype(np.float32)
+    kernels = (random.standard_normal((26, 3, 11, 11))
+               * random.uniform(1e-6, 10, (26, 1, 1, 1))).astype(np.float32)
     kernels[3] = 0.25
     sheet = np.asarray(Image.open(io.BytesIO(figures.kernel_sheet(kernels, 2, "x").content)))
     rows = 2  # thirteen kernels of a column
-    pitch, height = 11 * figures.KERNEL_SCALE + figures.GAP, rows * (11 * figures.KERNEL_SCALE) + figures.GAP
+    pitch, height = (11 * figures.KERNEL_SCALE + figures.GAP,
+                     rows * (11 * figures.KERNEL_SCALE) + figures.GAP)
     painted = np.zeros(sheet.shape[:2], bool)
     for number, kernel in enumerate(kernels.astype(np.float64)):
         column, place = divmod(number, 13)
@@ -119,7 +138,8 @@ def test_kernels_are_stretched_one_by_one_and_stand_in_their_places() -> None:
         left = place % 12 * pitch
         tile = sheet[top: top + 66, left: left + 66]
         low, high = kernel.min(), kernel.max()
-        expected = 255 * (kernel - low) / (high - low) if high > low else np.full(kernel.shape, 127.5)
+        expected = (255 * (kernel - low) / (high - low) if high > low
+                    else np.full(kernel.shape, 127.5))
         for y, x, channel in np.ndindex(11, 11, 3):
             block = tile[6 * y: 6 * y + 6, 6 * x: 6 * x + 6]
             assert (block[..., 3] == 255).all()
@@ -152,14 +172,16 @@ def test_of_the_first_images_the_one_whose_crops_disagree_most_is_shown() -> Non
     images = random.integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
     each = np.full((10, 3, 4), 0.25, np.float32)
     each[:, 1] = np.eye(4, dtype=np.float32)[[0, 0, 0, 0, 0, 0, 0, 2, 2, 3]]
-    store = SimpleNamespace(split=lambda name: SimpleNamespace(image=lambda index: images[index]), classes=[None] * 4)
+    store = SimpleNamespace(split=lambda name: SimpleNamespace(image=lambda index: images[index]),
+                            classes=[None] * 4)
     said = SimpleNamespace(each_crop=each)
     found = pictures.ten_crops(cast(Inputs, SimpleNamespace(
-        predictions=said, store=store, parameters=read(), probabilities=each.mean(0), labels=np.array([0, 2, 1]))))
+        predictions=said, store=store, parameters=read(), probabilities=each.mean(0),
+        labels=np.array([0, 2, 1]))))
     assert (found.index, found.label, found.average) == (1, 2, (0, pytest.approx(0.7)))
     assert [says for *_, says, _ in found.crops] == [0, 0, 0, 0, 0, 0, 0, 2, 2, 3]
-    places = {"top left": (0, 0), "top right": (0, 32), "bottom left": (32, 0), "bottom right": (32, 32),
-              "centre": (16, 16)}
+    places = {"top left": (0, 0), "top right": (0, 32), "bottom left": (32, 0),
+              "bottom right": (32, 32), "centre": (16, 16)}
     for number, (place, mirrored, pixels, _, _) in enumerate(found.crops):
         top, left = places[place]
         window = images[1, top: top + 224, left: left + 224]
@@ -176,7 +198,8 @@ def test_queries_are_of_other_classes_while_there_are_others(labels: list[int]) 
 
 def test_pictures_on_a_sheet_fill_their_place_or_as_much_as_whole_pixels_can() -> None:
     sheet = sheets.Sheet(60, 60)
-    large, small = np.full((100, 100, 3), 7, np.uint8), np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    large, small = (np.full((100, 100, 3), 7, np.uint8),
+                    np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
     assert sheet.picture(large, 2, 3, 20) == 20
     assert (sheet.canvas[3:23, 2:22] == 7).all()
     assert sheet.picture(small, 30, 30, 20) == 16
@@ -202,25 +225,31 @@ def test_charts_do_not_depend_on_the_users_style() -> None:
         return figures.chart("title", [line], [(0.0, 0.01), (0.7, 0.001)], "alt", percent=True)
 
     first = drawn()
-    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "svg.hashsalt": None, "axes.grid": True}):
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "svg.hashsalt": None,
+                                "axes.grid": True}):
         second = drawn()
     assert first == second
     assert first.content != first.dark
     assert b"<dc:date>" not in first.content
 
 
-FULL = ("dataset.source=imagenet2012", "dataset.location=archives", "network.width=1", "train.epochs=91")
+FULL = ("dataset.source=imagenet2012", "dataset.location=archives", "network.width=1",
+        "train.epochs=91")
 
 
 def test_a_full_run_can_be_compared_with_the_paper() -> None:
     assert results.unlike_the_paper(read(*FULL), 1000) == []
 
 
-@pytest.mark.parametrize(("override", "classes", "reason"), [
-    ("dataset.source=folder", 1000, "archives"), ("network.width=0.5", 1000, "0.5 of the paper's width"),
-    ("network.dropout=false", 1000, "dropout false"), ("network.architecture=half", 1000, "architecture half"),
-    ("train.epochs=30", 1000, "30 epochs"), ("train.seed=2", 100, "100 classes")])
-def test_what_keeps_a_run_from_comparison_is_named(override: str, classes: int, reason: str) -> None:
+@pytest.mark.parametrize(("override", "classes", "reason"),
+                         [("dataset.source=folder", 1000, "archives"),
+                          ("network.width=0.5", 1000, "0.5 of the paper's width"),
+                          ("network.dropout=false", 1000, "dropout false"),
+                          ("network.architecture=half", 1000, "architecture half"),
+                          ("train.epochs=30", 1000, "30 epochs"),
+                          ("train.seed=2", 100, "100 classes")])
+def test_what_keeps_a_run_from_comparison_is_named(override: str, classes: int,
+                                                   reason: str) -> None:
     [found] = results.unlike_the_paper(read(*FULL, override), classes)
     assert reason in found
 
@@ -243,16 +272,18 @@ def test_long_curves_are_thinned_evenly_with_both_ends() -> None:
 
 def test_the_record_has_every_digest() -> None:
     inputs = cast(Inputs, SimpleNamespace(provenance=MADE))
-    assert {value for _, value in record.more_digests(inputs)} == {"2" * 64, "3" * 64, "4" * 40, "5" * 64, "6" * 64,
-                                                                  "7" * 64, "8" * 64}
+    assert ({value for _, value in record.more_digests(inputs)}
+            == {"2" * 64, "3" * 64, "4" * 40, "5" * 64, "6" * 64, "7" * 64, "8" * 64})
     assert record.environment(inputs) == [("cpu", "two <i>"), ("threads", "2")]
     nothing = cast(Inputs, SimpleNamespace(provenance=None))
     assert record.more_digests(nothing) == record.environment(nothing) == []
 
 
 def test_the_matrix_is_told_whole_and_a_matrix_of_another_stack_is_named() -> None:
-    rows = [Row("process", "train", "identical", True, "again"), Row("threads", "train", "differs", False, "step 1")]
-    inputs = cast(Inputs, SimpleNamespace(provenance=MADE, matrix=Matrix(rows, {"cpu": "one", "gpu": "none"}, [])))
+    rows = [Row("process", "train", "identical", True, "again"),
+            Row("threads", "train", "differs", False, "step 1")]
+    inputs = cast(Inputs, SimpleNamespace(provenance=MADE,
+                                          matrix=Matrix(rows, {"cpu": "one", "gpu": "none"}, [])))
     table = record.matrix_table(inputs)
     assert table
     assert [(axis, kinds[3]) for axis, _, kinds in table.lines] == [
@@ -262,7 +293,8 @@ def test_the_matrix_is_told_whole_and_a_matrix_of_another_stack_is_named() -> No
     assert record.matrix_table(cast(Inputs, SimpleNamespace(matrix=None))) is None
 
 
-def test_the_tables_have_the_means_of_the_runs_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_have_the_means_of_the_runs_that_are_kept(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     book = load()
     monkeypatch.chdir(tmp_path)
@@ -270,8 +302,8 @@ def test_the_tables_have_the_means_of_the_runs_that_are_kept(tmp_path: Path, mon
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, name)
     for seed, error in ((1, 0.2), (2, 0.3), (3, 0.1)):
-        metrics = {"evaluate": {"top1_error_10crop": error, "top5_error_10crop": error / 2, "top1_error": error + 0.01},
-                   "resize": {"train_images": 1200}}
+        metrics = {"evaluate": {"top1_error_10crop": error, "top5_error_10crop": error / 2,
+                                "top1_error": error + 0.01}, "resize": {"train_images": 1200}}
         Results(book, "sample").add("base", Run(seed, metrics), {"device": "cpu"}, "a test")
     cifar = Results(book, "cifar10")
     for name in book.claim("relu-against-tanh").configurations():
@@ -279,7 +311,8 @@ def test_the_tables_have_the_means_of_the_runs_that_are_kept(tmp_path: Path, mon
         cifar.add(name, run, {}, "a test")
     found = evidence.evidence()
     [figure] = found.figures
-    assert figure.files().keys() == {"relu-against-tanh-cifar10.svg", "relu-against-tanh-cifar10.csv"}
+    assert figure.files().keys() == {"relu-against-tanh-cifar10.svg",
+                                     "relu-against-tanh-cifar10.csv"}
     measure = book.claim("relu-against-tanh").measure
     assert isinstance(measure, Epochs)
     assert figure.data.decode().splitlines() == [

@@ -1,4 +1,5 @@
-"""The ledger: every claim well formed, numbers and intervals those of slow arithmetic, verdicts honest both ways."""
+"""The ledger: every claim well formed, numbers and intervals those of slow arithmetic, verdicts
+honest both ways."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("results"))
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments",
+                    ignore=shutil.ignore_patterns("results"))
     return tmp_path
 
 
@@ -45,15 +47,18 @@ def book() -> Book:
 
 def keep(results: Results, name: str, errors: list[float], first: int = 1, **more: Any) -> None:
     for seed, error in enumerate(errors, first):
-        results.add(name, run_of_seed(seed, evaluate__top1_error_10crop=error, **more), HERE, "alexnet claims run")
+        results.add(name, run_of_seed(seed, evaluate__top1_error_10crop=error, **more), HERE,
+                    "alexnet claims run")
 
 
 def test_every_number_that_the_facts_list_is_there(book: Book) -> None:
     numbers = {(claim.name, claim.paper, claim.log) for claim in book.claims}
-    for wanted in (("relu-against-tanh", 6, None), ("two-columns-top1", 1.7, 1.695), ("normalization-top5", 1.2, 1.152),
-                   ("overlapping-pooling-top1", 0.4, 0.394), ("ilsvrc2010-top1", 37.5, 37.473),
-                   ("one-net-top5", 18.2, 18.21), ("five-nets-top5", 16.4, None), ("seven-nets-top5", 15.4, 15.315),
-                   ("pretraining-top1", 1.7, 1.674), ("ten-crops-top1", 1.5, 1.552), ("fall2009-top1", 67.4, None)):
+    for wanted in (("relu-against-tanh", 6, None), ("two-columns-top1", 1.7, 1.695),
+                   ("normalization-top5", 1.2, 1.152), ("overlapping-pooling-top1", 0.4, 0.394),
+                   ("ilsvrc2010-top1", 37.5, 37.473), ("one-net-top5", 18.2, 18.21),
+                   ("five-nets-top5", 16.4, None), ("seven-nets-top5", 15.4, 15.315),
+                   ("pretraining-top1", 1.7, 1.674), ("ten-crops-top1", 1.5, 1.552),
+                   ("fall2009-top1", 67.4, None)):
         assert wanted in numbers
     assert len({claim.name for claim in book.claims}) == len(book.claims)
 
@@ -87,8 +92,8 @@ def test_figure_1_has_nothing_that_regularises(book: Book) -> None:
             rates.append(recipe.weight_lr)
             assert (read.network.neuron, read.network.architecture, read.network.normalization) == (
                 neuron, "cifar", False)
-            assert (recipe.weight_decay, recipe.bias_decay, recipe.colour_noise, recipe.crops, recipe.schedule) == (
-                0, 0, "none", "centre", "flat")
+            assert (recipe.weight_decay, recipe.bias_decay, recipe.colour_noise, recipe.crops,
+                    recipe.schedule) == (0, 0, "none", "centre", "flat")
         assert sorted(rates) == {"tanh": [0.001, 0.002, 0.004, 0.008],
                                  "relu": [0.00025, 0.0005, 0.001, 0.002, 0.004]}[neuron]
 
@@ -128,14 +133,16 @@ def test_a_paired_difference_and_its_interval_are_those_of_the_textbook(book: Bo
     assert found.interval == pytest.approx((low, high))
     assert (found.verdict, len(found.numbers)) == ("agrees in direction", 4)
     told = found.as_json()
-    assert list(told)[:8] == ["claim", "section", "paper", "ours", "interval", "seeds", "scale", "verdict"]
+    assert list(told)[:8] == ["claim", "section", "paper", "ours", "interval", "seeds", "scale",
+                              "verdict"]
     assert (told["paper"], told["seeds"], told["scale"]) == (1.4, 4, "sample")
 
 
-@pytest.mark.parametrize(("others", "verdict"), [([0.13, 0.14, 0.12], "agrees in direction"),
-                                                 ([0.07, 0.06, 0.08], "disagrees"),
-                                                 ([0.05, 0.11, 0.16], "undecided"), ([0.13, 0.14], "undecided"),
-                                                 ([0.13], "undecided"), ([], "not yet run at this scale")])
+@pytest.mark.parametrize(("others", "verdict"),
+                         [([0.13, 0.14, 0.12], "agrees in direction"),
+                          ([0.07, 0.06, 0.08], "disagrees"), ([0.05, 0.11, 0.16], "undecided"),
+                          ([0.13, 0.14], "undecided"), ([0.13], "undecided"),
+                          ([], "not yet run at this scale")])
 def test_the_verdict_on_a_direction(book: Book, others: list[float], verdict: str) -> None:
     results = Results(book, "sample")
     keep(results, "base", [0.10, 0.10, 0.10])
@@ -148,18 +155,22 @@ def test_on_the_papers_own_data_its_number_is_tested_too(book: Book) -> None:
     for width, verdict in ((1.4, "agrees"), (5.0, "disagrees"), (-1.4, "disagrees")):
         results = Results(book, "imagenet", Path(f"results-{width}"))
         keep(results, "base", [0.40, 0.41, 0.42], resize__train_images=1281167)
-        keep(results, "no-normalization", [0.40 + (width - 0.1) / 100, 0.41 + width / 100, 0.42 + (width + 0.1) / 100],
+        keep(results, "no-normalization",
+             [0.40 + (width - 0.1) / 100, 0.41 + width / 100, 0.42 + (width + 0.1) / 100],
              resize__train_images=1281167)
         assert row(claim, results).verdict == verdict
     results = Results(book, "imagenet", Path("results-5.0"))
-    keep(results, "base", [0.42], first=3, resize__train_images=1000)  # not the whole set: the direction alone
+    # not the whole set: the direction alone
+    keep(results, "base", [0.42], first=3, resize__train_images=1000)
     found = row(claim, results)
     assert found.verdict == "agrees in direction"
     assert "trained on 1,000 and 1,281,167 pictures" in found.note
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(0.001, "agrees"), (0.05, "disagrees"), (0.01, "undecided")])
-def test_no_effect_is_shown_by_a_narrow_interval_not_by_a_wide_one(book: Book, shift: float, verdict: str) -> None:
+@pytest.mark.parametrize(("shift", "verdict"),
+                         [(0.001, "agrees"), (0.05, "disagrees"), (0.01, "undecided")])
+def test_no_effect_is_shown_by_a_narrow_interval_not_by_a_wide_one(book: Book, shift: float,
+                                                                   verdict: str) -> None:
     results = Results(book, "sample")
     keep(results, "base", [0.10, 0.10, 0.10])
     keep(results, "paper-order", [0.10 + shift, 0.101 + shift, 0.099 + shift])
@@ -185,7 +196,8 @@ def test_figure_1_is_a_ratio_of_the_best_of_each_side(book: Book) -> None:
     measure = claim.measure
     assert isinstance(measure, Epochs)
     seeds = (1, 2, 3)
-    assert needed(claim, results, seeds, book.configurations) == [(name, 1) for name in claim.configurations()]
+    assert needed(claim, results, seeds,
+                  book.configurations) == [(name, 1) for name in claim.configurations()]
     for name in measure.fast:
         results.add(name, curve(1, 0.9, 0.5, 0.2 if name.endswith("0.002") else 0.4, 0.2), HERE, "")
     for name in sorted(measure.slow):
@@ -194,8 +206,9 @@ def test_figure_1_is_a_ratio_of_the_best_of_each_side(book: Book) -> None:
             assert ("; not run: figure-1-tanh-0.004, figure-1-tanh-0.008, figure-1-tanh-0.002;"
                     in row(claim, results).note)
     assert "not run" not in row(claim, results).note
-    assert needed(claim, results, seeds, book.configurations) == [
-        ("figure-1-tanh-0.001", 2), ("figure-1-tanh-0.001", 3), ("figure-1-relu-0.002", 2), ("figure-1-relu-0.002", 3)]
+    assert needed(claim, results, seeds,
+                  book.configurations) == [("figure-1-tanh-0.001", 2), ("figure-1-tanh-0.001", 3),
+                                           ("figure-1-relu-0.002", 2), ("figure-1-relu-0.002", 3)]
     assert row(claim, results).verdict == "undecided"
     for seed in (2, 3):
         results.add("figure-1-tanh-0.001", curve(seed, *[0.9] * (10 + seed), 0.2), HERE, "")
@@ -206,7 +219,8 @@ def test_figure_1_is_a_ratio_of_the_best_of_each_side(book: Book) -> None:
     ratios = [(11 + part) / (2 + 0.25 / 0.3), (12 + part) / (1 + part), (13 + part) / (1 + part)]
     logs = np.log(ratios)
     assert found.ours == pytest.approx(np.exp(logs.mean()))
-    assert found.interval == pytest.approx(np.exp(stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))))
+    assert (found.interval
+            == pytest.approx(np.exp(stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs)))))
     assert "best: figure-1-tanh-0.001 against figure-1-relu-0.002" in found.note
     [drawn] = figure_1.drawn(claim, results)
     assert drawn.read_text().count("<svg") == 1
@@ -227,13 +241,15 @@ def test_a_result_of_another_configuration_does_not_count(book: Book) -> None:
 
 
 def test_an_ensemble_needs_its_members_and_they_their_pretraining_first(book: Book) -> None:
-    wanted = needed(book.claim("seven-nets-gain-top1"), Results(book, "sample"), (2,), book.configurations)
+    wanted = needed(book.claim("seven-nets-gain-top1"), Results(book, "sample"), (2,),
+                    book.configurations)
     assert wanted[0] == ("base", 2)
     assert wanted[-1] == ("seven-nets", 2)
     members = evidence.members(book.configurations["seven-nets"], 2)
     assert members == [("base", n) for n in range(6, 11)] + [("fine-tuned", 3), ("fine-tuned", 4)]
     for net in (3, 4):
-        assert wanted.index(("pretraining", net)) < wanted.index(("fine-tuned", net)) < wanted.index(("seven-nets", 2))
+        assert (wanted.index(("pretraining", net)) < wanted.index(("fine-tuned", net))
+                < wanted.index(("seven-nets", 2)))
 
 
 def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) -> None:
@@ -241,15 +257,18 @@ def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) 
     done = CliRunner().invoke(main, ["claims", "--json"])
     assert done.exit_code == 0, done.exception
     told = json.loads(done.output)
-    assert {"claim", "section", "paper", "ours", "interval", "seeds", "scale", "verdict"} <= told[0].keys()
+    assert {"claim", "section", "paper", "ours", "interval", "seeds", "scale",
+            "verdict"} <= told[0].keys()
     [crops] = [one for one in told if (one["claim"], one["scale"]) == ("ten-crops-top1", "sample")]
-    assert (crops["ours"], crops["verdict"], crops["seeds"]) == (pytest.approx(2.0), "agrees in direction", 3)
+    assert (crops["ours"], crops["verdict"], crops["seeds"]) == (pytest.approx(2.0),
+                                                                 "agrees in direction", 3)
     assert told[-1]["verdict"] == "not yet run at this scale"
     table = CliRunner().invoke(main, ["claims"]).output
     assert all(claim.name in table for claim in book.claims)
 
 
-def test_no_name_reaches_the_terminal_as_a_command(book: Book, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_name_reaches_the_terminal_as_a_command(book: Book,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
     keep(Results(book, "sample"), "base", [0.1, 0.1, 0.1], evaluate__top1_error=0.12)
     found = row(book.claim("ten-crops-top1"), Results(book, "sample"))
     claim = found.claim.model_copy(update={"name": "\x1b[2J[red]a"})
@@ -260,9 +279,11 @@ def test_no_name_reaches_the_terminal_as_a_command(book: Book, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(("arguments", "told"), [
-    (["relu-versus-tanh", "--scale", "sample"], "no claim is called relu-versus-tanh; did you mean relu-against-tanh"),
+    (["relu-versus-tanh", "--scale", "sample"],
+     "no claim is called relu-versus-tanh; did you mean relu-against-tanh"),
     (["ilsvrc2010-top1", "--scale", "imagenet"], "takes ILSVRC-2010"),
-    (["depth-conv3", "--scale", "cifar10"], "at the scales sample, imagenette, imagenet, not at cifar10"),
+    (["depth-conv3", "--scale", "cifar10"],
+     "at the scales sample, imagenette, imagenet, not at cifar10"),
     (["depth-conv3", "--scale", "sample", "--seeds", "3-1"], "neither a number nor a range"),
     (["depth-conv3", "--scale", "sample", "--seeds", "1,1"], "named twice"),
 ])
@@ -273,11 +294,14 @@ def test_what_cannot_be_run_is_told(arguments: list[str], told: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "told"), [
-    (lambda book: book["claims"][1].pop("measure"), "two-columns-top1: give a measure, or say what it takes"),
-    (lambda book: book["claims"][1]["measure"].update(of="third"), "no configuration is called third"),
+    (lambda book: book["claims"][1].pop("measure"),
+     "two-columns-top1: give a measure, or say what it takes"),
+    (lambda book: book["claims"][1]["measure"].update(of="third"),
+     "no configuration is called third"),
     (lambda book: book["claims"][1].update(test="none"), "needs a margin"),
     (lambda book: book["claims"][1].update(papr=3), "claims.1.papr"),
-    (lambda book: book["configurations"]["seven-nets"]["ensemble"].update(other=2), "no configuration is called other"),
+    (lambda book: book["configurations"]["seven-nets"]["ensemble"].update(other=2),
+     "no configuration is called other"),
 ])
 def test_a_broken_file_is_refused_by_name(change: Any, told: str) -> None:
     file = Path("experiments/claims.yaml")
@@ -288,19 +312,24 @@ def test_a_broken_file_is_refused_by_name(change: Any, told: str) -> None:
         ledger.load()
 
 
-def test_the_cost_is_measured_once_for_each_net_and_told_by_stored_runs_where_there_are_some(book: Book) -> None:
+def test_the_cost_is_measured_once_for_each_net_and_told_by_stored_runs_where_there_are_some(
+        book: Book) -> None:
     results = Results(book, "cifar10")
     relu = [f"figure-1-relu-{rate}" for rate in ("0.001", "0.002")]
     wanted = [book.parameters("cifar10", name, 1) for name in relu]
-    wanted = [read.model_copy(update={"train": read.train.model_copy(update={"batch": 4})}) for read in wanted]
-    first, second = (cost.seconds(results, name, read, HERE) for name, read in zip(relu, wanted, strict=True))
-    assert first == second > cost.OVERHEAD + 20 * 50000 / 100_000  # nothing trains 100,000 images a second
+    wanted = [read.model_copy(update={"train": read.train.model_copy(update={"batch": 4})})
+              for read in wanted]
+    first, second = (cost.seconds(results, name, read, HERE)
+                     for name, read in zip(relu, wanted, strict=True))
+    # nothing trains 100,000 images a second
+    assert first == second > cost.OVERHEAD + 20 * 50000 / 100_000
     results.add(relu[0], Run(1, curve(1, 0.5).metrics, record={"seconds": 1234.0}), HERE, "")
     assert cost.seconds(results, relu[0], wanted[0], HERE) == 1234.0
 
 
 def test_runs_are_kept_one_by_one_and_not_made_again(book: Book) -> None:
-    """The loop alone: a run that fails leaves those before it kept, and the next time only what is missing is made."""
+    """The loop alone: a run that fails leaves those before it kept, and the next time only what is
+    missing is made."""
     claim = book.claim("dropout-error")
 
     def until_the_power_fails(book: Book, results: Results, name: str, seed: int) -> running.Made:
@@ -312,8 +341,10 @@ def test_runs_are_kept_one_by_one_and_not_made_again(book: Book) -> None:
         list(running.made(book, Results(book, "sample"), [claim], (1, 2), until_the_power_fails))
     again = Results(ledger.load(), "sample")
     assert running.missing(book, again, [claim], (1, 2)) == [("base", 1), ("base", 2)]
-    made = list(running.made(book, again, [claim], (1, 2), lambda *told: (run_of_seed(told[-1]), HERE)))
+    made = list(running.made(book, again, [claim], (1, 2),
+                             lambda *told: (run_of_seed(told[-1]), HERE)))
     assert made == [("base", 1), ("base", 2)]
     assert running.missing(book, Results(book, "sample"), [claim], (1, 2)) == []
-    [history] = json.loads(next(Path("experiments/results/sample/base").glob("*.json")).read_text())["history"]
+    [history] = json.loads(next(Path("experiments/results/sample/base").glob("*.json"))
+                           .read_text())["history"]
     assert history["seeds"] == [1, 2]

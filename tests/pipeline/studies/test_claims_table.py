@@ -28,14 +28,16 @@ def test_a_claim_that_has_been_run_is_a_row_with_number_interval_and_verdict(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("results"))
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments",
+                    ignore=shutil.ignore_patterns("results"))
     before = table.table()
     assert "| 1.7 points | not yet run | | |" in before
     assert " 0 have been run so far." in before
     results = Results(ledger.load(), "sample")
     for name, errors in (("half", (0.30, 0.31, 0.32)), ("base", (0.20, 0.22, 0.21))):
         for seed, error in enumerate(errors, 1):
-            results.add(name, run_of_seed(seed, evaluate__top1_error_10crop=error), HERE, "alexnet claims run")
+            results.add(name, run_of_seed(seed, evaluate__top1_error_10crop=error), HERE,
+                        "alexnet claims run")
     after = table.table()
     assert "| 1.7 points | 10 points (" in after
     assert "| sample, 3 seeds | agrees in direction |" in after

@@ -15,7 +15,8 @@ LABELS = np.array([0, 1, 2, 0])
 
 def predictions(folder: Path, name: str, seed: int, classes: int = 7) -> str:
     random = np.random.default_rng(seed)
-    arrays = {part: random.dirichlet(np.ones(classes), 4).astype(np.float32) for part in ("centre", "ten_crop")}
+    arrays = {part: random.dirichlet(np.ones(classes), 4).astype(np.float32)
+              for part in ("centre", "ten_crop")}
     np.savez(folder / name, labels=LABELS, **arrays)
     return str(folder / name)
 

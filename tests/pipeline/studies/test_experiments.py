@@ -19,8 +19,9 @@ from pipeline.system.errors import UserError
 from tests.end_to_end.project import ROOT
 
 
-@pytest.mark.parametrize(("scale", "name"), [("cifar10", "figure-1-tanh-0.004"), ("imagenette", "no-normalization"),
-                                             ("sample", "no-colour-noise"), ("imagenet", "without-fc7")])
+@pytest.mark.parametrize(("scale", "name"),
+                         [("cifar10", "figure-1-tanh-0.004"), ("imagenette", "no-normalization"),
+                          ("sample", "no-colour-noise"), ("imagenet", "without-fc7")])
 def test_a_configuration_arrives_through_dvc(scale: str, name: str, tmp_path: Path,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
@@ -33,7 +34,8 @@ def test_a_configuration_arrives_through_dvc(scale: str, name: str, tmp_path: Pa
 
 
 @settings(max_examples=25)
-@given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
+@given(st.one_of(st.none(), st.booleans(), st.integers(),
+                 st.floats(allow_nan=False, allow_infinity=False),
                  st.sampled_from(["false", "null", "1", "it's", "a b/c,d={e}[f]", "ü"])))
 def test_a_value_keeps_its_type(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     file = tmp_path_factory.mktemp("one") / "params.yaml"
@@ -51,5 +53,7 @@ def test_what_dvc_does_not_take_is_refused() -> None:
 def test_no_stage_depends_on_a_file_inside_a_folder_of_another() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
     folders = [out for stage in stages for out in stage.get("outs", ())]
-    inside = [dep for stage in stages for dep in stage["deps"] for out in folders if dep.startswith(out + "/")]
-    assert not inside  # or `dvc exp run --temp` fails where dvc.lock names a folder that DVC's cache does not have
+    inside = [dep for stage in stages for dep in stage["deps"]
+              for out in folders if dep.startswith(out + "/")]
+    # or `dvc exp run --temp` fails where dvc.lock names a folder that DVC's cache does not have
+    assert not inside

@@ -1,4 +1,5 @@
-"""The gate: to the bit where bits are the same, by the test elsewhere; regressions fall, other machines do not."""
+"""The gate: to the bit where bits are the same, by the test elsewhere; regressions fall, other
+machines do not."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def golden(runs: list[Run] | None = None, environment: dict[str, str] | None = N
     return replace(sample(runs or TEN, environment), file=Path("golden/sample-1/cpu.json"))
 
 
-def fallen(runs: list[Run], here: dict[str, str] = HERE, goldens: list[Sample] | None = None) -> list[str]:
+def fallen(runs: list[Run], here: dict[str, str] = HERE,
+           goldens: list[Sample] | None = None) -> list[str]:
     outcome = check(runs, here, goldens or [golden()])
     found = [finding.metric for finding in outcome.findings if finding.verdict == "falls"]
     assert bool(found) == (outcome.status == 1)
@@ -39,12 +41,14 @@ def test_the_same_run_in_the_same_environment_holds_to_the_bit() -> None:
     outcome = check([run(3)], HERE, [golden()])
     assert (outcome.status, outcome.verdict) == (0, "holds")
     assert {finding.test for finding in outcome.findings} == {"to the bit"}
-    assert [finding.metric for finding in outcome.findings] == ["resize", "mean", "pca", "train", "evaluate"]
+    assert [finding.metric for finding in outcome.findings] == ["resize", "mean", "pca", "train",
+                                                                "evaluate"]
 
 
-@pytest.mark.parametrize("changed", ["train__weights_digest", "train__trace_digest", "evaluate__top1_error",
-                                     "resize__pixels_digest", "mean__mean_digest", "pca__pca_digest",
-                                     "evaluate__a_new_metric"])
+@pytest.mark.parametrize("changed",
+                         ["train__weights_digest", "train__trace_digest", "evaluate__top1_error",
+                          "resize__pixels_digest", "mean__mean_digest", "pca__pca_digest",
+                          "evaluate__a_new_metric"])
 def test_any_metric_that_is_not_the_stored_one_falls(changed: str) -> None:
     assert changed.replace("__", ".") in fallen([run(3, **{changed: math.nextafter(0.1, 1)})])
 
@@ -78,28 +82,34 @@ def test_another_machine_is_no_false_alarm_and_its_digests_are_not_compared() ->
     assert "10 stored, 1 new" in tests["evaluate.top1_error"]
 
 
-@pytest.mark.parametrize(("change", "falls"), [(0.0, False), (3e-7, False), (-9e-5, False), (1.1e-4, True),
-                                              (-1.1e-4, True), (math.inf, True)])
+@pytest.mark.parametrize(("change", "falls"), [(0.0, False), (3e-7, False), (-9e-5, False),
+                                               (1.1e-4, True), (-1.1e-4, True), (math.inf, True)])
 def test_on_another_machine_the_first_loss_is_that_of_the_seed(change: float, falls: bool) -> None:
     there = run(3)
     stored = float.fromhex(there.trace[0].split()[1])
     there.trace[0] = f"1 {(stored * (1 + change)).hex()} a b c"
     assert fallen([there], ELSEWHERE) == ["train.trace, loss of step 1"] * falls
-    for other in (sample(TEN, **{"train.precision": "bf16"}), golden([one for one in TEN if one.seed != 3]),
-                  golden([run(seed, resize__pixels_digest="of another decoder") for seed in range(1, 11)])):
-        assert "train.trace, loss of step 1" not in fallen([there], ELSEWHERE | {"pixels": "f2"}, [other])
+    for other in (sample(TEN, **{"train.precision": "bf16"}),
+                  golden([one for one in TEN if one.seed != 3]),
+                  golden([run(seed, resize__pixels_digest="of another decoder")
+                          for seed in range(1, 11)])):
+        assert "train.trace, loss of step 1" not in fallen([there], ELSEWHERE | {"pixels": "f2"},
+                                                           [other])
 
 
 def test_on_another_machine_what_does_not_depend_on_it_is_still_exact() -> None:
     assert fallen([run(20, mean__mean_digest="shifted")], ELSEWHERE) == ["mean.mean_digest"]
-    assert fallen([run(20, resize__pixels_digest="x", mean__mean_digest="y")], ELSEWHERE) == ["resize.pixels_digest"]
+    assert fallen([run(20, resize__pixels_digest="x", mean__mean_digest="y")],
+                  ELSEWHERE) == ["resize.pixels_digest"]
     other_decoder = ELSEWHERE | {"pillow": "Pillow 12"}
     assert fallen([run(20, resize__pixels_digest="x", mean__mean_digest="y")], other_decoder) == []
 
 
 def test_as_many_cores_or_the_errors_are_only_tested() -> None:
-    assert fallen([run(3, evaluate__loss=TEN[2].number("evaluate.loss") + 1e-9)]) == ["evaluate.loss"]
-    assert fallen([run(3, evaluate__loss=TEN[2].number("evaluate.loss") + 1e-9)], HERE | {"cores": "8"}) == []
+    assert (fallen([run(3, evaluate__loss=TEN[2].number("evaluate.loss") + 1e-9)])
+            == ["evaluate.loss"])
+    assert fallen([run(3, evaluate__loss=TEN[2].number("evaluate.loss") + 1e-9)],
+                  HERE | {"cores": "8"}) == []
     assert "evaluate.loss" in fallen([run(3, evaluate__loss=0.5)], HERE | {"cores": "8"})
 
 
@@ -140,15 +150,18 @@ def test_the_bound_is_that_of_the_formula_and_more_runs_see_more() -> None:
     t = stats.t.ppf(1 - 0.01 / len(GATED), 9)
 
     def bound(numbers: list[float], worse: int = 1) -> float:
-        return float(np.mean(numbers) + worse * t * np.std(numbers, ddof=1) * math.sqrt(1 / 10 + 1 / 2))
+        return float(np.mean(numbers)
+                     + worse * t * np.std(numbers, ddof=1) * math.sqrt(1 / 10 + 1 / 2))
 
     for metric, worse in (("train.training_loss", 1), ("evaluate.distance_10crop", -1)):
         logarithms = [math.log(one.number(metric)) for one in TEN]
         assert found[metric].bound == pytest.approx(math.exp(bound(logarithms, worse)))
     wrong = [300 * one.number("evaluate.top1_error") for one in TEN]
-    arc = math.sin(bound([math.asin(math.sqrt((number + 3 / 8) / (300 + 3 / 4))) for number in wrong])) ** 2
+    arc = math.sin(bound([math.asin(math.sqrt((number + 3 / 8) / (300 + 3 / 4)))
+                          for number in wrong])) ** 2
     assert found["evaluate.top1_error"].bound == pytest.approx((arc * 300.75 - 0.375) / 300)
-    bounds = [{f.metric: f for f in judged(TEN, [run(20 + n) for n in range(k)])}["evaluate.loss"].bound
+    bounds = [{f.metric: f
+               for f in judged(TEN, [run(20 + n) for n in range(k)])}["evaluate.loss"].bound
               for k in (1, 3, 5)]
     assert bounds == sorted(bounds, reverse=True)
 
@@ -156,7 +169,8 @@ def test_the_bound_is_that_of_the_formula_and_more_runs_see_more() -> None:
 @given(st.integers(1, 100_000), st.data())
 def test_scales_lead_back(images: int, data: st.DataObject) -> None:
     wrong = data.draw(st.integers(0, images))
-    assert Errors(images).back(Errors(images).of(wrong / images)) == pytest.approx(wrong / images, abs=1e-9)
+    assert (Errors(images).back(Errors(images).of(wrong / images))
+            == pytest.approx(wrong / images, abs=1e-9))
     number = data.draw(st.floats(1e-30, 1e30))
     assert Logarithm().back(Logarithm().of(number)) == pytest.approx(number)
 
@@ -169,8 +183,8 @@ def test_no_spread_is_finer_than_an_image() -> None:
 
 
 def test_false_alarms_are_as_rare_as_alpha_says() -> None:
-    """Numbers that are normal on their scale: of 200 goldens and runs drawn alike, 1 % are to fall; more than 4 % would
-    be another test."""
+    """Numbers that are normal on their scale: of 200 goldens and runs drawn alike, 1 % are to fall;
+    more than 4 % would be another test."""
     random = np.random.default_rng(1)
 
     def drawn() -> Run:
@@ -179,7 +193,8 @@ def test_false_alarms_are_as_rare_as_alpha_says() -> None:
         return Run(0, {"train": {"training_loss": math.exp(a)}, "evaluate": {
             "loss": math.exp(b), "loss_10crop": math.exp(c), "top1_error": error, "images": 10**6}})
 
-    falls = sum(any(f.verdict == "falls" for f in judged([drawn() for _ in range(10)], [drawn()])) for _ in range(200))
+    falls = sum(any(f.verdict == "falls" for f in judged([drawn() for _ in range(10)], [drawn()]))
+                for _ in range(200))
     assert falls <= 8
 
 

@@ -1,4 +1,5 @@
-"""Goldens: which belong to a configuration, what is added to them, and that none is replaced in silence."""
+"""Goldens: which belong to a configuration, what is added to them, and that none is replaced in
+silence."""
 
 from __future__ import annotations
 
@@ -32,10 +33,12 @@ def test_runs_are_added_and_proved_and_replaced_with_a_reason_only(read: Paramet
     file = golden.record(read, [run(1), run(2)])
     assert golden.record(read, [run(2), run(3)]) == file  # the second is the same once more
     assert run_sets.read(file).runs == [run(1), run(2), run(3)]
-    with pytest.raises(UserError, match=r"seed 2 is stored with another train.steps \(600, now 601\)"):
+    with pytest.raises(UserError,
+                       match=r"seed 2 is stored with another train.steps \(600, now 601\)"):
         golden.record(read, [run(2, train__steps=601)])
     other = replace(run(2), trace=run(4).trace)
-    with pytest.raises(UserError, match=r"seed 2 is stored with another train.trace, from step 1: gradients"):
+    with pytest.raises(UserError,
+                       match=r"seed 2 is stored with another train.trace, from step 1: gradients"):
         golden.record(read, [other])
     assert run_sets.read(file).runs == [run(1), run(2), run(3)]
     golden.record(read, [run(2, train__steps=601)], reason="one more step")
@@ -54,7 +57,8 @@ def test_a_run_that_diverged_is_not_recorded(read: Parameters) -> None:
 def test_a_golden_belongs_to_its_configuration_whatever_the_seed(read: Parameters) -> None:
     golden.record(read, [run(1)])
     train = read.train
-    assert golden.of_configuration(read.model_copy(update={"train": train.model_copy(update={"seed": 9})}))
+    assert golden.of_configuration(
+        read.model_copy(update={"train": train.model_copy(update={"seed": 9})}))
     other = read.model_copy(update={"train": train.model_copy(update={"epochs": 3.0})})
     assert golden.of_configuration(other) == []
     assert "differs in train.epochs" in golden.nearest(other)
@@ -63,7 +67,8 @@ def test_a_golden_belongs_to_its_configuration_whatever_the_seed(read: Parameter
 
 def test_a_parameter_that_is_younger_than_a_golden_does_not_orphan_it(read: Parameters) -> None:
     stored = run_sets.read(golden.record(read, [run(1)]))
-    older = {name: value for name, value in stored.configuration.items() if name != "recipe.weight_decay"}
+    older = {name: value
+             for name, value in stored.configuration.items() if name != "recipe.weight_decay"}
     run_sets.write(replace(stored, configuration=older), golden.FOLDER)
     assert [one.name for one in golden.of_configuration(read)] == [stored.name]
     assert not identity.fits(stored.configuration | {"train.epochs": "3.0"}, stored.configuration)
@@ -81,7 +86,8 @@ def test_without_a_golden_nothing_passes(read: Parameters) -> None:
     done = CliRunner().invoke(main, ["check", "--sample", str(sample)])
     assert done.exit_code == 2
     assert "no golden of this configuration" in done.output
-    done = CliRunner().invoke(main, ["check", "--sample", str(sample), "--json", "--set", "train.epochs=3"])
+    done = CliRunner().invoke(main, ["check", "--sample", str(sample), "--json", "--set",
+                                     "train.epochs=3"])
     assert done.exit_code == 1
     assert "of another configuration" in done.output
 
@@ -89,7 +95,8 @@ def test_without_a_golden_nothing_passes(read: Parameters) -> None:
 def test_no_name_reaches_the_terminal_as_a_command(read: Parameters) -> None:
     stored = run(1)
     golden.record(read, [stored])
-    other = replace(stored, metrics=stored.metrics | {"mean": stored.metrics["mean"] | {"\x1b[2J": "\x07"}})
+    other = replace(stored,
+                    metrics=stored.metrics | {"mean": stored.metrics["mean"] | {"\x1b[2J": "\x07"}})
     sample = golden.record(read, [other], Path("elsewhere"))
     done = CliRunner().invoke(main, ["check", "--sample", str(sample)])
     assert done.exit_code == 1
@@ -99,7 +106,8 @@ def test_no_name_reaches_the_terminal_as_a_command(read: Parameters) -> None:
 
 def test_several_runs_are_judged_together(read: Parameters) -> None:
     golden.record(read, [run(seed) for seed in range(1, 9)])
-    worse = golden.record(read, [run(seed, worse=0.05) for seed in range(21, 24)], Path("elsewhere"))
+    worse = golden.record(read, [run(seed, worse=0.05) for seed in range(21, 24)],
+                          Path("elsewhere"))
     done = CliRunner().invoke(main, ["check", "--sample", str(worse), "--json"])
     told = json.loads(done.output)
     assert (done.exit_code, told["verdict"]) == (1, "falls")

@@ -1,4 +1,5 @@
-"""The matrix's comparison, with a mutation for everything it compares; its axes, its verdicts, its exit status."""
+"""The matrix's comparison, with a mutation for everything it compares; its axes, its verdicts, its
+exit status."""
 
 from __future__ import annotations
 
@@ -21,7 +22,17 @@ from rich.console import Console
 from pipeline.commands.backwards import LastFirst
 from pipeline.commands.main import main
 from pipeline.config.parameters import load
-from pipeline.config.paths import LEARNING, MEAN, MEAN_PICTURE, PCA, PREDICTIONS, STORE, TRACE, WEIGHTS, metrics_of
+from pipeline.config.paths import (
+    LEARNING,
+    MEAN,
+    MEAN_PICTURE,
+    PCA,
+    PREDICTIONS,
+    STORE,
+    TRACE,
+    WEIGHTS,
+    metrics_of,
+)
 from pipeline.report import matrix
 from pipeline.studies import matrix as matrices
 from pipeline.studies.matrix.axes import ALL, AXES, INPUTS, OUTPUTS, REQUIRED, STAGES, WORKLOAD
@@ -34,7 +45,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def entry(step: int) -> dict[str, Any]:
     return {"step": step, "loss": (2.0 + step).hex()} | {
-        kind: {"digest": f"{kind}{step}", "tensors": {"conv1.weight/0": f"{kind}a{step}", "fc8.bias/1": f"{kind}b"}}
+        kind: {"digest": f"{kind}{step}",
+               "tensors": {"conv1.weight/0": f"{kind}a{step}", "fc8.bias/1": f"{kind}b"}}
         for kind in ("weights", "momentum", "gradients")}
 
 
@@ -53,7 +65,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     (a / PCA).write_text('{\n  "pixels": 2\n}\n')
     (a / TRACE).write_text("".join(json.dumps(entry(step)) + "\n" for step in (1, 2, 3)))
     (a / LEARNING).write_text("step,loss\n1,2.5\n2,2.25\n")
-    safetensors.numpy.save_file({"conv1.weight": numpy.ones(3, numpy.float32), "fc8.bias": numpy.zeros(2)}, a / WEIGHTS)
+    safetensors.numpy.save_file({"conv1.weight": numpy.ones(3, numpy.float32),
+                                 "fc8.bias": numpy.zeros(2)}, a / WEIGHTS)
     numpy.savez(a / PREDICTIONS, centre=numpy.ones((2, 3), numpy.float32), labels=numpy.arange(2))
     for stage in STAGES:
         (a / metrics_of(stage)).write_text(json.dumps({"digest": stage}, indent=2))
@@ -91,29 +104,35 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
 
 def last_up(values: Any) -> None:
     """One unit in the last place of the last element."""
-    values.flat[-1] = numpy.nextafter(values.flat[-1], numpy.inf) if values.dtype.kind == "f" else values.flat[-1] + 1
+    values.flat[-1] = (numpy.nextafter(values.flat[-1], numpy.inf) if values.dtype.kind == "f"
+                       else values.flat[-1] + 1)
 
 
 @pytest.mark.parametrize(("stage", "name", "mutate", "told"), [
-    ("resize", STORE / "train-00000.npy", flip_last_bit, "data/store/train-00000.npy: element [1, 3, 3, 2]"),
-    ("resize", STORE / "moments.npz", in_arrays("sums", last_up), "data/store/moments.npz: sums, element [5]"),
+    ("resize", STORE / "train-00000.npy", flip_last_bit,
+     "data/store/train-00000.npy: element [1, 3, 3, 2]"),
+    ("resize", STORE / "moments.npz", in_arrays("sums", last_up),
+     "data/store/moments.npz: sums, element [5]"),
     ("resize", STORE / "store.json", replaced("1", "2"), "data/store/store.json: line 2"),
     ("resize", STORE / "store.json", Path.unlink, "data/store/store.json: only in a"),
-    ("resize", STORE / "more.npy", lambda file: numpy.save(file, 1), "data/store/more.npy: only in b"),
+    ("resize", STORE / "more.npy", lambda file: numpy.save(file, 1),
+     "data/store/more.npy: only in b"),
     ("resize", metrics_of("resize"), replaced("resize", "other"), "metrics/resize.json: line 2"),
     ("mean", MEAN, flip_last_bit, "data/mean.npy: element [3, 3, 2]"),
     ("mean", MEAN_PICTURE, flip_last_bit, "data/mean.png: byte 14"),
     ("mean", metrics_of("mean"), replaced("mean", "other"), "metrics/mean.json"),
     ("pca", PCA, replaced("2", "3"), "data/pca.json: line 2"),
     ("pca", metrics_of("pca"), Path.unlink, "metrics/pca.json: only in a"),
-    ("train", TRACE, replaced("gradientsa2", "other"), "step 2: gradients of conv1.weight, column 0"),
+    ("train", TRACE, replaced("gradientsa2", "other"),
+     "step 2: gradients of conv1.weight, column 0"),
     ("train", TRACE, replaced((2.0 + 3).hex(), (2.5 + 3).hex()), "step 3: loss"),
     ("train", TRACE, replaced('{"step": 2', '{"more": 1, "step": 2'), "something beside the steps"),
     ("train", TRACE, flip_last_bit, "something beside the steps"),
     ("train", LEARNING, replaced("2.25", "2.5"), "plots/learning.csv: line 3"),
     ("train", WEIGHTS, flip_last_bit, "models/model.safetensors: "),
     ("train", metrics_of("train"), replaced("train", "other"), "metrics/train.json"),
-    ("evaluate", PREDICTIONS, in_arrays("centre", last_up), "models/predictions.npz: centre, element [1, 2]"),
+    ("evaluate", PREDICTIONS, in_arrays("centre", last_up),
+     "models/predictions.npz: centre, element [1, 2]"),
     ("evaluate", metrics_of("evaluate"), replaced("evaluate", "other"), "metrics/evaluate.json"),
 ])
 def test_every_change_is_found_and_named(folders: tuple[Path, Path], stage: str, name: Path,
@@ -133,7 +152,8 @@ def test_outputs_that_neither_has_are_no_agreement(folders: tuple[Path, Path]) -
         difference("pca", *folders)
 
 
-@given(arrays(numpy.float32, array_shapes(max_dims=3, max_side=4), elements=st.floats(width=32)), st.data())
+@given(arrays(numpy.float32, array_shapes(max_dims=3, max_side=4), elements=st.floats(width=32)),
+       st.data())
 def test_one_flipped_bit_is_found_where_it_is(values: numpy.ndarray, data: st.DataObject) -> None:
     assert of_arrays(values, values.copy()) is None  # NaN too
     where = data.draw(st.integers(0, values.size - 1))
@@ -141,7 +161,8 @@ def test_one_flipped_bit_is_found_where_it_is(values: numpy.ndarray, data: st.Da
     other.reshape(-1).view(numpy.uint32)[where] ^= 1 << data.draw(st.integers(0, 31))
     found = of_arrays(values, other)
     assert found is not None
-    assert found.startswith(f"element {[int(k) for k in numpy.unravel_index(where, values.shape)]}: ")
+    assert found.startswith("element "
+                            f"{[int(k) for k in numpy.unravel_index(where, values.shape)]}: ")
     assert f"(1 of {values.size} differ)" in found
 
 
@@ -162,14 +183,16 @@ def test_every_axis_has_stages_and_every_stage_its_files() -> None:
 
 def test_each_axis_of_the_execution_changes_the_workload() -> None:
     section = load(ROOT / "params.yaml", WORKLOAD).execution
-    for name in ("workers", "placement", "replicas", "replicas-two", "threads", "device", "mode-off"):
+    for name in ("workers", "placement", "replicas", "replicas-two", "threads", "device",
+                 "mode-off"):
         [axis] = [axis for axis in AXES if axis.name == name]
         changed = dict(axis.execution(section))
         assert changed
         assert all(getattr(section, key) != value for key, value in changed.items())
 
 
-ROWS = [Row("process", "train", "identical", True, "again"), Row("threads", "train", "differs", False, "step <3>"),
+ROWS = [Row("process", "train", "identical", True, "again"),
+        Row("threads", "train", "differs", False, "step <3>"),
         Row("device", "train", "skipped", False, "no GPU [here]"),
         Row("workers", "mean", "skipped", True, "not run: no")]
 
@@ -182,8 +205,8 @@ def shown(rows: list[Row]) -> str:
 
 def test_the_table_and_the_page_tell_everything() -> None:
     table, html = shown(ROWS), matrix.html(ROWS, {"torch": "2.0 & more"})
-    for text in ("threads, train: differs: step <3>", "device, train: skipped: no GPU [here]", "torch 2.0",
-                 "1 of 1 required results are identical", "1 of 1 others differ"):
+    for text in ("threads, train: differs: step <3>", "device, train: skipped: no GPU [here]",
+                 "torch 2.0", "1 of 1 required results are identical", "1 of 1 others differ"):
         assert text in table
     for text in ("step &lt;3&gt;", "no GPU [here]", "2.0 &amp; more", "1 of 1 required results"):
         assert text in html
@@ -207,7 +230,8 @@ def test_what_is_required_can_be_chosen() -> None:
 
 @pytest.mark.parametrize("option", ["--axes", "--require"])
 def test_an_unknown_axis_is_refused(option: str) -> None:
-    result = CliRunner().invoke(main, ["matrix", "--params", str(ROOT / "params.yaml"), option, "process,speed"])
+    result = CliRunner().invoke(main, ["matrix", "--params", str(ROOT / "params.yaml"), option,
+                                       "process,speed"])
     assert result.exit_code == 1
     assert f"{option}: no axis is called speed; there are process, resume" in result.output
 
@@ -215,7 +239,8 @@ def test_an_unknown_axis_is_refused(option: str) -> None:
 def test_a_reference_run_that_fails_is_told(tmp_path: Path) -> None:
     parameters = load(ROOT / "params.yaml", [*WORKLOAD, "resize.max_quarantined=0"])
     [axis] = [axis for axis in AXES if axis.name == "workers"]
-    with pytest.raises(UserError, match=r"reference run's resize failed: exit status 1: .*output\.txt"):
+    with pytest.raises(UserError,
+                       match=r"reference run's resize failed: exit status 1: .*output\.txt"):
         run(parameters, [axis], (), tmp_path / "matrix")
 
 

@@ -19,10 +19,13 @@ from tests.pipeline.studies.runs_of_seeds import ELSEWHERE, HERE, run, sample
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     wanted = sample([run(3), run(1)])
-    file = run_sets.write(replace(wanted, history=[{"command": "alexnet golden record", "seeds": [1, 3]}]), tmp_path)
+    file = run_sets.write(replace(wanted,
+                                  history=[{"command": "alexnet golden record", "seeds": [1, 3]}]),
+                          tmp_path)
     found = run_sets.read(file)
     assert found.seeds == [1, 3]
-    assert (found.runs, found.configuration, found.environment) == ([run(1), run(3)], wanted.configuration, HERE)
+    assert (found.runs, found.configuration, found.environment) == ([run(1), run(3)],
+                                                                    wanted.configuration, HERE)
     assert file.name == f"{run_sets.environment_key(HERE)}.json"
     assert run_sets.in_folder(tmp_path) == [found]
     assert all(len(line) <= 130 for line in file.read_text().splitlines())
@@ -30,9 +33,10 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         one.number("evaluate.top1_error") for one in wanted.runs)
 
 
-@pytest.mark.parametrize(("old", "new"), [('"seeds": [1, 2]', '"seeds": [1, 3]'), ('"steps": 600', '"steps": 6x'),
-                                          ('"format": 1', '"format": 2'), ('"mean": 0.', '"mean": 1.'),
-                                          ('"training_loss": 0.', '"training_loss": 1.')])
+@pytest.mark.parametrize(("old", "new"),
+                         [('"seeds": [1, 2]', '"seeds": [1, 3]'), ('"steps": 600', '"steps": 6x'),
+                          ('"format": 1', '"format": 2'), ('"mean": 0.', '"mean": 1.'),
+                          ('"training_loss": 0.', '"training_loss": 1.')])
 def test_a_file_that_was_edited_is_refused(tmp_path: Path, old: str, new: str) -> None:
     file = run_sets.write(sample([run(1), run(2)]), tmp_path)
     text = file.read_text()
@@ -66,7 +70,8 @@ def test_a_trace_keeps_its_ends_and_at_most_a_hundred_entries(count: int) -> Non
     assert (steps[0], steps[-1]) == (1, 10 * count - 9)
 
 
-@given(count=st.integers(2, 30), place=st.data(), kind=st.sampled_from(["loss", "gradients", "momentum", "weights"]))
+@given(count=st.integers(2, 30), place=st.data(),
+       kind=st.sampled_from(["loss", "gradients", "momentum", "weights"]))
 def test_the_first_step_that_differs_is_told(count: int, place: st.DataObject, kind: str) -> None:
     at = place.draw(st.integers(0, count - 1))
     changed = entries(count)
@@ -82,7 +87,8 @@ def test_the_first_step_that_differs_is_told(count: int, place: st.DataObject, k
 def test_a_trace_that_is_not_the_one_the_metrics_name_is_refused() -> None:
     trace = "".join(json.dumps(one) + "\n" for one in entries(3)).encode()
     metrics = {"trace_digest": hashlib.sha256(trace).hexdigest()}
-    files = {run_sets.TRACE: trace, **{run_sets.metrics_of(stage): b"{}" for stage in run_sets.STAGES},
+    files = {run_sets.TRACE: trace,
+             **{run_sets.metrics_of(stage): b"{}" for stage in run_sets.STAGES},
              run_sets.metrics_of("train"): json.dumps(metrics).encode()}
     assert run_sets.run_of(files.__getitem__, 1, {}, True).trace == trace_lines(entries(3))
     files[run_sets.TRACE] = trace[:-9] + bytes([trace[-9] ^ 1]) + trace[-8:]

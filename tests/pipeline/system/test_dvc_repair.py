@@ -12,7 +12,8 @@ from pipeline.system import dvc_repair as mending
 from pipeline.system.dvc_repair import mend
 
 LOCK, RWLOCK = mending.READERS
-WHOLE = {LOCK: "schema: '2.0'\nstages:\n  mean:\n    cmd: alexnet mean\n", RWLOCK: '{"write": {}, "read": {}}'}
+WHOLE = {LOCK: "schema: '2.0'\nstages:\n  mean:\n    cmd: alexnet mean\n",
+         RWLOCK: '{"write": {}, "read": {}}'}
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +31,9 @@ def test_whole_files_and_none_at_all_are_left_alone() -> None:
     assert {file: file.read_text() for file in WHOLE} == WHOLE
 
 
-@pytest.mark.parametrize(("file", "left"), [
-    (LOCK, ""), (LOCK, "schema"), (LOCK, "schema: '2.0"), (LOCK, "stages: {}"), (RWLOCK, ""), (RWLOCK, '{"write": {'),
-    (RWLOCK, "[]")])
+@pytest.mark.parametrize(("file", "left"), [(LOCK, ""), (LOCK, "schema"), (LOCK, "schema: '2.0"),
+                                            (LOCK, "stages: {}"), (RWLOCK, ""),
+                                            (RWLOCK, '{"write": {'), (RWLOCK, "[]")])
 def test_a_broken_file_is_removed_and_the_other_stays(file: Path, left: str) -> None:
     for name, text in WHOLE.items():
         name.write_text(text)

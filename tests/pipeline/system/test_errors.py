@@ -11,10 +11,12 @@ import torch
 from pipeline.system.errors import MENDS, told
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENOENT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO,
+                                    errno.ENOENT])
 def test_the_systems_refusals_name_the_file_and_the_mend(number: int) -> None:
     line, status = told(OSError(number, os.strerror(number), "models/x"))
-    assert line == f"error: models/x: {os.strerror(number)}; {MENDS[number]}, and give the same command again"
+    assert (line == f"error: models/x: {os.strerror(number)}; {MENDS[number]}, and give the same "
+            "command again")
     assert status == 1
 
 

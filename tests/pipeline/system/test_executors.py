@@ -1,4 +1,5 @@
-"""Worker processes; and a Dask cluster in their place: a real scheduler, two workers, one killed in the middle."""
+"""Worker processes; and a Dask cluster in their place: a real scheduler, two workers, one killed in
+the middle."""
 
 import json
 import os
@@ -24,19 +25,22 @@ SECONDS = 60.0
 
 
 class Cluster:
-    """A scheduler and two workers of one thread, each a process, in a folder that is not the project's."""
+    """A scheduler and two workers of one thread, each a process, in a folder that is not the
+    project's."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
         self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
                     "--scheduler-file", str(folder / "scheduler.json"))
-        self.workers = [self._start("worker", "--scheduler-file", str(folder / "scheduler.json"), "--nthreads", "1",
-                                    "--no-nanny", "--no-dashboard", "--name", name) for name in ("a", "b")]
+        self.workers = [self._start("worker", "--scheduler-file", str(folder / "scheduler.json"),
+                                    "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name",
+                                    name) for name in ("a", "b")]
 
     def _start(self, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{kind}.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "dask", kind, *arguments], cwd=self._folder, stderr=log,
-                                       stdout=log, env=os.environ | {"PYTHONPATH": str(PROJECT)})
+            process = subprocess.Popen([sys.executable, "-m", "dask", kind, *arguments],
+                                       cwd=self._folder, stderr=log, stdout=log,
+                                       env=os.environ | {"PYTHONPATH": str(PROJECT)})
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return process
@@ -63,8 +67,10 @@ def _no_memory() -> None:
     raise MemoryError("no room")
 
 
-def test_a_worker_that_cannot_load_its_task_ends_with_a_line(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="killed, perhaps for lack of memory"), process_pool(1) as pool:
+def test_a_worker_that_cannot_load_its_task_ends_with_a_line(
+        capfd: pytest.CaptureFixture[str]) -> None:
+    with (pytest.raises(UserError, match="killed, perhaps for lack of memory"),
+          process_pool(1) as pool):
         pool.submit(Unloadable()).result()
     told = capfd.readouterr().err
     assert "a worker process ends: MemoryError: no room" in told
@@ -79,8 +85,8 @@ def dask_cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(folder, stack)
 
 
-def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(dask_cluster: Cluster, tmp_path: Path,
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(
+        dask_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import Client
 
     monkeypatch.setattr(stage, "SHARD_IMAGES", 16)
@@ -118,12 +124,13 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(dask_cluster: Cluste
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.system.executors.SECONDS_TO_ANSWER", 0.3)
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
-        with pytest.raises(UserError, match=f"{address}: no Dask scheduler answers .*dask worker"), \
-                cluster(address):
+        with (pytest.raises(UserError, match=f"{address}: no Dask scheduler answers .*dask worker"),
+              cluster(address)):
             pass
 
 
 def test_without_dask_its_installation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match="needs Dask; install it with: pip install"), cluster("tcp://127.0.0.1:9"):
+    with (pytest.raises(UserError, match="needs Dask; install it with: pip install"),
+          cluster("tcp://127.0.0.1:9")):
         pass

@@ -27,8 +27,9 @@ with written_whole(Path(sys.argv[1])) as stream:
 
 def writer(file: Path) -> subprocess.Popen[str]:
     """A process that has written the half of a file."""
-    child = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    child = subprocess.Popen([sys.executable, "-c", WRITER, str(file)],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     assert child.stdout is not None
     assert child.stdout.readline() == "writing\n"
     return child
@@ -52,7 +53,8 @@ def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path:
 def test_what_others_are_writing_stays(tmp_path: Path) -> None:
     file = tmp_path / "mean.json"
     child = writer(file)
-    elsewhere = tmp_path / f".mean.json.{platform.node()}-2-{2**22 + 1}.part"  # beyond the largest process number
+    # beyond the largest process number
+    elsewhere = tmp_path / f".mean.json.{platform.node()}-2-{2**22 + 1}.part"
     elsewhere.touch()
     write_json(file, "ours")
     assert len(list(tmp_path.iterdir())) == 3

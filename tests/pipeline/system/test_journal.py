@@ -1,4 +1,5 @@
-"""Lines of a resumed run: what was written after the checkpoint is forgotten, what was before is there, unchanged."""
+"""Lines of a resumed run: what was written after the checkpoint is forgotten, what was before is
+there, unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from pipeline.system.journal import Lines
 
 @given(before=st.integers(0, 5), after=st.integers(0, 5), torn=st.booleans())
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_later_lines_and_torn_ones_are_forgotten(tmp_path: Path, before: int, after: int, torn: bool) -> None:
+def test_later_lines_and_torn_ones_are_forgotten(tmp_path: Path, before: int, after: int,
+                                                 torn: bool) -> None:
     file = tmp_path / "trace.jsonl"
     lines = Lines(file)
     for step in range(before):

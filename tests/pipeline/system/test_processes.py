@@ -35,8 +35,9 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_child_ends_with_its_parent(blow: signal.Signals) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    parent = subprocess.Popen([sys.executable, "-c", PARENT],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                              env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     assert not gone(child, 0.2)
@@ -55,7 +56,8 @@ time.sleep(60)
 
 def grandparent() -> tuple[subprocess.Popen[str], int]:
     """A process, and the id of one that it has started in a session of its own."""
-    process = subprocess.Popen([sys.executable, "-c", GRANDPARENT], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", GRANDPARENT], stdout=subprocess.PIPE,
+                               text=True)
     assert process.stdout is not None
     return process, int(process.stdout.readline())
 
@@ -94,6 +96,7 @@ def test_a_group_ends_with_the_parent_that_is_killed_outright(guarded: str) -> N
         assert parent.stdout is not None
         group = [int(pid) for pid in parent.stdout.readline().split()]
         parent.kill()
-        assert [gone(pid, 10 if guarded == "guarded" else 0.3) for pid in group] == [guarded == "guarded"] * 2
+        assert [gone(pid, 10 if guarded == "guarded" else 0.3)
+                for pid in group] == [guarded == "guarded"] * 2
     for pid in group if guarded == "not" else ():
         os.kill(pid, signal.SIGKILL)

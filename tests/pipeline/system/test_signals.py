@@ -23,7 +23,8 @@ def test_a_signal_is_raised(number: signal.Signals) -> None:
 
 
 @BOTH
-def test_the_first_is_noted_and_the_second_raised(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_first_is_noted_and_the_second_raised(number: signal.Signals,
+                                                  capfd: pytest.CaptureFixture[str]) -> None:
     with signals.raised(), signals.noted("stopping") as heard:
         assert heard() == 0
         os.kill(os.getpid(), number)

@@ -16,7 +16,8 @@ from tests.end_to_end.project import ROOT
 from tests.terminal import on_a_terminal
 
 
-def test_lines_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_tell_rate_and_time_left(monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 10.0, 20.0, 25.0, 40.0, 40.0])
     monkeypatch.setattr(progress_.time, "monotonic", lambda: next(clock))
     with progress("resize", 100, "images", done=40) as told:
@@ -37,7 +38,8 @@ def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == ""
 
 
-def test_lines_become_rarer_in_a_long_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_become_rarer_in_a_long_run(monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 1000.0, 1049.0, 1051.0, 86400.0, 86900.0, 87001.0, 87001.0])
     monkeypatch.setattr(progress_.time, "monotonic", lambda: next(clock))
     with progress("train", 1e6, "images") as told:
@@ -47,8 +49,9 @@ def test_lines_become_rarer_in_a_long_run(monkeypatch: pytest.MonkeyPatch, capsy
         "train: 100", "train: 400", "train: 600", "train: 600 images in 87001.0 s"]
 
 
-@pytest.mark.parametrize(("seconds", "told"), [
-    (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2.0 h"), (172800, "2.0 days")])
+@pytest.mark.parametrize(("seconds", "told"),
+                         [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"),
+                          (7200, "2.0 h"), (172800, "2.0 days")])
 def test_a_duration_in_words(seconds: float, told: str) -> None:
     assert duration(seconds) == told
 
@@ -63,7 +66,8 @@ with progress("train", 116_586_197, "images") as told:
 
 def test_a_narrow_terminal_has_the_words_whole() -> None:
     last = last_line(shown_at(70, TERM="xterm"))  # it counts a million images a second
-    assert re.fullmatch(r"train +0% [0-9.]+/s [-0-9:]{7} loss 2\.302, val error 90\.0 %", last.strip())
+    assert re.fullmatch(r"train +0% [0-9.]+/s [-0-9:]{7} loss 2\.302, val error 90\.0 %",
+                        last.strip())
 
 
 @pytest.mark.parametrize(("columns", "count"), [(80, "  0% "), (120, " 116000/116586197 ")])
@@ -76,7 +80,8 @@ def test_a_bar_on_a_real_terminal_fits_it(columns: int, count: str) -> None:
     assert "warning: something\n" in shown.replace("\r", "")
 
 
-def test_a_finished_bar_is_full_whatever_its_parts_add_up_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_bar_is_full_whatever_its_parts_add_up_to(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -103,11 +108,14 @@ def last_line(shown: str) -> str:
 
 def shown_at(columns: int, **variables: str) -> str:
     """What the program shows on a terminal of this width."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    return on_a_terminal([sys.executable, "-c", PROGRAM], kept | {"PYTHONPATH": str(ROOT)} | variables, columns)[0]
+    kept = {name: value
+            for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    return on_a_terminal([sys.executable, "-c", PROGRAM],
+                         kept | {"PYTHONPATH": str(ROOT)} | variables, columns)[0]
 
 
-def test_no_name_of_a_file_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_name_of_a_file_reaches_the_terminal_as_a_command(
+        capsys: pytest.CaptureFixture[str]) -> None:
     """Of a terminal (title, colour, cursor, direction of writing), nor of rich's markup."""
     evil = "\x1b]0;title\x07\x1b[2J\u202e[red]\udcff\r.jpg"
     say(evil)

@@ -17,7 +17,8 @@ from pipeline.training import checkpoints
 
 
 def state(step: int) -> dict[str, Tensor]:
-    return {"weights/conv1.weight": torch.full((4, 3), float(step)), "momentum/conv1.weight": torch.zeros(4, 3)}
+    return {"weights/conv1.weight": torch.full((4, 3), float(step)),
+            "momentum/conv1.weight": torch.zeros(4, 3)}
 
 
 def saved(folder: Path, *steps: int) -> None:
@@ -25,7 +26,8 @@ def saved(folder: Path, *steps: int) -> None:
     lines = Lines(folder / "trace.jsonl")
     for step in steps:
         lines.append({"step": step})
-        checkpoints.save(folder, step, state(step), {"loss_sum": (0.1 * step).hex(), "loss_count": step}, [lines])
+        checkpoints.save(folder, step, state(step),
+                         {"loss_sum": (0.1 * step).hex(), "loss_count": step}, [lines])
     lines.append({"step": steps[-1] + 1})
 
 
@@ -73,10 +75,13 @@ def test_with_one_flipped_bit_it_is_told_of_and_the_one_before_used(
 
 
 @pytest.mark.parametrize(("shapes", "told"), [
-    ({"conv1.weight": (4, 4)}, r"momentum/conv1.weight is float32 \[4, 3\], where float32 \[4, 4\] belongs"),
-    ({"conv1.weight": (4, 3), "fc8.bias": (2,)}, r"momentum/fc8.bias is none, where float32 \[2\] belongs"),
+    ({"conv1.weight": (4, 4)},
+     r"momentum/conv1.weight is float32 \[4, 3\], where float32 \[4, 4\] belongs"),
+    ({"conv1.weight": (4, 3), "fc8.bias": (2,)},
+     r"momentum/fc8.bias is none, where float32 \[2\] belongs"),
     ({}, r"momentum/conv1.weight is float32 \[4, 3\], where nothing belongs")])
-def test_one_of_another_network_is_refused_by_file_and_tensor(tmp_path: Path, shapes: dict[str, tuple[int, ...]],
+def test_one_of_another_network_is_refused_by_file_and_tensor(tmp_path: Path,
+                                                              shapes: dict[str, tuple[int, ...]],
                                                               told: str) -> None:
     saved(tmp_path, 5)
     found = checkpoints.newest(tmp_path)

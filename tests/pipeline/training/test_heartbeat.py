@@ -1,4 +1,5 @@
-"""Training processes that hang are noticed, slow and stopped ones are not; and what is lost ends in a message."""
+"""Training processes that hang are noticed, slow and stopped ones are not; and what is lost ends in
+a message."""
 
 from __future__ import annotations
 
@@ -26,14 +27,17 @@ if dist.get_rank() == 1:
 """
 
 
-def start(silence: float, seconds: float, longer: float = 0.0) -> tuple[object, list[subprocess.Popen[str]]]:
+def start(silence: float, seconds: float,
+          longer: float = 0.0) -> tuple[object, list[subprocess.Popen[str]]]:
     """A store and two processes that beat for so long, and have begun to."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2",
-                 "TORCHELASTIC_USE_AGENT_STORE": "True", "PYTHONPATH": str(Path(__file__).parents[3])}
-    both = [subprocess.Popen([sys.executable, "-c", PROCESS, str(silence), str(seconds), str(longer)], text=True,
-                             env=os.environ | variables | {"RANK": str(rank)}, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE) for rank in range(2)]
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+                 "WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True",
+                 "PYTHONPATH": str(Path(__file__).parents[3])}
+    both = [subprocess.Popen([sys.executable, "-c", PROCESS,
+                              str(silence), str(seconds), str(longer)],
+                             text=True, env=os.environ | variables | {"RANK": str(rank)},
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for rank in range(2)]
     for one in both:
         assert one.stdout is not None
         assert one.stdout.readline() == "beating\n"

@@ -25,6 +25,7 @@ def as_before() -> Iterator[None]:
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_what_is_not_deterministic_is_refused_unless_it_is_asked_for(deterministic: bool) -> None:
     told = str(deterministic).lower()
-    prepare(parameters.load(ROOT / "params.yaml", ["execution.device=cpu", f"execution.deterministic={told}"]))
+    prepare(parameters.load(ROOT / "params.yaml",
+                            ["execution.device=cpu", f"execution.deterministic={told}"]))
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert not torch.is_deterministic_algorithms_warn_only_enabled()

@@ -19,21 +19,23 @@ CLASSES = classes()
 PICTURES = [[(f"{one.wnid}_{7 * number}.JPEG", f"{one.wnid} {number} ".encode() * 20)
              for number in range(1 + label % 2)] for label, one in enumerate(CLASSES)]
 LABELS = [(311 * number + 5) % 1000 for number in range(30)]
-VAL = [(f"ILSVRC2012_val_{number + 1:08}.JPEG", f"val {number}".encode() * 30) for number in range(len(LABELS))]
-FORMS = ("archives", "kaggle zip", "kaggle deflated zip", "kaggle zip of a tar.gz", "kaggle tar.gz", "kaggle tar",
-         "kaggle unpacked", "folders", "folders beside the devkit", "folders by Kaggle's names", "hub", "hub, data/")
+VAL = [(f"ILSVRC2012_val_{number + 1:08}.JPEG", f"val {number}".encode() * 30)
+       for number in range(len(LABELS))]
+FORMS = ("archives", "kaggle zip", "kaggle deflated zip", "kaggle zip of a tar.gz", "kaggle tar.gz",
+         "kaggle tar", "kaggle unpacked", "folders", "folders beside the devkit",
+         "folders by Kaggle's names", "hub", "hub, data/")
 
 
 def paths() -> list[tuple[str, bytes]]:
     """As in Kaggle's copy: train/<wnid>/<name>, val/<name>."""
-    train = [(f"train/{one.wnid}/{name}", content) for one, pictures in zip(CLASSES, PICTURES, strict=True)
-             for name, content in pictures]
+    train = [(f"train/{one.wnid}/{name}", content)
+             for one, pictures in zip(CLASSES, PICTURES, strict=True) for name, content in pictures]
     return train + [(f"val/{name}", content) for name, content in VAL]
 
 
 def solution() -> str:
-    lines = [f"{name.removesuffix('.JPEG')},{CLASSES[label].wnid} 1 2 3 4 {CLASSES[label].wnid} 5 6 7 8 "
-             for (name, _), label in zip(VAL, LABELS, strict=True)]
+    lines = [f"{name.removesuffix('.JPEG')},{CLASSES[label].wnid} 1 2 3 4 {CLASSES[label].wnid} 5 "
+             "6 7 8 " for (name, _), label in zip(VAL, LABELS, strict=True)]
     return "\n".join(["ImageId,PredictionString", *reversed(lines)]) + "\n"
 
 
@@ -46,7 +48,8 @@ def write(form: str, folder: Path) -> Path:
     elif form.startswith("hub"):
         write_parquet(folder / "data" if form.endswith("data/") else folder, suffixed=form == "hub")
     else:
-        _write_files(folder, [(path, content) for path, content in paths() if path.startswith("train/")])
+        _write_files(folder,
+                     [(path, content) for path, content in paths() if path.startswith("train/")])
         if form == "folders beside the devkit":
             _write_files(folder, [(f"val/{name}", content) for name, content in VAL])
             ilsvrc_writer.write(folder / "x", CLASSES, [[] for _ in CLASSES], [], LABELS, [])
@@ -102,13 +105,15 @@ def _write_kaggle(form: str, folder: Path) -> None:
 
 
 def write_parquet(folder: Path, suffixed: bool) -> None:
-    """Three files of train and one of validation; labels in the order of the wnids, as the hub has them."""
+    """Three files of train and one of validation; labels in the order of the wnids, as the hub has
+    them."""
     folder.mkdir(parents=True, exist_ok=True)
     place = {wnid: number for number, wnid in enumerate(sorted(one.wnid for one in CLASSES))}
-    rows = [(name, content, CLASSES[label].wnid) for label, some in enumerate(PICTURES) for name, content in some]
+    rows = [(name, content, CLASSES[label].wnid) for label, some in enumerate(PICTURES)
+            for name, content in some]
     parts = {f"train-{part:05}-of-00003": rows[part::3] for part in range(3)}
-    parts["validation-00000-of-00001"] = [(name, content, CLASSES[label].wnid)
-                                          for (name, content), label in zip(VAL, LABELS, strict=True)]
+    parts["validation-00000-of-00001"] = [(name, content, CLASSES[label].wnid) for (name, content),
+                                          label in zip(VAL, LABELS, strict=True)]
     for stem, some in parts.items():
         images = [{"bytes": content, "path": name.replace(".", f"_{wnid}.") if suffixed else name}
                   for name, content, wnid in some]

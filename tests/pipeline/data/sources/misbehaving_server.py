@@ -1,4 +1,5 @@
-"""A web server that misbehaves by name: "/dropping/file" drops the connection midway, "/busy/file" answers 429."""
+"""A web server that misbehaves by name: "/dropping/file" drops the connection midway, "/busy/file"
+answers 429."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Server(ThreadingHTTPServer):
         self.seen: Counter[str] = Counter()
 
     def address(self, behaviour: str, name: str = "", host: str = "127.0.0.1") -> str:
-        return f"{self.scheme}://{host}:{self.server_address[1]}/{behaviour}{'/' if name else ''}{name}"
+        return (
+            f"{self.scheme}://{host}:{self.server_address[1]}/{behaviour}{'/' if name else ''}{name}")
 
     def ranges(self) -> list[str | None]:
         return [headers.get("Range") for _, headers in self.requests]
@@ -143,8 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         self.refuse(429, **{"Retry-After": "0"}) if self.server.seen["busy"] < 3 else self.serve()
 
     def be_busy_until_a_date(self, first: bool) -> None:
-        self.refuse(503, **{"Retry-After": email.utils.formatdate(time.time() - 1, usegmt=True)}) if first else (
-            self.serve())
+        (self.refuse(503, **{"Retry-After": email.utils.formatdate(time.time() - 1, usegmt=True)})
+         if first else (self.serve()))
 
     def be_busy_for_long(self, first: bool) -> None:
         self.refuse(429, **{"Retry-After": "86400"})
@@ -210,9 +212,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def serve(self, content: bytes | None = None, stop: int | None = None, ranges: bool = True,
-              length: int | None = None, etag: str | None = "", chunked: bool = False, hang: bool = False,
-              pause: float = 0) -> None:
-        """Serve as one should, but for what the arguments say. `stop`: bytes after which the connection ends."""
+              length: int | None = None, etag: str | None = "", chunked: bool = False,
+              hang: bool = False, pause: float = 0) -> None:
+        """Serve as one should, but for what the arguments say. `stop`: bytes after which the
+        connection ends."""
         whole = self.server.content if content is None else content
         tag = f'"{hashlib.sha256(whole).hexdigest()[:16]}"' if etag == "" else etag
         wanted = self.headers.get("Range") if ranges else None
@@ -250,7 +253,8 @@ def serving(content: bytes, certificate: Path | None = None) -> Iterator[Server]
         context.load_cert_chain(certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         server.scheme = "https"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01},
+                              daemon=True)
     thread.start()
     try:
         yield server

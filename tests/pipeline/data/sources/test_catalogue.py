@@ -30,7 +30,8 @@ def test_read_gives_exactly_the_bytes_of_the_entry(tmp_path: Path) -> None:
 def test_read_of_a_short_or_missing_file_names_it(tmp_path: Path) -> None:
     file = tmp_path / "archive"
     file.write_bytes(bytes(100))
-    with pytest.raises(UserError, match=r"archive: ends within a\.jpg: 11 bytes expected at 90, 10 there"):
+    with pytest.raises(UserError,
+                       match=r"archive: ends within a\.jpg: 11 bytes expected at 90, 10 there"):
         sources.read(Entry("a.jpg", 0, file, 90, 11))
     with pytest.raises(UserError, match=r"gone: No such file.*listed for a\.jpg"):
         sources.read(Entry("a.jpg", 0, tmp_path / "gone", 0, 1))
@@ -43,13 +44,15 @@ def test_listing_survives_json() -> None:
     assert "md5" not in listing.as_json()["files"][0]
 
 
-def test_catalogue_wants_the_listing_of_these_very_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_catalogue_wants_the_listing_of_these_very_parameters(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="alexnet download"):
         sources.catalogue(dataset("sample"))
     sources.fetch(dataset("sample", seed=1))
     assert len(sources.catalogue(dataset("sample", seed=1)).train) == 20
-    with pytest.raises(UserError, match=r"listing\.json: of dataset\.source sample .*'seed': 1.*'seed': 2"):
+    with pytest.raises(UserError,
+                       match=r"listing\.json: of dataset\.source sample .*'seed': 1.*'seed': 2"):
         sources.catalogue(dataset("sample", seed=2))
     with pytest.raises(UserError, match=r"the parameters say folder"):
         sources.catalogue(dataset("folder", location=tmp_path))

@@ -1,4 +1,5 @@
-"""The hub's and Kaggle's own clients, each in a process of its own, against a server that stands for theirs."""
+"""The hub's and Kaggle's own clients, each in a process of its own, against a server that stands
+for theirs."""
 
 from __future__ import annotations
 
@@ -69,9 +70,11 @@ class Pages(BaseHTTPRequestHandler):
         if path == f"/api/datasets/{hub.REPOSITORY}/tree/main/data":
             return self.answer(200, json.dumps([
                 {"type": "file", "path": name, "size": len(content), "oid": "0" * 40,
-                 "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
-                for name, content in self.server.files.items()]).encode(), {"Content-Type": "application/json"})
-        name = path.removeprefix(f"/datasets/{hub.REPOSITORY}/resolve/main/").removeprefix("/storage/")
+                 "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content),
+                         "pointerSize": 134}} for name, content in self.server.files.items()])
+                               .encode(), {"Content-Type": "application/json"})
+        name = path.removeprefix(f"/datasets/{hub.REPOSITORY}/resolve/main/").removeprefix(
+            "/storage/")
         if name not in self.server.files:
             return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         content = self.server.files[name]
@@ -101,9 +104,11 @@ class Pages(BaseHTTPRequestHandler):
 def site(tmp_path: Path) -> Iterator[Site]:
     imagenet_copies.write_parquet(tmp_path / "remote", suffixed=True)
     imagenet_copies.write("kaggle zip", tmp_path / "kaggle")
-    files = {f"data/{file.name}": file.read_bytes() for file in sorted((tmp_path / "remote").iterdir())}
+    files = {f"data/{file.name}": file.read_bytes()
+             for file in sorted((tmp_path / "remote").iterdir())}
     server = Site(files | {kaggle.ZIP: (tmp_path / "kaggle" / kaggle.ZIP).read_bytes()})
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01},
+                              daemon=True)
     thread.start()
     (tmp_path / "project").mkdir()
     (tmp_path / "data").mkdir()
@@ -116,13 +121,16 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def download(site: Site, origin: str, folder: Path, token: bool = True, status: int = 0) -> str:
     """What `alexnet download` does, in a process of its own; what it printed."""
     address = f"http://127.0.0.1:{site.server_address[1]}"
-    tokens = {"HF_TOKEN": "hf_private", "KAGGLE_USERNAME": "ann", "KAGGLE_KEY": "private"} if token else {}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "KAGGLE", "MLFLOW"))}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, address, str(PROJECT / "params.yaml"), origin, str(folder / "data")],
-        cwd=folder / "project", capture_output=True, text=True, timeout=100, check=False,
-        env=kept | tokens | {"PYTHONPATH": str(PROJECT), "HF_ENDPOINT": address, "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
-                             "HOME": str(folder), "no_proxy": "*"})
+    tokens = ({"HF_TOKEN": "hf_private", "KAGGLE_USERNAME": "ann", "KAGGLE_KEY": "private"} if token
+              else {})
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith(("HF_", "KAGGLE", "MLFLOW"))}
+    done = subprocess.run([sys.executable, "-c", COMMAND, address, str(PROJECT / "params.yaml"),
+                           origin, str(folder / "data")], cwd=folder / "project",
+                          capture_output=True, text=True, timeout=100, check=False,
+                          env=kept | tokens | {"PYTHONPATH": str(PROJECT), "HF_ENDPOINT": address,
+                                               "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+                                               "HOME": str(folder), "no_proxy": "*"})
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
@@ -140,16 +148,19 @@ def test_the_hub(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "non-commercial research" in told_without  # the terms, once
     assert "non-commercial research" not in output
     assert sorted(path.name for path in (tmp_path / "data").glob("*.*")) == [
-        ".fetching", *(f"train-0000{part}-of-00003.tar" for part in range(3)), "validation-00000-of-00001.tar"]
+        ".fetching", *(f"train-0000{part}-of-00003.tar" for part in range(3)),
+        "validation-00000-of-00001.tar"]
     assert not list(tmp_path.glob("data/**/*.parquet"))
     monkeypatch.chdir(tmp_path / "project")
     assert told(sources.catalogue(dataset(tmp_path / "data", "huggingface"))) == EXPECTED
     assert not holds(tmp_path / "project", b"hf_private")
-    (tmp_path / "data/train-00001-of-00003.tar").unlink()  # as if the first run had been killed before this one
+    # as if the first run had been killed before this one
+    (tmp_path / "data/train-00001-of-00003.tar").unlink()
     before = len(site.requests)
     download(site, "huggingface", tmp_path)
-    assert [path for method, path in site.requests[before:] if method == "GET" and "resolve" in path] == [
-        f"/datasets/{hub.REPOSITORY}/resolve/main/data/train-00001-of-00003.parquet"]
+    assert [path for method, path in site.requests[before:]
+            if method == "GET" and "resolve" in path] == [
+                f"/datasets/{hub.REPOSITORY}/resolve/main/data/train-00001-of-00003.parquet"]
 
 
 def test_kaggle(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

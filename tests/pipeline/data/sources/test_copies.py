@@ -1,4 +1,5 @@
-"""ImageNet 2012 from wherever one may have it: the same picture has the same name, label and bytes."""
+"""ImageNet 2012 from wherever one may have it: the same picture has the same name, label and
+bytes."""
 
 from __future__ import annotations
 
@@ -44,9 +45,11 @@ def dataset(location: Path, origin: str | None = None) -> DatasetSection:
 
 def official(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """As if these small archives were ImageNet's."""
-    contents = {name: (folder / name).read_bytes() for name in (Y2012.train, Y2012.val, Y2012.devkit)}
-    monkeypatch.setattr(imagenet2012, "OFFICIAL", {
-        name: Archive(len(content), hashlib.md5(content).hexdigest()) for name, content in contents.items()})
+    contents = {name: (folder / name).read_bytes()
+                for name in (Y2012.train, Y2012.val, Y2012.devkit)}
+    monkeypatch.setattr(imagenet2012, "OFFICIAL",
+                        {name: Archive(len(content), hashlib.md5(content).hexdigest())
+                         for name, content in contents.items()})
 
 
 def told(found: Catalogue) -> dict[str, list[tuple[str, int, bytes]]]:
@@ -54,22 +57,27 @@ def told(found: Catalogue) -> dict[str, list[tuple[str, int, bytes]]]:
             for split, entries in (("train", found.train), ("val", found.val))}
 
 
-DIGEST = "945d64032dc26024673fe1e35161736dabd5e014b2fe06e1e209948b541d3b2c"  # of the list in the official kit
-EXPECTED = {"train": [(name, label, content) for label, some in enumerate(PICTURES) for name, content in sorted(some)],
-            "val": [(name, label, content) for (name, content), label in zip(VAL, LABELS, strict=True)]}
+# of the list in the official kit
+DIGEST = "945d64032dc26024673fe1e35161736dabd5e014b2fe06e1e209948b541d3b2c"
+EXPECTED = {"train": [(name, label, content) for label, some in enumerate(PICTURES)
+                      for name, content in sorted(some)], "val":
+            [(name, label, content) for (name, content), label in zip(VAL, LABELS, strict=True)]}
 
 
 def test_the_built_in_classes_are_those_of_the_development_kit() -> None:
-    """That with the official MD5, fa75699e90414af021442c21a62c3abf; three known ones are written out here."""
+    """That with the official MD5, fa75699e90414af021442c21a62c3abf; three known ones are written
+    out here."""
     names = [one.wnid for one in classes()]
     assert len(set(names)) == 1000
     assert (names[0], names[448], names[489]) == ("n02119789", "n01440764", "n01751748")
     assert classes()[0].words == "kit fox, Vulpes macrotis"
-    assert hashlib.sha256("".join(f"{one.wnid} {one.words}\n" for one in classes()).encode()).hexdigest() == DIGEST
+    assert hashlib.sha256("".join(f"{one.wnid} {one.words}\n"
+                                  for one in classes()).encode()).hexdigest() == DIGEST
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_same_pictures_have_the_same_labels_from(copies: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_pictures_have_the_same_labels_from(copies: Path, form: str,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy(copies, form)
     if form == "archives":
         official(monkeypatch, folder)
@@ -123,7 +131,8 @@ def test_a_copy_cut_short_is_refused(copies: Path, tmp_path: Path, form: str) ->
         sources.fetch(dataset(folder))
 
 
-def test_a_deflated_picture_with_a_flipped_bit_is_refused_or_differs(copies: Path, tmp_path: Path) -> None:
+def test_a_deflated_picture_with_a_flipped_bit_is_refused_or_differs(copies: Path,
+                                                                     tmp_path: Path) -> None:
     folder = Path(shutil.copytree(copy(copies, "kaggle deflated zip"), tmp_path / "k"))
     sources.fetch(dataset(folder))
     entry = sources.catalogue(dataset(folder)).train[0]
@@ -147,7 +156,8 @@ def test_a_class_that_is_missing_or_unknown_is_named(copies: Path, tmp_path: Pat
         sources.fetch(dataset(folder))
 
 
-def test_hub_files_that_are_missing_or_in_another_order_of_labels(copies: Path, tmp_path: Path) -> None:
+def test_hub_files_that_are_missing_or_in_another_order_of_labels(copies: Path,
+                                                                  tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -159,7 +169,8 @@ def test_hub_files_that_are_missing_or_in_another_order_of_labels(copies: Path, 
     labels = table["label"].to_pylist()
     labels[5] = (labels[5] + 1) % 1000
     pyarrow.parquet.write_table(table.set_column(1, "label", pyarrow.array(labels)), part)
-    with pytest.raises(UserError, match=r"train-00001-of-00003\.parquet: n\d{8}_\d+\.JPEG has the label"):
+    with pytest.raises(UserError,
+                       match=r"train-00001-of-00003\.parquet: n\d{8}_\d+\.JPEG has the label"):
         sources.fetch(dataset(folder))
     part.unlink()
     with pytest.raises(UserError, match=r"lacks train-00001-of-00003\.parquet \(1 such"):
@@ -170,12 +181,14 @@ def test_hub_files_that_are_missing_or_in_another_order_of_labels(copies: Path, 
     (lambda header: header[:8] + struct.pack("<H", 99) + header[10:], "packed in a way"),
     (lambda header: header[:6] + struct.pack("<H", 1) + header[8:], "encrypted"),
 ])
-def test_zip_members_that_no_copy_has_are_refused(copies: Path, tmp_path: Path, change: object, message: str) -> None:
+def test_zip_members_that_no_copy_has_are_refused(copies: Path, tmp_path: Path, change: object,
+                                                  message: str) -> None:
     folder = Path(shutil.copytree(copy(copies, "kaggle zip"), tmp_path / "k"))
     content = (folder / kaggle.ZIP).read_bytes()
     at = content.rindex(b"PK\1\2", 0, content.rindex(b"Data/CLS-LOC/train"))
     header = content[at + 2: at + 32]
-    (folder / kaggle.ZIP).write_bytes(content[: at + 2] + change(header) + content[at + 32:])  # type: ignore[operator]
+    (folder / kaggle.ZIP).write_bytes(content[: at + 2] + change(header)
+                                      + content[at + 32:])  # type: ignore[operator]
     with pytest.raises(UserError, match=message):
         sources.fetch(dataset(folder))
 
@@ -183,14 +196,18 @@ def test_zip_members_that_no_copy_has_are_refused(copies: Path, tmp_path: Path, 
 # What would be fetched.
 
 @pytest.mark.parametrize(("origin", "parts"), [
-    ("official", ["to be fetched: 3 files", "https://image-net.org/data/ILSVRC/2012/ILSVRC2012_img_train.tar",
-                  "147.9 GB", "disk for the download: 154.6 GB"]),
-    ("https://a/b/", ["https://a/b/ILSVRC2012_img_val.tar"]), ("kaggle", [kaggle.ADDRESS, "167.6 GB"]),
-    ("huggingface", [hub.ADDRESS, "154.0 GB"]), (None, ["to be put there by you: 3 files", imagenet2012.REGISTRATION])])
-def test_the_plan_names_addresses_sizes_disk_and_terms(tmp_path: Path, origin: str | None, parts: list[str]) -> None:
+    ("official",
+     ["to be fetched: 3 files", "https://image-net.org/data/ILSVRC/2012/ILSVRC2012_img_train.tar",
+      "147.9 GB", "disk for the download: 154.6 GB"]),
+    ("https://a/b/", ["https://a/b/ILSVRC2012_img_val.tar"]),
+    ("kaggle", [kaggle.ADDRESS, "167.6 GB"]), ("huggingface", [hub.ADDRESS, "154.0 GB"]),
+    (None, ["to be put there by you: 3 files", imagenet2012.REGISTRATION])])
+def test_the_plan_names_addresses_sizes_disk_and_terms(tmp_path: Path, origin: str | None,
+                                                       parts: list[str]) -> None:
     usual = load(Path(__file__).parents[4] / "params.yaml", ["dataset.source=imagenet2012"])
     text = planning.told(usual.model_copy(update={"dataset": dataset(tmp_path, origin)}))
-    for part in [*parts, "about 1,331,167 images: 261.7 GB raw or 42.6 GB as JPEG, free: ", "non-commercial research"]:
+    for part in [*parts, "about 1,331,167 images: 261.7 GB raw or 42.6 GB as JPEG, free: ",
+                 "non-commercial research"]:
         assert part in text
     assert list(tmp_path.iterdir()) == [tmp_path / "project"]
 
@@ -199,8 +216,8 @@ def test_the_plan_names_addresses_sizes_disk_and_terms(tmp_path: Path, origin: s
 
 @pytest.mark.parametrize(("origin", "package", "page"), [
     ("kaggle", "kaggle", kaggle.ADDRESS), ("huggingface", "huggingface_hub", hub.ADDRESS)])
-def test_a_missing_client_is_named_with_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: str,
-                                                 package: str, page: str) -> None:
+def test_a_missing_client_is_named_with_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 origin: str, package: str, page: str) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(UserError) as refused:
         sources.fetch(dataset(tmp_path, origin))

@@ -29,7 +29,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tiny(*more: str) -> Parameters:
-    return load(PROJECT / "params.yaml", ["dataset.sample.train_images=20", "dataset.sample.val_images=10", *more])
+    return load(PROJECT / "params.yaml",
+                ["dataset.sample.train_images=20", "dataset.sample.val_images=10", *more])
 
 
 def folder_of(location: Path) -> Parameters:
@@ -99,10 +100,11 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes() -> Non
     metrics = download.run(tiny(*parameters))
     contents = {path.name: path.read_bytes() for path in DOWNLOAD.iterdir()}
     shutil.rmtree(DOWNLOAD)
-    code = ("from pathlib import Path; from pipeline.config.parameters import load; from pipeline.stages import download\n"
+    code = ("from pathlib import Path; from pipeline.config.parameters import load; from "
+            "pipeline.stages import download\n"
             f"download.run(load(Path({str(PROJECT / 'params.yaml')!r}), {parameters!r}))")
-    child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(PROJECT)},
-                             stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-c", code], env=os.environ
+                             | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not any(DOWNLOAD.glob(".*.part")):  # until an archive is half written
         assert child.poll() is None

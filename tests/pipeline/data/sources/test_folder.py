@@ -12,8 +12,8 @@ from pipeline.data import sources
 from pipeline.data.sources import Catalogue, Class, folder
 from pipeline.system.errors import UserError
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=["Cc"]), min_size=1,
-                max_size=12).filter(lambda name: not name.startswith("."))
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=["Cc"]),
+                min_size=1, max_size=12).filter(lambda name: not name.startswith("."))
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,8 @@ def found(root: Path) -> Catalogue:
     return folder.fetch(dataset).catalogue
 
 
-SMALL = {"train/b/2.jpg": b"b2", "train/b/1.PNG": b"b1", "train/a b/ä.JPEG": b"ab", "val/b/9.Jpeg": b"b9",
-         "val/a b/10.jpg": b"a10"}
+SMALL = {"train/b/2.jpg": b"b2", "train/b/1.PNG": b"b1", "train/a b/ä.JPEG": b"ab",
+         "val/b/9.Jpeg": b"b9", "val/a b/10.jpg": b"a10"}
 
 
 def test_train_is_by_class_then_name_and_val_by_name(tmp_path: Path) -> None:
@@ -50,7 +50,8 @@ def test_train_is_by_class_then_name_and_val_by_name(tmp_path: Path) -> None:
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(classes=st.lists(NAMES, min_size=1, max_size=4, unique=True), names=st.sets(NAMES, min_size=1, max_size=4))
+@given(classes=st.lists(NAMES, min_size=1, max_size=4, unique=True),
+       names=st.sets(NAMES, min_size=1, max_size=4))
 def test_any_names_any_order_of_making(tmp_path_factory: pytest.TempPathFactory, classes: list[str],
                                        names: set[str]) -> None:
     files = {f"{split}/{one}/{name}.jpg": f"{split} {one} {name}".encode()
@@ -59,9 +60,11 @@ def test_any_names_any_order_of_making(tmp_path_factory: pytest.TempPathFactory,
     two = found(grown(tmp_path_factory.mktemp("two"), dict(reversed(files.items()))))
     for split in ("train", "val"):
         assert len(getattr(one, split)) == len(classes) * len(names)
-        of_one, of_two = ([(e.name, e.label, sources.read(e)) for e in getattr(c, split)] for c in (one, two))
+        of_one, of_two = ([(e.name, e.label, sources.read(e)) for e in getattr(c, split)]
+                          for c in (one, two))
         assert of_one == of_two
-        assert of_one == sorted(of_one, key=lambda one: (one[1], one[0]) if split == "train" else one[0])
+        assert of_one == sorted(of_one,
+                                key=lambda one: (one[1], one[0]) if split == "train" else one[0])
         assert [content.decode() for *_, content in of_one] == [
             f"{split} {name.replace('/', ' ').removesuffix('.jpg')}" for name, *_ in of_one]
         assert {(name, label) for name, label, _ in of_one} == {
@@ -70,8 +73,9 @@ def test_any_names_any_order_of_making(tmp_path_factory: pytest.TempPathFactory,
 
 def test_hidden_files_are_passed_over_and_others_told_once_with_their_number(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = grown(tmp_path / "d", SMALL | {"train/b/.hidden.jpg": b"", "train/.git/x.jpg": b"", "train/b/notes.txt": b"",
-                                          "val/b/Thumbs.db": b"", "train/b/more/3.jpg": b"", "val/readme.txt": b""})
+    root = grown(tmp_path / "d", SMALL | {"train/b/.hidden.jpg": b"", "train/.git/x.jpg": b"",
+                                          "train/b/notes.txt": b"", "val/b/Thumbs.db": b"",
+                                          "train/b/more/3.jpg": b"", "val/readme.txt": b""})
     assert len(found(root).train) == 3
     told = [line for line in capsys.readouterr().err.splitlines() if "not pictures" in line]
     assert len(told) == 1
@@ -94,16 +98,18 @@ def test_links_to_pictures_are_followed_and_links_to_nothing_refused(tmp_path: P
     ({}, "val", r"d/val: no such folder; dataset\.location"),
     ({}, "train", r"d/train: no such folder; dataset\.location"),
 ])
-def test_what_is_missing_or_unknown_is_named(tmp_path: Path, more: dict[str, bytes], less: str | None,
-                                             message: str) -> None:
-    files = {name: content for name, content in SMALL.items() if not less or not name.startswith(less)}
+def test_what_is_missing_or_unknown_is_named(tmp_path: Path, more: dict[str, bytes],
+                                             less: str | None, message: str) -> None:
+    files = {name: content
+             for name, content in SMALL.items() if not less or not name.startswith(less)}
     with pytest.raises(UserError, match=message):
         found(grown(tmp_path / "d", files | more))
 
 
 def test_empty_splits_and_names_that_are_no_text_are_named(tmp_path: Path) -> None:
     root = grown(tmp_path / "d", SMALL)
-    with (root / os.fsdecode(b"train/b/\xff.jpg")).open("wb"), pytest.raises(UserError, match=r"not UTF-8; rename"):
+    with (root / os.fsdecode(b"train/b/\xff.jpg")).open("wb"), pytest.raises(
+            UserError, match=r"not UTF-8; rename"):
         found(root)
     (root / "x/train").mkdir(parents=True)
     with pytest.raises(UserError, match="train: no class folders"):

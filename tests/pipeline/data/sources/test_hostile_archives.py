@@ -1,5 +1,5 @@
-"""Archives that mean harm: bombs of every kind, a great many members, headers that lie. Refused by name, in little
-memory and time. (Paths, links and devices in plain tars: test_sources_tars.)"""
+"""Archives that mean harm: bombs of every kind, a great many members, headers that lie. Refused by
+name, in little memory and time. (Paths, links and devices in plain tars: test_sources_tars.)"""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ END = bytes(1024)
     ("absolute", header("/etc/passwd") + END), ("above", header("a/../../b") + END),
     ("symbolic link", header("a", kind=tarfile.SYMTYPE, linkname="/etc/passwd") + END),
     ("hard link", header("a", kind=tarfile.LNKTYPE, linkname="/etc/passwd") + END),
-    ("device", header("a", kind=tarfile.CHRTYPE) + END), ("pipe", header("a", kind=tarfile.FIFOTYPE) + END),
+    ("device", header("a", kind=tarfile.CHRTYPE) + END),
+    ("pipe", header("a", kind=tarfile.FIFOTYPE) + END),
     ("sparse", header("a", kind=tarfile.GNUTYPE_SPARSE) + END),
     ("name of a gigabyte", header("././@LongLink", 1 << 30, tarfile.GNUTYPE_LONGNAME) + END),
     ("extended header of a gigabyte", header("x", 1 << 30, tarfile.XHDTYPE) + END),
@@ -73,11 +74,11 @@ END = bytes(1024)
     ("member of eight gigabytes", header("a", 8 << 30) + END),
     ("size below zero", header("a", -1) + END),
     ("size of an extended header", extended(b"19 size=9999999999\n") + header("a") + END),
-    ("sparse by an extended header", extended(b"22 GNU.sparse.major=1\n", b"22 GNU.sparse.minor=0\n",
-                                              b"31 GNU.sparse.realsize=99999999\n") + header("a", 512)
-     + padded(b"1\n0\n0\n") + END),
-    ("sparse without a map", extended(b"22 GNU.sparse.major=1\n", b"22 GNU.sparse.minor=0\n") + header("a", 512)
-     + padded(b"x") + END),
+    ("sparse by an extended header",
+     extended(b"22 GNU.sparse.major=1\n", b"22 GNU.sparse.minor=0\n", b"31 "
+              b"GNU.sparse.realsize=99999999\n") + header("a", 512) + padded(b"1\n0\n0\n") + END),
+    ("sparse without a map", extended(b"22 GNU.sparse.major=1\n", b"22 GNU.sparse.minor=0\n")
+     + header("a", 512) + padded(b"x") + END),
     ("damaged header after the first", header("a") + b"\1" + header("b")[1:] + END),
     ("no end", header("a", 600) + bytes(512)), ("nothing", b""),
 ])
@@ -91,9 +92,11 @@ def test_in_a_compressed_tar_is_refused(what: str, plain: bytes) -> None:
     assert time.process_time() - start < 5
 
 
-def test_a_tar_that_unpacks_to_much_more_than_itself_is_a_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tar_that_unpacks_to_much_more_than_itself_is_a_bomb(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repack, "AT_ONCE", 1 << 16)
-    for plain in (b"".join(header(f"{number}", MB) + bytes(MB) for number in range(8)) + END, END + bytes(8 * MB)):
+    for plain in (b"".join(header(f"{number}", MB) + bytes(MB) for number in range(8)) + END,
+                  END + bytes(8 * MB)):
         with pytest.raises(UserError, match="more than 50 times its size"):
             unpacked(plain)
 
@@ -126,26 +129,35 @@ def mat(**variables: object) -> bytes:
     return stream.getvalue()
 
 
-SYNSETS = np.array([(1, "n01", "a"), (2, "n02", "b")], [(Y2012.number, "i4"), ("WNID", "U9"), ("words", "U9")])
-WHOLE = mat(synsets=np.array([(*one, 0) for one in SYNSETS.tolist()], [*SYNSETS.dtype.descr, ("num_children", "i4")]))
+SYNSETS = np.array([(1, "n01", "a"), (2, "n02", "b")],
+                   [(Y2012.number, "i4"), ("WNID", "U9"), ("words", "U9")])
+WHOLE = mat(synsets=np.array([(*one, 0) for one in SYNSETS.tolist()],
+                             [*SYNSETS.dtype.descr, ("num_children", "i4")]))
 
 
-@pytest.mark.parametrize(("what", "meta"), [
-    ("empty", b""), ("zeros", bytes(1000)), ("text", b"<html>404</html>" * 50), ("pickle", b"\x80\x04K\x01." * 50),
-    ("version 7.3, which is HDF5", b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + b"\x89HDF\r\n\x1a\n" + bytes(500)),
-    ("cut", WHOLE[: len(WHOLE) // 2]), ("no synsets", mat(other=1)), ("numbers", mat(synsets=np.arange(9.0))),
-    ("without a field", mat(synsets=SYNSETS)), ("dimensions that lie", WHOLE.replace(b"\2\0\0\0", b"\2\0\0\x40")),
-    ("types that lie", WHOLE.replace(b"\x0e\0\0\0", b"\x0f\0\0\0")),
-])
+@pytest.mark.parametrize(("what", "meta"),
+                         [("empty", b""), ("zeros", bytes(1000)),
+                          ("text", b"<html>404</html>" * 50), ("pickle", b"\x80\x04K\x01." * 50),
+                          ("version 7.3, which is HDF5", b"MATLAB 7.3 MAT-file".ljust(124)
+                           + b"\0\2IM" + b"\x89HDF\r\n\x1a\n" + bytes(500)),
+                          ("cut", WHOLE[: len(WHOLE) // 2]), ("no synsets", mat(other=1)),
+                          ("numbers", mat(synsets=np.arange(9.0))),
+                          ("without a field", mat(synsets=SYNSETS)),
+                          ("dimensions that lie", WHOLE.replace(b"\2\0\0\0", b"\2\0\0\x40")),
+                          ("types that lie", WHOLE.replace(b"\x0e\0\0\0", b"\x0f\0\0\0")),
+                         ])
 def test_a_meta_mat_that_is_none_is_refused(tmp_path: Path, what: str, meta: bytes) -> None:
-    assert [one.wnid for one in ilsvrc.devkit(devkit(tmp_path, kit(WHOLE))).classes] == ["n01", "n02"]
-    with pytest.raises(UserError, match=r"devkit_t12\.tar\.gz: damaged, or no ILSVRC development kit"):
+    assert ([one.wnid for one in ilsvrc.devkit(devkit(tmp_path, kit(WHOLE))).classes]
+            == ["n01", "n02"])
+    with pytest.raises(UserError,
+                       match=r"devkit_t12\.tar\.gz: damaged, or no ILSVRC development kit"):
         ilsvrc.devkit(devkit(tmp_path, kit(meta)))
 
 
-def test_a_development_kit_that_is_a_bomb_or_links_elsewhere_is_refused(tmp_path: Path,
-                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    linked = header(Y2012.meta, kind=tarfile.SYMTYPE, linkname=Y2012.truth) + kit(WHOLE).partition(WHOLE)[2]
+def test_a_development_kit_that_is_a_bomb_or_links_elsewhere_is_refused(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    linked = header(Y2012.meta, kind=tarfile.SYMTYPE,
+                    linkname=Y2012.truth) + kit(WHOLE).partition(WHOLE)[2]
     with pytest.raises(UserError, match="is not a file"):
         ilsvrc.devkit(devkit(tmp_path, linked + header(Y2012.truth, 2) + padded(b"1\n") + END))
     monkeypatch.setattr(ilsvrc, "LARGEST_KIT", MB)
@@ -153,7 +165,8 @@ def test_a_development_kit_that_is_a_bomb_or_links_elsewhere_is_refused(tmp_path
         ilsvrc.devkit(devkit(tmp_path, kit(WHOLE) + bytes(MB)))
 
 
-def test_a_picture_larger_than_any_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_larger_than_any_is_not_read(tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "LARGEST", 1000)
     (tmp_path / "a.jpg").write_bytes(bytes(1001))
     for size in (1001, 2**62, -1):
@@ -180,7 +193,8 @@ def zipped(folder: Path, contents: dict[str, bytes], **of_member: object) -> Pat
     ("link", "train/n01440764/a.JPEG", {"external_attr": 0o120777 << 16}),
     ("device", "train/n01440764/a.JPEG", {"external_attr": 0o020666 << 16}),
     ("unknown packing", "train/n01440764/a.JPEG", {"compress_type": zipfile.ZIP_LZMA})])
-def test_in_a_zip_is_refused(tmp_path: Path, what: str, name: str, of_member: dict[str, object]) -> None:
+def test_in_a_zip_is_refused(tmp_path: Path, what: str, name: str,
+                             of_member: dict[str, object]) -> None:
     zipped(tmp_path, {name: b"x"}, **of_member)
     with pytest.raises(UserError, match=r"leads out of its folder|packed in a way"):
         list(folders.in_zip(tmp_path, kaggle.ZIP))
@@ -196,10 +210,13 @@ def test_names_that_occur_twice_in_a_zip_are_refused(tmp_path: Path) -> None:
         folders.catalogue(tmp_path, folders.in_zip(tmp_path, kaggle.ZIP), CLASSES)
 
 
-@pytest.mark.parametrize("solution", [b"", b"\xff\xfe", b'"', b"ImageId\na\n", b"ImageId,PredictionString\na,\n",
+@pytest.mark.parametrize("solution", [b"", b"\xff\xfe", b'"',
+                                      b"ImageId\na\n", b"ImageId,PredictionString\na,\n",
                                       b"ImageId,PredictionString\na,n00 1 2\n", b"a,b\0c\n"])
-def test_a_list_of_validation_classes_that_is_none_is_refused(tmp_path: Path, solution: bytes) -> None:
+def test_a_list_of_validation_classes_that_is_none_is_refused(tmp_path: Path,
+                                                              solution: bytes) -> None:
     zipped(tmp_path, {kaggle.SOLUTION: solution, f"{kaggle.TOP}train/n01440764/a.JPEG": b"x",
                       f"{kaggle.TOP}val/a.JPEG": b"x"})
-    with pytest.raises(UserError, match=r"LOC_val_solution\.csv: not Kaggle's list|of no known class"):
+    with pytest.raises(UserError,
+                       match=r"LOC_val_solution\.csv: not Kaggle's list|of no known class"):
         kaggle.fetch(tmp_path, False, CLASSES)

@@ -27,16 +27,19 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 PROJECT = Path(__file__).parents[4]
 
 SURVIVED = {  # behaviour: how many requests it takes
-    "honest": 1, "dropping": 3, "dropping_and_ignoring_ranges": 2, "without_validators": 2, "announcing_more": 1,
-    "announcing_less_once": 2, "sending_more": 1, "chunked": 1, "chunked_and_cut": 2, "sending_another_part": 3,
-    "shifting": 3, "changing": 2, "unsatisfiable": 3, "busy": 3, "busy_until_a_date": 2, "failing": 3,
-    "sending_other_bytes_once": 2, "resetting": 2, "talking_nonsense": 2, "silent": 2}
+            "honest": 1, "dropping": 3, "dropping_and_ignoring_ranges": 2, "without_validators": 2,
+            "announcing_more": 1, "announcing_less_once": 2, "sending_more": 1, "chunked": 1,
+            "chunked_and_cut": 2, "sending_another_part": 3, "shifting": 3,
+            "changing": 2, "unsatisfiable": 3, "busy": 3, "busy_until_a_date": 2, "failing": 3,
+            "sending_other_bytes_once": 2, "resetting": 2, "talking_nonsense": 2, "silent": 2}
 GIVEN_UP = {
-    "always_dropping_and_ignoring_ranges": r"after 50,000 of 100,000 bytes; given up after 3 tries that",
+    "always_dropping_and_ignoring_ranges": r"after 50,000 of 100,000 bytes; given up after 3 tries "
+                                           r"that",
     "announcing_less": r"announces 50,000 bytes, and the file has 100,000",
     "a_login_page": r"announces 26 bytes, and the file has 100,000",
     "busy_for_long": r"asks to wait 86400 s", "down": r"127\.0\.0\.1 answers 503 .*given up",
-    "missing": r"answers 404 Not Found; look at the address", "private": r"answers 401 .*does not give",
+    "missing": r"answers 404 Not Found; look at the address",
+    "private": r"answers 401 .*does not give",
     "sending_other_bytes": r"not the bytes of file: MD5 or size is wrong, twice; nothing is kept",
     "redirecting_in_circles": r"TooManyRedirects"}
 
@@ -63,7 +66,8 @@ def server() -> Iterator[Server]:
 
 def remote(server: Server, behaviour: str, **changes: object) -> Remote:
     usual = {"bytes": len(CONTENT), "md5": MD5}
-    return Remote("file", server.address(behaviour, "file"), **(usual | changes))  # type: ignore[arg-type]
+    return Remote("file", server.address(behaviour, "file"),
+                  **(usual | changes))  # type: ignore[arg-type]
 
 
 def left(folder: Path) -> list[str]:
@@ -71,23 +75,27 @@ def left(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("behaviour", SURVIVED)
-def test_it_arrives_whole_from_a_server_that_is(server: Server, tmp_path: Path, behaviour: str) -> None:
+def test_it_arrives_whole_from_a_server_that_is(server: Server, tmp_path: Path,
+                                                behaviour: str) -> None:
     assert fetched(remote(server, behaviour), tmp_path).read_bytes() == CONTENT
     assert left(tmp_path) == ["file"]
     assert len(server.requests) == SURVIVED[behaviour]
 
 
 @pytest.mark.parametrize("behaviour", GIVEN_UP)
-def test_it_is_given_up_with_the_reason_when_a_server_is(server: Server, tmp_path: Path, behaviour: str) -> None:
+def test_it_is_given_up_with_the_reason_when_a_server_is(server: Server, tmp_path: Path,
+                                                         behaviour: str) -> None:
     with pytest.raises(UserError, match=GIVEN_UP[behaviour]):
         fetched(remote(server, behaviour), tmp_path)
     assert "file" not in left(tmp_path)
-    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT  # whatever was kept does no harm
+    # whatever was kept does no harm
+    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("behaviour", ["dropping", "chunked", "changing", "announcing_less_once", "sending_more"])
-def test_without_a_known_size_the_servers_word_and_the_checksum_decide(server: Server, tmp_path: Path,
-                                                                       behaviour: str) -> None:
+@pytest.mark.parametrize("behaviour", ["dropping", "chunked", "changing", "announcing_less_once",
+                                       "sending_more"])
+def test_without_a_known_size_the_servers_word_and_the_checksum_decide(
+        server: Server, tmp_path: Path, behaviour: str) -> None:
     if behaviour == "sending_more":
         with pytest.raises(UserError, match="MD5 or size is wrong"):
             fetched(remote(server, behaviour, bytes=None), tmp_path)
@@ -95,8 +103,10 @@ def test_without_a_known_size_the_servers_word_and_the_checksum_decide(server: S
         assert fetched(remote(server, behaviour, bytes=None), tmp_path).read_bytes() == CONTENT
 
 
-def test_without_a_checksum_the_size_decides_and_without_both_it_is_refused(server: Server, tmp_path: Path) -> None:
-    assert fetched(remote(server, "dropping", bytes=None, md5=None), tmp_path).read_bytes() == CONTENT
+def test_without_a_checksum_the_size_decides_and_without_both_it_is_refused(server: Server,
+                                                                            tmp_path: Path) -> None:
+    assert fetched(remote(server, "dropping", bytes=None, md5=None),
+                   tmp_path).read_bytes() == CONTENT
     (tmp_path / "file").unlink()
     with pytest.raises(UserError, match="could not be verified"):
         fetched(remote(server, "chunked", bytes=None, md5=None), tmp_path)
@@ -120,7 +130,8 @@ def test_no_other_byte_ever_gets_the_right_name(server: Server, tmp_path: Path) 
         with pytest.raises(UserError):
             fetched(remote(server, pick.choice(["honest", "dropping", "chunked"])), tmp_path)
         assert "file" not in left(tmp_path)
-        assert not (tmp_path / ".file.fetching").exists() or (tmp_path / ".file.fetching").stat().st_size < len(CONTENT)
+        assert (not (tmp_path / ".file.fetching").exists()
+                or (tmp_path / ".file.fetching").stat().st_size < len(CONTENT))
     server.content = CONTENT
     assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
 
@@ -131,7 +142,8 @@ def test_what_is_there_already_is_not_asked_for(server: Server, tmp_path: Path) 
     assert not server.requests
 
 
-def test_its_checksums_are_remembered_and_not_computed_again(server: Server, tmp_path: Path) -> None:
+def test_its_checksums_are_remembered_and_not_computed_again(server: Server,
+                                                             tmp_path: Path) -> None:
     fetched(remote(server, "dropping"), tmp_path)
     stat = (tmp_path / "file").stat()
     (tmp_path / "file").write_bytes(bytes(len(CONTENT)))  # so that a second computation would show
@@ -149,9 +161,12 @@ http.fetched(http.Remote("file", sys.argv[1], int(sys.argv[2]), sys.argv[3]), Pa
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_in_the_middle_it_goes_on_from_there(server: Server, tmp_path: Path, end: signal.Signals) -> None:
-    child = subprocess.Popen([sys.executable, "-c", CHILD, server.address("slow"), str(len(CONTENT)), MD5],
-                             cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.DEVNULL)
+def test_stopped_in_the_middle_it_goes_on_from_there(server: Server, tmp_path: Path,
+                                                     end: signal.Signals) -> None:
+    child = subprocess.Popen([sys.executable, "-c", CHILD,
+                              server.address("slow"), str(len(CONTENT)), MD5],
+                             cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+                             stderr=subprocess.DEVNULL)
     part = tmp_path / ".file.fetching"
     deadline = time.monotonic() + 30
     while not (part.exists() and part.stat().st_size > 20_000):
@@ -164,7 +179,8 @@ def test_stopped_in_the_middle_it_goes_on_from_there(server: Server, tmp_path: P
     assert "file" not in left(tmp_path)
     arrived = part.stat().st_size
     assert 20_000 < arrived < len(CONTENT)
-    assert fetched(Remote("file", server.address("slow"), len(CONTENT), MD5), tmp_path).read_bytes() == CONTENT
+    assert fetched(Remote("file", server.address("slow"), len(CONTENT), MD5),
+                   tmp_path).read_bytes() == CONTENT
     assert server.ranges() == [None, f"bytes={arrived}-"]
     assert left(tmp_path) == ["file"]
 
@@ -178,17 +194,20 @@ def test_bytes_kept_of_another_address_are_not_mixed_in(server: Server, tmp_path
 
 
 @pytest.mark.parametrize("notes", ["", "[]", "{", '{"address": 1}'])
-def test_broken_notes_only_cost_what_had_arrived(server: Server, tmp_path: Path, notes: str) -> None:
+def test_broken_notes_only_cost_what_had_arrived(server: Server, tmp_path: Path,
+                                                 notes: str) -> None:
     (tmp_path / ".file.fetching").write_bytes(CONTENT[:500])
     (tmp_path / ".file.fetching.json").write_text(notes)
     assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
 
 
-def test_bytes_that_rotted_on_disk_are_found_out_and_fetched_again(server: Server, tmp_path: Path) -> None:
+def test_bytes_that_rotted_on_disk_are_found_out_and_fetched_again(server: Server,
+                                                                   tmp_path: Path) -> None:
     with pytest.raises(UserError):
         fetched(remote(server, "always_dropping_and_ignoring_ranges"), tmp_path)
     notes = json.loads((tmp_path / ".file.fetching.json").read_text())
-    (tmp_path / ".file.fetching.json").write_text(json.dumps(notes | {"address": server.address("honest", "file")}))
+    (tmp_path / ".file.fetching.json").write_text(
+        json.dumps(notes | {"address": server.address("honest", "file")}))
     rotten = bytearray((tmp_path / ".file.fetching").read_bytes())
     rotten[7] ^= 1
     (tmp_path / ".file.fetching").write_bytes(rotten)
@@ -209,12 +228,13 @@ def test_no_room_is_told_before_anything_is_fetched(server: Server, tmp_path: Pa
 
 # Credentials: to the host they are for, over TLS or to this machine, and nowhere else.
 
-def test_credentials_of_the_environment_go_to_private_addresses_only(server: Server, tmp_path: Path,
-                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_the_environment_go_to_private_addresses_only(
+        server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(http.TOKEN, "secret")
     fetched(remote(server, "private", private=True), tmp_path)
     assert server.requests[-1][1]["Authorization"] == "Bearer secret"
-    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()
+                and b"secret" in file.read_bytes()]
     (tmp_path / "file").unlink()
     fetched(remote(server, "honest"), tmp_path)
     assert "Authorization" not in server.requests[-1][1]
@@ -224,7 +244,8 @@ def test_credentials_of_the_environment_go_to_private_addresses_only(server: Ser
         fetched(remote(server, "private", private=True), tmp_path)
 
 
-def test_user_and_password_or_netrc(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_and_password_or_netrc(server: Server, tmp_path: Path,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ann password secret\n")
     fetched(remote(server, "private", private=True), tmp_path)
     assert server.requests[-1][1]["Authorization"] == "Basic YW5uOnNlY3JldA=="
@@ -238,8 +259,8 @@ def test_user_and_password_or_netrc(server: Server, tmp_path: Path, monkeypatch:
     assert server.requests[-1][1]["Authorization"] == "Basic Ym9iOng="
 
 
-def test_a_redirection_takes_no_credentials_to_another_host(server: Server, tmp_path: Path,
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirection_takes_no_credentials_to_another_host(
+        server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(http.TOKEN, "secret")
     (tmp_path / "netrc").write_text("default login ann password secret\n")
     server.elsewhere = server.address("dropping", "file", host="localhost")
@@ -255,10 +276,11 @@ def test_a_redirection_takes_no_credentials_to_another_host(server: Server, tmp_
 
 
 @pytest.mark.parametrize(("host", "address", "sent"), [
-    ("example.org", "http://example.org/file", False), ("example.org", "https://example.org/file", True),
-    ("localhost", "http://localhost/file", True), ("example.org", "https://evil.example/example.org", False),
-    ("example.org", "https://example.org.evil.example/file", False), (None, "https://example.org/file", False),
-    (None, "https://image-net.org/file", True)])
+    ("example.org", "http://example.org/file", False),
+    ("example.org", "https://example.org/file", True), ("localhost", "http://localhost/file", True),
+    ("example.org", "https://evil.example/example.org", False),
+    ("example.org", "https://example.org.evil.example/file", False),
+    (None, "https://example.org/file", False), (None, "https://image-net.org/file", True)])
 def test_credentials_go_over_tls_and_to_the_host_that_the_user_names(
         monkeypatch: pytest.MonkeyPatch, host: str | None, address: str, sent: bool) -> None:
     monkeypatch.delenv(http.HOST)
@@ -286,14 +308,16 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
-    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-            .serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-            .add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256()))
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(
+        key.public_key()).serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1)).add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+                False).add_extension(x509.BasicConstraints(True, None),
+                                     True).sign(key, hashes.SHA256()))
     file = tmp_path_factory.mktemp("tls") / "certificate.pem"
     file.write_bytes(made.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption()))
     return file
 
 
@@ -318,7 +342,8 @@ def test_no_redirection_from_tls_to_plain_http(server: Server, tmp_path: Path, c
     assert not server.requests
 
 
-def test_progress_tells_rate_and_time_left(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_progress_tells_rate_and_time_left(server: Server, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch,
                                            capsys: pytest.CaptureFixture[str]) -> None:
     from pipeline.system import terminal
 

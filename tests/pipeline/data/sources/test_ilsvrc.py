@@ -18,12 +18,14 @@ from pipeline.data.sources.ilsvrc_writer import write
 from pipeline.system.errors import UserError
 
 CLASSES = [Class("n03", "c, third"), Class("n01", "a"), Class("n02", "b")]
-TRAIN = [[("n03_2.JPEG", b"32"), ("n03_1.JPEG", b"31" * 400)], [("n01_1.JPEG", b"11")], [("n02_1.JPEG", b"")]]
+TRAIN = [[("n03_2.JPEG", b"32"), ("n03_1.JPEG", b"31" * 400)], [("n01_1.JPEG", b"11")],
+         [("n02_1.JPEG", b"")]]
 VAL = [("ILSVRC2012_val_00000001.JPEG", b"v1"), ("ILSVRC2012_val_00000002.JPEG", b"v2")]
 
 
-def tree(folder: Path, classes: Sequence[Class] = CLASSES, train: list[list[tuple[str, bytes]]] = TRAIN,
-         val: list[tuple[str, bytes]] = VAL, labels: Sequence[int] = (2, 0)) -> Path:
+def tree(folder: Path, classes: Sequence[Class] = CLASSES,
+         train: list[list[tuple[str, bytes]]] = TRAIN, val: list[tuple[str, bytes]] = VAL,
+         labels: Sequence[int] = (2, 0)) -> Path:
     write(folder, classes, train, val, labels, [Class("n00", "everything")])
     return folder
 
@@ -31,22 +33,26 @@ def tree(folder: Path, classes: Sequence[Class] = CLASSES, train: list[list[tupl
 def test_every_picture_is_found_with_its_label(tmp_path: Path) -> None:
     found = ilsvrc.catalogue(tree(tmp_path))
     assert found.classes == CLASSES  # in order of id, without the ancestor
-    assert [(one.name, one.label, sources.read(one)) for one in found.train] == [
-        ("n03_1.JPEG", 0, b"31" * 400), ("n03_2.JPEG", 0, b"32"), ("n01_1.JPEG", 1, b"11"), ("n02_1.JPEG", 2, b"")]
+    assert [(one.name, one.label, sources.read(one))
+            for one in found.train] == [("n03_1.JPEG", 0, b"31" * 400), ("n03_2.JPEG", 0, b"32"),
+                                        ("n01_1.JPEG", 1, b"11"), ("n02_1.JPEG", 2, b"")]
     assert [(one.name, one.label, sources.read(one)) for one in found.val] == [
         ("ILSVRC2012_val_00000001.JPEG", 2, b"v1"), ("ILSVRC2012_val_00000002.JPEG", 0, b"v2")]
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), labels=st.lists(st.integers(0, 5), max_size=8))
-def test_labels_follow_the_ids_whatever_the_wnids(tmp_path: Path, order: list[int], labels: list[int]) -> None:
+def test_labels_follow_the_ids_whatever_the_wnids(tmp_path: Path, order: list[int],
+                                                  labels: list[int]) -> None:
     classes = [Class(f"n{number}", f"word {number}") for number in order]
     train = [[(f"{one.wnid}_{i}", f"{one.wnid} {i}".encode()) for i in range(2)] for one in classes]
-    folder = tree(tmp_path, classes, train, [(f"val_{i:03}", b"") for i in range(len(labels))], labels)
+    folder = tree(tmp_path, classes, train, [(f"val_{i:03}", b"") for i in range(len(labels))],
+                  labels)
     found = ilsvrc.catalogue(folder, known=True)
     assert found.classes == classes
     assert [entry.label for entry in found.val] == labels
-    assert all(sources.read(entry).decode().split()[0] == classes[entry.label].wnid for entry in found.train)
+    assert all(sources.read(entry).decode().split()[0] == classes[entry.label].wnid
+               for entry in found.train)
 
 
 def test_the_archives_have_the_same_bytes_each_time(tmp_path: Path) -> None:
@@ -95,9 +101,10 @@ def test_classes_of_archive_and_devkit_must_agree(tmp_path: Path) -> None:
             ilsvrc.catalogue(mixed)
 
 
-@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"not gzip", lambda whole: whole[:3000],
-                                    lambda whole: whole[:1500] + bytes([whole[1500] ^ 1]) + whole[1501:],
-                                    lambda whole: gzip.compress(bytes(10240))])
+@pytest.mark.parametrize("damage",
+                         [lambda whole: b"", lambda whole: b"not gzip", lambda whole: whole[:3000],
+                          lambda whole: whole[:1500] + bytes([whole[1500] ^ 1]) + whole[1501:],
+                          lambda whole: gzip.compress(bytes(10240))])
 def test_a_damaged_devkit_is_refused(tmp_path: Path, damage: object) -> None:
     file = tree(tmp_path) / Y2012.devkit
     file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]

@@ -1,4 +1,5 @@
-"""ImageNet 2010 from its archives, with what they have of their own: folders, gzipped pictures, other names."""
+"""ImageNet 2010 from its archives, with what they have of their own: folders, gzipped pictures,
+other names."""
 
 from __future__ import annotations
 
@@ -14,15 +15,18 @@ from pipeline.data.sources.ilsvrc import Y2010, Y2012
 from pipeline.system.errors import UserError
 
 CLASSES = [Class("n03", "c, third"), Class("n01", "a"), Class("n02", "b")]
-TRAIN = [[("n03_2.JPEG", b"32"), ("n03_1.JPEG", gzip.compress(b"31"))], [("n01_1.JPEG", b"11")], [("n02_1.JPEG", b"")]]
-VAL = [("ILSVRC2010_val_00000001.JPEG", gzip.compress(b"v1")), ("ILSVRC2010_val_00000002.JPEG", b"v2")]
+TRAIN = [[("n03_2.JPEG", b"32"), ("n03_1.JPEG", gzip.compress(b"31"))], [("n01_1.JPEG", b"11")],
+         [("n02_1.JPEG", b"")]]
+VAL = [("ILSVRC2010_val_00000001.JPEG", gzip.compress(b"v1")),
+       ("ILSVRC2010_val_00000002.JPEG", b"v2")]
 
 
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSection:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    ilsvrc_writer.write(tmp_path / "archives", CLASSES, TRAIN, VAL, (2, 0), [Class("n00", "all")], Y2010)
+    ilsvrc_writer.write(tmp_path / "archives", CLASSES, TRAIN, VAL, (2, 0), [Class("n00", "all")],
+                        Y2010)
     return DatasetSection(source="imagenet2010", location=tmp_path / "archives", origin=None,
                           sample=SampleSection(seed=0, train_images=20, val_images=10))
 
@@ -31,8 +35,9 @@ def test_every_picture_is_found_unpacked_and_labelled(dataset: DatasetSection) -
     listing = sources.fetch(dataset)
     found = sources.catalogue(dataset)
     assert (listing.source, listing.classes) == ("imagenet2010", CLASSES)
-    assert [(one.name, one.label, sources.read(one)) for one in found.train] == [
-        ("n03_1.JPEG", 0, b"31"), ("n03_2.JPEG", 0, b"32"), ("n01_1.JPEG", 1, b"11"), ("n02_1.JPEG", 2, b"")]
+    assert [(one.name, one.label, sources.read(one))
+            for one in found.train] == [("n03_1.JPEG", 0, b"31"), ("n03_2.JPEG", 0, b"32"),
+                                        ("n01_1.JPEG", 1, b"11"), ("n02_1.JPEG", 2, b"")]
     assert [(one.name, one.label, sources.read(one)) for one in found.val] == [
         ("ILSVRC2010_val_00000001.JPEG", 2, b"v1"), ("ILSVRC2010_val_00000002.JPEG", 0, b"v2")]
 

@@ -22,7 +22,8 @@ def location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small tree in the official form; the current folder is elsewhere."""
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    write(tmp_path / "imagenet", [Class("n1", "one")], [[("n1_1.JPEG", b"11")]], [("val_1.JPEG", b"v1")], [0])
+    write(tmp_path / "imagenet", [Class("n1", "one")], [[("n1_1.JPEG", b"11")]],
+          [("val_1.JPEG", b"v1")], [0])
     return tmp_path / "imagenet"
 
 
@@ -64,7 +65,8 @@ def test_missing_archives_are_told_with_size_md5_and_where_to_register(location:
         verified(location, OFFICIAL)
     message = str(told.value)
     for part in (VAL, "6,744,924,160 bytes", "29b22e2961454d5413ddabcf34fc5622", DEVKIT,
-                 "fa75699e90414af021442c21a62c3abf", "https://image-net.org/download-images", str(location)):
+                 "fa75699e90414af021442c21a62c3abf", "https://image-net.org/download-images",
+                 str(location)):
         assert message.count(part) == 1
     assert TRAIN not in message
 
@@ -76,14 +78,16 @@ def test_a_file_is_hashed_again_only_when_size_or_time_changed(location: Path) -
     old, new = (hashlib.sha256(content).hexdigest() for content in (b"old", b"new"))
     assert [one.sha256 for one in checksums(location, ["a"])] == [old]
     file.write_bytes(b"new")
-    os.utime(file, ns=(5, 5))  # same size, same time: taken from memory, which is what saves hashing 150 GB
+    # same size, same time: taken from memory, which is what saves hashing 150 GB
+    os.utime(file, ns=(5, 5))
     assert [one.sha256 for one in checksums(location, ["a"])] == [old]
     os.utime(file, ns=(6, 6))
     first, = checksums(location, ["a"], ("sha256", "md5"))
     assert (first.sha256, first.md5) == (new, hashlib.md5(b"new").hexdigest())
     file.write_bytes(b"longer")
     os.utime(file, ns=(6, 6))
-    assert [one.sha256 for one in checksums(location, ["a"])] == [hashlib.sha256(b"longer").hexdigest()]
+    assert ([one.sha256 for one in checksums(location, ["a"])]
+            == [hashlib.sha256(b"longer").hexdigest()])
 
 
 def test_a_broken_memory_of_checksums_only_costs_time(location: Path) -> None:

@@ -13,19 +13,22 @@ from pipeline.data.sources.index import Entries, read_index, write_index
 from pipeline.system.errors import UserError
 
 ROOT = Path("/data set/ü")
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=9).filter(
-    lambda name: name not in (".", ".."))
-ENTRIES = st.lists(st.builds(Entry, NAMES, st.integers(0, 2**31 - 1), st.builds(Path, NAMES), st.integers(0, 2**62),
-                             st.integers(0, 2**62), st.sampled_from(["", "gzip", "deflate"])), max_size=8)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1,
+                max_size=9).filter(lambda name: name not in (".", ".."))
+ENTRIES = st.lists(st.builds(Entry, NAMES, st.integers(0, 2**31 - 1), st.builds(Path, NAMES),
+                             st.integers(0, 2**62), st.integers(0, 2**62),
+                             st.sampled_from(["", "gzip", "deflate"])), max_size=8)
 
 
 def under(entry: Entry) -> Entry:
-    return Entry(entry.name, entry.label, ROOT / entry.file, entry.offset, entry.size, entry.packing)
+    return Entry(entry.name, entry.label, ROOT / entry.file, entry.offset, entry.size,
+                 entry.packing)
 
 
 @settings(max_examples=60)
 @given(train=ENTRIES, val=ENTRIES)
-def test_they_survive_the_index(tmp_path_factory: pytest.TempPathFactory, train: list[Entry], val: list[Entry]) -> None:
+def test_they_survive_the_index(tmp_path_factory: pytest.TempPathFactory, train: list[Entry],
+                                val: list[Entry]) -> None:
     file = tmp_path_factory.mktemp("x") / "index.parquet"
     splits = {"train": Entries.of(ROOT, train), "val": Entries.of(ROOT, val)}
     assert list(splits["train"]) == [under(entry) for entry in train]
@@ -44,7 +47,8 @@ def test_they_behave_as_a_list_does(entries: list[Entry], data: st.DataObject) -
     columns, usual = Entries.of(ROOT, entries), [under(entry) for entry in entries]
     assert (len(columns), columns.names) == (len(usual), [entry.name for entry in usual])
     bounds = st.none() | st.integers(-9, 9)
-    chosen = slice(data.draw(bounds), data.draw(bounds), data.draw(st.sampled_from([None, 1, 2, -1])))
+    chosen = slice(data.draw(bounds), data.draw(bounds),
+                   data.draw(st.sampled_from([None, 1, 2, -1])))
     assert list(columns[chosen]) == usual[chosen]
     if usual:
         index = data.draw(st.integers(-len(usual), len(usual) - 1))
@@ -52,7 +56,8 @@ def test_they_behave_as_a_list_does(entries: list[Entry], data: st.DataObject) -
     with pytest.raises(IndexError):
         columns[len(usual)]
     if len({entry.name for entry in usual}) == len(usual):
-        assert list(columns.ordered("label", "name")) == sorted(usual, key=lambda entry: (entry.label, entry.name))
+        assert (list(columns.ordered("label", "name"))
+                == sorted(usual, key=lambda entry: (entry.label, entry.name)))
     else:
         with pytest.raises(UserError, match="occurs twice"):
             columns.ordered("label", "name")
@@ -60,7 +65,8 @@ def test_they_behave_as_a_list_does(entries: list[Entry], data: st.DataObject) -
 
 def test_a_missing_or_damaged_index_is_named(tmp_path: Path) -> None:
     file = tmp_path / "index.parquet"
-    with pytest.raises(UserError, match=r"index\.parquet: no such file; make it with `alexnet download`"):
+    with pytest.raises(UserError,
+                       match=r"index\.parquet: no such file; make it with `alexnet download`"):
         read_index(file, ROOT, ("train",))
     write_index(file, {"train": Entries.of(ROOT, [Entry("a", 0, Path("b"), 0, 1)])})
     file.write_bytes(file.read_bytes()[:-20])
@@ -70,14 +76,16 @@ def test_a_missing_or_damaged_index_is_named(tmp_path: Path) -> None:
 
 def test_no_value_is_taken_that_was_not_written(tmp_path: Path) -> None:
     file = tmp_path / "index.parquet"
-    entries = Entries.of(ROOT, [Entry(f"n{k}", k, Path("a.tar"), 512 * k, 400 + k) for k in range(9)])
+    entries = Entries.of(ROOT,
+                         [Entry(f"n{k}", k, Path("a.tar"), 512 * k, 400 + k) for k in range(9)])
     write_index(file, {"train": entries})
     whole = pq.read_table(file)
     for name, values in {"name": ["x"], "label": [3], "offset": [7], "size": [7], "file": ["b.tar"],
                          "packing": ["gzip"], "split": ["val"]}.items():
         place = whole.schema.get_field_index(name)
         column = pa.array([*values, *whole[name].to_pylist()[1:]])
-        pq.write_table(whole.set_column(place, name, column.cast(whole.schema.field(name).type)), file)
+        pq.write_table(whole.set_column(place, name, column.cast(whole.schema.field(name).type)),
+                       file)
         with pytest.raises(UserError, match=r"index\.parquet: damaged \(its digest is another"):
             read_index(file, ROOT, ("train",))
     pq.write_table(whole, file)
@@ -92,17 +100,19 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path: Path, path: str) -> None:
         read_index(file, ROOT, ("train",))
 
 
-@pytest.mark.parametrize("table", [pa.table({}), pa.table({"split": ["train"]}), pa.table({"split": [None]}),
-                                   pa.table({"file": [1.5], "split": [b"x"]})])
+@pytest.mark.parametrize("table",
+                         [pa.table({}), pa.table({"split": ["train"]}), pa.table({"split": [None]}),
+                          pa.table({"file": [1.5], "split": [b"x"]})])
 def test_parquet_of_something_else_is_no_index(tmp_path: Path, table: pa.Table) -> None:
     pq.write_table(table, tmp_path / "index.parquet")
     with pytest.raises(UserError, match=r"index\.parquet: damaged"):
         read_index(tmp_path / "index.parquet", ROOT, ("train",))
 
 
-def test_an_index_of_more_pictures_than_there_are_is_not_read(tmp_path: Path,
-                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_of_more_pictures_than_there_are_is_not_read(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.data.sources.index.LARGEST", 8)
-    write_index(tmp_path / "index.parquet", {"train": Entries.of(ROOT, [Entry("a", 0, Path("b"), 0, 1)] * 9)})
+    write_index(tmp_path / "index.parquet",
+                {"train": Entries.of(ROOT, [Entry("a", 0, Path("b"), 0, 1)] * 9)})
     with pytest.raises(UserError, match="9 pictures"):
         read_index(tmp_path / "index.parquet", ROOT, ("train",))

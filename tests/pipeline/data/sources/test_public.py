@@ -1,4 +1,5 @@
-"""Imagenette and CIFAR-10 from their archives, made small here in the real layout and fetched from a server."""
+"""Imagenette and CIFAR-10 from their archives, made small here in the real layout and fetched from
+a server."""
 
 from __future__ import annotations
 
@@ -25,13 +26,17 @@ from pipeline.system.errors import UserError
 from tests.pipeline.data.sources.misbehaving_server import Server, serving
 
 RANDOM = np.random.default_rng(3)
-BATCHES = {f"data_batch_{number}.bin": RANDOM.integers(0, 256, (20, 3073), np.uint8) for number in range(1, 6)}
+BATCHES = {f"data_batch_{number}.bin": RANDOM.integers(0, 256, (20, 3073), np.uint8)
+           for number in range(1, 6)}
 BATCHES["test_batch.bin"] = RANDOM.integers(0, 256, (10, 3073), np.uint8)
 for _batch in BATCHES.values():
     _batch[:, 0] = RANDOM.permutation(np.arange(len(_batch)) % 10)
-NETTE = {f"imagenette2-320/{split}/{one.wnid}/{one.wnid}_{number}.JPEG": f"{split} {one.wnid} {number}".encode()
-         for split, numbers in (("train", (12, 3)), ("val", (7,))) for one in imagenette.CLASSES for number in numbers}
-NETTE_OTHERS = {"imagenette2-320/noisy_imagenette.csv": b"a,b", "imagenette2-320/train/.DS_Store": b"",
+NETTE = {f"imagenette2-320/{split}/{one.wnid}/{one.wnid}_{number}.JPEG": f"{split} {one.wnid} "
+                                                                         f"{number}".encode()
+         for split, numbers in (("train", (12, 3)), ("val", (7,))) for one in imagenette.CLASSES
+         for number in numbers}
+NETTE_OTHERS = {"imagenette2-320/noisy_imagenette.csv": b"a,b",
+                "imagenette2-320/train/.DS_Store": b"",
                 "imagenette2-320/train/n01440764/._n01440764_3.JPEG": b"resource fork"}
 
 
@@ -46,7 +51,8 @@ def targz(files: dict[str, bytes], form: int = tarfile.PAX_FORMAT,
             archive.addfile(header)
         for path, content in files.items():
             header = tarfile.TarInfo(path)
-            header.size, header.mtime = len(content), 1234.5  # half a second: PAX writes an extended header for it
+            # half a second: PAX writes an extended header for it
+            header.size, header.mtime = len(content), 1234.5
             change(header)
             archive.addfile(header, io.BytesIO(content))
     return stream.getvalue()
@@ -54,7 +60,8 @@ def targz(files: dict[str, bytes], form: int = tarfile.PAX_FORMAT,
 
 def cifar(batches: dict[str, np.ndarray]) -> bytes:
     files = {f"cifar-10-batches-bin/{name}": batch.tobytes() for name, batch in batches.items()}
-    return targz({"cifar-10-batches-bin/batches.meta.txt": b"airplane\n", **files}, tarfile.USTAR_FORMAT)
+    return targz({"cifar-10-batches-bin/batches.meta.txt": b"airplane\n", **files},
+                 tarfile.USTAR_FORMAT)
 
 
 @pytest.fixture(autouse=True)
@@ -71,12 +78,14 @@ def server() -> Iterator[Server]:
         yield one
 
 
-def offered(monkeypatch: pytest.MonkeyPatch, server: Server, module: ModuleType, content: bytes) -> None:
+def offered(monkeypatch: pytest.MonkeyPatch, server: Server, module: ModuleType,
+            content: bytes) -> None:
     """The server has this archive, and it is the right one."""
     server.content = content
     known = module.ARCHIVE
-    monkeypatch.setattr(module, "ARCHIVE", Remote(known.name, server.address("dropping", known.name), len(content),
-                                                  hashlib.md5(content).hexdigest()))
+    monkeypatch.setattr(module, "ARCHIVE",
+                        Remote(known.name, server.address("dropping", known.name), len(content),
+                               hashlib.md5(content).hexdigest()))
 
 
 def dataset(source: str, location: Path | None = None, origin: str | None = None) -> DatasetSection:
@@ -90,30 +99,36 @@ def read(source: str, location: Path | None = None) -> dict[str, list[tuple[str,
             for split, entries in (("train", found.train), ("val", found.val))}
 
 
-def test_imagenette_is_fetched_and_read(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-                                        capsys: pytest.CaptureFixture[str]) -> None:
+def test_imagenette_is_fetched_and_read(server: Server, monkeypatch: pytest.MonkeyPatch,
+                                        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     offered(monkeypatch, server, imagenette, targz(NETTE | NETTE_OTHERS))
     sources.fetch(dataset("imagenette"))
     got = read("imagenette")
-    assert got == {"train": [(f"{one.wnid}_{number}.JPEG", label, f"train {one.wnid} {number}".encode())
+    assert got == {"train": [(f"{one.wnid}_{number}.JPEG",
+                              label, f"train {one.wnid} {number}".encode())
                              for label, one in enumerate(imagenette.CLASSES) for number in (12, 3)],
                    "val": [(f"{one.wnid}_7.JPEG", label, f"val {one.wnid} 7".encode())
                            for label, one in enumerate(imagenette.CLASSES)]}
     assert capsys.readouterr().err.count("non-commercial research") == 1
-    assert sorted(path.name for path in Path("archives").iterdir()) == ["imagenette2-320.tar", "imagenette2-320.tgz"]
+    assert sorted(path.name for path in Path("archives").iterdir()) == ["imagenette2-320.tar",
+                                                                        "imagenette2-320.tgz"]
 
     requests = len(server.requests)
-    listing = sources.fetch(dataset("imagenette"))  # nothing is fetched twice, and nothing is said twice
+    # nothing is fetched twice, and nothing is said twice
+    listing = sources.fetch(dataset("imagenette"))
     assert (len(server.requests), capsys.readouterr().err.count("non-commercial")) == (requests, 0)
-    for path, content in NETTE.items():  # the folders that one unpacks from it are the same data set
+    # the folders that one unpacks from it are the same data set
+    for path, content in NETTE.items():
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    assert sources.fetch(dataset("imagenette", tmp_path / "imagenette2-320")).classes == listing.classes
+    assert (sources.fetch(dataset("imagenette", tmp_path / "imagenette2-320")).classes
+            == listing.classes)
     assert read("imagenette", tmp_path / "imagenette2-320") == got
 
 
-def test_cifar10_pixels_are_those_of_its_records(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar10_pixels_are_those_of_its_records(server: Server,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch, server, cifar10, cifar(BATCHES))
     sources.fetch(dataset("cifar10"))
     got = read("cifar10")
@@ -123,17 +138,21 @@ def test_cifar10_pixels_are_those_of_its_records(server: Server, monkeypatch: py
         record = BATCHES[f"{batch}.bin"][int(index)]
         assert label == record[0]
         pixels = np.asarray(Image.open(io.BytesIO(content)))
-        for row, column in ((0, 0), (0, 31), (31, 0), (17, 5)):  # the planes of red, green and blue, row by row
-            assert list(pixels[row, column]) == [record[1 + 1024 * plane + 32 * row + column] for plane in range(3)]
+        # the planes of red, green and blue, row by row
+        for row, column in ((0, 0), (0, 31), (31, 0), (17, 5)):
+            assert list(pixels[row, column]) == [record[1 + 1024 * plane + 32 * row + column]
+                                                 for plane in range(3)]
         assert (decode(content, 32) == pixels).all()
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda batches: batches["data_batch_2.bin"].__setitem__((3, 0), 10), "a label is not among 0..9"),
-    (lambda batches: batches.__setitem__("test_batch.bin", np.zeros(3000, np.uint8)), "no whole number of records"),
+    (lambda batches: batches["data_batch_2.bin"].__setitem__((3, 0), 10),
+     "a label is not among 0..9"),
+    (lambda batches: batches.__setitem__("test_batch.bin", np.zeros(3000, np.uint8)),
+     "no whole number of records"),
 ])
-def test_cifar10_records_that_are_none(server: Server, monkeypatch: pytest.MonkeyPatch, change: object,
-                                       message: str) -> None:
+def test_cifar10_records_that_are_none(server: Server, monkeypatch: pytest.MonkeyPatch,
+                                       change: object, message: str) -> None:
     batches = {name: batch.copy() for name, batch in BATCHES.items()}
     change(batches)  # type: ignore[operator]
     offered(monkeypatch, server, cifar10, cifar(batches))
@@ -142,17 +161,20 @@ def test_cifar10_records_that_are_none(server: Server, monkeypatch: pytest.Monke
     assert not Path("archives/cifar10.tar").exists()
 
 
-def test_another_archive_of_the_right_name_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_archive_of_the_right_name_is_refused(server: Server,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     content = cifar(BATCHES)
     offered(monkeypatch, server, cifar10, content)
     Path("archives").mkdir()
-    Path("archives/cifar-10-binary.tar.gz").write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    Path("archives/cifar-10-binary.tar.gz").write_bytes(content[:-9] + bytes([content[-9] ^ 1])
+                                                        + content[-8:])
     with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: MD5 .* remove it"):
         sources.fetch(dataset("cifar10"))
     assert not Path("archives/cifar10.tar").exists()
 
 
-def test_it_can_be_fetched_from_another_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_fetched_from_another_address(server: Server,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch, server, cifar10, cifar(BATCHES))
     sources.fetch(dataset("cifar10", origin=server.address("honest", "mirror/")))
     assert server.requests[0][0] == "/honest/mirror/cifar-10-binary.tar.gz"
@@ -167,28 +189,32 @@ def test_folders_that_are_not_as_they_must_be_are_told_with_the_mend(tmp_path: P
     for name in ("train/cat/0.jpg", "train/dog/0.jpg", "test/cat/0.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"a picture")
-    with pytest.raises(UserError, match=r"/val: no such folder; .* needs .* the validation pictures in val"):
+    with pytest.raises(UserError,
+                       match=r"/val: no such folder; .* needs .* the validation pictures in val"):
         sources.fetch(dataset("cifar10", tmp_path))
     (tmp_path / "test").rename(tmp_path / "val")
     for name in cifar10.NAMES:
         (tmp_path / "train" / name).mkdir(exist_ok=True)
         (tmp_path / "train" / name / "0.jpg").write_bytes(b"a picture")
-    with pytest.raises(UserError, match=r"0\.jpg occurs twice \(1 such names\).* or say dataset\.source: folder"):
+    with pytest.raises(UserError, match=r"0\.jpg occurs twice \(1 such names\).* or say "
+                                        r"dataset\.source: folder"):
         sources.fetch(dataset("cifar10", tmp_path))
 
 
 # What a compressed tar may hold.
 
-@pytest.mark.parametrize(("name", "kind"), [
-    ("../evil", tarfile.REGTYPE), ("/etc/passwd", tarfile.REGTYPE), ("a/../../b", tarfile.REGTYPE),
-    ("a/./b", tarfile.REGTYPE), ("a", tarfile.SYMTYPE), ("a", tarfile.LNKTYPE), ("a", tarfile.CHRTYPE),
-    ("a", tarfile.BLKTYPE), ("a", tarfile.FIFOTYPE)])
+@pytest.mark.parametrize(("name", "kind"),
+                         [("../evil", tarfile.REGTYPE), ("/etc/passwd", tarfile.REGTYPE),
+                          ("a/../../b", tarfile.REGTYPE), ("a/./b", tarfile.REGTYPE),
+                          ("a", tarfile.SYMTYPE), ("a", tarfile.LNKTYPE), ("a", tarfile.CHRTYPE),
+                          ("a", tarfile.BLKTYPE), ("a", tarfile.FIFOTYPE)])
 def test_hostile_members_are_refused(name: str, kind: bytes) -> None:
     def hostile(header: tarfile.TarInfo) -> None:
         header.name, header.type, header.linkname = name, kind, "/etc/passwd"
 
     content = targz({"x": b""}, change=hostile)
-    with pytest.raises(UserError, match=r"archive: .* leads out of its folder, or is not a plain file"):
+    with pytest.raises(UserError,
+                       match=r"archive: .* leads out of its folder, or is not a plain file"):
         list(in_compressed_tar(io.BytesIO(content), "archive"))
 
 
@@ -196,7 +222,8 @@ def test_damage_anywhere_in_a_compressed_tar_is_found() -> None:
     content = targz({"a": RANDOM.bytes(1000), "b": RANDOM.bytes(3000)})
     files = list(in_compressed_tar(io.BytesIO(content), "archive"))
     assert [name for name, _ in files] == ["a", "b"]
-    for damaged in (content[:-1], content[: len(content) // 2], b"", gzip.compress(bytes(100)), b"not gzip"):
+    for damaged in (content[:-1], content[: len(content) // 2], b"", gzip.compress(bytes(100)),
+                    b"not gzip"):
         with pytest.raises(UserError, match="damaged or cut short"):
             list(in_compressed_tar(io.BytesIO(damaged), "archive"))
     unseen = 0

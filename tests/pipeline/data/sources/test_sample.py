@@ -1,4 +1,5 @@
-"""The built-in sample: a pure function of its parameters, with ImageNet's oddities, spread over ten classes."""
+"""The built-in sample: a pure function of its parameters, with ImageNet's oddities, spread over ten
+classes."""
 
 import hashlib
 import io
@@ -38,7 +39,8 @@ def opened(catalogue: Catalogue, index: int) -> Image.Image:
 
 
 def test_pixels_are_those_of_every_other_machine() -> None:
-    """Computed on x86-64 with and without AVX2 and FMA, all the same; a change here changes everybody's results."""
+    """Computed on x86-64 with and without AVX2 and FMA, all the same; a change here changes
+    everybody's results."""
     digest = hashlib.sha256()
     for label in range(10):
         digest.update(picture(2012, 0, label, label).tobytes())
@@ -62,8 +64,8 @@ def test_a_picture_does_not_depend_on_how_many_there_are(folder: Path, tmp_path:
 
 @settings(max_examples=4)
 @given(train=st.integers(20, 33), val=st.integers(10, 25), seed=st.integers(0, 2**32 - 1))
-def test_counts_are_exact_and_spread_evenly(tmp_path_factory: pytest.TempPathFactory, train: int, val: int,
-                                            seed: int) -> None:
+def test_counts_are_exact_and_spread_evenly(tmp_path_factory: pytest.TempPathFactory, train: int,
+                                            val: int, seed: int) -> None:
     catalogue = made(tmp_path_factory.mktemp("x"), seed, train, val)
     for split, count in ((catalogue.train, train), (catalogue.val, val)):
         assert len(split) == len({entry.name for entry in split}) == count
@@ -89,11 +91,13 @@ def test_labels_are_those_of_the_pictures(folder: Path) -> None:
 
 def test_oddities_are_there_from_the_smallest_sample_on(tmp_path: Path) -> None:
     catalogue = made(tmp_path, train=20, val=16)
-    forms = Counter((image.format, image.mode) for image in (opened(catalogue, index) for index in range(20)))
+    forms = Counter((image.format, image.mode)
+                    for image in (opened(catalogue, index) for index in range(20)))
     assert forms == {("JPEG", "RGB"): 17, ("JPEG", "CMYK"): 1, ("PNG", "RGB"): 1, ("JPEG", "L"): 1}
     assert opened(catalogue, sample.CMYK).mode == "CMYK"
     assert opened(catalogue, sample.PNG).format == "PNG"
-    assert [index for index in range(20) if opened(catalogue, index).getexif().get(0x0112)] == [sample.ROTATED]
+    assert [index for index in range(20)
+            if opened(catalogue, index).getexif().get(0x0112)] == [sample.ROTATED]
     assert opened(catalogue, sample.ROTATED).getexif()[0x0112] == 6
     with pytest.raises(OSError, match="truncated"):
         opened(catalogue, sample.TRUNCATED).load()
@@ -107,7 +111,8 @@ def test_oddities_are_there_from_the_smallest_sample_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("index", [0, sample.CMYK, sample.PNG, sample.ROTATED])
 def test_decoded_colours_are_those_drawn(tmp_path: Path, index: int) -> None:
-    """Beside the pixels that were drawn: within what JPEG loses, and not rotated, nor CMYK turned inside out."""
+    """Beside the pixels that were drawn: within what JPEG loses, and not rotated, nor CMYK turned
+    inside out."""
     decoded = np.asarray(opened(made(tmp_path, train=20, val=10), index).convert("RGB")).astype(int)
     drawn = picture(7, sample.TRAIN, index, index % 10)
     assert decoded.shape == drawn.shape
@@ -142,8 +147,10 @@ def test_a_pattern_fills_its_range(label: int) -> None:
 
 
 def test_colour_alone_does_not_tell_the_classes() -> None:
-    """The nearest class by mean colour: above chance, for colour leans, but two classes share each hue."""
-    colours = np.array([picture(3, 0, index, index % 10).reshape(-1, 3).mean(axis=0) for index in range(120)])
+    """The nearest class by mean colour: above chance, for colour leans, but two classes share each
+    hue."""
+    colours = np.array([picture(3, 0, index, index % 10).reshape(-1, 3).mean(axis=0)
+                        for index in range(120)])
     means = np.array([colours[label:60:10].mean(axis=0) for label in range(10)])
     nearest = ((colours[60:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
     assert 0.15 < (nearest == np.arange(60, 120) % 10).mean() < 0.6
