@@ -14,7 +14,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from alexnet.augmentation import Order, Statistics, Views, colour_offsets, draw_views, training_input
+from alexnet.augmentation import (
+    Order,
+    Statistics,
+    Views,
+    colour_offsets,
+    draw_views,
+    training_input,
+)
 from alexnet.layers import Architecture
 from alexnet.messages import swap
 from alexnet.placement import Placement

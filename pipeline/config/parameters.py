@@ -145,7 +145,9 @@ class Parameters(Section):
 
     def the_table(self, classes: int) -> Architecture:
         """The layers of the configured network."""
-        from alexnet.architectures import architecture  # imports torch, which most commands do without
+        from alexnet.architectures import (
+            architecture,  # imports torch, which most commands do without
+        )
 
         section = self.network.model_dump()
         return architecture(section.pop("architecture"), self.the_recipe(), classes, **section)
