@@ -1,8 +1,8 @@
 """The layer table of P §3.5 and Fig. 2, and the variants of it that the paper compares.
 
 `architecture("two-column", recipe("source"), classes=1000)` is the net of the paper: 60,965,224
-parameters and 724,406,816 multiply-adds for an image. Every row says what is in one column; shapes
-are [maps, rows, columns] of one column, and "pooled" is what the next layer reads.
+parameters and 724,406,816 multiply-adds for an image. Every row says what is in one column. The
+comments beside it are the shapes of that column's output: maps x rows x columns -> after pooling.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ Removable = Literal["conv3", "conv4", "conv5", "fc6", "fc7"]  # P §7: "any of t
 
 # The net as the source has it (S layers-145.cfg); `under_recipe` is what the switches change.
 TWO_COLUMN = Architecture(columns=2, layers=(
-    #          name   kernels sees     std   bias  after
+    #           name  kernels sees      std   bias  after
     Convolution("conv1", 48, "column", 0.01, 0.0, ("lrn", "pool", "relu"),
-                size=11, stride=4, padding=(0, 3)),           # [48, 55, 55], pooled [48, 27, 27]
+                size=11, stride=4, padding=(0, 3)),                       # 48x55x55 -> 48x27x27
     Convolution("conv2", 128, "column", 0.01, 1.0, ("relu", "lrn", "spatial", "pool"),
-                size=5, padding=(2, 2)),                      # [128, 27, 27], pooled [128, 13, 13]
-    Convolution("conv3", 192, "both", 0.03, 0.0, ("relu",)),             # [192, 13, 13]
-    Convolution("conv4", 192, "column", 0.03, 1.0, ("relu",)),           # [192, 13, 13]
-    Convolution("conv5", 128, "column", 0.03, 1.0, ("pool", "relu")),    # [128, 13, 13], [128, 6, 6]
-    FullyConnected("fc6", 2048, "both", 0.01, 1.0, ("relu", "dropout")),            # [2048]
-    FullyConnected("fc7", 2048, "both", 0.01, 1.0, ("relu", "dropout")),            # [2048]
-    FullyConnected("fc8", 1000, "both", 0.01, 0.0, only_first=True),     # [1000], in column 0
+                size=5, padding=(2, 2)),                                  # 128x27x27 -> 128x13x13
+    Convolution("conv3", 192, "both", 0.03, 0.0, ("relu",)),              # 192x13x13
+    Convolution("conv4", 192, "column", 0.03, 1.0, ("relu",)),            # 192x13x13
+    Convolution("conv5", 128, "column", 0.03, 1.0, ("pool", "relu")),     # 128x13x13 -> 128x6x6
+    FullyConnected("fc6", 2048, "both", 0.01, 1.0, ("relu", "dropout")),  # 2048
+    FullyConnected("fc7", 2048, "both", 0.01, 1.0, ("relu", "dropout")),  # 2048
+    FullyConnected("fc8", 1000, "both", 0.01, 0.0, only_first=True),      # 1000, in column 0
 ))
 assert TWO_COLUMN.parameters == 60_965_224  # P §3.5: "60 million"
 assert TWO_COLUMN.macs == 724_406_816
 
 # P §6, "CNN*": a sixth convolution over the last pooling layer.
-CONV6 = Convolution("conv6", 128, "both", 0.03, 1.0, ("relu",))                     # [128, 6, 6]
+CONV6 = Convolution("conv6", 128, "both", 0.03, 1.0, ("relu",))           # 128x6x6
 
 # P Fig. 1: the four-layer net, which without normalisation has 13 % test error on CIFAR-10, and
 # with it 11 % (§3.3). S layers-cifar/layers-conv-local-13pct.cfg; C2 layers-cifar10-11pct.cfg.
 CIFAR = Architecture(columns=1, lrn=Lrn(size=9, k=1.0, alpha=0.001), stored=32, crop=24, layers=(
     Convolution("conv1", 64, "column", 0.0001, 0.0, ("relu", "pool", "lrn"), decay=0.0,
-                size=5, padding=(2, 2)),                      # [64, 24, 24], pooled [64, 12, 12]
+                size=5, padding=(2, 2)),                                  # 64x24x24 -> 64x12x12
     Convolution("conv2", 64, "column", 0.01, 0.0, ("relu", "lrn", "pool"), decay=0.0,
-                size=5, padding=(2, 2)),                      # [64, 12, 12], pooled [64, 6, 6]
-    Local("local3", 32, "column", 0.04, 0.0, ("relu",), decay=8.0),      # [32, 6, 6]; wc 0.004
-    Local("local4", 32, "column", 0.04, 0.0, ("relu",), decay=8.0),      # [32, 6, 6]
-    FullyConnected("fc10", 10, "column", 0.01, 0.0, decay=8.0, only_first=True),    # [10]
+                size=5, padding=(2, 2)),                                  # 64x12x12 -> 64x6x6
+    Local("local3", 32, "column", 0.04, 0.0, ("relu",), decay=8.0),       # 32x6x6; S: wc 0.004
+    Local("local4", 32, "column", 0.04, 0.0, ("relu",), decay=8.0),       # 32x6x6
+    FullyConnected("fc10", 10, "column", 0.01, 0.0, decay=8.0, only_first=True),  # 10
 ))
 
 

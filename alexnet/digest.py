@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensor_digest(tensor: Tensor) -> str:
-    """SHA-256 of type, shape and bytes, in hexadecimal."""
+    """Return the SHA-256 of a tensor's type, shape and bytes, in hexadecimal."""
     plain = tensor.detach().to("cpu").contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {list(plain.shape)}\n".encode())
     digest.update(plain.view(-1).view(torch.uint8).numpy().data)
@@ -18,10 +18,11 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def combined(digests: Mapping[str, str]) -> str:
-    """One digest of named ones, in the order of their names."""
-    return hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in sorted(digests)).encode()).hexdigest()
+    """Return one digest of named digests, in the order of their names."""
+    lines = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """One digest of named tensors."""
+    """Return one digest of named tensors."""
     return combined({name: tensor_digest(tensor) for name, tensor in tensors.items()})

@@ -108,7 +108,10 @@ class Shape:
 
     @property
     def bias(self) -> tuple[int, ...]:
-        """Return the shape of one column's biases: [outputs]; of a local layer, [positions, outputs]."""
+        """Return the shape of one column's biases.
+
+        It is [outputs], or [positions, outputs] of a local layer.
+        """
         outputs = self.layer.outputs
         return (self.side**2, outputs) if isinstance(self.layer, Local) else (outputs,)
 
@@ -195,7 +198,10 @@ class Architecture:
         return shapes
 
     def parameters_of(self, column: int) -> dict[str, tuple[int, ...]]:
-        """Return names and shapes of a column's parameters: {"conv1.weight": (48, 3, 11, 11), ...}."""
+        """Return names and shapes of a column's parameters.
+
+        For instance {"conv1.weight": (48, 3, 11, 11), ...}.
+        """
         return {f"{shape.layer.name}.{kind}": shape.weight if kind == "weight" else shape.bias
                 for shape in self.shapes() for kind in ("weight", "bias")
                 if column < self.held_by(shape.layer)}

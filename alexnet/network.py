@@ -97,11 +97,12 @@ class Network(nn.Module):
         maps = [images] * len(self.placement.held)  # both GPUs see the image
         for position, layer in enumerate(self.table.layers[:layers]):
             maps = self._learned_layer(layer, maps, gather=position > 0 and layer.sees == "both")
-            for step_after in layer.after:
-                maps = self._after(step_after, layer, maps, step, offset)
+            for name in layer.after:
+                maps = self._after(name, layer, maps, step, offset)
         return maps
 
-    def _learned_layer(self, layer: Layer, maps: list[Tensor], gather: bool = False) -> list[Tensor]:
+    def _learned_layer(self, layer: Layer, maps: list[Tensor],
+                       gather: bool = False) -> list[Tensor]:
         apply = partial(_apply, layer)
         in_column_0_alone = isinstance(layer, FullyConnected) and layer.only_first
         if gather and not in_column_0_alone:
@@ -138,7 +139,7 @@ class Network(nn.Module):
         return self._dropout(maps, layer, step, offset)
 
     def _lrn(self, maps: list[Tensor]) -> list[Tensor]:
-        """P §3.3; the window ends at the edge of the column, or reaches into the other one."""
+        """Normalise in windows that end at the edge of the column, or reach into the other one."""
         divisor, constants = self.recipe.lrn_divisor, self.table.lrn
         if self.recipe.lrn_window == "column" or self.placement.columns == 1:
             return [lrn(x, divisor, constants) for x in maps]
@@ -149,7 +150,7 @@ class Network(nn.Module):
                 for column, x in zip(self.placement.held, wide, strict=True)]
 
     def _dropout(self, units: list[Tensor], layer: Layer, step: int, offset: int) -> list[Tensor]:
-        """P §4.2: half the units are silenced in training; in testing all speak, half as loud."""
+        """Silence half the units in training; in testing all speak, half as loud (P §4.2)."""
         in_testing = self.recipe.dropout_scaling == "test"
         if not self.training:
             return [x * KEEP if in_testing else x for x in units]

@@ -1,9 +1,10 @@
-"""The two normalisations of 2012: across neighbouring channels (P §3.3) and across neighbouring pixels (source only).
+"""The two normalisations of 2012: across channels (P §3.3) and across pixels (source only).
 
-Both divide x by (k + scale * sum of squares in a window) ** 0.75. Their gradients are written out, so that they are
-deterministic on every device (the stock layer's is not on CUDA), keep two tensors instead of six, and run through
-a part at a time that stays in the processor's cache. A pixel's channels lie side by side in memory ("channels last"),
-as the convolutions and the pooling like them best; windows are sums of a zero-padded copy and itself, shifted.
+Both divide x by (k + scale * sum of squares in a window) ** 0.75. Their gradients are written out,
+so that they are deterministic on every device (the stock layer's is not on CUDA), keep two tensors
+instead of six, and handle a part at a time that stays in the processor's cache. A pixel's channels
+are side by side in memory ("channels last"), which suits the convolutions and the pooling best;
+windows are sums of a zero-padded copy and itself, shifted.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ CACHE_VALUES = 1 << 18  # float32 values handled at a time on the CPU: a megabyt
 
 
 def lrn(x: Tensor, divisor: str = "window", constants: Lrn = LRN) -> Tensor:
-    """Local response normalisation, b_i = a_i / (k + alpha sum_j a_j^2) ^ beta, j within 2 channels of i (P §3.3).
+    """Normalise the local response, b_i = a_i / (k + alpha sum_j a_j^2) ^ beta (P §3.3).
+
+    The sum is over the channels j within 2 of i, and cut off at the first and the last channel.
 
     Args:
-        x: float32 or float64 [n, channels, height, width]; windows are cut off at the first and the last channel.
-        divisor: `window` divides alpha by 5, as the source does (and torch.nn.LocalResponseNorm); `none` does not.
+        x: float32, float64 or bfloat16 [n, channels, height, width].
+        divisor: `window` divides alpha by 5, as the source does (and torch.nn.LocalResponseNorm);
+            `none` does not.
         constants: those of the paper, or another net's.
 
     Returns:
@@ -44,15 +48,17 @@ def lrn(x: Tensor, divisor: str = "window", constants: Lrn = LRN) -> Tensor:
 
 
 def spatial_norm(x: Tensor) -> Tensor:
-    """x / (1 + 4e-5 * sum of squares over the 5 x 5 pixels around it in its own map) ^ 0.75.
+    """Return x / (1 + 4e-5 * sum of squares over the 5 x 5 pixels around it in its map) ^ 0.75.
 
     Args:
-        x: float32 or float64 [n, channels, height, width]; outside a map there is nothing to sum.
+        x: float32, float64 or bfloat16 [n, channels, height, width]; outside a map there is nothing
+            to sum.
 
     Returns:
         The same shape, channels last.
     """
-    return cast(Tensor, _Normalize.apply(x, _ACROSS_PIXELS, SPATIAL_SIZE, SPATIAL_K, SPATIAL_SCALE))
+    return cast(Tensor, _Normalize.apply(x, _ACROSS_PIXELS, SPATIAL_SIZE, SPATIAL_K,
+                                         SPATIAL_SCALE))
 
 
 # Of [n, height, width, channels], the dimensions that windows extend in:
@@ -70,21 +76,22 @@ class _Window:
 
     def __init__(self, like: Tensor, dims: tuple[int, ...], size: int) -> None:
         self.dims, self.size = dims, size
-        self.shape = [length + (size - 1 if dim in dims else 0) for dim, length in enumerate(like.shape)]
+        self.shape = [length + (size - 1 if dim in dims else 0)
+                      for dim, length in enumerate(like.shape)]
         self.strides = [math.prod(self.shape[dim + 1:]) for dim in range(4)]
-        reach = sum((size - 1) * self.strides[dim] for dim in dims)  # beyond the end, for what is shifted
+        reach = sum((size - 1) * self.strides[dim] for dim in dims)  # past the end, for the shifts
         self.values = like.new_zeros(math.prod(self.shape) + reach)
 
     def inside(self, count: int) -> Tensor:
-        """Where `count` entries' values belong; what surrounds them stays 0."""
+        """Return where the values of `count` images belong; what surrounds them stays 0."""
         return self._view(self.values, count, self.size // 2)
 
     def sums(self, count: int) -> Tensor:
-        """The windows' sums over what `inside` holds; always added in the same order."""
-        found = self.values
+        """Return the windows' sums over what `inside` holds, added in a fixed order."""
+        sums = self.values
         for dim in self.dims:
-            found = _sliding_sums(found, self.strides[dim], self.size)
-        return self._view(found, count, 0)
+            sums = _sliding_sums(sums, self.strides[dim], self.size)
+        return self._view(sums, count, 0)
 
     def _view(self, flat: Tensor, count: int, offset: int) -> Tensor:
         view = flat[: math.prod(self.shape)].view(self.shape)[:count]
@@ -94,7 +101,10 @@ class _Window:
 
 
 def _sliding_sums(values: Tensor, stride: int, size: int) -> Tensor:
-    """values[i] + values[i + stride] + ... of `size` values, for each i that has them: sums of one, two, four, ..."""
+    """Return values[i] + values[i + stride] + ..., of `size` values, for each i that has them.
+
+    They are put together of sums of one, two, four, ... values.
+    """
     total, covered, powers, width = values, 0, values, 1
     while True:
         if size & width:
@@ -111,13 +121,19 @@ def _added(a: Tensor, b: Tensor, shift: int) -> Tensor:
 
 
 def _layout(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, int]:
-    """x as contiguous [n, height, width, channels], or [n * height * width, 1, 1, channels] where pixels do not mix;
-    and how many entries to handle at a time: as many as fit the cache on a CPU, all of them elsewhere."""
+    """Return x with its channels last, and how many of its rows to handle at a time.
+
+    It is contiguous [n, height, width, channels], or [n * height * width, 1, 1, channels] where
+    pixels do not mix. On a CPU as many rows are handled as fit the cache, elsewhere all of them.
+    """
     last = x.permute(0, 2, 3, 1).contiguous()
-    last = last.float() if last.dtype == torch.bfloat16 else last  # squares and their sums are not left to 8 bits
+    if last.dtype == torch.bfloat16:
+        last = last.float()  # squares and their sums are not left to 8 bits
     if dims == _ACROSS_CHANNELS:
         last = last.view(-1, 1, 1, last.shape[3])
-    part = CACHE_VALUES // max(1, last[0].numel()) if x.device.type == "cpu" and len(last) else len(last)
+    part = len(last)
+    if x.device.type == "cpu" and len(last):
+        part = CACHE_VALUES // max(1, last[0].numel())
     return last, max(1, min(part, len(last)))
 
 
@@ -125,9 +141,10 @@ class _Normalize(Function):
     """y = x * d ** -beta with d = k + scale * window(x ** 2), for any symmetric window."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, dims: tuple[int, ...], size: int, k: float, scale: float) -> Tensor:
+    def forward(context: Any, x: Tensor, dims: tuple[int, ...], size: int, k: float,
+                scale: float) -> Tensor:
         values, part = _layout(x, dims)
-        if _fused(values):
+        if _has_kernel(values):
             from alexnet import normalization_triton
 
             y, root = normalization_triton.forward(values, dims, size, k, scale)
@@ -135,30 +152,32 @@ class _Normalize(Function):
             y, root = _forward(values, part, dims, size, k, scale)
         context.save_for_backward(values, root)
         context.dims, context.size, context.scale = dims, size, scale
-        return _returned(y, x.shape).to(x.dtype)
+        return _maps(y, x.shape).to(x.dtype)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, root = context.saved_tensors
         g, part = _layout(gradient, context.dims)
         factor = -2.0 * BETA * context.scale
-        if _fused(values):
+        if _has_kernel(values):
             from alexnet import normalization_triton
 
-            dx = normalization_triton.backward(values, root, g, context.dims, context.size, factor)
+            dx = normalization_triton.backward(values, root, g, context.dims, context.size,
+                                               factor)
         else:
             dx = _backward(values, root, g, part, context.dims, context.size, factor)
-        return _returned(dx, gradient.shape).to(gradient.dtype), None, None, None, None
+        return _maps(dx, gradient.shape).to(gradient.dtype), None, None, None, None
 
 
-def _fused(values: Tensor) -> bool:
-    """Whether there is a kernel for them: float32 on an NVIDIA GPU, where PyTorch brings Triton."""
-    return values.is_cuda and values.dtype == torch.float32 and importlib.util.find_spec("triton") is not None
+def _has_kernel(values: Tensor) -> bool:
+    """Return whether there is a kernel: for float32 on a GPU, where PyTorch comes with Triton."""
+    return (values.is_cuda and values.dtype == torch.float32
+            and importlib.util.find_spec("triton") is not None)
 
 
 def _forward(values: Tensor, part: int, dims: tuple[int, ...], size: int, k: float,
              scale: float) -> tuple[Tensor, Tensor]:
-    """y and root = d ** -0.5, some entries at a time."""
+    """Return y and root = d ** -0.5, computed some rows at a time."""
     y, root = torch.empty_like(values), torch.empty_like(values)
     window = _Window(values[:part], dims, size)
     for start in range(0, len(values), part):
@@ -172,9 +191,9 @@ def _forward(values: Tensor, part: int, dims: tuple[int, ...], size: int, k: flo
     return y, root
 
 
-def _backward(values: Tensor, root: Tensor, gradient: Tensor, part: int, dims: tuple[int, ...], size: int,
-              factor: float) -> Tensor:
-    """dx = g * d^-b + factor x * window(g * x * d^-b / d), factor = -2 b scale."""
+def _backward(values: Tensor, root: Tensor, gradient: Tensor, part: int, dims: tuple[int, ...],
+              size: int, factor: float) -> Tensor:
+    """Return dx = g * d^-b + factor x * window(g * x * d^-b / d), where factor = -2 b scale."""
     dx = torch.empty_like(values)
     window = _Window(values[:part], dims, size)
     for start in range(0, len(values), part):
@@ -187,7 +206,7 @@ def _backward(values: Tensor, root: Tensor, gradient: Tensor, part: int, dims: t
     return dx
 
 
-def _returned(values: Tensor, shape: torch.Size) -> Tensor:
-    """[n, channels, height, width] of what `_layout` laid out."""
+def _maps(values: Tensor, shape: torch.Size) -> Tensor:
+    """Return what `_layout` made of maps as [n, channels, height, width] again."""
     n, channels, height, width = shape
     return values.view(n, height, width, channels).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
 """Stochastic gradient descent as in 2012: v <- 0.9 v - 0.0005 lr w - lr g;  w <- w + v (P §5).
 
-The learning rate is inside the velocity. torch.optim.SGD multiplies it on the outside, which is the same while the
-rate is constant and differs for some ten updates after every drop.
+The learning rate is inside the velocity. torch.optim.SGD multiplies it on the outside, which is the
+same while the rate is constant and differs for some ten updates after every drop.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from torch import Tensor
 
 from alexnet.schedule import MOMENTUM, Rate
 
-CACHE_VALUES = 1 << 19  # updated at a time on the CPU, so that memory is passed through once and not four times
+CACHE_VALUES = 1 << 19  # updated at a time on the CPU, to go through memory once, not four times
 
 
 @torch.no_grad()
 def update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> None:
-    """One update in place. A rate of 0 leaves everything as it is.
+    """Do one update in place. A rate of 0 leaves everything as it is.
 
     Args:
         weight, velocity: contiguous tensors of one shape and type, which are changed.
         gradient: of the loss, the mean over the batch; of the same shape.
         rate: learning rate and decay of this parameter.
 
-    Source: S src/weights.cu update(), in its order: momentum and gradient, then decay, then the weight.
+    Source: S src/weights.cu update(), in its order: momentum and gradient, then decay, then the
+    weight.
     """
     if rate.lr == 0.0:
         return
@@ -42,9 +43,14 @@ def _update(weight: Tensor, velocity: Tensor, gradient: Tensor, rate: Rate) -> N
 
 @torch.no_grad()
 def rescale(velocity: Tensor, before: Rate, now: Rate) -> None:
-    """The switch momentum_at_drop=rescaled: the velocity changes with the rate, as torch.optim.SGD has it.
+    """Multiply the velocity by the quotient of the rates, in place, as torch.optim.SGD has it.
 
-    In place, by the quotient of the rates; a rate of 0 before, or one that stays, changes nothing.
+    This is the switch momentum_at_drop=rescaled. A rate of 0 before, or one that stays, changes
+    nothing.
+
+    Args:
+        velocity: of any shape.
+        before, now: the rates of the last update and of this one.
     """
     if before.lr != now.lr and before.lr > 0.0:
         velocity.mul_(now.lr / before.lr)

@@ -1,4 +1,4 @@
-"""Items that are needed one after another, each made on a thread while the one before it is used."""
+"""Items needed one after another, each made on a thread while the one before it is used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Prefetcher(Generic[Item]):
         self._next = number + 1 if number + 1 < self._stop else -1
         if self._next >= 0:
             self._future = Future()
-            # A daemon: a run that fails or is interrupted does not wait for an item it will not use.
+            # A daemon: a run that fails or is interrupted does not wait for what it will not use.
             threading.Thread(target=self._run, args=(self._next, self._future), daemon=True).start()
         return item
 

@@ -1,7 +1,8 @@
 """The two recipes, and every switch by which they differ.
 
-`source` is the original configuration 145, whose logged errors are the paper's numbers; `paper` is the text to the
-letter. A `Recipe` is one value for each switch; `docs/deviations.md` is made from `switches()`.
+`source` is the original configuration 145, whose logged errors are the paper's numbers; `paper` is
+the text to the letter. A `Recipe` is one value for each switch; `docs/deviations.md` is made of
+`switches()`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 @dataclass(frozen=True)
 class Switch:
-    """One disagreement: its value in either recipe, where each comes from, and what it is expected to change.
+    """One disagreement between the paper and its source.
 
     Attributes:
         name: of the field of `Recipe`, and of the key under `recipe` in params.yaml.
@@ -20,7 +21,8 @@ class Switch:
         choices: the values it can have; None: any number within `bounds`.
         bounds: lowest and highest number, both included; None where there are choices or no limits.
         meaning: what it switches.
-        source_evidence, paper_evidence: the file of the original source, and the section of the paper.
+        source_evidence, paper_evidence: the file of the original source, and the section of the
+            paper.
         effect: what it is expected to change.
     """
 
@@ -35,106 +37,172 @@ class Switch:
     effect: str
 
 
-def _switch(source: Any, paper: Any, meaning: str, source_evidence: str, paper_evidence: str, effect: str,
-            bounds: tuple[float, float] | None = None) -> Any:
-    return field(metadata={"source": source, "paper": paper, "meaning": meaning, "source_evidence": source_evidence,
-                           "paper_evidence": paper_evidence, "effect": effect, "bounds": bounds})
+def _switch(source: Any, paper: Any, meaning: str, source_evidence: str, paper_evidence: str,
+            effect: str, bounds: tuple[float, float] | None = None) -> Any:
+    return field(metadata={
+        "source": source, "paper": paper, "meaning": meaning, "source_evidence": source_evidence,
+        "paper_evidence": paper_evidence, "effect": effect, "bounds": bounds})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice that the paper and the original source make differently, or that readers commonly change."""
+    """Every choice that paper and source make differently, or that readers commonly change."""
 
     # The network (section 3)
     lrn_divisor: Literal["window", "none"] = _switch(
-        "window", "none", "what LRN's alpha is divided by: the window's 5 channels, or nothing",
-        "S layer.py NormLayerParser: scale /= size", "P §3.3: the formula has alpha alone",
+        "window", "none",
+        "what LRN's alpha is divided by: the window's 5 channels, or nothing",
+        "S layer.py NormLayerParser: scale /= size",
+        "P §3.3: the formula has alpha alone",
         "a factor of five in the normalisation's strength")
     lrn_window: Literal["column", "layer"] = _switch(
-        "column", "layer", "where an LRN window is cut off: at the edge of the column, or of the whole layer",
-        "S layers-145.cfg: rnorm1a/b, rnorm2a/b are separate layers", "P §3.3: N is the number of kernels in the layer",
-        "channels 46-49 of layer 1 and 126-129 of layer 2; with `layer` the GPUs exchange two channels each")
+        "column", "layer",
+        "where an LRN window is cut off: at the edge of the column, or of the whole layer",
+        "S layers-145.cfg: rnorm1a/b, rnorm2a/b are separate layers",
+        "P §3.3: N is the number of kernels in the layer",
+        "channels 46-49 of layer 1 and 126-129 of layer 2; with `layer` the GPUs exchange two "
+        "channels each")
     layer1_order: Literal["norm-pool-relu", "relu-norm-pool"] = _switch(
-        "norm-pool-relu", "relu-norm-pool", "the order of what follows conv1",
-        "S layers-145.cfg: conv1 -> rnorm1 -> pool1 with neuron=relu on pool1", "P §3.3, §3.5: ReLU, LRN, pool",
+        "norm-pool-relu", "relu-norm-pool",
+        "the order of what follows conv1",
+        "S layers-145.cfg: conv1 -> rnorm1 -> pool1 with neuron=relu on pool1",
+        "P §3.3, §3.5: ReLU, LRN, pool",
         "negative responses enter the LRN denominator; the ReLU sees a quarter of the values")
     spatial_norm: Literal[True, False] = _switch(
-        True, False, "a second, same-map 5x5 normalisation between LRN and pooling in layer 2",
-        "S layers-145.cfg: cnorm2a/b type=rnorm size=5 scale=0.001 pow=0.75", "not mentioned",
+        True, False,
+        "a second, same-map 5x5 normalisation between LRN and pooling in layer 2",
+        "S layers-145.cfg: cnorm2a/b type=rnorm size=5 scale=0.001 pow=0.75",
+        "not mentioned",
         "inside the paper's own numbers; its removal alone was never logged")
     conv1_padding: Literal["right-bottom", "symmetric"] = _switch(
-        "right-bottom", "symmetric", "how a 224 input gives 55 outputs: 3 zeros right and bottom, or 2 on every side",
+        "right-bottom", "symmetric",
+        "how a 224 input gives 55 outputs: 3 zeros right and bottom, or 2 on every side",
         "S layer.py: 1 + ceil((224 - 11) / 4) = 55, reads outside the image give 0",
-        "P §3.5 gives 224 and Fig. 2 gives 55 without saying how", "a shift of conv1's grid by two pixels")
+        "P §3.5 gives 224 and Fig. 2 gives 55 without saying how",
+        "a shift of conv1's grid by two pixels")
     conv345_init_std: float = _switch(
-        0.03, 0.01, "standard deviation of the initial weights of conv3, conv4 and conv5",
-        "S layers-145.cfg: initW=0.03", "P §5: 0.01 in each layer",
-        "the signal at the logits at the start: 0.05 against 0.0035 (facts of ImageNet input)", bounds=(1e-6, 1.0))
+        0.03, 0.01,
+        "standard deviation of the initial weights of conv3, conv4 and conv5",
+        "S layers-145.cfg: initW=0.03",
+        "P §5: 0.01 in each layer",
+        "the signal at the logits at the start: 0.05 against 0.0035 (facts of ImageNet input)",
+        bounds=(1e-6, 1.0))
     dropout_scaling: Literal["test", "train"] = _switch(
-        "test", "test", "where dropout is compensated: outputs x 0.5 in testing (2012), or x 2 in training (today)",
-        "S layer type hs, keep=0.5", "P §4.2: multiply the outputs by 0.5 at test time",
+        "test", "test",
+        "where dropout is compensated: outputs x 0.5 in testing (2012), or x 2 in training (today)",
+        "S layer type hs, keep=0.5",
+        "P §4.2: multiply the outputs by 0.5 at test time",
         "`train` doubles the inputs of fc7 and fc8 in training relative to 2012")
 
     # How it learns (section 5)
     weight_lr: float = _switch(
-        0.01, 0.01, "initial learning rate of the weights", "S layer-params-145.cfg: epsW=0.01", "P §5",
-        "both agree", bounds=(0.0, 10.0))
+        0.01, 0.01,
+        "initial learning rate of the weights",
+        "S layer-params-145.cfg: epsW=0.01",
+        "P §5",
+        "both agree",
+        bounds=(0.0, 10.0))
     bias_lr: float = _switch(
-        0.02, 0.01, "initial learning rate of the biases", "S layer-params-134.cfg: epsB=0.02",
-        "P §5: an equal learning rate for all layers", "biases move twice as fast", bounds=(0.0, 10.0))
+        0.02, 0.01,
+        "initial learning rate of the biases",
+        "S layer-params-134.cfg: epsB=0.02",
+        "P §5: an equal learning rate for all layers",
+        "biases move twice as fast",
+        bounds=(0.0, 10.0))
     weight_decay: float = _switch(
-        0.0005, 0.0005, "weight decay of the weights", "S layer-params-145.cfg: wc=0.0005", "P §5",
-        "both agree; 0 for the training without regularisation of Fig. 1; layers of the CIFAR-10 net have multiples of "
-        "it", bounds=(0.0, 1.0))
+        0.0005, 0.0005,
+        "weight decay of the weights",
+        "S layer-params-145.cfg: wc=0.0005",
+        "P §5",
+        "both agree; 0 for the training without regularisation of Fig. 1; layers of the CIFAR-10 "
+        "net have multiples of it",
+        bounds=(0.0, 1.0))
     bias_decay: float = _switch(
-        0.0, 0.0005, "weight decay of the biases", "S src/layer.cu WeightLayer: hard-coded 0",
-        "P §5: the update rule makes no exception", "draws the initial ones towards zero", bounds=(0.0, 1.0))
+        0.0, 0.0005,
+        "weight decay of the biases",
+        "S src/layer.cu WeightLayer: hard-coded 0",
+        "P §5: the update rule makes no exception",
+        "draws the initial ones towards zero",
+        bounds=(0.0, 1.0))
     bias_schedule: Literal["constant", "with weights"] = _switch(
-        "constant", "with weights", "whether the biases' learning rate drops with the weights'",
-        "S layer-params-145.cfg: epsB stays while epsW falls", "P §5: divided by 10 for all layers",
+        "constant", "with weights",
+        "whether the biases' learning rate drops with the weights'",
+        "S layer-params-145.cfg: epsB stays while epsW falls",
+        "P §5: divided by 10 for all layers",
         "late training with biases 20 to 2000 times faster than weights")
     schedule: Literal["hand", "dexp", "flat"] = _switch(
-        "hand", "hand", "the drops of the learning rate: by hand at the logged epochs 25, 51, 79 of 91, or the "
-        "automatic `dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps); or none, `flat`",
-        "S layer-params-145.cfg comments; S #170 for dexp", "P §5: divided by 10 three times, epochs not given",
+        "hand", "hand",
+        "the drops of the learning rate: by hand at the logged epochs 25, 51, 79 of 91, or the "
+        "automatic `dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps); "
+        "or none, `flat`",
+        "S layer-params-145.cfg comments; S #170 for dexp",
+        "P §5: divided by 10 three times, epochs not given",
         "judged equal by the author: #170 has 40.53 / 18.05 against 40.66 / 18.21")
     conv1_freezing: Literal[True, False] = _switch(
-        True, False, "conv1 slowed to 1e-5 at epoch 67 of 91 and frozen at 72",
-        "S layer-params-145.cfg comments", "not mentioned", "small")
+        True, False,
+        "conv1 slowed to 1e-5 at epoch 67 of 91 and frozen at 72",
+        "S layer-params-145.cfg comments",
+        "not mentioned",
+        "small")
     momentum_at_drop: Literal["kept", "rescaled"] = _switch(
-        "kept", "kept", "the velocity at a drop of the learning rate: kept (the rate is inside the velocity, 2012), or "
-        "rescaled with the rate (as torch.optim.SGD has it)",
-        "S src/weights.cu update()", "P §5: the update rule", "about ten steps of larger updates after a drop")
+        "kept", "kept",
+        "the velocity at a drop of the learning rate: kept (the rate is inside the velocity, "
+        "2012), or rescaled with the rate (as torch.optim.SGD has it)",
+        "S src/weights.cu update()",
+        "P §5: the update rule",
+        "about ten steps of larger updates after a drop")
 
     # What it sees (section 4)
     colour_noise: Literal["stdev", "eigenvalue", "eigenvalue-unit", "none"] = _switch(
-        "stdev", "eigenvalue", "what a principal component of colour is multiplied by, besides 0.1 x a Gaussian: its "
-        "standard deviation, its eigenvalue on the 0..255 scale (the letter), its eigenvalue with pixels in 0..1 "
-        "(a common reading), or no noise at all",
-        "S convdata_jpeg.py: color_stdevs", "P §4.1: [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T, raw RGB pixel values (§2)",
+        "stdev", "eigenvalue",
+        "what a principal component of colour is multiplied by, besides 0.1 x a Gaussian: its "
+        "standard deviation, its eigenvalue on the 0..255 scale (the letter), its eigenvalue with "
+        "pixels in 0..1 (a common reading), or no noise at all",
+        "S convdata_jpeg.py: color_stdevs",
+        "P §4.1: [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T, raw RGB pixel values (§2)",
         "on ImageNet's first component: 12 grey levels, 1483, or 5.8")
     noise_division: Literal[True, False] = _switch(
-        True, False, "the image divided by 1 + 0.1 while there is noise", "S convdata_jpeg.py", "not mentioned",
+        True, False,
+        "the image divided by 1 + 0.1 while there is noise",
+        "S convdata_jpeg.py",
+        "not mentioned",
         "keeps the scale of training near that of testing")
     noise_off_late: Literal[True, False] = _switch(
-        True, False, "colour noise switched off from epoch 67 of 91", "S layer-params-145.cfg comments",
-        "not mentioned", "the last quarter of training sees the colours of testing")
+        True, False,
+        "colour noise switched off from epoch 67 of 91",
+        "S layer-params-145.cfg comments",
+        "not mentioned",
+        "the last quarter of training sees the colours of testing")
     crops: Literal["random", "centre"] = _switch(
-        "random", "random", "the training crops: at random, half of them mirrored; or always the centre, as it is",
-        "S convdata_jpeg.py", "P §4.1", "`centre` is training without this augmentation, as in Fig. 1 (§3.1)")
+        "random", "random",
+        "the training crops: at random, half of them mirrored; or always the centre, as it is",
+        "S convdata_jpeg.py",
+        "P §4.1",
+        "`centre` is training without this augmentation, as in Fig. 1 (§3.1)")
     crop_offsets: Literal[33, 32] = _switch(
-        33, 32, "positions of the 224 crop per axis: 33 x 33 x 2 = 2178 variants, or 32 x 32 x 2 = 2048",
-        "S convdata_jpeg.py: randint(0, 33)", "P §4.1: a factor of 2048", "none")
+        33, 32,
+        "positions of the 224 crop per axis: 33 x 33 x 2 = 2178 variants, or 32 x 32 x 2 = 2048",
+        "S convdata_jpeg.py: randint(0, 33)",
+        "P §4.1: a factor of 2048",
+        "none")
     images_per_crop: Literal[32, 1] = _switch(
-        32, 1, "consecutive images that share crop position and flip", "S convdata_jpeg.py: crop_chunk=32",
-        "P §4.1: random patches, per image", "noisier gradients: four draws in a batch of 128")
+        32, 1,
+        "consecutive images that share crop position and flip",
+        "S convdata_jpeg.py: crop_chunk=32",
+        "P §4.1: random patches, per image",
+        "noisier gradients: four draws in a batch of 128")
     mean_window: Literal["centre", "crop"] = _switch(
-        "centre", "crop", "the window of the mean image that is subtracted: the central one, or the crop's own",
-        "S convdata_jpeg.py: data_mean_crop", "P §2: subtract the mean from each pixel, then crop (§4.1)",
+        "centre", "crop",
+        "the window of the mean image that is subtracted: the central one, or the crop's own",
+        "S convdata_jpeg.py: data_mean_crop",
+        "P §2: subtract the mean from each pixel, then crop (§4.1)",
         "small: the mean image is smooth")
     order: Literal["file", "epoch"] = _switch(
-        "file", "epoch", "the order of the images: that of the store, shuffled once when written; or shuffled anew "
-        "every epoch", "C2 make-data.py, python_util/data.py", "not said; today's habit",
+        "file", "epoch",
+        "the order of the images: that of the store, shuffled once when written; or shuffled anew "
+        "every epoch",
+        "C2 make-data.py, python_util/data.py",
+        "not said; today's habit",
         "which images share a batch")
 
     def __post_init__(self) -> None:
@@ -145,9 +213,10 @@ class Recipe:
 
     @staticmethod
     def problem_with(switch: Switch, value: Any) -> str | None:
-        """What is wrong with this value for this switch, or None."""
+        """Return what is wrong with this value for this switch, or None."""
         if switch.choices is not None:
-            if value not in switch.choices or type(value) is not type(switch.choices[0]):  # 1 == True, 33 == 33.0
+            same_type = type(value) is type(switch.choices[0])  # 1 == True, 33 == 33.0
+            if value not in switch.choices or not same_type:
                 return f"{value!r} is not one of {', '.join(map(str, switch.choices))}"
         elif isinstance(value, bool) or not isinstance(value, int | float):
             return f"{value!r} is not a number"
@@ -157,13 +226,14 @@ class Recipe:
 
 
 def switches() -> list[Switch]:
-    """Every switch, in the order of the paper's sections."""
+    """Return every switch, in the order of the paper's sections."""
     hints = get_type_hints(Recipe)
-    return [Switch(name=f.name, choices=get_args(hints[f.name]) or None, **f.metadata) for f in fields(Recipe)]
+    return [Switch(name=f.name, choices=get_args(hints[f.name]) or None, **f.metadata)
+            for f in fields(Recipe)]
 
 
 def recipe(name: Literal["source", "paper"] = "source", **overrides: Any) -> Recipe:
-    """The recipe of that name, single switches changed by `overrides`.
+    """Return the recipe of that name, with single switches changed by `overrides`.
 
     Raises:
         ValueError: an unknown recipe, an unknown switch or a value out of range, named.

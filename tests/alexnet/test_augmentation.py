@@ -20,7 +20,7 @@ from alexnet.augmentation import (
     centre_window,
     colour_offsets,
     draw_views,
-    less_mean,
+    subtract_mean,
     training_input,
 )
 from alexnet.recipe import Recipe, recipe
@@ -223,7 +223,7 @@ def test_the_means_window_stays_or_goes_with_the_crop() -> None:
     crops = cut(mean[None], corner)
     assert not training_input(PAPER, crops, corner, mean.float(), None).any()
     centre = training_input(SOURCE, crops, corner, mean.float(), None)
-    assert torch.equal(centre, less_mean(crops, mean.float()[16:240, 16:240]))
+    assert torch.equal(centre, subtract_mean(crops, mean.float()[16:240, 16:240]))
 
 
 def test_the_crops_and_the_mean_are_left_as_they_were() -> None:
@@ -241,7 +241,7 @@ def test_small_images() -> None:
     images, mean = stored(3)[:, :32, :32], stored(1)[0, :32, :32].float()
     found = Views(torch.arange(3), torch.tensor([0, 8, 3]), torch.tensor([8, 0, 5]), torch.tensor([0, 1, 1]))
     centre = training_input(SOURCE, cut(images, found, 24), found, mean, None)
-    assert torch.equal(centre, less_mean(cut(images, found, 24), mean[4:28, 4:28]))
+    assert torch.equal(centre, subtract_mean(cut(images, found, 24), mean[4:28, 4:28]))
     own = training_input(PAPER, cut(images, found, 24), found, mean, None)
     assert torch.equal(own[1], (images[1, 8:, :24].float() - mean[8:, :24]).flip(1).movedim(-1, 0))
     assert torch.equal(centre_window(mean, 24), mean[4:28, 4:28])
