@@ -10,8 +10,7 @@ import click
 
 from pipeline.commands.group import command, group
 from pipeline.commands.options import JSON, parameter_options, seeds_option
-from pipeline.system.errors import UserError
-from pipeline.system.terminal import printable, wrapped
+from pipeline.system.errors import UserError, printable, wrapped
 
 
 @command(short_help="Do the metrics hold against the goldens?",

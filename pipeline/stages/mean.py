@@ -20,7 +20,7 @@ from pipeline.data.arrays import array_in
 from pipeline.data.moments import Moments
 from pipeline.data.store import MOMENTS
 from pipeline.system.errors import UserError
-from pipeline.system.files import atomic_write
+from pipeline.system.files import written_whole
 
 
 def run(parameters: Parameters) -> dict[str, Any]:
@@ -30,9 +30,9 @@ def run(parameters: Parameters) -> dict[str, Any]:
     mean = mean_image(moments)
     whole = io.BytesIO()
     np.save(whole, mean)
-    with atomic_write(MEAN) as stream:
+    with written_whole(MEAN) as stream:
         stream.write(whole.getbuffer())  # where there is no room, numpy itself would not say so
-    with atomic_write(MEAN_PICTURE) as stream:
+    with written_whole(MEAN_PICTURE) as stream:
         Image.fromarray(np.rint(mean).astype(np.uint8)).save(stream, "PNG")
     channels = [int(channel) / (moments.count * moments.pixels)
                 for channel in moments.sums.sum(axis=(0, 1))]

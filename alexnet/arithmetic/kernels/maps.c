@@ -1,0 +1,203 @@
+/* Element by element, and pooling (docs/arithmetic.md, section 4). Loops are plain; the compiler
+ * makes vectors of them. */
+#include "functions.h"
+#include "operators.h"
+#include "threads.h"
+#include "vector.h"
+
+enum { CHUNK = 1 << 14 }; /* values of one task */
+
+typedef struct {
+    const float *a, *b;
+    const uint8_t *kept;
+    float *result;
+    long count;
+    float factor;
+} Elements;
+
+static void each(Task task, Elements *v, int threads) {
+    share(task, v, (v->count + CHUNK - 1) / CHUNK, threads);
+}
+
+#define RANGE                                                                                      \
+    const Elements *v = context;                                                                   \
+    const float *restrict a = v->a, *restrict b = v->b;                                            \
+    float *result = v->result;                                                                     \
+    long first = number * CHUNK, last = first + CHUNK < v->count ? first + CHUNK : v->count;       \
+    (void)a, (void)b;
+
+static void relu_part(void *context, long number) {
+    RANGE
+    for (long i = first; i < last; i++) result[i] = a[i] <= 0.0f ? 0.0f : a[i];
+}
+
+static void relu_gradient_part(void *context, long number) {
+    RANGE
+    for (long i = first; i < last; i++) result[i] = b[i] <= 0.0f ? 0.0f : a[i];
+}
+
+static void tanh_part(void *context, long number) {
+    RANGE
+    for (long i = first; i < last; i++) result[i] = tanh_32(a[i]);
+}
+
+static void tanh_gradient_part(void *context, long number) {
+    RANGE
+    for (long i = first; i < last; i++) result[i] = a[i] * fma1(-b[i], b[i], 1.0f);
+}
+
+static void add_part(void *context, long number) {
+    RANGE
+    for (long i = first; i < last; i++) result[i] = a[i] + b[i];
+}
+
+static void dropout_part(void *context, long number) {
+    RANGE
+    for (long i = first; i < last; i++) result[i] = v->kept[i] ? a[i] * v->factor : 0.0f;
+}
+
+static void scale_part(void *context, long number) {
+    RANGE
+    for (long i = first; i < last; i++) result[i] = a[i] * v->factor;
+}
+
+/* sizes: count. x -> y */
+void relu(const Arguments *arguments) {
+    Elements v = {.a = ARRAY(float, 0), .result = ARRAY(float, 1), .count = SIZE(0)};
+    each(relu_part, &v, arguments->threads);
+}
+
+/* g, y -> dx */
+void relu_gradient(const Arguments *arguments) {
+    Elements v = {
+        .a = ARRAY(float, 0), .b = ARRAY(float, 1), .result = ARRAY(float, 2), .count = SIZE(0)};
+    each(relu_gradient_part, &v, arguments->threads);
+}
+
+/* x -> y */
+void tanh_(const Arguments *arguments) {
+    Elements v = {.a = ARRAY(float, 0), .result = ARRAY(float, 1), .count = SIZE(0)};
+    each(tanh_part, &v, arguments->threads);
+}
+
+/* g, y -> dx */
+void tanh_gradient(const Arguments *arguments) {
+    Elements v = {
+        .a = ARRAY(float, 0), .b = ARRAY(float, 1), .result = ARRAY(float, 2), .count = SIZE(0)};
+    each(tanh_gradient_part, &v, arguments->threads);
+}
+
+/* a, b -> a + b */
+void add(const Arguments *arguments) {
+    Elements v = {
+        .a = ARRAY(float, 0), .b = ARRAY(float, 1), .result = ARRAY(float, 2), .count = SIZE(0)};
+    each(add_part, &v, arguments->threads);
+}
+
+/* x, kept (uint8) -> y; scalars: factor */
+void dropout(const Arguments *arguments) {
+    Elements v = {.a = ARRAY(float, 0),
+                  .kept = ARRAY(uint8_t, 1),
+                  .result = ARRAY(float, 2),
+                  .count = SIZE(0),
+                  .factor = (float)arguments->scalars[0]};
+    each(dropout_part, &v, arguments->threads);
+}
+
+/* x -> y = x * factor; may be x itself. scalars: factor */
+void scale(const Arguments *arguments) {
+    Elements v = {.a = ARRAY(float, 0),
+                  .result = ARRAY(float, 1),
+                  .count = SIZE(0),
+                  .factor = (float)arguments->scalars[0]};
+    each(scale_part, &v, arguments->threads);
+}
+
+/* --- max pooling; a place is row * size + column within the window --- */
+
+typedef struct {
+    const float *x;  /* [n, h, w, c], or g [n, rows, columns, c] */
+    float *y;        /* [n, rows, columns, c], or dx [n, h, w, c] */
+    uint8_t *places; /* [n, rows, columns, c] */
+    long c, h, w, size, stride, rows, columns;
+} Pool;
+
+enum { CHANNELS = 64 };
+
+static void pool_image(void *context, long image) {
+    const Pool *v = context;
+    float best[CHANNELS];
+    int32_t where[CHANNELS];
+    for (long p = 0; p < v->rows; p++)
+        for (long q = 0; q < v->columns; q++)
+            for (long c0 = 0; c0 < v->c; c0 += CHANNELS) {
+                long count = v->c - c0 < CHANNELS ? v->c - c0 : CHANNELS;
+                long out = ((image * v->rows + p) * v->columns + q) * v->c + c0;
+                for (long i = 0; i < v->size && p * v->stride + i < v->h; i++)
+                    for (long j = 0; j < v->size && q * v->stride + j < v->w; j++) {
+                        const float *x =
+                            v->x +
+                            ((image * v->h + p * v->stride + i) * v->w + q * v->stride + j) * v->c +
+                            c0;
+                        int32_t place = (int32_t)(i * v->size + j);
+                        if (place == 0) {
+                            memcpy(best, x, sizeof(float) * count);
+                            memset(where, 0, sizeof where);
+                            continue;
+                        }
+                        for (long c = 0; c < count; c++) {
+                            int taken = (x[c] > best[c]) | (x[c] != x[c]);
+                            best[c] = taken ? x[c] : best[c];
+                            where[c] = taken ? place : where[c];
+                        }
+                    }
+                memcpy(v->y + out, best, sizeof(float) * count);
+                for (long c = 0; c < count; c++) v->places[out + c] = (uint8_t)where[c];
+            }
+}
+
+static void
+pool_image_gradient(void *context,
+                    long image) { /* windows in order, so each input adds them in order */
+    const Pool *v = context;
+    memset(v->y + image * v->h * v->w * v->c, 0, sizeof(float) * v->h * v->w * v->c);
+    for (long p = 0; p < v->rows; p++)
+        for (long q = 0; q < v->columns; q++) {
+            long out = ((image * v->rows + p) * v->columns + q) * v->c;
+            const float *restrict g = v->x + out;
+            const uint8_t *restrict places = v->places + out;
+            for (long i = 0; i < v->size && p * v->stride + i < v->h; i++)
+                for (long j = 0; j < v->size && q * v->stride + j < v->w; j++) {
+                    float *restrict dx =
+                        v->y +
+                        ((image * v->h + p * v->stride + i) * v->w + q * v->stride + j) * v->c;
+                    uint8_t place = (uint8_t)(i * v->size + j);
+                    for (long c = 0; c < v->c; c++) dx[c] += places[c] == place ? g[c] : 0.0f;
+                }
+        }
+}
+
+static Pool pool(const Arguments *arguments) {
+    Pool v = {.c = SIZE(1),
+              .h = SIZE(2),
+              .w = SIZE(3),
+              .size = SIZE(4),
+              .stride = SIZE(5),
+              .rows = SIZE(6),
+              .columns = SIZE(7)};
+    return v;
+}
+
+/* sizes: n, c, h, w, size, stride, rows, columns. x -> y, places (uint8) */
+void max_pool(const Arguments *arguments) {
+    Pool v = pool(arguments);
+    v.x = ARRAY(float, 0), v.y = ARRAY(float, 1), v.places = ARRAY(uint8_t, 2);
+    share(pool_image, &v, SIZE(0), arguments->threads);
+}
+
+/* g, places -> dx */
+void max_pool_gradient(const Arguments *arguments) {
+    Pool v = pool(arguments);
+    v.x = ARRAY(float, 0), v.places = ARRAY(uint8_t, 1), v.y = ARRAY(float, 2);
+    share(pool_image_gradient, &v, SIZE(0), arguments->threads);
+}
