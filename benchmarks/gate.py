@@ -32,9 +32,9 @@ from pipeline.commands.options import JSON, seeds_option
 from pipeline.config.parameters import load
 from pipeline.config.paths import DOWNLOAD, MEAN, METRICS, PCA, STORE, WORK
 from pipeline.data.moments import Moments
+from pipeline.data.statistics import mean_digest, mean_image
 from pipeline.data.store import MOMENTS
 from pipeline.stages import train
-from pipeline.stages.mean import digest, mean_image
 from pipeline.studies import run_sets
 from pipeline.studies.gate import assessment, golden
 from pipeline.studies.gate.checking import check
@@ -180,7 +180,7 @@ def _folder(name: str) -> tuple[Path, str | None]:
         moments.save(folder / STORE / MOMENTS)
         shifted = mean_image(moments)
         np.save(folder / MEAN, shifted)
-        return folder, digest(shifted)
+        return folder, mean_digest(shifted)
     return folder, None
 
 

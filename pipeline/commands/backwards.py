@@ -80,12 +80,12 @@ def _pool(workers: int | str) -> Iterator[Executor]:
 def main() -> None:
     """The `alexnet` command, with listings and shards in reverse."""
     from pipeline.commands import main
-    from pipeline.stages import resize
+    from pipeline.data import prepare
 
     listed, scanned = os.listdir, os.scandir
     os.listdir = lambda path=".": listed(path)[::-1]  # type: ignore[assignment]
     os.scandir = lambda path=".": _Listing(scanned(path))  # type: ignore[assignment]
-    resize.process_pool = _pool  # type: ignore[attr-defined]
+    prepare.process_pool = _pool  # type: ignore[attr-defined]
     main.main()
 
 

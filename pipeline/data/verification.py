@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.paths import MEAN, PCA, STORE
-from pipeline.data.arrays import array_in
+from pipeline.data.statistics import read_mean
 from pipeline.data.store import Store
 from pipeline.system.errors import UserError
 from pipeline.system.files import read_json
@@ -62,7 +62,7 @@ def verify_mean() -> None:
         UserError: the first pixel of which that is not true; a file that is missing or of another
             form.
     """
-    mean = array_in(MEAN, "make it with `alexnet mean`")
+    mean = read_mean(MEAN)
     found = sums()
     if mean.dtype != np.float32 or mean.shape != found.pixels.shape:
         raise _wrong(MEAN,

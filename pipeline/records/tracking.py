@@ -285,14 +285,11 @@ def data_digests(stage: str, folder: Path = Path()) -> dict[str, str]:
         if stage == "resize":
             return {"pixels_digest": str(read_json(folder / STORE / "store.json",
                                                    stage)["pixels_digest"])}
+        from pipeline.data import statistics
+
         if stage == "mean":
-            from pipeline.data.arrays import array_in
-            from pipeline.stages import mean
-
-            return {"mean_digest": mean.digest(array_in(folder / MEAN, ""))}
-        from pipeline.stages import pca
-
-        return {"pca_digest": pca.digest(read_json(folder / PCA, stage))}
+            return {"mean_digest": statistics.mean_digest(statistics.read_mean(folder / MEAN))}
+        return {"pca_digest": statistics.pca_digest(read_json(folder / PCA, stage))}
     except (UserError, OSError, EOFError, ValueError, KeyError, TypeError):
         return {}
 

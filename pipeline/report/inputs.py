@@ -29,9 +29,9 @@ from pipeline.config.paths import (
     metrics_of,
 )
 from pipeline.data.arrays import arrays_in
+from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import QUARANTINE, Store
 from pipeline.report.evidence import Evidence, evidence
-from pipeline.stages import mean, pca
 from pipeline.studies.matrix.running import Row as MatrixRow
 from pipeline.system.errors import UserError
 from pipeline.system.files import read_json
@@ -126,7 +126,7 @@ def gather(parameters: Parameters) -> Inputs:
     store = Store(STORE)
     network = described(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()
-    inputs = Inputs(parameters, metrics, _curve(), kernels, mean.load(), pca.load(), store,
+    inputs = Inputs(parameters, metrics, _curve(), kernels, load_mean(), load_pca(), store,
                     read_json(STORE / QUARANTINE, "resize"), _predictions(store), network,
                     _provenance(), _matrix(), evidence())
     first = network["layers"][0]

@@ -36,10 +36,10 @@ from alexnet.training import Training
 from alexnet.weights import load_weights, matching_weights, weights_of
 from pipeline.config.parameters import Parameters, check
 from pipeline.config.paths import STORE
+from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import Split, Store
 from pipeline.records import environment
 from pipeline.records.differences import decisive
-from pipeline.stages import mean, pca
 from pipeline.system import errors, signals
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json, written_whole
@@ -174,14 +174,14 @@ def network_of(parameters: Parameters, store: Store, split: bool, device: torch.
 
 def statistics() -> Statistics:
     """Mean image and colour components, as the stages `mean` and `pca` left them."""
-    found = pca.load()
+    found = load_pca()
     return Statistics(mean_image(), torch.tensor(found["eigenvalues"], dtype=torch.float64),
                       torch.tensor(found["eigenvectors"], dtype=torch.float64))
 
 
 def mean_image() -> Tensor:
     """float32 [256, 256, 3], as the stage `mean` left it."""
-    return torch.from_numpy(mean.load())
+    return torch.from_numpy(load_mean())
 
 
 def weights_in(file: Path, mend: str, anyones: bool = False) -> dict[str, Tensor]:

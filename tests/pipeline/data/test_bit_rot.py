@@ -18,6 +18,7 @@ from alexnet.digest import digest_of
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import MEAN, PCA, STORE, TRACE
 from pipeline.data.moments import Accumulator, Moments
+from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import MOMENTS
 from pipeline.stages import mean, pca, train
 from pipeline.studies.rerun import rerunning
@@ -53,7 +54,7 @@ def moments() -> list[Any]:
 
 
 READERS: dict[Path, Callable[[], Any]] = {
-    MEAN: lambda: mean.load().tobytes(), PCA: pca.load, STORE / MOMENTS: moments,
+    MEAN: lambda: load_mean().tobytes(), PCA: load_pca, STORE / MOMENTS: moments,
     WEIGHTS: lambda: digest_of(weights_in(WEIGHTS, "train again"))}
 
 
@@ -95,7 +96,7 @@ def test_a_mean_and_colours_of_other_pictures_are_refused() -> None:
     found = Moments.load(STORE / MOMENTS)
     (found + found + Moments(1, np.ones_like(found.sums),
                              np.ones_like(found.products))).save(STORE / MOMENTS)
-    for load, file in ((mean.load, MEAN), (pca.load, PCA)):
+    for load, file in ((load_mean, MEAN), (load_pca, PCA)):
         with pytest.raises(UserError, match=f"{file}: damaged, or not that of {STORE}"):
             load()
     (STORE / MOMENTS).write_bytes(whole)

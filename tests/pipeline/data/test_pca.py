@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PCA, STORE
+from pipeline.data import statistics
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import SIDE
 from pipeline.data.store import MOMENTS
@@ -37,7 +38,7 @@ def one_colour(*rgb: int) -> NDArray[np.uint8]:
 
 
 def test_the_covariance_is_that_of_all_pixels() -> None:
-    found = pca.covariance(moments(MIXED))
+    found = statistics.covariance(moments(MIXED))
     assert np.allclose(found, np.cov(MIXED.reshape(-1, 3).T.astype(np.float64), bias=True),
                        rtol=1e-12)
 
@@ -47,7 +48,7 @@ def test_the_covariance_is_the_exact_rational_rounded_once() -> None:
     digit."""
     images = np.full((40, SIDE, SIDE, 3), 255, np.uint8)
     images[0, 0, 0] = [254, 253, 255]
-    n, found = 40 * SIDE**2, pca.covariance(moments(images))
+    n, found = 40 * SIDE**2, statistics.covariance(moments(images))
     deviations = [Fraction(1), Fraction(2), Fraction(0)]
     for i in range(3):
         for j in range(3):
@@ -56,8 +57,8 @@ def test_the_covariance_is_the_exact_rational_rounded_once() -> None:
 
 
 def test_equal_to_numpys_decomposition() -> None:
-    matrix = pca.covariance(moments(MIXED))
-    found = pca.components(matrix)
+    matrix = statistics.covariance(moments(MIXED))
+    found = statistics.components(matrix)
     values, vectors = np.linalg.eigh(matrix)
     assert np.allclose(found["eigenvalues"], values[::-1], rtol=1e-12)
     assert np.allclose(np.abs(np.sum(np.array(found["eigenvectors"]) * vectors[:, ::-1], axis=0)),
@@ -71,7 +72,7 @@ def test_any_covariance_is_decomposed_in_order_and_with_the_sign_rule(
         rows: list[list[float]]) -> None:
     matrix = (np.array(rows).T @ np.array(rows)).tolist()
     matrix = [[matrix[min(i, j)][max(i, j)] for j in range(3)] for i in range(3)]
-    found = pca.components(matrix)  # asserts its own residual
+    found = statistics.components(matrix)  # asserts its own residual
     assert found["eigenvalues"] == sorted(found["eigenvalues"], reverse=True)
     assert min(found["eigenvalues"]) >= 0
     for vector in np.array(found["eigenvectors"]).T:
@@ -81,32 +82,32 @@ def test_any_covariance_is_decomposed_in_order_and_with_the_sign_rule(
 
 
 def test_the_residual_is_asserted() -> None:
-    matrix = pca.covariance(moments(MIXED))
-    found = pca.components(matrix)
+    matrix = statistics.covariance(moments(MIXED))
+    found = statistics.components(matrix)
     values, vectors = found["eigenvalues"], found["eigenvectors"]
     with pytest.raises(AssertionError, match="off by"):
-        pca._assert_decomposes(matrix, [values[0] * (1 + 1e-9), *values[1:]], vectors)
+        statistics._assert_decomposes(matrix, [values[0] * (1 + 1e-9), *values[1:]], vectors)
     with pytest.raises(AssertionError, match=r"orthonormal|off by"):
-        pca._assert_decomposes(matrix, values, [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        statistics._assert_decomposes(matrix, values, [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (12, 200, 99)])
 def test_one_colour_has_no_variance_and_the_unit_vectors(colour: tuple[int, int, int]) -> None:
-    found = pca.components(pca.covariance(moments(one_colour(*colour))))
+    found = statistics.components(statistics.covariance(moments(one_colour(*colour))))
     assert found["eigenvalues"] == found["stdevs"] == [0, 0, 0]
     assert found["eigenvectors"] == np.eye(3).tolist()
 
 
 def test_gray_images_vary_along_the_diagonal_alone() -> None:
     gray = np.repeat(MIXED[..., :1], 3, axis=-1)
-    found = pca.components(pca.covariance(moments(gray)))
+    found = statistics.components(statistics.covariance(moments(gray)))
     assert np.allclose([row[0] for row in found["eigenvectors"]], 1 / np.sqrt(3), rtol=1e-12)
     assert found["stdevs"][1:] == pytest.approx([0, 0], abs=1e-5)
 
 
 def test_known_bits() -> None:
     """Python's floats alone are used, so these hold on every machine."""
-    found = pca.components([[4.0, 1.0, 0.5], [1.0, 3.0, 0.25], [0.5, 0.25, 2.0]])
+    found = statistics.components([[4.0, 1.0, 0.5], [1.0, 3.0, 0.25], [0.5, 0.25, 2.0]])
     assert [value.hex() for value in found["eigenvalues"]] == [
         "0x1.2ed1de951cae0p+2", "0x1.31815d2babbe7p+1", "0x1.e1b5cb5435ca6p+0"]
 
@@ -128,7 +129,7 @@ def test_the_stage_leaves_the_components(tmp_path: Path, monkeypatch: pytest.Mon
     # component k in column k
     assert np.allclose(np.array(written["covariance"]) @ p, p * values, rtol=0, atol=1e-9)
     assert [metrics[f"stdev_{k}"] for k in (1, 2, 3)] == written["stdevs"]
-    assert metrics["pca_digest"] == pca.digest(written)
+    assert metrics["pca_digest"] == statistics.pca_digest(written)
     assert set(metrics) == {"stdev_1", "stdev_2", "stdev_3", "pca_digest"}
 
 
@@ -140,11 +141,11 @@ def test_the_digest_does_not_depend_on_order_but_on_every_bit(
     changed[1, 2, 3, 0] ^= 1
     assert run_stage(tmp_path / "c", monkeypatch, changed)["pca_digest"] != digest
     written = json.loads(PCA.read_text())
-    before = pca.digest(written)
+    before = statistics.pca_digest(written)
     written["eigenvectors"][2][1] = float(np.nextafter(written["eigenvectors"][2][1], 2))
-    assert pca.digest(written) != before
+    assert statistics.pca_digest(written) != before
 
 
 def test_no_training_images_is_told() -> None:
     with pytest.raises(UserError, match="no training images"):
-        pca.covariance(Moments.zero())
+        statistics.covariance(Moments.zero())

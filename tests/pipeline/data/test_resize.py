@@ -28,18 +28,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config.parameters import ResizeSection
+from pipeline.config.stages import code_digest
+from pipeline.data import prepare
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import decode, decoder
+from pipeline.data.shard_worker import Shard, make_shard
 from pipeline.data.shards import Encoding
 from pipeline.data.sources import Catalogue, Class, Entry
+from pipeline.data.statistics import covariance, mean_image
 from pipeline.data.store import MOMENTS, QUARANTINE, Store
-from pipeline.records.environment import code_digest
-from pipeline.stages import resize as stage
-from pipeline.stages.mean import mean_image
-from pipeline.stages.pca import covariance
 from pipeline.system.errors import UserError
 from pipeline.system.executors import process_pool
 from pipeline.system.locks import only_one
+from pipeline.system.project import CODE
 
 SHARD = 4  # images a shard here
 TRAIN, VAL = 22, 5
@@ -77,7 +78,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "SHARD_IMAGES", SHARD)
+    monkeypatch.setattr(prepare, "SHARD_IMAGES", SHARD)
 
 
 @pytest.fixture
@@ -88,13 +89,13 @@ def thread() -> Iterator[Executor]:
 
 def make(catalogue: Catalogue, folder: Path, executor: Executor, listing: str = "a", seed: int = 7,
          allowed: int = 2, encoding: Encoding = "raw") -> dict[str, Any]:
-    return stage.resize(catalogue, listing, settings(seed, allowed), executor, folder / "work",
-                        folder / "data/store", encoding)
+    return prepare.make_store(catalogue, listing, settings(seed, allowed), executor,
+                              folder / "work", folder / "data/store", encoding)
 
 
 def test_small_images_for_cifar(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
-    stage.resize(catalogue, "a", settings(7, 2, side=32), thread, tmp_path / "work",
-                 tmp_path / "store")
+    prepare.make_store(catalogue, "a", settings(7, 2, side=32), thread, tmp_path / "work",
+                       tmp_path / "store")
     store = Store(tmp_path / "store")
     assert store.side == 32
     accumulator = Accumulator(32)
@@ -129,7 +130,7 @@ def test_the_store_has_every_image_in_its_place(catalogue: Catalogue, tmp_path: 
     def content(entry: Entry) -> bytes:
         return entry.file.read_bytes()[entry.offset: entry.offset + entry.size]
 
-    order = stage.stored_order([entry.name for entry in catalogue.train], 7)
+    order = prepare.stored_order([entry.name for entry in catalogue.train], 7)
     kept = [catalogue.train[k] for k in order if catalogue.train[k].name not in UNDECODABLE]
     for split, entries in ((train, kept), (val, catalogue.val)):
         assert split.labels.tolist() == [entry.label for entry in entries]
@@ -252,9 +253,9 @@ def test_mean_and_covariance_of_any_order_sharding_and_workers_are_the_big_integ
         shard: int, workers: int) -> None:
     folder = tmp_path_factory.mktemp("any")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(workers) as executor:
-        patch.setattr(stage, "SHARD_IMAGES", shard)
-        stage.resize(catalogue, "a", settings(seed, 2, side=32), executor, folder / "work",
-                     folder / "store")
+        patch.setattr(prepare, "SHARD_IMAGES", shard)
+        prepare.make_store(catalogue, "a", settings(seed, 2, side=32), executor, folder / "work",
+                           folder / "store")
     moments = Moments.load(folder / "store" / MOMENTS)
     assert (mean_image(moments).tolist(), covariance(moments)) == exact
 
@@ -263,16 +264,16 @@ def test_mean_and_covariance_of_any_order_sharding_and_workers_are_the_big_integ
        data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_the_stored_order_is_a_permutation_that_names_decide(names: list[str], data: st.DataObject,
                                                              seed: int) -> None:
-    order = stage.stored_order(names, seed)
+    order = prepare.stored_order(names, seed)
     assert sorted(order) == list(range(len(names)))
     listed = data.draw(st.permutations(names))
-    assert [listed[k] for k in stage.stored_order(listed, seed)] == [names[k] for k in order]
+    assert [listed[k] for k in prepare.stored_order(listed, seed)] == [names[k] for k in order]
 
 
 def test_the_stored_order_is_known() -> None:
     names = [f"{k:02}" for k in range(10)]
-    assert stage.stored_order(names, 2012) == [3, 9, 6, 5, 0, 2, 8, 4, 7, 1]
-    assert stage.stored_order(names, 2013) != stage.stored_order(names, 2012)
+    assert prepare.stored_order(names, 2012) == [3, 9, 6, 5, 0, 2, 8, 4, 7, 1]
+    assert prepare.stored_order(names, 2013) != prepare.stored_order(names, 2012)
 
 
 def records(folder: Path) -> list[Path]:
@@ -284,17 +285,17 @@ class Counting(ThreadPoolExecutor):
 
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__(1)
-        self.made: list[stage.Shard] = []
+        self.made: list[Shard] = []
         self._stop_after = stop_after
 
     def submit(self, task: Any, *arguments: Any) -> Any:  # type: ignore[override]
-        return super().submit(self._counted if task is stage.make_shard else task, *arguments)
+        return super().submit(self._counted if task is make_shard else task, *arguments)
 
-    def _counted(self, shard: stage.Shard) -> Any:
+    def _counted(self, shard: Shard) -> Any:
         if len(self.made) == self._stop_after:
             raise RuntimeError("stopped")
         self.made.append(shard)
-        return stage.make_shard(shard)
+        return make_shard(shard)
 
 
 class Slow(ThreadPoolExecutor):
@@ -367,20 +368,20 @@ def test_work_of_other_files_is_not_taken_up_but_removed(catalogue: Catalogue,
 
 
 def test_another_decoder_among_the_workers_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
-    shard = stage.Shard("train", 0, tuple(catalogue.train[:2]), str(tmp_path), "/",
-                        decoder()["fingerprint"], code_digest())
-    assert stage.make_shard(shard) == []
+    shard = Shard("train", 0, tuple(catalogue.train[:2]), str(tmp_path), "/",
+                        decoder()["fingerprint"], code_digest("resize", CODE))
+    assert make_shard(shard) == []
     with pytest.raises(UserError, match="install the same Pillow and libjpeg everywhere"):
-        stage.make_shard(replace(shard, fingerprint="0" * 16))
+        make_shard(replace(shard, fingerprint="0" * 16))
     with pytest.raises(UserError, match="runs other code than the main process"):
-        stage.make_shard(replace(shard, code="0" * 64))
+        make_shard(replace(shard, code="0" * 64))
 
 
 def test_unfinished_work_of_another_decoder_is_told_and_not_taken_up(
         catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(stage, "decoder", lambda: decoder() | {"library": "Pillow 1.0"})
+        elsewhere.setattr(prepare, "decoder", lambda: decoder() | {"library": "Pillow 1.0"})
         stopped_after(2, catalogue, tmp_path)
     assert "not taken up" not in capsys.readouterr().err
     with Counting() as executor:
@@ -399,19 +400,18 @@ def test_a_relative_source_is_found_wherever_a_worker_is(tmp_path: Path,
     pictures = write_pictures(Path())
     assert pictures.val[0].file == Path("archive")
 
-    def elsewhere(shard: stage.Shard) -> Any:
+    def elsewhere(shard: Shard) -> Any:
         with contextlib.chdir("/"):
             return make_shard(shard)
 
-    make_shard = stage.make_shard
-    monkeypatch.setattr(stage, "make_shard", elsewhere)
-    assert stage.resize(pictures, "a", settings(7, 2), thread, Path("work"),
-                        Path("store"))["images"] == TRAIN + VAL - 2
+    monkeypatch.setattr(prepare, "make_shard", elsewhere)
+    assert prepare.make_store(pictures, "a", settings(7, 2), thread, Path("work"),
+                              Path("store"))["images"] == TRAIN + VAL - 2
 
 
 def test_a_bounded_number_of_shards_is_in_flight(catalogue: Catalogue, tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "IN_FLIGHT", 3)
+    monkeypatch.setattr(prepare, "IN_FLIGHT", 3)
     with Slow() as executor:
         make(catalogue, tmp_path, executor)
     assert executor.most == 3
@@ -427,7 +427,7 @@ def test_only_one_run_at_a_time(catalogue: Catalogue, tmp_path: Path, thread: Ex
 def test_a_full_disk_is_told_before_it_is_full(catalogue: Catalogue,
                                                tmp_path: Path, thread: Executor,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
     with pytest.raises(UserError, match=r"27 images take 0\.0 GB.*free"):
         make(catalogue, tmp_path, thread)
 
@@ -469,16 +469,17 @@ def test_a_number_of_workers_is_1_or_more(workers: int) -> None:
 PROGRAM = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from pipeline.stages import resize as stage
+    from pipeline.data import prepare
     from pipeline.system.executors import process_pool
     from tests.pipeline.data.test_resize import SHARD, many, settings, write_pictures
 
     if __name__ == "__main__":
-        stage.SHARD_IMAGES = SHARD
+        prepare.SHARD_IMAGES = SHARD
         folder = Path(sys.argv[1])
         with process_pool(2) as executor:
             pictures = many(write_pictures(folder))
-            stage.resize(pictures, "a", settings(7, 10_000), executor, folder / "work", folder / "data/store")
+            prepare.make_store(pictures, "a", settings(7, 10_000), executor,
+                               folder / "work", folder / "data/store")
     """)
 PROJECT = Path(__file__).parents[3]
 
@@ -541,13 +542,14 @@ MEASURED = textwrap.dedent("""
     import resource, sys
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
-    from pipeline.stages import resize as stage
+    from pipeline.data import prepare
     from tests.pipeline.data.test_resize import many, settings, write_pictures
 
     folder = Path(sys.argv[1])
     with ThreadPoolExecutor(1) as executor:
         pictures = many(write_pictures(folder), int(sys.argv[2]))
-        stage.resize(pictures, "a", settings(7, 10_000), executor, folder / "work", folder / "data/store")
+        prepare.make_store(pictures, "a", settings(7, 10_000), executor,
+                               folder / "work", folder / "data/store")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     """)
 

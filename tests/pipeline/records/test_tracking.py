@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from pipeline.config import parameters
 from pipeline.config.paths import LISTING, MEAN, PCA, STORE, metrics_of
+from pipeline.data.statistics import mean_digest
 from pipeline.records import environment, live_curves, tracking
 from pipeline.records.tracking import data_digests, flat, project, recorded, send_unsent
-from pipeline.stages import mean as mean_stage
 from pipeline.system.files import write_json, written_whole
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -118,7 +118,7 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     # then DVC brought the first one back from its cache
     finish("resize", {"pixels_digest": "0" * 64})
     image = data_of(here, pixels_digest="p" * 64)
-    finish("mean", {"mean_digest": mean_stage.digest(image)})
+    finish("mean", {"mean_digest": mean_digest(image)})
     (here / "weights").write_bytes(b"weights")
     curve = [{"step": step, "training_loss": 1.0 / step, "validation_error": 1.0 - step / 8}
              for step in (1, 2, 4)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.stages import resize as stage
+from pipeline.data import prepare
 from pipeline.system.errors import UserError
 from pipeline.system.executors import cluster, process_pool
 from tests.pipeline.data.test_resize import contents, make, many, records, write_pictures
@@ -89,7 +89,7 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(
         dask_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import Client
 
-    monkeypatch.setattr(stage, "SHARD_IMAGES", 16)
+    monkeypatch.setattr(prepare, "SHARD_IMAGES", 16)
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()

@@ -1,0 +1,129 @@
+"""One shard of the image store, made in a worker process: `make_shard` decodes, stores and measures
+its images; `finished_shard` says whether that has been done already."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pipeline.config.stages import code_digest
+from pipeline.data import sources
+from pipeline.data.moments import Accumulator, Moments
+from pipeline.data.pixels import SIDE, Undecodable, decode, decoder
+from pipeline.data.shards import Encoding, digest_of_images, open_shard, shard_file, shard_written
+from pipeline.data.sources import Entry
+from pipeline.data.store import Quarantined, Row, StoredShard, places_of, told
+from pipeline.system.errors import UserError
+from pipeline.system.files import write_json
+from pipeline.system.project import CODE
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a worker needs to make a shard.
+
+    Attributes:
+        folder: the work folder, and `root`, what the entries' files are relative to: the same on
+            all machines.
+        fingerprint: of the decoder that all workers must have; `code`: the digest of the code that
+            they must run.
+    """
+
+    split: str
+    number: int
+    entries: tuple[Entry, ...]
+    folder: str
+    root: str
+    fingerprint: str
+    code: str
+    side: int = SIDE
+    encoding: Encoding = "raw"
+
+    @property
+    def pixels(self) -> Path:
+        """Already in the folder that becomes the store."""
+        return Path(self.folder, "store", shard_file(self.split, self.number, self.encoding))
+
+    @property
+    def record(self) -> Path:
+        """What is known of the shard besides its pixels. Written last: with it the shard is
+        finished."""
+        return Path(self.folder, "records", f"{self.split}-{self.number:05}.json")
+
+    @property
+    def moments(self) -> Path:
+        """The file with its sums."""
+        return self.record.with_suffix(".npz")
+
+
+def make_shard(shard: Shard) -> list[Quarantined]:
+    """Decode, store and measure one shard's images; returns those that could not be decoded.
+
+    Reading, hashing, adding up and writing follow each other image by image, while its 196,608
+    bytes are in the processor's cache; a worker's memory does not grow with the shard.
+    """
+    if decoder()["fingerprint"] != shard.fingerprint:
+        raise UserError(f"a worker on {platform.node()} decodes with {told(decoder())}, whose "
+                        f"pixels differ from those of the decoder {shard.fingerprint} in the main "
+                        "process; install the same Pillow and libjpeg everywhere")
+    if _code_here() != shard.code:
+        raise UserError(f"a worker on {platform.node()} runs other code than the main process; "
+                        "install the same everywhere and start the workers again")
+    rows: list[Row] = []
+    quarantined: list[Quarantined] = []
+    accumulator = Accumulator(shard.side)
+    with shard_written(shard.pixels, shard.side, shard.encoding) as writer:
+        for entry in shard.entries:
+            content = sources.read(replace(entry, file=Path(shard.root, entry.file)))
+            sha256 = hashlib.sha256(content).hexdigest()
+            try:
+                image = decode(content, shard.side)
+            except Undecodable as reason:
+                quarantined.append(Quarantined(shard.split, entry.name, str(reason), sha256))
+                continue
+            image = writer.add(image, entry.label)  # as training will see it
+            rows.append(Row(entry.name, sha256, entry.label, writer.place))
+            if shard.split == "train":
+                accumulator.add(image)
+    if not rows:
+        shard.pixels.unlink()  # the store has no empty shards
+    accumulator.moments().save(shard.moments)
+    write_json(shard.record,
+               {"sha256": writer.digest.hexdigest(), "rows": [asdict(row) for row in rows],
+                "quarantined": [asdict(one) for one in quarantined]})
+    return quarantined
+
+
+@functools.cache
+def _code_here() -> str:
+    """Taken once in each worker, soon after its code was loaded: a worker of a cluster may live for
+    long."""
+    return code_digest("resize", CODE)
+
+
+def finished_shard(shard: Shard) -> list[Quarantined] | None:
+    """What `make_shard` returned, if it has made this shard and its files are still as they were
+    written; else None."""
+    try:
+        stored, quarantined = read_record(shard)
+        if Moments.load(shard.moments).count != (len(stored.rows) if shard.split == "train" else 0):
+            return None
+        if not stored.rows:
+            return quarantined
+        images = open_shard(shard.pixels, len(stored.rows), shard.side, places_of(stored.rows))
+        found = digest_of_images(images, [row.label for row in stored.rows])
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+    return quarantined if found == stored.sha256 else None
+
+
+def read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined]]:
+    record = json.loads(shard.record.read_text(encoding="utf-8"))
+    rows = [Row(row["name"], row["sha256"], row["label"], row["place"] and tuple(row["place"]))
+            for row in record["rows"]]
+    return (StoredShard(shard.split, shard.number, record["sha256"], rows),
+            [Quarantined(**one) for one in record["quarantined"]])

@@ -1,0 +1,173 @@
+"""The statistics of the stored training images that training needs: the mean image (P §2) and the
+principal components of colour (P §4.1).
+
+No image is read here: both follow from the exact sums that were taken while the images were stored
+(pipeline.data.moments). The stages `mean` and `pca` write them; `load_mean` and `load_pca` give
+them back, held against those sums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.paths import MEAN, PCA, STORE
+from pipeline.data.arrays import array_in
+from pipeline.data.moments import Moments
+from pipeline.data.store import MOMENTS
+from pipeline.system.errors import UserError
+from pipeline.system.files import read_json
+
+Matrix = list[list[float]]
+
+
+def store_moments() -> Moments:
+    """Return the sums over data/store's training images; raises UserError as `Moments.load`."""
+    return Moments.load(STORE / MOMENTS)
+
+
+def mean_image(moments: Moments) -> NDArray[np.float32]:
+    """float32 [256, 256, 3]: the exact quotients, rounded to nearest.
+
+    The quotient of two integers is rounded to float64 and then to float32. For fewer than 2**28
+    images that is the same as rounding once: a quotient with such a divisor is either a float32's
+    rounding boundary or further from it than float64's error.
+
+    Raises:
+        UserError: there are no training images.
+    """
+    if moments.count == 0:
+        raise UserError(f"{STORE}: no training images, so there is no mean image; see "
+                        f"{STORE}/quarantine.json")
+    return (moments.sums / np.float64(moments.count)).astype(np.float32)
+
+
+def load_mean() -> NDArray[np.float32]:
+    """data/mean.npy, which is that of the store's moments, to the bit.
+
+    Raises:
+        UserError: it is missing, damaged, or of other images.
+    """
+    mean = read_mean(MEAN)
+    exact = mean_image(store_moments())
+    if ((mean.dtype, mean.shape) != (exact.dtype, exact.shape)
+            or mean_digest(mean) != mean_digest(exact)):
+        raise UserError(f"{MEAN}: damaged, or not that of {STORE}; make it again with "
+                        "`alexnet mean`")
+    return mean
+
+
+def read_mean(file: Path) -> NDArray[np.float32]:
+    """Return the array in a file like data/mean.npy, of whatever images; raises UserError as
+    `array_in`."""
+    return array_in(file, "make it with `alexnet mean`")
+
+
+def mean_digest(mean: NDArray[np.float32]) -> str:
+    """SHA-256 of the mean image's float32 numbers, little-endian, in hexadecimal."""
+    return hashlib.sha256(mean.astype("<f4").tobytes()).hexdigest()
+
+
+def load_pca() -> dict[str, Any]:
+    """data/pca.json, which is that of the store's moments, to the bit.
+
+    Raises:
+        UserError: it is missing, damaged, or of other images.
+    """
+    found: dict[str, Any] = read_json(PCA, made_by="pca")
+    if found != pca_of(store_moments()):
+        raise UserError(f"{PCA}: damaged, or not that of {STORE}; make it again with `alexnet pca`")
+    return found
+
+
+def pca_of(moments: Moments) -> dict[str, Any]:
+    """Return the values of data/pca.json, all floats exact as written, on the scale of 0..255.
+
+    Its keys: `covariance` [3][3], RGB; `eigenvalues` [3], descending; `eigenvectors` [3][3],
+    component k in *column* k, RGB down the rows, as in the paper's [p1, p2, p3]; `stdevs` [3], the
+    eigenvalues' square roots, which the original code multiplies its noise by; `pixels`, how many
+    were counted.
+    """
+    return components(covariance(moments)) | {"pixels": moments.count * moments.pixels}
+
+
+def covariance(moments: Moments) -> Matrix:
+    """[3][3], RGB: the exact rational numbers, each rounded once.
+
+    Raises:
+        UserError: there are no training images.
+    """
+    n = moments.count * moments.pixels
+    if n == 0:
+        raise UserError(f"{STORE}: no training images, so there are no colours; see "
+                        f"{STORE}/quarantine.json")
+    sums = [int(channel) for channel in moments.sums.sum(axis=(0, 1))]
+    return [[float(Fraction(n * int(moments.products[i, j]) - sums[i] * sums[j], n * n))
+             for j in range(3)] for i in range(3)]
+
+
+def components(matrix: Matrix) -> dict[str, Any]:
+    """The eigen-decomposition, in the form of pca.json.
+
+    Eigenvalues descend, and rounding below zero is cut off. The sign of an eigenvector, which is
+    arbitrary, is such that its component of largest magnitude (the first of equals) is positive.
+    Images of one colour have the unit vectors and zeros.
+    """
+    values, vectors = jacobi(matrix)
+    order = sorted(range(3), key=lambda k: -values[k])
+    eigenvalues = [max(values[k], 0.0) for k in order]
+    columns = [_with_sign([vectors[i][k] for i in range(3)]) for k in order]
+    eigenvectors = [[column[i] for column in columns] for i in range(3)]
+    _assert_decomposes(matrix, eigenvalues, eigenvectors)
+    return {"covariance": matrix, "eigenvalues": eigenvalues, "eigenvectors": eigenvectors,
+            "stdevs": [math.sqrt(value) for value in eigenvalues]}
+
+
+def jacobi(matrix: Matrix) -> tuple[list[float], Matrix]:
+    """Eigenvalues and eigenvectors (columns) of a symmetric 3x3 matrix, by Jacobi's rotations.
+
+    In Python's own floats, with nothing but + - * / and the square root, which IEEE 754 rounds
+    correctly: the same bits on every machine. A LAPACK's last bits depend on its build, and every
+    training image would inherit them.
+    """
+    a = [list(row) for row in matrix]
+    v = [[float(i == j) for j in range(3)] for i in range(3)]
+    for _ in range(20):  # it converges quadratically: some six rounds
+        for p, q in ((0, 1), (0, 2), (1, 2)):
+            if a[p][q] == 0.0:
+                continue
+            theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q])
+            t = math.copysign(1.0, theta) / (abs(theta) + math.sqrt(theta * theta + 1.0))
+            cosine = 1.0 / math.sqrt(t * t + 1.0)
+            sine = t * cosine
+            for row in (*a, *v):  # columns p and q of both
+                row[p], row[q] = cosine * row[p] - sine * row[q], sine * row[p] + cosine * row[q]
+            a[p], a[q] = ([cosine * x - sine * y for x, y in zip(a[p], a[q], strict=True)],
+                          [sine * x + cosine * y for x, y in zip(a[p], a[q], strict=True)])
+            a[p][q] = a[q][p] = 0.0
+    return [a[k][k] for k in range(3)], v
+
+
+def _with_sign(vector: list[float]) -> list[float]:
+    largest = max(vector, key=abs)
+    return [math.copysign(1.0, largest) * x + 0.0 for x in vector]  # + 0.0: no negative zeros
+
+
+def _assert_decomposes(matrix: Matrix, eigenvalues: list[float], eigenvectors: Matrix) -> None:
+    c, p = np.array(matrix), np.array(eigenvectors)
+    residual = np.abs(p @ np.diag(eigenvalues) @ p.T - c).max()
+    assert residual <= 1e-12 * max(np.abs(c).max(), 1e-300), ("eigen-decomposition is off by "
+                                                              f"{residual}")
+    assert np.abs(p.T @ p - np.eye(3)).max() <= 1e-12, "eigenvectors are not orthonormal"
+
+
+def pca_digest(result: dict[str, Any]) -> str:
+    """SHA-256 of the result as JSON with sorted keys, in hexadecimal."""
+    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
