@@ -22,7 +22,7 @@ repro: setup ## run the pipeline: whatever has changed, from the data to the rep
 
 check: setup ## style, types, unsafe code (bandit's rules), and the packages: pinned, fitting, without known holes
 	.venv/bin/ruff check --quiet .
-	.venv/bin/mypy alexnet pipeline
+	.venv/bin/mypy alexnet pipeline benchmarks
 	.venv/bin/python -m tests.packages
 
 test: setup ## run the tests

@@ -153,6 +153,9 @@ def used() -> float:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--help"]:
+        print(__doc__)
+        return
     name, folder, *side = sys.argv[1:]
     sys.path[:0] = side
     pictures = [file.read_bytes() for file in sorted(Path(folder).iterdir())]

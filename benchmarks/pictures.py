@@ -27,10 +27,11 @@ def picture(number: int) -> NDArray[np.uint8]:
     """uint8 [256, 256, 3]: coarse colours with a little grain; as a JPEG at quality 95 some 40
     KB."""
     drawn = np.random.default_rng(number)
-    coarse = Image.fromarray(drawn.integers(0, 256, (12, 12, 3),
-                                            dtype=np.uint8)).resize((SIDE, SIDE), Image.BICUBIC)
+    coarse = Image.fromarray(drawn.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
+        (SIDE, SIDE), Image.Resampling.BICUBIC)
     grain = drawn.integers(-12, 13, (SIDE, SIDE, 1))
-    return np.clip(np.asarray(coarse, np.int16) + grain, 0, 255).astype(np.uint8)
+    pixels = np.clip(np.asarray(coarse, np.int16) + grain, 0, 255)
+    return np.asarray(pixels, np.uint8)
 
 
 def store_of(folder: Path, count: int, encoding: Encoding = "raw") -> Store:

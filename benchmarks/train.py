@@ -24,6 +24,7 @@ import click
 import torch
 import torch.distributed as dist
 
+from alexnet.network import Precision
 from benchmarks.harness import interleaved, matrix_rate, ratio, report, training_macs
 from benchmarks.pictures import store_of
 from benchmarks.step import our_training, seconds_of, two_processes, working_as_one_of_two
@@ -66,7 +67,7 @@ def worker(batch: int, width: float, rounds: int, folder: Path) -> None:
               show_default=True)
 @click.option("--worker", "folder", type=click.Path(path_type=Path), hidden=True)
 def main(as_json: bool, batch: int, width: float, rounds: int, images: int, device_name: str,
-         precision: str, folder: Path | None) -> None:
+         precision: Precision, folder: Path | None) -> None:
     if folder:
         worker(batch, width, rounds, folder)
         return
