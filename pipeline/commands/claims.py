@@ -11,8 +11,8 @@ import click
 
 from pipeline.commands.group import command, group
 from pipeline.commands.options import JSON, seeds_option
-from pipeline.system.errors import UserError, cell, printable
-from pipeline.system.terminal import duration, say
+from pipeline.system.errors import UserError
+from pipeline.system.terminal import cell, duration, printable, say
 
 if TYPE_CHECKING:
     from rich.text import Text

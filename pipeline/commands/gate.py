@@ -10,7 +10,8 @@ import click
 
 from pipeline.commands.group import command, group
 from pipeline.commands.options import JSON, parameter_options, seeds_option
-from pipeline.system.errors import UserError, printable, wrapped
+from pipeline.system.errors import UserError
+from pipeline.system.terminal import printable, wrapped
 
 
 @command(short_help="Do the metrics hold against the goldens?",

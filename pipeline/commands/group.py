@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from pipeline.system import errors, signals
+from pipeline.system import errors, signals, terminal
 
 COLUMNS = 100  # of help, on a terminal that has them
 
@@ -121,13 +121,13 @@ class Contents(click.Group):
         it was."""
         faulthandler.enable(2)
         try:
-            with signals.raised():
+            with signals.raise_on_signal():
                 return super().invoke(context)
         except click.Abort:  # at a question, by Ctrl-C or by the end of the input
-            if not signals.last():
+            if not signals.last_signal():
                 raise
             click.secho("\ninterrupted before anything was begun", fg="yellow", err=True)
-            sys.exit(128 + signals.last())
+            sys.exit(128 + signals.last_signal())
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):  # click's own affair
             raise
         except KeyboardInterrupt as error:
@@ -135,8 +135,8 @@ class Contents(click.Group):
                         err=True)
             sys.exit(error.status if isinstance(error, signals.Interrupted) else 130)
         except Exception as error:
-            line, status = errors.told(error)
-            click.secho(errors.wrapped(line), fg="red", err=True)
+            line, status = errors.describe_error(error)
+            click.secho(terminal.wrapped(line), fg="red", err=True)
             sys.exit(status)
 
 

@@ -15,7 +15,8 @@ import click
 
 from pipeline.commands.group import command
 from pipeline.commands.options import JSON
-from pipeline.system.errors import UserError, printable, wrapped
+from pipeline.system.errors import UserError
+from pipeline.system.terminal import printable, wrapped
 
 RUN_READ = ("MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folder made by "
             "`alexnet export`")

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from pipeline.config.paths import METRICS, REPORT, metrics_of
 from pipeline.records.tracking import tracking_uri
-from pipeline.system.errors import UserError, cell, without_password
+from pipeline.system.errors import UserError, without_password
 from pipeline.system.files import read_json
+from pipeline.system.terminal import cell
 
 STAGES = ("download", "resize", "mean", "pca", "train", "evaluate", "report")
 DIGITS = 16  # of a digest of 64: enough to tell two runs apart by eye

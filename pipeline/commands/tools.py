@@ -108,9 +108,9 @@ def _classes(source: str) -> int:
 def mend(as_json: bool) -> None:
     """Remove files of DVC's own that a killed `dvc repro` left half written; `make repro` does this
     first."""
-    from pipeline.system import dvc_repair as mending
+    from pipeline.system.dvc import remove_broken_files
 
-    removed = mending.mend()
+    removed = remove_broken_files()
     if as_json:
         click.echo(json.dumps([str(file) for file in removed]))
         return

@@ -16,7 +16,7 @@ import yaml
 
 from pipeline.config import parameters
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 PRESETS = Path(__file__).with_name("presets")
 BASE = "sample"
@@ -65,7 +65,7 @@ def configure(name: str, location: Path | None = None,
     text = io.StringIO()
     editor.dump(document, text)
     parameters.check(yaml.safe_load(text.getvalue()), file)
-    with written_whole(file) as stream:
+    with atomic_write(file) as stream:
         stream.write(text.getvalue().encode())
     return changed
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.data.arrays import arrays_in
 from pipeline.data.pixels import SIDE
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 # A matrix product in float32 is exact, in any order of its additions, while no partial sum goes
 # beyond 2**24. Values shifted to -128 .. 127 have products of at most 2**14, so 1,024 of them may
@@ -65,7 +65,7 @@ class Moments:
 
     def save(self, file: Path) -> None:
         """Equal moments give equal files: numpy dates the members of a .npz 1980."""
-        with written_whole(file) as stream:
+        with atomic_write(file) as stream:
             np.savez(stream, count=np.int64(self.count), sums=self.sums, products=self.products)
 
     @staticmethod

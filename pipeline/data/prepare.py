@@ -46,8 +46,7 @@ from pipeline.data.store import (
 from pipeline.system import errors
 from pipeline.system.errors import UserError
 from pipeline.system.executors import cluster, process_pool
-from pipeline.system.files import read_json, write_json
-from pipeline.system.locks import only_one
+from pipeline.system.files import exclusive_lock, read_json, write_json
 from pipeline.system.project import CODE
 from pipeline.system.terminal import progress, say
 
@@ -91,7 +90,7 @@ def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, exec
     say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint "
         f"{made_by['fingerprint']}")
     key = _key(catalogue, listing, settings, encoding, made_by)
-    with only_one(work / "lock", "another `alexnet resize`"):
+    with exclusive_lock(work / "lock", "another `alexnet resize`"):
         folder = work / key
         _forget_work_of_other_files(folder, stamp())
         _told_of_other_work(folder, made_by)
@@ -109,7 +108,7 @@ def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, exec
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            mend = errors.MENDS[error.errno]
+            mend = errors.REMEDIES[error.errno]
             raise UserError(f"{folder}: {error.strerror}; {mend}, and give the same command "
                             "again") from None
         for stale in (path for path in work.iterdir() if path.is_dir()):

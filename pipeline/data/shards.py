@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.pixels import SIDE, Undecodable, decode_stored, encode_stored
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 Encoding = Literal["raw", "jpeg"]
 SUFFIX: dict[Encoding, str] = {"raw": ".npy", "jpeg": ".jpegs"}
@@ -104,7 +104,7 @@ class ShardWriter:
 def shard_written(file: Path, side: int = SIDE,
                   encoding: Encoding = "raw") -> Iterator[ShardWriter]:
     """A writer to a file that appears, whole, when the block ends well."""
-    with written_whole(file) as stream:
+    with atomic_write(file) as stream:
         writer = ShardWriter(stream, side, encoding)
         yield writer
         writer.finish()

@@ -50,7 +50,7 @@ from pipeline.data.shards import (
 )
 from pipeline.data.sources import Class
 from pipeline.system.errors import UserError
-from pipeline.system.files import read_json, sha256_of, write_json, written_whole
+from pipeline.system.files import atomic_write, read_json, sha256_of, write_json
 
 FORMATS: dict[Encoding, int] = {"raw": 1, "jpeg": 2}
 SHARD_IMAGES = 1024  # as many as a batch file of 2012 had
@@ -126,7 +126,7 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
         What store.json holds.
     """
     splits: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    with written_whole(folder / INDEX) as stream:
+    with atomic_write(folder / INDEX) as stream:
         for shard in _indexed(stream, shards, encoding):
             splits[shard.split].append({"number": shard.number, "images": len(shard.rows),
                                         "sha256": shard.sha256})

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipeline.system.errors import UserError
+from pipeline.system.git import git_text
 from pipeline.system.project import CODE
 from pipeline.system.terminal import say
 
@@ -104,34 +105,21 @@ def git_state(root: Path = CODE) -> GitState:
     The diff is one that `git apply` takes.
     """
     # no repository, or one in which the code only happens to lie
-    if not _git(root, "ls-files", "--", *PACKAGES):
+    if not git_text("ls-files", "--", *PACKAGES, folder=root):
         return GitState("not a repository", "")
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+    commit = git_text("rev-parse", "--verify", "--quiet", "HEAD", folder=root).strip()
     if not commit:
         return GitState("no commit yet", "")
-    changed = _git(root, *_DIFF, "HEAD", "--", *DECIDING)
-    untracked = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--",
-                     *DECIDING).split("\0")
-    new = [_git(root, *_DIFF, "--no-index", "--", os.devnull, name)
+    changed = git_text(*_DIFF, "HEAD", "--", *DECIDING, folder=root)
+    untracked = git_text("ls-files", "-z", "--others", "--exclude-standard", "--", *DECIDING,
+                         folder=root).split("\0")
+    new = [git_text(*_DIFF, "--no-index", "--", os.devnull, name, folder=root)
            for name in untracked if name.endswith((".py", ".yaml", ".toml", ".lock"))]
     return GitState(commit, changed + "".join(new))
 
 
 _DIFF = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c",
          "core.quotePath=false", "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--binary")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git prints, or nothing where there is no git or no repository."""
-    # set where a git hook started us
-    kept = {name: value for name, value in os.environ.items()
-            if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True,
-                              check=False, env=kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"})
-    except OSError:
-        return ""
-    return done.stdout.decode("utf-8", "replace")
 
 
 def _version(distribution: str) -> str | None:

@@ -31,7 +31,7 @@ from pipeline.config.paths import LISTING, MEAN, PCA, STORE, WORK, metrics_of
 from pipeline.config.presets import leaves
 from pipeline.records import code_archive, environment, mlflow_pages, naming
 from pipeline.system.errors import UserError, without_password
-from pipeline.system.files import read_json, sha256_of, write_json, written_whole
+from pipeline.system.files import atomic_write, read_json, sha256_of, write_json
 from pipeline.system.processes import alive
 from pipeline.system.project import CODE, INTERFACE
 from pipeline.system.terminal import say
@@ -266,7 +266,7 @@ def _begun(stage: str, parameters: Parameters) -> Record:
                     else None)
     if stage == "train":
         file = WORK / "code" / f"{tags['code_digest'][:16]}.tar.gz"
-        with written_whole(file) as stream:
+        with atomic_write(file) as stream:
             stream.write(code_archive.taken())
         record.artifact(file, code_archive.ARCHIVE)
     return record

@@ -33,7 +33,7 @@ from pipeline.report.predictions import GUESSES, SHOWN
 from pipeline.report.results import interval
 from pipeline.studies.ensemble import SETS, errors_of
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 FOLDER = REPORT.parent / "comparison"
 LISTED = 10  # classes, and rows of lists
@@ -133,9 +133,9 @@ def _written(sides: Sequence[Side], folder: Path) -> Path:
     page = template("comparison.html.j2").render(**_context(sides, exhibits)).encode()
     for name, content in {name: content for one in exhibits
                           for name, content in one.files().items()}.items():
-        with written_whole(folder / "figures" / name) as stream:
+        with atomic_write(folder / "figures" / name) as stream:
             stream.write(content)
-    with written_whole(folder / "index.html") as stream:
+    with atomic_write(folder / "index.html") as stream:
         stream.write(page)
     return folder / "index.html"
 

@@ -10,7 +10,7 @@ from pipeline.report.figures import CHART_PIXELS, Exhibit, table, twice
 from pipeline.studies.claims.evidence import fastest
 from pipeline.studies.claims.ledger import Claim, Epochs, Results
 from pipeline.studies.run_sets import Run
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def drawn(claim: Claim, results: Results) -> list[Path]:
     if found is None:
         return []
     file = results.folder / f"{claim.name}.svg"
-    with written_whole(file) as stream:
+    with atomic_write(file) as stream:
         stream.write(found.figure.content)
     return [file]
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipeline.studies.matrix.axes import AXES, STAGES, WORKLOAD
 from pipeline.studies.matrix.running import Row
-from pipeline.system.errors import printable
+from pipeline.system.terminal import printable
 
 STYLES = {"identical": "green", "differs": "yellow", "required differs": "bold red",
           "skipped": "dim"}

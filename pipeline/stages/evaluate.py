@@ -36,7 +36,7 @@ from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
 from pipeline.data.store import Split, Store
 from pipeline.stages.train import decided
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 from pipeline.system.terminal import progress
 from pipeline.training.process import images_of, mean_image, network_of, prepare, weights_in
 
@@ -94,7 +94,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     said = {"centre": torch.cat(centre), "ten_crop": torch.cat(ten), "each_crop": each[0],
             "labels": labels}
     near = _nearest(network, split, store.split("train"), len(store.classes), mean)
-    with written_whole(PREDICTIONS) as stream:
+    with atomic_write(PREDICTIONS) as stream:
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in (said | near).items()}
         numpy.savez(stream, **arrays)
     return (_errors(said["centre"], said["ten_crop"], labels)

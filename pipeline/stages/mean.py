@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import MEAN, MEAN_PICTURE
 from pipeline.data.statistics import mean_digest, mean_image, store_moments
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 
 def run(parameters: Parameters) -> dict[str, Any]:
@@ -32,9 +32,9 @@ def run(parameters: Parameters) -> dict[str, Any]:
     mean = mean_image(moments)
     content = io.BytesIO()
     np.save(content, mean)
-    with written_whole(MEAN) as stream:
+    with atomic_write(MEAN) as stream:
         stream.write(content.getbuffer())  # np.save to a full disk would raise no error
-    with written_whole(MEAN_PICTURE) as stream:
+    with atomic_write(MEAN_PICTURE) as stream:
         Image.fromarray(np.rint(mean).astype(np.uint8)).save(stream, "PNG")
     channels = [int(channel) / (moments.count * moments.pixels)
                 for channel in moments.sums.sum(axis=(0, 1))]

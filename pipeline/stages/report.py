@@ -14,7 +14,7 @@ from pipeline.config.parameters import Parameters
 from pipeline.config.paths import REPORT
 from pipeline.report.inputs import gather
 from pipeline.report.page import draw, files, render
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 FIGURES = REPORT.parent / "figures"
 ARTIFACTS = (REPORT, FIGURES)
@@ -34,11 +34,11 @@ def run(parameters: Parameters) -> dict[str, Any]:
     page = render(inputs, parts).encode()
     beside = files(inputs, parts)
     for name, content in beside.items():
-        with written_whole(FIGURES / name) as stream:
+        with atomic_write(FIGURES / name) as stream:
             stream.write(content)
     for file in FIGURES.iterdir():
         if file.name not in beside:
             file.unlink()
-    with written_whole(REPORT) as stream:
+    with atomic_write(REPORT) as stream:
         stream.write(page)
     return {"report_digest": hashlib.sha256(page).hexdigest()}

@@ -20,8 +20,7 @@ from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LEARNING, PROVENANCE, TRACE, WORK, metrics_of
 from pipeline.records import environment, live_curves, provenance, tracking
 from pipeline.system.errors import UserError
-from pipeline.system.files import write_json
-from pipeline.system.locks import only_one
+from pipeline.system.files import exclusive_lock, write_json
 
 
 def run(name: str, parameters: Parameters) -> None:
@@ -38,7 +37,7 @@ def run(name: str, parameters: Parameters) -> None:
         _join(name, parameters)
         return
     # takes the digest of the code before any of it is loaded
-    with (only_one(WORK / "locks" / name, f"another `alexnet {name}`"),
+    with (exclusive_lock(WORK / "locks" / name, f"another `alexnet {name}`"),
           tracking.recorded(name, parameters) as record):
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "facts"):

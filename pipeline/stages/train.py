@@ -27,9 +27,8 @@ from pipeline.config.stages import code_digest
 from pipeline.data.store import prepared_by
 from pipeline.records.tracking import project
 from pipeline.system.errors import UserError
-from pipeline.system.files import write_json, written_whole
-from pipeline.system.journal import written
-from pipeline.system.locks import only_one
+from pipeline.system.files import atomic_write, exclusive_lock, write_json
+from pipeline.system.journal import read_finished
 from pipeline.system.project import CODE, environment
 from pipeline.system.terminal import say
 from pipeline.training import launcher
@@ -55,7 +54,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
         f"{'one column each' if execution.placement == 'two' else 'all columns in each'}, "
         f"{execution.device}, {execution.threads} thread{'s' * (execution.threads > 1)} each")
     # perhaps of an experiment
-    with only_one(folder / "lock", "another process that trains the same"):
+    with exclusive_lock(folder / "lock", "another process that trains the same"):
         if launched():
             from pipeline.training.process import together
 
@@ -207,7 +206,7 @@ def _publish(folder: Path) -> dict[str, Any]:
     weights_digest = digest_of(weights_in(finished, "remove it, and the same command goes on from "
                                                     "a checkpoint"))
     try:
-        learned, trace = written(folder, "learning.jsonl", "trace.jsonl")
+        learned, trace = read_finished(folder, "learning.jsonl", "trace.jsonl")
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: what the training has written there is damaged ({error}); "
                         f"remove {finished}, and the same command goes on from a "
@@ -215,7 +214,7 @@ def _publish(folder: Path) -> dict[str, Any]:
     lines = [json.loads(line) for line in learned.decode().splitlines()]
     for target, content in ((LEARNING, learning_table(lines)), (TRACE, trace),
                             (WEIGHTS, finished.read_bytes())):
-        with written_whole(target) as stream:
+        with atomic_write(target) as stream:
             stream.write(content)
     last = lines[-1]
     return {"steps": last["step"], "training_loss": last["training_loss"],

@@ -10,9 +10,6 @@ project, so an experiment that was killed goes on where it stopped when it is st
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +22,11 @@ from pipeline.config.parameters import read as read_parameters
 from pipeline.config.paths import WORK
 from pipeline.config.presets import leaves
 from pipeline.records import environment, tracking
+from pipeline.system.dvc import cached_file, dvc_command, dvc_environment, run_dvc
 from pipeline.system.errors import UserError
-from pipeline.system.locks import only_one
-from pipeline.system.processes import run_to_the_end
+from pipeline.system.files import exclusive_lock
+from pipeline.system.git import git_output, git_text
+from pipeline.system.processes import run_child
 from pipeline.system.terminal import say
 
 
@@ -45,12 +44,12 @@ class Experiment:
         Raises:
             UserError: neither has it.
         """
-        found = _git("show", f"{self.commit}:{path.as_posix()}")
-        return found if found is not None else cached(self.md5(path), path).read_bytes()
+        found = git_output("show", f"{self.commit}:{path.as_posix()}")
+        return found if found is not None else cached_file(self.md5(path), path).read_bytes()
 
     def md5(self, path: Path) -> str:
         """Of an output, by which DVC's cache has it."""
-        lock = yaml.safe_load(_git("show", f"{self.commit}:dvc.lock") or b"{}")
+        lock = yaml.safe_load(git_output("show", f"{self.commit}:dvc.lock") or b"{}")
         for stage in lock.get("stages", {}).values():
             for out in stage.get("outs", ()):
                 if out["path"] == path.as_posix():
@@ -65,16 +64,6 @@ class Experiment:
                 "seconds": round(self.seconds, 1)}
 
 
-def cached(md5: str, path: Path) -> Path:
-    """The file of this digest in DVC's cache, not to be written to. Raises UserError where it is
-    there no more."""
-    file = Path(_dvc("cache", "dir").strip()) / "files/md5" / md5[:2] / md5[2:]
-    if not file.is_file():
-        raise UserError(f"{path}: DVC's cache has it no more (`dvc gc`?); delete its result and "
-                        "run it again")
-    return file
-
-
 def performed(name: str, wanted: Parameters) -> Experiment:
     """Run the pipeline up to `evaluate` with these parameters, as the experiment `name`; an old one
     of it gives way.
@@ -82,21 +71,19 @@ def performed(name: str, wanted: Parameters) -> Experiment:
     Raises:
         UserError: no git repository, or a stage failed; what it said stands above.
     """
-    if _git("rev-parse", "--verify", "HEAD") is None:
+    if git_output("rev-parse", "--verify", "HEAD") is None:
         raise UserError("DVC experiments need a git repository with a commit: git init && git add "
                         "-A && git commit")
-    subprocess.run(_command("exp", "remove", name), env=surroundings(), capture_output=True,
-                   check=False)
+    run_dvc("exp", "remove", name)
     settings = [part for key, value in changes(wanted).items()
                 for part in ("-S", setting(key, value))]
     started = time.monotonic()
     say(f"experiment {name}")
-    command = _command("exp", "run", "--temp", "--name", name, *settings, "evaluate")
-    if run_to_the_end(command, surroundings(), output=2):
+    command = dvc_command("exp", "run", "--temp", "--name", name, *settings, "evaluate")
+    if run_child(command, dvc_environment(), output=2):
         raise UserError(f"the experiment {name} failed, for the reason above; the same command "
                         "goes on with it")
-    commit = (_git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}")
-              or b"").decode().split()
+    commit = git_text("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}").split()
     if not commit:
         raise UserError(f"the experiment {name} is not in git: `dvc exp show` does not list it")
     return Experiment(name, commit[0], time.monotonic() - started)
@@ -124,31 +111,8 @@ def setting(key: str, value: Any) -> str:
         f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else repr(value)}")
 
 
-def surroundings() -> dict[str, str]:
-    """The environment of DVC's processes: this environment's commands first."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return dict(os.environ) | {"PATH": path, "DVC_NO_ANALYTICS": "true"}
-
-
 def one_at_a_time() -> contextlib.AbstractContextManager[None]:
     """Two commands that run experiments would wait for each other's locks and leave each other's
     results."""
-    return only_one(WORK / "experiments.lock", "another command that runs experiments")
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "dvc", *arguments]
-
-
-def _dvc(*arguments: str) -> str:
-    done = subprocess.run(_command(*arguments), capture_output=True, text=True, env=surroundings(),
-                          check=False)
-    if done.returncode:
-        raise UserError(f"dvc {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _git(*arguments: str) -> bytes | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+    return exclusive_lock(WORK / "experiments.lock", "another command that runs experiments")
 

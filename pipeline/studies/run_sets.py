@@ -26,7 +26,7 @@ from typing import Any
 from pipeline.config.paths import LEARNING, TRACE, metrics_of
 from pipeline.records import differences
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 FORMAT = 1
 STAGES = ("resize", "mean", "pca", "train", "evaluate")  # whose metrics a run is known by
@@ -175,7 +175,7 @@ def write(sample: Sample, folder: Path) -> Path:
             "seeds": [run.seed for run in runs], "spread": spread(runs),
             "configuration": sample.configuration, "environment": sample.environment, "runs":
             [{key: value for key, value in asdict(run).items() if value != []} for run in runs]}
-    with written_whole(file) as stream:
+    with atomic_write(file) as stream:
         stream.write((_text(told) + "\n").encode())
     return file
 

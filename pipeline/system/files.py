@@ -1,13 +1,14 @@
-"""Files that are either whole or not there: written under another name, flushed to disk, then
-renamed.
+"""Files that are either whole or absent, JSON, digests, and a lock for one process at a time.
 
-The other name holds the writer's machine and process: what a killed writer left is known as such,
-and removed when the file is written again.
+A file is written under another name, flushed to disk, then renamed. The other name holds the
+writer's machine and process: a later write of the file recognises what a killed writer left, and
+removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import hashlib
 import json
@@ -20,19 +21,18 @@ from typing import IO, Any
 from pipeline.system.errors import UserError
 from pipeline.system.processes import alive
 
-# what reading it raises; the second where brackets are nested too deeply
+# what reading JSON raises; the second where brackets are nested too deeply
 BROKEN_JSON = (ValueError, RecursionError)
 
 
 @contextlib.contextmanager
-def written_whole(file: Path) -> Iterator[IO[bytes]]:
-    """Opens a temporary neighbour of `file` for writing; renames it to `file` only if the block
-    ends well."""
+def atomic_write(file: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary neighbour of `file`, and rename it to `file` if the block ends well."""
     file.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(file)
     temporary = file.with_name(f".{file.name}.{platform.node()}-{os.getpid()}.part")
     try:
-        with naming(file), temporary.open("wb") as stream:
+        with errors_name(file), temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -42,8 +42,8 @@ def written_whole(file: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Has an OSError that names no file, as of a write to a full disk, name this one."""
+def errors_name(file: Path) -> Iterator[None]:
+    """Have an OSError that names no file, as of a write to a full disk, name this one."""
     try:
         yield
     except OSError as error:
@@ -61,19 +61,23 @@ def _remove_leftovers(file: Path) -> None:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Keys in the order given, two spaces: the same value gives the same bytes."""
-    with written_whole(file) as stream:
+    """Write a value as JSON, keys in their order, two spaces: equal values give equal bytes."""
+    with atomic_write(file) as stream:
         stream.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def sha256_of(file: Path) -> str:
-    """Of its bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_json(file: Path, made_by: str) -> Any:
-    """Raises UserError when the file is missing or broken, naming the stage that makes it."""
+    """Return the value in a JSON file.
+
+    Raises:
+        UserError: the file is missing or broken; the message names the stage that makes it.
+    """
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -82,3 +86,24 @@ def read_json(file: Path, made_by: str) -> Any:
     except BROKEN_JSON as error:
         raise UserError(f"{file}: broken ({error}); make it again with "
                         f"`alexnet {made_by}`") from None
+
+
+@contextlib.contextmanager
+def exclusive_lock(file: Path, holder: str) -> Iterator[None]:
+    """Hold the lock of this file, made if need be, within the block.
+
+    It goes with its process, however that ends, so that none is ever stale.
+
+    Raises:
+        UserError: another process holds it; `holder` says which, as in "another `alexnet rerun`".
+    """
+    busy = UserError(f"{file.parent}: {holder} is running here; wait for it or stop it")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise busy from None
+        if os.fstat(lock.fileno()).st_nlink == 0:  # its holder has just removed it with its work
+            raise busy
+        yield

@@ -59,7 +59,7 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def run_to_the_end(command: Sequence[str], environment: Mapping[str, str],
+def run_child(command: Sequence[str], environment: Mapping[str, str],
                    folder: Path | None = None, output: int | None = None) -> int:
     """Run a child and return its exit status; when this process is interrupted or ends, the child
     ends too.

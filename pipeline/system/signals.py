@@ -1,5 +1,7 @@
-"""SIGINT and SIGTERM. A command that one of them ends exits with 128 and its number, as a shell
-would say it."""
+"""SIGINT and SIGTERM: raised at once, or kept until a run can stop.
+
+A command that one of them ends exits with 128 and its number, as shells have it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_raised = 0  # the signal that has been raised last; a library may have swallowed it
+_raised = 0  # the number of the last signal that was raised; a library may have swallowed it
 
 
 class Interrupted(KeyboardInterrupt):
-    """One of the signals came; `status` is the exit status that tells of it."""
+    """One of the signals came; `status` is the exit status that reports it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -23,13 +25,13 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """As a shell tells it: 130 of SIGINT, 143 of SIGTERM."""
+        """Return 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.number
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
-    """Within the block either signal raises `Interrupted`, wherever the main thread is."""
+def raise_on_signal() -> Iterator[None]:
+    """Have either signal raise `Interrupted` within the block, wherever the main thread is."""
     def handler(number: int, frame: FrameType | None) -> None:
         global _raised
         _raised = number
@@ -41,37 +43,34 @@ def raised() -> Iterator[None]:
         yield
 
 
-def last() -> int:
-    """The number of the signal that `raised` has raised last, or 0: a library may have swallowed
-    it."""
+def last_signal() -> int:
+    """Return the number of the last signal raised within `raise_on_signal`; 0 if none was."""
     return _raised
 
 
 @contextlib.contextmanager
-def noted(told: str, again: bool = True) -> Iterator[Callable[[], int]]:
-    """Within the block the first signal is only noted, and `told`, if any, printed; a second one
-    raises `Interrupted`.
+def defer_signals(message: str, again: bool = True) -> Iterator[Callable[[], int]]:
+    """Only remember the first signal of the block, and print `message`; a second raises.
 
-    With `again=False` the second one is ignored, too: a launcher and the terminal may both send
-    one.
+    With `again=False` the second one is ignored: a launcher and the terminal may both send one.
 
     Yields:
-        What gives the signal's number, or 0 if none has come. One that was raised before, and
-        swallowed by a library that was just being loaded, counts.
+        A function that returns the signal's number, or 0 if none has come. A signal counts, too,
+        that was raised before, and swallowed by a library that was just being loaded.
     """
-    found = _raised
+    received = _raised
 
     def handler(number: int, frame: FrameType | None) -> None:
-        nonlocal found
-        if not found:
-            found = number
-            if told:
-                os.write(2, f"{told}\n".encode())  # print() may be at work where this interrupts it
+        nonlocal received
+        if not received:
+            received = number
+            if message:  # not by print(), which this may have interrupted
+                os.write(2, f"{message}\n".encode())
         elif again:
             raise Interrupted(number)
 
     with _handled_by(handler):
-        yield lambda: found
+        yield lambda: received
 
 
 @contextlib.contextmanager
@@ -79,11 +78,11 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
     """Signals that are ignored stay so; only the main thread may handle any."""
     here = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in SIGNALS if here}
-    heard = [number for number, was in before.items() if was is not signal.SIG_IGN]
-    for number in heard:
+    handled = [number for number, was in before.items() if was is not signal.SIG_IGN]
+    for number in handled:
         signal.signal(number, handler)
     try:
         yield
     finally:
-        for number in heard:
+        for number in handled:
             signal.signal(number, before[number])

@@ -1,29 +1,62 @@
-"""Progress of long work, with rate, time left and a note (the loss): a bar on a terminal, lines
-elsewhere."""
+"""What a terminal shows: lines for the user, cells of tables, and the progress of long work.
+
+Progress has rate, time left and a note (the loss): a bar on a terminal, lines elsewhere. Names of
+files, classes and runs are strangers' words: nothing of them moves the cursor.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
 
-from pipeline.system.errors import printable, wrapped
+if TYPE_CHECKING:
+    from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0  # at first; a run of days has one every ten minutes in the end
+SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
 WIDE = 100  # columns of a terminal on which there is room for counts, and not only for a percentage
 NARROW = 72  # below this there is room for the words alone
-SHARE_BETWEEN_LINES, LONGEST_BETWEEN_LINES = 0.05, 600.0
+
+
+def printable(text: object) -> str:
+    """Return the text with what would move a terminal's cursor, colour it or turn the direction of
+    writing escaped."""
+    return "".join(character if character.isprintable() or character in "\n\t"
+                   else ascii(character)[1:-1] for character in str(text))
+
+
+def cell(text: object, style: str = "") -> Text:
+    """Return a cell of a rich table, escaped as by `printable`; nothing in it is markup."""
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
+
+
+def wrapped(text: str, stream: TextIO | None = None) -> str:
+    """Return the text broken between words for a terminal, unchanged for anything else.
+
+    `stream` is where it will be printed, by default standard error.
+    """
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        return text
+    width = os.get_terminal_size(stream.fileno()).columns or 80  # 0 where it does not know
+    return "\n".join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+                     for line in text.split("\n"))
 
 
 def say(message: str) -> None:
-    """One line for the user, on standard error, so that standard output stays clean for results."""
+    """Print a line for the user on standard error; standard output is for results."""
     print(wrapped(printable(message)), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """In words, to two or three digits."""
+    """Return a duration in words, to two or three digits, as in `2.0 h`."""
     for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
         if seconds < most * length:
             return f"{seconds / length:.{int(unit == 'h')}f} {unit}"
@@ -33,11 +66,14 @@ def duration(seconds: float) -> str:
 @contextmanager
 def progress(title: str, total: float, unit: str, done: float = 0,
              quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """Yields `advance(n, note="")`: n more units are done. `done` of the `total` were done before
-    this call.
+    """Show on standard error how far work has come; a terminal without a cursor (TERM=dumb) gets
+    lines, as a file or a pipe does.
 
-    It goes to standard error. A terminal that cannot move its cursor (TERM=dumb) has lines, as a
-    file or a pipe has.
+    Args:
+        total: units of work, of which `done` were done before this call.
+
+    Yields:
+        `advance(n, note="")`, to be called when n more units are done.
     """
     if quiet:
         yield lambda n=1, note="": None

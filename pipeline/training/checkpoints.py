@@ -20,20 +20,20 @@ from torch import Tensor
 
 from alexnet.digest import digest_of
 from pipeline.system.errors import UserError
-from pipeline.system.files import BROKEN_JSON, written_whole
-from pipeline.system.journal import Lines, marked
+from pipeline.system.files import BROKEN_JSON, atomic_write
+from pipeline.system.journal import Journal, read_marked
 from pipeline.system.terminal import say
 
 KEPT = 2
 
 
 def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any],
-         beside: Sequence[Lines]) -> None:
+         beside: Sequence[Journal]) -> None:
     """Write the checkpoint of this step and delete those before the one before it."""
     memory = memory | {"lines": {lines.file.name: lines.mark() for lines in beside}}
     header = {"step": str(step), "memory": json.dumps(memory)}
     header["digest"] = _digest(state, header)
-    with written_whole(directory / _name(step)) as stream:
+    with atomic_write(directory / _name(step)) as stream:
         stream.write(safetensors.torch.save(state, header))
     for old in _files(directory)[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -43,7 +43,7 @@ def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | N
     """Step, state and memory of the newest checkpoint that is whole; damaged ones are told of and
     passed over.
 
-    The memory has a mark for each file of lines, under `lines`: Lines(file, mark) cuts the file
+    The memory has a mark for each file of lines, under `lines`: Journal(file, mark) cuts the file
     back to it.
     """
     for file in reversed(_files(directory)):
@@ -55,7 +55,7 @@ def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | N
                 raise ValueError("its contents do not have the digest it names")
             memory = json.loads(header["memory"])
             for name, mark in memory["lines"].items():
-                marked(directory / name, mark)
+                read_marked(directory / name, mark)
             return int(header["step"]), state, memory
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError,
                 *BROKEN_JSON) as error:

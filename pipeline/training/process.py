@@ -42,8 +42,8 @@ from pipeline.records import environment
 from pipeline.records.differences import decisive
 from pipeline.system import errors, signals
 from pipeline.system.errors import UserError
-from pipeline.system.files import write_json, written_whole
-from pipeline.system.journal import MARKS, Lines
+from pipeline.system.files import atomic_write, write_json
+from pipeline.system.journal import MARKS, Journal
 from pipeline.system.processes import die_with_parent, keep_freed_memory
 from pipeline.system.terminal import progress, say
 from pipeline.training import checkpoints
@@ -68,7 +68,7 @@ def main(folder: Path, stop: int | None = None) -> None:
     except signals.Interrupted as interrupted:
         sys.exit(interrupted.status)
     except Exception as error:
-        line, status = errors.told(error)
+        line, status = errors.describe_error(error)
         say(line)
         sys.exit(status)
 
@@ -252,7 +252,7 @@ class _Run:
         # Of the updates since the last line of the learning curve.
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self.warned = False
-        self.lines: dict[str, Lines] = {}  # on the first process
+        self.lines: dict[str, Journal] = {}  # on the first process
         # Between CPUs, whatever the devices: what the processes agree on besides tensors.
         self.control = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
@@ -293,7 +293,7 @@ class _Run:
             raise UserError(f"{self.folder}: the training processes found different checkpoints "
                             "there; it must be on a file system that they share")
         if self.place.first:
-            self.lines = {name: Lines(self.folder / name, marks.get(name)) for name in LINES}
+            self.lines = {name: Journal(self.folder / name, marks.get(name)) for name in LINES}
 
     def go_on(self, stop: int | None) -> None:
         """Train to the end, or to the update `stop`.
@@ -304,7 +304,7 @@ class _Run:
         steps = self.training.plan.steps
         until = min(steps, stop or steps)
         stopping = "train: stopping after this update, with a checkpoint; again to stop at once"
-        with signals.noted(stopping if self.place.first else "",
+        with signals.defer_signals(stopping if self.place.first else "",
                            again=not dist.is_initialized()) as heard:
             self._update(until, heard)
         if self.place.first:
@@ -430,6 +430,6 @@ class _Run:
             self.lines[name].append(line)
 
     def _publish(self, weights: dict[str, Tensor]) -> None:
-        with written_whole(self.folder / "model.safetensors") as stream:
+        with atomic_write(self.folder / "model.safetensors") as stream:
             stream.write(safetensors.torch.save(weights, {"digest": digest_of(weights)}))
 

@@ -23,7 +23,7 @@ def test_two_trainings_in_one_folder(bench: Bench, outcome: Callable[[str], None
     first.until(bench.checkpoints)
     first.until(lambda: first.send(signal.SIGSTOP) is None)
     for other in (TRAIN, (*TRAIN, "--set", "train.seed=2")):
-        bench.run(*other).refused("another `alexnet train` is at work here")
+        bench.run(*other).refused("another `alexnet train` is running here")
     first.send(signal.SIGCONT)
     first.end().done()
     bench.assert_right(*TRAINED)

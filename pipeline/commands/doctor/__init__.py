@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from pipeline.commands.doctor import machine, project, software
 from pipeline.commands.doctor.agreement import Pair
 from pipeline.commands.doctor.finding import Finding, ok, skipped
-from pipeline.system.errors import UserError, cell, closest
+from pipeline.system.errors import UserError, closest
+from pipeline.system.terminal import cell
 
 if TYPE_CHECKING:
     from pipeline.config.parameters import Parameters

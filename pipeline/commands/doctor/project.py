@@ -15,6 +15,7 @@ from pipeline.commands.doctor.finding import Finding, ok
 from pipeline.config.parameters import Parameters
 from pipeline.records import environment
 from pipeline.system.errors import without_password
+from pipeline.system.git import git_text
 
 SECONDS_FOR_DVC = 60
 
@@ -36,11 +37,12 @@ def commands(parameters: Parameters) -> Finding:
 def git(parameters: Parameters) -> Finding:
     """DVC needs a repository, experiments a commit, and a record names it."""
     state = environment.git_state()
-    if not _git("rev-parse", "--show-toplevel"):
+    if not git_text("rev-parse", "--show-toplevel"):
         return Finding("fails", "not in a git repository, or there is no git: DVC refuses to work",
                        "git clone the project; or here: git init && git add . && git commit -m 'As "
                        "it came'")
-    if state.commit == "no commit yet" or not _git("rev-parse", "--verify", "--quiet", "HEAD"):
+    if state.commit == "no commit yet" or not git_text("rev-parse", "--verify",
+                                                                 "--quiet", "HEAD"):
         return Finding("warning", "no commit yet: dvc repro works, `dvc exp`, "
                                   "`golden record --seeds` and `claims run` do not",
                        "git add . && git commit -m 'As it came'")
@@ -49,28 +51,18 @@ def git(parameters: Parameters) -> Finding:
     return ok(f"commit {state.commit[:12]}{changed}")
 
 
-def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True,
-                              check=False).stdout.strip()
-    except OSError:
-        return ""
-
-
 def dvc(parameters: Parameters) -> Finding:
     """DVC itself reads the pipeline and finds every stage."""
-    from pipeline.system.dvc_repair import broken
+    from pipeline.system.dvc import broken_files, run_dvc
 
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
         return Finding("fails", "no .dvc or no dvc.yaml in this folder",
                        "change into the project's top folder")
-    cut = broken()
+    cut = broken_files()
     if cut:
         return Finding("fails", f"{', '.join(map(str, cut))}: cut off by a kill", "alexnet mend")
-    command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False,
-                              timeout=SECONDS_FOR_DVC, env=os.environ | {"DVC_NO_ANALYTICS": "1"})
+        done = run_dvc("stage", "list", "--name-only", timeout=SECONDS_FOR_DVC)
     except subprocess.TimeoutExpired:
         return Finding("fails", f"`dvc stage list` does not answer within {SECONDS_FOR_DVC} s",
                        "end other dvc commands that run in this folder")

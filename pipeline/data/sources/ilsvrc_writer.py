@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.data.sources import Class
 from pipeline.data.sources.ilsvrc import Y2010, Y2012, Year
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 Pictures = Iterable[tuple[str, bytes]]  # name and content
 
@@ -31,14 +31,14 @@ def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val
         val: in order of name; `val_labels` are theirs.
         ancestors: inner nodes of the hierarchy, which are no classes.
     """
-    with written_whole(folder / year.train) as stream:
+    with atomic_write(folder / year.train) as stream:
         _write_tar(stream, ((f"{one.wnid}.tar", _tar(pictures))
                             for one, pictures in zip(classes, train, strict=True)))
-    with written_whole(folder / year.val) as stream:
+    with atomic_write(folder / year.val) as stream:
         _write_tar(stream,
                    ((f"val/{name}" if year is Y2010 else name, content) for name, content in val))
     truth = "".join(f"{label + 1}\n" for label in val_labels).encode()
-    with (written_whole(folder / year.devkit) as stream,
+    with (atomic_write(folder / year.devkit) as stream,
           gzip.GzipFile(filename="", mode="wb", compresslevel=0, fileobj=stream, mtime=0) as plain):
         _write_tar(plain, [(year.meta, _meta(classes, ancestors, year)), (year.truth, truth)])
 

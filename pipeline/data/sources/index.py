@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.sources import Entry
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 CHUNK = 65_536  # pictures turned into columns at a time
 TYPES = {"name": pa.string(), "label": pa.int32(),
@@ -114,7 +114,7 @@ def write_index(file: Path, splits: Mapping[str, Sequence[Entry]]) -> None:
         name = pa.array([split] * len(entries), pa.string()).dictionary_encode()
         tables.append(entries.table.append_column("split", name))
     table = pa.concat_tables(tables).unify_dictionaries()
-    with written_whole(file) as stream:
+    with atomic_write(file) as stream:
         pq.write_table(table.replace_schema_metadata({"digest": _digest(table)}), stream,
                        compression="zstd")
 

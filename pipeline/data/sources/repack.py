@@ -20,7 +20,7 @@ from typing import IO
 from pipeline.data.sources import LARGEST
 from pipeline.data.sources.tars import is_safe
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 LONGEST_NAME = 1 << 16  # bytes of an extended header, which holds a name
 # times the compressed size; of pictures it is less than two, but many small members add headers
@@ -36,7 +36,7 @@ def repacked(target: Path, pictures: Iterable[tuple[str, bytes]]) -> None:
     """
     seen = set()
     try:
-        with (written_whole(target) as stream,
+        with (atomic_write(target) as stream,
               tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as archive):
             for path, content in pictures:
                 if path in seen:

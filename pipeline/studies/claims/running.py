@@ -22,8 +22,9 @@ from pipeline.studies.claims.ledger import Book, Claim, Results
 from pipeline.studies.ensemble import ensemble
 from pipeline.studies.gate.golden import environment_here
 from pipeline.studies.run_sets import Run
+from pipeline.system.dvc import cached_file
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 from pipeline.system.terminal import say
 
 PARTS = WORK / "claims"  # weights to start from
@@ -114,8 +115,8 @@ def _weights(results: Results, name: str, seed: int) -> str:
     it."""
     run = results.runs(name)[seed]
     target = PARTS / f"{results.scale}-{name}-{seed}.safetensors"
-    with written_whole(target) as stream:
-        stream.write(experiments.cached(run.record[WEIGHTS.name], WEIGHTS).read_bytes())
+    with atomic_write(target) as stream:
+        stream.write(cached_file(run.record[WEIGHTS.name], WEIGHTS).read_bytes())
     return str(target.resolve())
 
 
@@ -123,8 +124,8 @@ def _together(book: Book, results: Results, name: str, seed: int) -> Made:
     """The errors of an ensemble, and, with `_member`, the mean of its members' own."""
     one = book.configurations[name]
     parts = evidence.members(one, seed)
-    files = [str(experiments.cached(results.runs(member)[number].record[PREDICTIONS.name],
-                                    PREDICTIONS)) for member, number in parts]
+    files = [str(cached_file(results.runs(member)[number].record[PREDICTIONS.name],
+                             PREDICTIONS)) for member, number in parts]
     links = [_named(file, number) for number, file in enumerate(files)]
     told = ensemble([str(link) for link in links])
     means = {f"{metric}_member": sum(member[metric] for member in told["members"]) / len(parts)

@@ -14,7 +14,7 @@ from alexnet.recipe import recipe
 from pipeline.studies.claims.evidence import NOT_RUN, Row, row
 from pipeline.studies.claims.ledger import Results, load
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
+from pipeline.system.files import atomic_write
 
 README = Path("README.md")
 BEGIN, END = "<!-- made by python -m pipeline.studies.claims.table -->\n", "<!-- to here -->\n"
@@ -79,7 +79,7 @@ def written(readme: str) -> str:
 def main() -> None:
     """Write README.md anew."""
     text = written(README.read_text(encoding="utf-8"))
-    with written_whole(README) as stream:
+    with atomic_write(README) as stream:
         stream.write(text.encode())
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from pipeline.studies.gate.decision import SEEDS, judged
 from pipeline.studies.run_sets import Run, Sample
-from pipeline.system.errors import UserError, cell
+from pipeline.system.errors import UserError
+from pipeline.system.terminal import cell
 
 SIZES = (1, 3, 5)  # of the sets of runs that are judged together
 MOST = 2000  # sets tried of each size; all, where there are no more

@@ -34,7 +34,7 @@ def command(file: Path, overrides: Iterable[str], axes: str | None, require: str
     from pipeline.report import matrix
     from pipeline.studies.matrix.axes import ALL, AXES, REQUIRED, WORKLOAD
     from pipeline.studies.matrix.running import run
-    from pipeline.system.files import write_json, written_whole
+    from pipeline.system.files import atomic_write, write_json
 
     overrides = list(overrides)
     chosen, required = names(axes, ALL, "--axes"), names(require, REQUIRED, "--require")
@@ -49,7 +49,7 @@ def command(file: Path, overrides: Iterable[str], axes: str | None, require: str
         write_json(folder / "stack.json", stack)
         write_json(MATRIX, {"workload": [*WORKLOAD, *overrides], "stack": stack, "rows": found})
         for target in (folder / "matrix.html", *([html] if html else [])):
-            with written_whole(target) as stream:
+            with atomic_write(target) as stream:
                 stream.write(text.encode())
         record.finish({verdict: sum(row.verdict == verdict for row in rows)
                        for verdict in ("identical", "differs", "skipped")}

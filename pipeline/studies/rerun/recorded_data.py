@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ from pipeline.config.paths import ARCHIVES, MEAN, PCA, STORE
 from pipeline.data.store import Store
 from pipeline.records.tracking import data_digests, project
 from pipeline.studies.rerun.restored_code import RestoredCode
+from pipeline.system.dvc import cache_folder, run_dvc
 from pipeline.system.errors import UserError
-from pipeline.system.files import written_whole
-from pipeline.system.processes import run_to_the_end
+from pipeline.system.files import atomic_write
+from pipeline.system.processes import run_child
 from pipeline.system.terminal import say
 
 PARTS = {"resize": STORE, "mean": MEAN, "pca": PCA}
@@ -75,7 +74,7 @@ def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode,
         for one in from_source.get(stage, (stage,)):
             say("rerun: the recorded data are neither here nor in DVC's cache; making them again: "
                 f"{one}")
-            if run_to_the_end(code.stage(one), environment, folder, output=2):
+            if run_child(code.stage(one), environment, folder, output=2):
                 raise UserError("the data of the run cannot be had: "
                                 f"{_told(missing(), digests, project())}; DVC's cache has them "
                                 f"not; and the stage {one} failed to make them again from "
@@ -135,7 +134,7 @@ def _write_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
     if dataset["source"] != "sample":
         dataset["location"] = str(project() / Path(dataset.get("location")
                                                    or ARCHIVES).expanduser())
-    with written_whole(folder / "params.yaml") as stream:
+    with atomic_write(folder / "params.yaml") as stream:
         stream.write(yaml.safe_dump(dict(parameters) | {"dataset": dataset},
                                     sort_keys=False).encode())
 
@@ -145,21 +144,19 @@ def _from_cache(folder: Path, code: Path, stages: list[str]) -> None:
     cache."""
     if not (code / "dvc.lock").exists():
         return
-    cache = _dvc(project(), "cache", "dir").strip()
-    if not cache or not Path(cache).is_dir():
+    try:
+        cache = cache_folder(project())
+    except UserError:
+        return
+    if not cache.is_dir():
         return
     for name in ("dvc.yaml", "dvc.lock"):
         shutil.copyfile(code / name, folder / name)
-    with written_whole(folder / ".dvc/config") as stream:
+    with atomic_write(folder / ".dvc/config") as stream:
         stream.write('[core]\n    no_scm = true\n    analytics = false\n    check_update = '
                      'false\n[cache]\n'
                      f'    dir = {cache}\n    type = "hardlink,symlink"\n'.encode())
     for stage in stages:
         _remove(folder / PARTS[stage])
-        _dvc(folder, "checkout", "--quiet", str(PARTS[stage]))  # if it cannot, the digest will tell
-
-
-def _dvc(folder: Path, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder,
-                          capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else ""
+        # where it fails, the digest of what is there will show it
+        run_dvc("checkout", "--quiet", str(PARTS[stage]), folder=folder)

@@ -35,9 +35,8 @@ from pipeline.stages import train
 from pipeline.studies.rerun import recorded_data
 from pipeline.studies.rerun.restored_code import RestoredCode
 from pipeline.system.errors import UserError
-from pipeline.system.files import sha256_of, write_json, written_whole
-from pipeline.system.journal import written
-from pipeline.system.locks import only_one
+from pipeline.system.files import atomic_write, exclusive_lock, sha256_of, write_json
+from pipeline.system.journal import read_finished
 from pipeline.system.terminal import say
 from pipeline.training import launcher
 
@@ -92,7 +91,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
                         f"`alexnet diff latest {name}` names the files that differ; they are in "
                         f"{kept.file(code_archive.ARCHIVE)}. If you trust it, give the command "
                         "again with --trust")
-    with only_one(project() / RERUNS / "lock", "another `alexnet rerun`"):
+    with exclusive_lock(project() / RERUNS / "lock", "another `alexnet rerun`"):
         code = (project() / RERUNS / kept.name / "code").resolve()
         code_archive.restored(kept.file(code_archive.ARCHIVE), code, kept.tag("code_digest"))
         restored = RestoredCode(code, kept.facts.tags.get("interface"))
@@ -140,7 +139,7 @@ def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str
     lines, retraced = _retraced(training)
     record.artifact(training / "trace.jsonl", TRACE.as_posix())
     if lines:
-        with written_whole(training / "learning.csv") as stream:
+        with atomic_write(training / "learning.csv") as stream:
             stream.write(train.learning_table(lines))
         record.artifact(training / "learning.csv", LEARNING.as_posix())
         record.log_curve(lines)
@@ -261,7 +260,7 @@ def _retraced(training: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]
     """The learning curve and the trace, as they were written: what has rotted since would be told
     as a difference."""
     try:
-        learned, trace = written(training, "learning.jsonl", "trace.jsonl")
+        learned, trace = read_finished(training, "learning.jsonl", "trace.jsonl")
     except (OSError, ValueError) as error:
         raise UserError(f"{training}: what the rerun has written there is damaged ({error}); "
                         "remove it, and the same command trains again") from None

@@ -24,7 +24,7 @@ from pipeline.stages import mean, pca, train
 from pipeline.studies.rerun import rerunning
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
-from pipeline.system.journal import MARKS, Lines
+from pipeline.system.journal import MARKS, Journal
 from pipeline.training.process import weights_in
 
 WEIGHTS = Path("model.safetensors")
@@ -121,7 +121,7 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path,
     folder.mkdir()
     marks = {}
     for one in ("trace.jsonl", "learning.jsonl"):
-        lines = Lines(folder / one)
+        lines = Journal(folder / one)
         lines.append({"step": 7, "training_loss": 1.5, "validation_loss": 2.5,
                       "validation_error": 0.5})
         marks[one] = lines.mark()

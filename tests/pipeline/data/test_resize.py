@@ -39,7 +39,7 @@ from pipeline.data.statistics import covariance, mean_image
 from pipeline.data.store import MOMENTS, QUARANTINE, Store
 from pipeline.system.errors import UserError
 from pipeline.system.executors import process_pool
-from pipeline.system.locks import only_one
+from pipeline.system.files import exclusive_lock
 from pipeline.system.project import CODE
 
 SHARD = 4  # images a shard here
@@ -418,7 +418,7 @@ def test_a_bounded_number_of_shards_is_in_flight(catalogue: Catalogue, tmp_path:
 
 
 def test_only_one_run_at_a_time(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
-    with (only_one(tmp_path / "work/lock", "x"),
+    with (exclusive_lock(tmp_path / "work/lock", "x"),
           pytest.raises(UserError, match="another `alexnet resize` is at work")):
         make(catalogue, tmp_path, thread)
     make(catalogue, tmp_path, thread)

@@ -25,7 +25,7 @@ from pipeline.config.paths import LISTING, MEAN, PCA, STORE, metrics_of
 from pipeline.data.statistics import mean_digest
 from pipeline.records import environment, live_curves, tracking
 from pipeline.records.tracking import data_digests, flat, project, recorded, send_unsent
-from pipeline.system.files import write_json, written_whole
+from pipeline.system.files import atomic_write, write_json
 
 ROOT = Path(__file__).resolve().parents[3]
 READ = parameters.load(ROOT / "params.yaml")
@@ -187,7 +187,7 @@ def test_curves_grow_while_it_trains_and_no_point_comes_twice(
             assert history(run, "train/loss") == [(2 * batch, 1.0), (4 * batch, 0.5)]
             assert history(run, "train/batch_loss") == [(k * batch, 1 / k) for k in (1, 2, 3, 4)]
             # it goes on from a checkpoint before the last line
-            with written_whole(learning) as stream:
+            with atomic_write(learning) as stream:
                 stream.write(first[0].encode())
             with learning.open("a") as more:
                 more.write(first[1] + '{"step": 6, "epoch": 1.5, "training_loss": 0.125, "valid')

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.system.files import read_json, write_json, written_whole
+from pipeline.system.files import atomic_write, read_json, write_json
 
 WRITER = """
 import sys
 from pathlib import Path
-from pipeline.system.files import written_whole
-with written_whole(Path(sys.argv[1])) as stream:
+from pipeline.system.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as stream:
     stream.write(b"half")
     stream.flush()
     print("writing", flush=True)
@@ -68,7 +68,7 @@ def test_a_failed_writer_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     write_json(file, "before")
 
     def fail() -> None:
-        with written_whole(file) as stream:
+        with atomic_write(file) as stream:
             stream.write(b"half")
             raise KeyboardInterrupt
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.system.errors import UserError
-from pipeline.system.journal import Lines
+from pipeline.system.journal import Journal
 
 
 @given(before=st.integers(0, 5), after=st.integers(0, 5), torn=st.booleans())
@@ -18,7 +18,7 @@ from pipeline.system.journal import Lines
 def test_later_lines_and_torn_ones_are_forgotten(tmp_path: Path, before: int, after: int,
                                                  torn: bool) -> None:
     file = tmp_path / "trace.jsonl"
-    lines = Lines(file)
+    lines = Journal(file)
     for step in range(before):
         lines.append({"step": step})
     kept, mark = file.read_bytes(), lines.mark()
@@ -26,7 +26,7 @@ def test_later_lines_and_torn_ones_are_forgotten(tmp_path: Path, before: int, af
         lines.append({"step": before + step})
     if torn:
         file.write_bytes(file.read_bytes() + b'{"step": 1')
-    again = Lines(file, mark)
+    again = Journal(file, mark)
     assert file.read_bytes() == kept
     assert again.mark() == mark
     again.append({"step": before})
@@ -35,26 +35,26 @@ def test_later_lines_and_torn_ones_are_forgotten(tmp_path: Path, before: int, af
 
 def test_without_a_mark_it_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "trace.jsonl").write_text("old\n")
-    assert Lines(tmp_path / "trace.jsonl").mark()["bytes"] == 0
+    assert Journal(tmp_path / "trace.jsonl").mark()["bytes"] == 0
     assert (tmp_path / "trace.jsonl").read_text() == ""
 
 
 def test_lines_that_are_fewer_or_others_than_marked_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
-    lines = Lines(file)
+    lines = Journal(file)
     lines.append({"step": 1})
     mark = lines.mark()
     for content in (b'{"step": 2}\n', b'{"step": 1}', b""):
         file.write_bytes(content)
         with pytest.raises(ValueError, match="is not as it was"):
-            Lines(file, mark)
+            Journal(file, mark)
 
 
 def test_a_file_that_vanishes_or_that_another_writes_to_is_named(tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
-    lines = Lines(file)
+    lines = Journal(file)
     lines.append({"step": 1})
-    Lines(file).append({"step": 10})
+    Journal(file).append({"step": 10})
     with pytest.raises(UserError, match=r"trace\.jsonl: something else has written to it"):
         lines.append({"step": 2})
     file.unlink()

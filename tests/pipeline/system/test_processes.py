@@ -14,8 +14,8 @@ from pipeline.system.processes import kill_children, kill_with_children
 
 PARENT = """
 import os, sys
-from pipeline.system.processes import run_to_the_end
-run_to_the_end([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"], os.environ)
+from pipeline.system.processes import run_child
+run_child([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"], os.environ)
 """
 
 

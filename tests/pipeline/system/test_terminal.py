@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from pipeline.system import terminal as progress_
-from pipeline.system.errors import UserError, printable
-from pipeline.system.terminal import duration, progress, say
+from pipeline.system.errors import UserError
+from pipeline.system.terminal import duration, printable, progress, say
 from tests.end_to_end.project import ROOT
 from tests.terminal import on_a_terminal
 

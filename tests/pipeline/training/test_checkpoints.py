@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alexnet.digest import digest_of
 from pipeline.system.errors import UserError
-from pipeline.system.journal import Lines
+from pipeline.system.journal import Journal
 from pipeline.training import checkpoints
 
 
@@ -23,7 +23,7 @@ def state(step: int) -> dict[str, Tensor]:
 
 def saved(folder: Path, *steps: int) -> None:
     """Checkpoints of these steps, and after each a line more beside them."""
-    lines = Lines(folder / "trace.jsonl")
+    lines = Journal(folder / "trace.jsonl")
     for step in steps:
         lines.append({"step": step})
         checkpoints.save(folder, step, state(step),

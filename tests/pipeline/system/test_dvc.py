@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.system import dvc_repair as mending
-from pipeline.system.dvc_repair import mend
+from pipeline.system import dvc
+from pipeline.system.dvc import remove_broken_files
 
-LOCK, RWLOCK = mending.READERS
+LOCK, RWLOCK = dvc.READERS
 WHOLE = {LOCK: "schema: '2.0'\nstages:\n  mean:\n    cmd: alexnet mean\n",
          RWLOCK: '{"write": {}, "read": {}}'}
 
@@ -19,15 +19,15 @@ WHOLE = {LOCK: "schema: '2.0'\nstages:\n  mean:\n    cmd: alexnet mean\n",
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mending, "SECONDS_TO_WRITE", 0.2)
+    monkeypatch.setattr(dvc, "SECONDS_TO_WRITE", 0.2)
     RWLOCK.parent.mkdir(parents=True)
 
 
 def test_whole_files_and_none_at_all_are_left_alone() -> None:
-    assert mend() == []
+    assert remove_broken_files() == []
     for file, text in WHOLE.items():
         file.write_text(text)
-    assert mend() == []
+    assert remove_broken_files() == []
     assert {file: file.read_text() for file in WHOLE} == WHOLE
 
 
@@ -38,7 +38,7 @@ def test_a_broken_file_is_removed_and_the_other_stays(file: Path, left: str) -> 
     for name, text in WHOLE.items():
         name.write_text(text)
     file.write_text(left)
-    assert mend() == [file]
+    assert remove_broken_files() == [file]
     assert [name for name in WHOLE if name.exists()] == [name for name in WHOLE if name != file]
 
 
@@ -51,6 +51,6 @@ def test_a_file_that_is_being_written_is_left_alone() -> None:
 
     writer = threading.Thread(target=written)
     writer.start()
-    assert mend() == []
+    assert remove_broken_files() == []
     writer.join()
     assert LOCK.read_text() == WHOLE[LOCK]
