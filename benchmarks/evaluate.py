@@ -26,7 +26,7 @@ from benchmarks.harness import interleaved, ratio, report
 from benchmarks.pictures import STATISTICS, store_of
 from benchmarks.step import our_training
 from pipeline.system.processes import keep_freed_memory
-from pipeline.training.process import images_of
+from pipeline.training.loading import image_reader
 
 
 @click.command(help=__doc__)
@@ -41,7 +41,7 @@ def main(as_json: bool, images: int, width: float, rounds: int) -> None:
     network = our_training(images, width, split=False).network
     inputs = torch.randn(images, 3, CROP, CROP).contiguous(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as made:
-        read = images_of(store_of(Path(made) / "store", images).split("train"))
+        read = image_reader(store_of(Path(made) / "store", images).split("train"))
 
         def ten_crops() -> Tensor:
             network.eval()

@@ -34,7 +34,6 @@ from pipeline.config.paths import DOWNLOAD, MEAN, METRICS, PCA, STORE, WORK
 from pipeline.data.moments import Moments
 from pipeline.data.statistics import mean_digest, mean_image
 from pipeline.data.store import MOMENTS
-from pipeline.stages import train
 from pipeline.studies import run_sets
 from pipeline.studies.gate import assessment, golden
 from pipeline.studies.gate.checking import check
@@ -42,6 +41,7 @@ from pipeline.studies.run_sets import Run, Sample
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import say
+from pipeline.training.execution import process_count, resolve
 from pipeline.training.launcher import launch, told
 
 KEPT = WORK / "planted"
@@ -149,10 +149,10 @@ def _first_entry(name: str, seed: int, variables: dict[str, str]) -> dict[str, A
     """Of the trace of that training."""
     folder, _ = _folder(name)
     training = folder.resolve() / "training"
-    parameters = train.settled(load(overrides=_changes(name, seed)))
+    parameters = resolve(load(overrides=_changes(name, seed)))
     write_json(training / "parameters.json", parameters.model_dump(mode="json"))
     environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"} | variables
-    if status := launch(training, train.processes_of(parameters.execution), environment, stop=1,
+    if status := launch(training, process_count(parameters.execution), environment, stop=1,
                         here=folder):
         raise UserError(f"{name}, seed {seed}: {told(status)}")
     return dict(json.loads((training / "trace.jsonl").read_text(encoding="utf-8").splitlines()[0]))

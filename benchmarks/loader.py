@@ -42,7 +42,7 @@ from benchmarks.harness import interleaved, ratio, report
 from benchmarks.pictures import STATISTICS, picture, store_of
 from pipeline.data.store import Split, Store
 from pipeline.system.processes import keep_freed_memory
-from pipeline.training.process import crops_of
+from pipeline.training.loading import crop_reader
 
 SEED = 1
 AHEAD = 4  # batches
@@ -53,7 +53,7 @@ class Ours:
 
     def __init__(self, split: Split, chosen: Recipe, batch: int) -> None:
         self.split, self.recipe, self.batch, self.number = split, chosen, batch, 0
-        self.order, self.crops = Order(chosen, SEED, len(split)), crops_of(split, CROP)
+        self.order, self.crops = Order(chosen, SEED, len(split)), crop_reader(split, CROP)
 
     def positions(self, number: int) -> Tensor:
         return number * self.batch + torch.arange(self.batch)

@@ -45,7 +45,7 @@ from benchmarks.harness import interleaved, matrix_rate, ratio, report, training
 from benchmarks.pictures import CLASSES, STATISTICS
 from pipeline.data.store import Split
 from pipeline.system.processes import keep_freed_memory
-from pipeline.training.process import crops_of
+from pipeline.training.loading import crop_reader
 
 RECIPE = recipe("source")
 CPU = torch.device("cpu")
@@ -111,7 +111,7 @@ def our_training(batch: int, width: float, split: bool, images: Split | None = N
                       placement_here(2, split, device), precision)
     labels = torch.arange(batch) % CLASSES if images is None else torch.from_numpy(images.labels)
     return Training(network, RECIPE, Plan(1, 10**6, batch, 1), labels, STATISTICS,
-                    same_crops if images is None else crops_of(images, CROP),
+                    same_crops if images is None else crop_reader(images, CROP),
                     None if images is None else lambda expected: images.expect(expected.numpy()))
 
 

@@ -34,11 +34,11 @@ from alexnet.weights import load_weights
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
 from pipeline.data.store import Split, Store
-from pipeline.stages.train import decided
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 from pipeline.system.terminal import progress
-from pipeline.training.process import images_of, mean_image, network_of, prepare, weights_in
+from pipeline.training.execution import prepare, resolve
+from pipeline.training.loading import build_network, image_reader, load_mean_image, read_weights
 
 ARTIFACTS = (PREDICTIONS,)
 BATCH = 64
@@ -64,18 +64,19 @@ def run(parameters: Parameters) -> dict[str, Any]:
     Raises:
         UserError: weights that are missing, damaged, or of another network than the configured one.
     """
-    execution = decided(parameters).model_copy(update={"threads": len(os.sched_getaffinity(0))})
+    parameters = resolve(parameters)
+    execution = parameters.execution.model_copy(update={"threads": len(os.sched_getaffinity(0))})
     device = prepare(parameters.model_copy(update={"execution": execution}))
     store = Store(STORE)
     split = store.split("val")
-    weights = weights_in(WEIGHTS, "train again")
-    network = network_of(parameters, store, False, device)
+    weights = read_weights(WEIGHTS, "train again")
+    network = build_network(parameters, store, False, device)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != network.table.canonical():
         raise UserError(f"{WEIGHTS}: weights of another network than params.yaml describes; train "
                         "again")
     load_weights(network, weights)
     network.eval()
-    mean, read = mean_image().to(device), images_of(split)
+    mean, read = load_mean_image().to(device), image_reader(split)
     centre, ten = [], []
     each: list[Tensor] = []
     batches = -(-len(split) // BATCH)
@@ -156,7 +157,7 @@ def _features(network: Network, split: Split, places: list[int], mean: Tensor) -
     """The centre crops of these images as {"hidden": float32 [n, units], "pixels": float32 [n, 3 x
     32 x 32]}."""
     found: dict[str, list[Tensor]] = {"hidden": [], "pixels": []}
-    read, crop = images_of(split), network.table.crop
+    read, crop = image_reader(split), network.table.crop
     for start in range(0, len(places), BATCH):
         pixels = torch.cat([read(slice(place, place + 1))
                             for place in places[start: start + BATCH]])

@@ -2,8 +2,8 @@
 MLflow.
 
 A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and
-perhaps `ARTIFACTS`, the files and folders that its record holds, `facts(parameters)`, tags of its
-record that are known when it starts, and `join(parameters)`, what a process does that torchrun
+perhaps `ARTIFACTS`, the files and folders that its record holds, `tags(parameters)`, of its record,
+known when it starts, and `join(parameters)`, what a process does that torchrun
 started beside the first: it takes part and leaves nothing.
 """
 
@@ -40,8 +40,8 @@ def run(name: str, parameters: Parameters) -> None:
     with (exclusive_lock(WORK / "locks" / name, f"another `alexnet {name}`"),
           tracking.recorded(name, parameters) as record):
         module = importlib.import_module(f"pipeline.stages.{name}")
-        if hasattr(module, "facts"):
-            record.tags |= module.facts(parameters)
+        if hasattr(module, "tags"):
+            record.tags |= module.tags(parameters)
         with live_curves.shown(record, module.growing(
                 parameters)) if name == "train" else contextlib.nullcontext():
             metrics = module.run(parameters)

@@ -25,7 +25,7 @@ import pytest
 from pipeline.config import parameters
 from pipeline.config.paths import LEARNING, REPORT
 from pipeline.records import kept_runs, tracking
-from pipeline.stages.train import learning_table
+from pipeline.training.run_folder import learning_table
 from tests.end_to_end import postgresql
 
 ROOT = Path(__file__).resolve().parents[2]

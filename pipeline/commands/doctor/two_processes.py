@@ -39,7 +39,7 @@ EXCHANGED = 1 << 20  # numbers of four bytes: 4 MiB each way
 
 def main(folder: Path) -> None:
     """Leave the files that the module's description names."""
-    from pipeline.training.process import prepare
+    from pipeline.training.execution import prepare
 
     parameters = _settled(check(json.loads((folder / "parameters.json").read_text()),
                                 folder / "parameters.json"))

@@ -52,11 +52,10 @@ def _update(read: Parameters, classes: int) -> float:
     from alexnet.placement import Placement
     from alexnet.plan import Plan
     from alexnet.training import Training
-    from pipeline.stages.train import settled
-    from pipeline.training.process import prepare
+    from pipeline.training.execution import prepare, resolve
 
     settings, table, recipe = read.train, read.the_table(classes), read.the_recipe()
-    device = prepare(settled(read))
+    device = prepare(resolve(read))
     place = Placement(table.columns, tuple(range(table.columns)), device=device)
     statistics = Statistics(torch.full((table.stored, table.stored, 3), 128.0),
                             torch.ones(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))

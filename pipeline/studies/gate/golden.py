@@ -29,9 +29,9 @@ FOLDER = Path("golden")
 
 def environment_here(parameters: Parameters) -> dict[str, str]:
     """The fingerprint, and how a training is executed here."""
-    from pipeline.stages.train import settled
+    from pipeline.training.execution import resolve
 
-    execution = settled(parameters).execution
+    execution = resolve(parameters).execution
     return environment.fingerprint() | {"device": execution.device,
                                         "threads": str(execution.threads),
                                         "deterministic": str(execution.deterministic).lower()}

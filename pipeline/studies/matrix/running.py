@@ -16,7 +16,6 @@ from typing import Literal
 
 from pipeline.config.parameters import Parameters
 from pipeline.records.environment import cores
-from pipeline.stages.train import decided
 from pipeline.studies.matrix.axes import STAGES, Axis
 from pipeline.studies.matrix.comparison import difference
 from pipeline.studies.matrix.variant import Failed, Project, clone_code, surroundings, variant
@@ -24,6 +23,7 @@ from pipeline.system.errors import UserError
 from pipeline.system.processes import kill_children
 from pipeline.system.project import CODE
 from pipeline.system.terminal import progress
+from pipeline.training.execution import resolve
 
 MOST_AT_ONCE = 8
 TRIES = 3  # a stage may be done before it can be killed
@@ -108,7 +108,7 @@ def _row(axis: Axis, stage: str, parameters: Parameters, required: bool, referen
     project = variant(axis, stage, parameters, reference.parent, elsewhere)
     try:
         if stage in ("train", "evaluate"):
-            decided(parameters)
+            resolve(parameters)
         detail = _detail(axis, stage, project, reference, seconds)
         found = difference(stage, reference, project.folder)
     except (UserError, NotKilled) as reason:

@@ -31,7 +31,6 @@ from pipeline.records.differences import (
 )
 from pipeline.records.kept_runs import Kept
 from pipeline.records.tracking import Record, project
-from pipeline.stages import train
 from pipeline.studies.rerun import recorded_data
 from pipeline.studies.rerun.restored_code import RestoredCode
 from pipeline.system.errors import UserError
@@ -39,6 +38,7 @@ from pipeline.system.files import atomic_write, exclusive_lock, sha256_of, write
 from pipeline.system.journal import read_finished
 from pipeline.system.terminal import say
 from pipeline.training import launcher
+from pipeline.training.run_folder import learning_table
 
 RERUNS = WORK / "reruns"
 IDENTICAL, DIFFERS, NOT_COMPARABLE = "identical", "differs", "not comparable"
@@ -140,7 +140,7 @@ def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str
     record.artifact(training / "trace.jsonl", TRACE.as_posix())
     if lines:
         with atomic_write(training / "learning.csv") as stream:
-            stream.write(train.learning_table(lines))
+            stream.write(learning_table(lines))
         record.artifact(training / "learning.csv", LEARNING.as_posix())
         record.log_curve(lines)
     record.log_curve(live_curves.traced(entry) for entry in retraced)
@@ -253,7 +253,7 @@ def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path
 
 
 def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return list(csv.DictReader(train.learning_table(lines).decode().splitlines())) if lines else []
+    return list(csv.DictReader(learning_table(lines).decode().splitlines())) if lines else []
 
 
 def _retraced(training: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

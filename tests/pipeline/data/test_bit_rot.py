@@ -20,12 +20,13 @@ from pipeline.config.paths import MEAN, PCA, STORE, TRACE
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import MOMENTS
-from pipeline.stages import mean, pca, train
+from pipeline.stages import mean, pca
 from pipeline.studies.rerun import rerunning
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.journal import MARKS, Journal
-from pipeline.training.process import weights_in
+from pipeline.training.loading import read_weights
+from pipeline.training.run_folder import publish
 
 WEIGHTS = Path("model.safetensors")
 SIDE = 8
@@ -54,8 +55,8 @@ def moments() -> list[Any]:
 
 
 READERS: dict[Path, Callable[[], Any]] = {
-    MEAN: lambda: load_mean().tobytes(), PCA: load_pca, STORE / MOMENTS: moments,
-    WEIGHTS: lambda: digest_of(weights_in(WEIGHTS, "train again"))}
+    MEAN: lambda: mean.load().tobytes(), PCA: pca.load, STORE / MOMENTS: moments,
+    WEIGHTS: lambda: digest_of(read_weights(WEIGHTS, "train again"))}
 
 
 @pytest.mark.parametrize("file", READERS, ids=lambda file: file.name)
@@ -107,8 +108,8 @@ def test_weights_of_other_programs_have_no_digest() -> None:
     file = Path("foreign.safetensors")
     file.write_bytes(safetensors.torch.save({"a": torch.ones(2)}, {"format": "pt"}))
     with pytest.raises(UserError, match="it names no digest"):
-        weights_in(file, "train again")
-    assert weights_in(file, "mend it", anyones=True)["a"].tolist() == [1.0, 1.0]
+        read_weights(file, "train again")
+    assert read_weights(file, "mend it", digest_required=False)["a"].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["trace.jsonl", "learning.jsonl"])
@@ -129,7 +130,7 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path,
     tensors = {"a": torch.ones(2)}
     (folder / "model.safetensors").write_bytes(
         safetensors.torch.save(tensors, {"digest": digest_of(tensors)}))
-    published = train._publish(folder)
+    published = publish(folder)
     assert (published["steps"], published["weights_digest"]) == (7, digest_of(tensors))
     assert TRACE.read_bytes() == (folder / "trace.jsonl").read_bytes()
     assert [[entry["step"] for entry in entries]
@@ -140,7 +141,7 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path,
     TRACE.unlink()
     with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove "
                                         ".*model.safetensors"):
-        train._publish(folder)
+        publish(folder)
     assert not TRACE.exists()
     with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove it"):
         rerunning._retraced(folder)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.config import parameters
-from pipeline.training.process import prepare
+from pipeline.training.execution import prepare
 
 ROOT = Path(__file__).resolve().parents[3]
 

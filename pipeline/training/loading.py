@@ -1,0 +1,91 @@
+"""What a training or an evaluation starts from: network, weights, pictures, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import safetensors
+import torch
+from torch import Tensor
+
+from alexnet.augmentation import Statistics, Views
+from alexnet.digest import digest_of
+from alexnet.network import Network
+from alexnet.placement import placement_here
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import STORE
+from pipeline.data.statistics import load_mean, load_pca
+from pipeline.data.store import Split, Store
+from pipeline.system.errors import UserError
+
+
+def build_network(parameters: Parameters, store: Store, split: bool,
+                  device: torch.device) -> Network:
+    """Return the configured network with its initial weights: one column of it when `split`, else
+    the whole.
+
+    Raises:
+        UserError: the store's images are not of the size that the network takes.
+    """
+    table = parameters.the_table(len(store.classes))
+    if store.side != table.stored:
+        raise UserError(f"network.architecture: {parameters.network.architecture} takes images of "
+                        f"{table.stored} x {table.stored} pixels, and {STORE} has {store.side} x "
+                        f"{store.side}; set resize.side to {table.stored}")
+    return Network(table, parameters.the_recipe(), parameters.train.seed,
+                   placement_here(table.columns, split, device), parameters.train.precision)
+
+
+def load_statistics() -> Statistics:
+    """Return the mean image and the colour components that the stages `mean` and `pca` left."""
+    components = load_pca()
+    return Statistics(load_mean_image(),
+                      torch.tensor(components["eigenvalues"], dtype=torch.float64),
+                      torch.tensor(components["eigenvectors"], dtype=torch.float64))
+
+
+def load_mean_image() -> Tensor:
+    """Return the mean image, float32 [256, 256, 3], that the stage `mean` left."""
+    return torch.from_numpy(load_mean())
+
+
+def read_weights(file: Path, fix: str, digest_required: bool = True) -> dict[str, Tensor]:
+    """Return the canonical weights of a safetensors file, which have the digest its header names.
+
+    Files of other programs name no digest; without `digest_required` they are read, too.
+
+    Raises:
+        UserError: the file is missing or damaged; `fix` says what helps.
+    """
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            digest = (opened.metadata() or {}).get("digest")
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        if digest is None and digest_required:
+            raise ValueError("it names no digest")
+        if digest is not None and digest != digest_of(weights):
+            raise ValueError("its tensors do not have the digest it names")
+        return weights
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; {fix}") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{file}: damaged ({error}); {fix}") from None
+
+
+def image_reader(split: Split) -> Callable[[slice], Tensor]:
+    """Return a function that reads whole images, uint8 [n, 256, 256, 3], by slice."""
+    def read(part: slice) -> Tensor:
+        indices = numpy.arange(part.start, part.stop)
+        zeros = numpy.zeros(len(indices), dtype=numpy.int64)
+        return torch.from_numpy(split.gather_crops(indices, zeros, zeros, zeros.astype(bool),
+                                                   size=split.side))
+    return read
+
+
+def crop_reader(split: Split, size: int) -> Callable[[Views], Tensor]:
+    """Return a function that reads crops, uint8 [n, size, size, 3]."""
+    return lambda views: torch.from_numpy(
+        split.gather_crops(views.images.numpy(), views.tops.numpy(), views.lefts.numpy(),
+                           views.flips.numpy().astype(bool), size))

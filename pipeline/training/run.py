@@ -1,0 +1,286 @@
+"""A training run on this process: resume, update, trace, validate, checkpoint.
+
+The run's folder collects `trace.jsonl`, `learning.jsonl`, the checkpoints and at last
+`model.safetensors`. Rank 0 writes; the others compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from alexnet.digest import digest_of
+from alexnet.network import Network
+from alexnet.plan import Plan
+from alexnet.trace import PendingEntry
+from alexnet.training import Training
+from alexnet.weights import load_weights, matching_weights, weights_of
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import STORE
+from pipeline.data.store import Store
+from pipeline.system import signals
+from pipeline.system.errors import UserError
+from pipeline.system.files import atomic_write, write_json
+from pipeline.system.journal import MARKS, Journal
+from pipeline.system.terminal import progress, say
+from pipeline.training import checkpoints
+from pipeline.training.loading import (
+    build_network,
+    crop_reader,
+    image_reader,
+    load_statistics,
+    read_weights,
+)
+
+PLATEAU_EPOCHS = 3.0  # a healthy run has left log(classes) behind by then
+PLATEAU_SHARE = 0.97
+JOURNALS = ("trace.jsonl", "learning.jsonl")
+
+
+def train(parameters: Parameters, folder: Path, device: torch.device,
+          stop: int | None = None) -> None:
+    """Train from the newest checkpoint in `folder`, or from the start, to the end.
+
+    With `stop` only until so many updates are done; if that is before the end, no model is left.
+
+    Raises:
+        UserError: missing inputs, or a diverging run.
+        Interrupted: SIGINT or SIGTERM came; a checkpoint has been written.
+    """
+    run = _Run(parameters, folder, Store(STORE), device)
+    run.resume()
+    run.proceed(stop)
+
+
+def same_everywhere(text: str, device: torch.device) -> bool:
+    """Return whether every training process passes the same text; all must take part."""
+    mine = torch.frombuffer(bytearray(hashlib.sha256(text.encode()).digest()),
+                            dtype=torch.uint8).to(device)
+    gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, mine)
+    return all(torch.equal(mine, other) for other in gathered)
+
+
+class _Run:
+    """A training run on this process, with its files."""
+
+    def __init__(self, parameters: Parameters, folder: Path, store: Store,
+                 device: torch.device) -> None:
+        self.settings, self.folder = parameters.train, folder
+        self.checkpoint_every = parameters.execution.checkpoint_every
+        self.classes = len(store.classes)
+        self.validation = store.split("val")
+        split = self.images = store.split("train")
+        self.count = len(split)
+        if self.count == 0 or len(self.validation) == 0:
+            raise UserError(f"{STORE}: no images to train on or to validate with")
+        plan = Plan(self.settings.seed,
+                    max(1, round(self.settings.epochs * self.count / self.settings.batch)),
+                    self.settings.batch, self.settings.micro_batches)
+        network = build_network(parameters, store, parameters.execution.placement == "two", device)
+        self.place = network.placement
+        if self.place.first and (warning := store.other_decoder()):
+            say(f"train: {warning}")
+        if self.settings.start_from:
+            self._start_from(network, Path(self.settings.start_from))
+        self.training = Training(network, parameters.the_recipe(),
+                                 plan, torch.from_numpy(split.labels),
+                                 load_statistics(), crop_reader(split, network.table.crop),
+                                 lambda images: split.expect(images.numpy()))
+        # of the updates since the last line of the learning curve
+        self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
+        self.warned = False
+        self.journals: dict[str, Journal] = {}  # on the first process
+        # Between CPUs, whatever the devices: what the processes agree on besides tensors.
+        self.control = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
+
+    def _start_from(self, network: Network, file: Path) -> None:
+        weights = matching_weights(network, read_weights(file, "correct train.start_from",
+                                                         digest_required=False))
+        if not weights:
+            raise UserError(f"train.start_from: no layer of {file} has the shape of one of this "
+                            "network's")
+        load_weights(network, weights)
+        if self.place.first:
+            initial = sorted({name.split(".")[0] for name in network.table.canonical()} - {
+                name.split(".")[0] for name in weights})
+            say(f"train: starting from {file}; initialised: {', '.join(initial) or 'nothing'}")
+
+    @property
+    def epoch(self) -> float:
+        return self.training.step * self.settings.batch / self.count
+
+    def resume(self) -> None:
+        """Load the newest whole checkpoint; drop journal lines written after it."""
+        checkpoint = checkpoints.newest(self.folder)
+        marks: dict[str, Any] = {}
+        if checkpoint:
+            step, state, memory = checkpoint
+            marks = memory["lines"]
+            checkpoints.check_fits(self.folder, step, state,
+                                   self.training.network.table.canonical())
+            self.training.load(step, state)
+            self.loss_sum, self.loss_count = float.fromhex(memory["loss_sum"]), memory["loss_count"]
+            self.wrong = memory["wrong"]
+            if self.place.first:
+                say(f"train: going on from the checkpoint of step {step} of "
+                    f"{self.training.plan.steps}")
+        if dist.is_initialized() and not same_everywhere(str(self.training.step),
+                                                         self.place.device):
+            # and nobody writes before all have read
+            raise UserError(f"{self.folder}: the training processes found different checkpoints "
+                            "there; it must be on a file system that they share")
+        if self.place.first:
+            self.journals = {name: Journal(self.folder / name, marks.get(name))
+                             for name in JOURNALS}
+
+    def proceed(self, stop: int | None) -> None:
+        """Train to the end, or to the update `stop`.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; a checkpoint has been written.
+        """
+        steps = self.training.plan.steps
+        until = min(steps, stop or steps)
+        stopping = "train: stopping after this update, with a checkpoint; again to stop at once"
+        with signals.defer_signals(stopping if self.place.first else "",
+                           again=not dist.is_initialized()) as received:
+            self._update(until, received)
+        if self.place.first:
+            write_json(self.folder / MARKS,
+                       {name: journal.mark() for name, journal in self.journals.items()})
+        if until < steps:
+            return
+        self._check_images()
+        state = self._state()
+        if state is not None:
+            self._write_model(weights_of(state))
+
+    def _update(self, until: int, received: Callable[[], int]) -> None:
+        steps, batch = self.training.plan.steps, self.settings.batch
+        with progress("train", until * batch, "images", self.training.step * batch,
+                      quiet=not self.place.first) as advance:
+            validated = ""
+            while self.training.step < until:
+                self.training.advance()
+                self._count_loss()
+                step, last = self.training.step, self.training.step == steps
+                if last or step == 1 or step % self.settings.trace_every == 0:
+                    self._trace()
+                if last or self._validation_is_due():
+                    validated = self._validate()
+                signal = self._received_anywhere(received())
+                if (signal or step % self.checkpoint_every == 0) and not last:
+                    self._checkpoint()
+                advance(batch, self._loss_and(validated))
+                if signal and step < until:
+                    self._interrupt(signal)
+            self._write_trace()
+        self.training.finish()
+
+    def _received_anywhere(self, number: int) -> int:
+        """Return the signal that any of the processes has received, so that all stop after the same
+        update."""
+        if not dist.is_initialized():
+            return number
+        received = torch.tensor([number], dtype=torch.int32)
+        dist.all_reduce(received, dist.ReduceOp.MAX, self.control)
+        return int(received)
+
+    def _interrupt(self, number: int) -> None:
+        self.training.finish()
+        if self.place.first:
+            say(f"train: the checkpoint of step {self.training.step} of {self.training.plan.steps} "
+                "is written")
+        raise signals.Interrupted(number)
+
+    def _loss_and(self, validated: str) -> str:
+        loss = self.training.loss
+        return ("" if loss is None else f"loss {loss:.3f}{validated}" if loss < 1000
+                else f"loss {loss:.3g}{validated}")
+
+    def _count_loss(self) -> None:
+        if self.training.loss is None or self.training.wrong is None:
+            return
+        loss = float(self.training.loss)
+        if not math.isfinite(loss):
+            raise UserError(f"the loss is {loss} at step {self.training.step}: the run has "
+                            "diverged. Lower recipe.weight_lr and recipe.bias_lr, or set "
+                            "recipe.colour_noise to stdev")
+        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+        self.wrong += int(self.training.wrong)
+
+    def _validation_is_due(self) -> bool:
+        span = self.settings.validate_every * self.count
+        batch, step = self.settings.batch, self.training.step
+        return int(step * batch / span) > int((step - 1) * batch / span)
+
+    def _validate(self) -> str:
+        metrics = {} if self.place.replica else self.training.validate(
+            image_reader(self.validation), torch.from_numpy(self.validation.labels))
+        if not self.place.first:
+            return ""
+        line = {"step": self.training.step, "epoch": round(self.epoch, 4),
+                "training_loss": self.loss_sum / self.loss_count,
+                "training_error": self.wrong / (self.loss_count * self.settings.batch),
+                "validation_loss": metrics["loss"], "validation_error": metrics["error"]}
+        self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
+        self._append("learning.jsonl", line)
+        self._warn_of_plateau(line["training_loss"])
+        return f", val error {100 * line['validation_error']:.1f} %"
+
+    def _warn_of_plateau(self, loss: float) -> None:
+        if (self.warned or self.epoch < PLATEAU_EPOCHS
+                or loss < PLATEAU_SHARE * math.log(self.classes)):
+            return
+        self.warned = True
+        say(f"warning: after {self.epoch:.1f} epochs the loss is {loss:.3f}, still that of "
+            f"guessing, log({self.classes}) = {math.log(self.classes):.3f}. Likely causes: too few "
+            "updates so far (more train.epochs, smaller train.batch); initial weights too small "
+            "for a signal (recipe.conv345_init_std 0.03); colour noise as printed in the paper "
+            "(recipe.colour_noise stdev); a learning rate too small or too large "
+            "(recipe.weight_lr)")
+
+    def _trace(self) -> None:
+        """Begin the entry of this step, and write the one before, whose digests are done by now."""
+        if self.place.replica == 0:
+            self._write_trace()
+            self.traced = self.training.trace()
+
+    def _write_trace(self) -> None:
+        if self.traced is not None:
+            self._append("trace.jsonl", self.traced.entry())
+            self.traced = None
+
+    def _checkpoint(self) -> None:
+        self._check_images()
+        self._write_trace()  # a run that goes on from here does not trace earlier steps again
+        state = self._state()
+        if state is not None:
+            checkpoints.save(self.folder, self.training.step, state,
+                             {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count,
+                              "wrong": self.wrong}, list(self.journals.values()))
+
+    def _check_images(self) -> None:
+        for split in (self.images, self.validation):
+            split.check_unchanged()
+
+    def _state(self) -> dict[str, Tensor] | None:
+        return self.training.state() if self.place.replica == 0 else None
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        if self.place.first:
+            self.journals[name].append(line)
+
+    def _write_model(self, weights: dict[str, Tensor]) -> None:
+        with atomic_write(self.folder / "model.safetensors") as stream:
+            stream.write(safetensors.torch.save(weights, {"digest": digest_of(weights)}))

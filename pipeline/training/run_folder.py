@@ -1,0 +1,103 @@
+"""The folder in which a training works: its name, and what is published from it at the end.
+
+It lies under work/checkpoints and is named by everything that decides the bits of the run, so that
+a run that was killed is found again by the same parameters, data and code.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet.digest import digest_of
+from pipeline.config.identity import start_digest
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
+from pipeline.config.stages import code_digest
+from pipeline.records.tracking import project
+from pipeline.system.errors import UserError
+from pipeline.system.files import atomic_write
+from pipeline.system.journal import read_finished
+from pipeline.system.project import CODE
+from pipeline.training.loading import read_weights
+
+FINISHED = "model.safetensors"  # where a folder has it, nothing is left to train
+
+
+def run_folder(parameters: Parameters) -> Path:
+    """Return the folder of the run with these parameters, whose execution is resolved; make it.
+
+    Raises:
+        UserError: the data are not there.
+    """
+    # not in DVC's temporary copy: that of a killed experiment is never found again
+    folder = project() / CHECKPOINTS / _key(parameters)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _key(parameters: Parameters) -> str:
+    """Return a digest of all that decides the bits: code, data, parameters, and of `execution` what
+    may."""
+    inputs = [_file_digest(path, stage) for path, stage in
+              ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
+    deciding = [code_digest("train", CODE), inputs, start_digest(parameters),
+                torch.__version__, parameters.execution.device,
+                parameters.execution.threads, parameters.execution.deterministic,
+                *(section.model_dump()
+                  for section in (parameters.network, parameters.recipe, parameters.train))]
+    return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
+
+
+def _file_digest(path: Path, stage: str) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; make it with `alexnet {stage}` or "
+                        f"`dvc repro {stage}`") from None
+
+
+def publish(folder: Path) -> dict[str, Any]:
+    """Copy weights, trace and learning curve of a finished run to their places in the project.
+
+    Returns:
+        steps, training_loss, validation_loss, validation_error, trace_digest, weights_digest.
+
+    Raises:
+        UserError: a file of the folder is not what the training wrote.
+    """
+    finished = folder / FINISHED
+    retry = "remove it, and the same command goes on from a checkpoint"
+    weights_digest = digest_of(read_weights(finished, retry))
+    try:
+        curve, trace = read_finished(folder, "learning.jsonl", "trace.jsonl")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: what the training has written there is damaged ({error}); "
+                        f"remove {finished}, and the same command goes on from a "
+                        "checkpoint") from None
+    points = [json.loads(line) for line in curve.decode().splitlines()]
+    for target, content in ((LEARNING, learning_table(points)), (TRACE, trace),
+                            (WEIGHTS, finished.read_bytes())):
+        with atomic_write(target) as stream:
+            stream.write(content)
+    last = points[-1]
+    return {"steps": last["step"], "training_loss": last["training_loss"],
+            "validation_loss": last["validation_loss"],
+            "validation_error": last["validation_error"],
+            "trace_digest": hashlib.sha256(trace).hexdigest(), "weights_digest": weights_digest}
+
+
+def learning_table(points: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the learning curve as CSV; every number reads back as it was."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(points[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(points)
+    return table.getvalue().encode()
