@@ -14,7 +14,7 @@ from alexnet.augmentation import Statistics
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder
 from pipeline.data.shards import Encoding, shard_file, shard_written
-from pipeline.data.sources import Class
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.store import SHARD_IMAGES, Row, Store, StoredShard, publish_description
 
 CLASSES = 1000

@@ -31,7 +31,8 @@ import psutil
 from benchmarks.harness import report
 from benchmarks.prep import drawn, pictures_in
 from pipeline.config.paths import STORE, metrics_of
-from pipeline.data.sources import Class, ilsvrc, ilsvrc_writer
+from pipeline.data.sources import ilsvrc, ilsvrc_writer
+from pipeline.data.sources.catalogue import Class
 from pipeline.records.environment import cores
 from pipeline.system.files import read_json
 from pipeline.system.processes import kill_children

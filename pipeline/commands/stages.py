@@ -116,10 +116,10 @@ def _command(name: str, stage: Stage) -> click.Command:
         more = [f"execution.{key}={value}" for key, value in execution.items() if value is not None]
         read = parameters.load(file, [*overrides, *more])
         if dry_run:
-            from pipeline.data.sources import planning
+            from pipeline.data.sources import fetching
 
-            click.echo(json.dumps(planning.as_json(read), indent=2) if as_json
-                       else planning.told(read))
+            click.echo(json.dumps(fetching.dry_run_json(read), indent=2) if as_json
+                       else fetching.dry_run(read))
         elif as_json:
             raise click.UsageError("--json goes with --dry-run; the stage itself leaves "
                                    "metrics/download.json")

@@ -29,12 +29,12 @@ import numpy as np
 from pipeline.config.parameters import Parameters, ResizeSection
 from pipeline.config.paths import LISTING, STORE, WORK
 from pipeline.config.stages import code_digest
-from pipeline.data import sources
+from pipeline.data.sources import fetching
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder
 from pipeline.data.shard_worker import Shard, finished_shard, make_shard, read_record
 from pipeline.data.shards import Encoding
-from pipeline.data.sources import Catalogue, Entry
+from pipeline.data.sources.catalogue import Catalogue, Picture
 from pipeline.data.store import (
     FORMATS,
     SHARD_IMAGES,
@@ -67,7 +67,7 @@ def prepare(parameters: Parameters) -> dict[str, Any]:
         UserError: too many undecodable images, a full disk, a missing or changed source, a killed
             worker.
     """
-    catalogue = sources.catalogue(parameters.dataset)
+    catalogue = fetching.load_catalogue(parameters.dataset)
     listing = hashlib.sha256(LISTING.read_bytes()).hexdigest()
     execution = parameters.execution
     workers = (cluster(execution.scheduler) if execution.scheduler
@@ -75,7 +75,7 @@ def prepare(parameters: Parameters) -> dict[str, Any]:
     with workers as executor:
         return make_store(catalogue, listing, parameters.resize,
                           executor, WORK / "resize", STORE, parameters.store.encoding,
-                          functools.partial(sources.stamp, parameters.dataset))
+                          functools.partial(fetching.change_stamp, parameters.dataset))
 
 
 def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, executor: Executor,
@@ -129,12 +129,12 @@ def stored_order(names: list[str], seed: int) -> list[int]:
     return [by_name[k] for k in np.argsort(drawn, kind="stable")]
 
 
-def _in_stored_order(catalogue: Catalogue, seed: int) -> dict[str, list[Entry]]:
-    order = stored_order([entry.name for entry in catalogue.train], seed)
+def _in_stored_order(catalogue: Catalogue, seed: int) -> dict[str, list[Picture]]:
+    order = stored_order([picture.name for picture in catalogue.train], seed)
     return dict(zip(SPLITS, ([catalogue.train[k] for k in order], [*catalogue.val]), strict=True))
 
 
-def _chunks(entries: list[Entry]) -> Iterator[list[Entry]]:
+def _chunks(entries: list[Picture]) -> Iterator[list[Picture]]:
     return (entries[k: k + SHARD_IMAGES] for k in range(0, len(entries), SHARD_IMAGES))
 
 
@@ -144,9 +144,9 @@ def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: 
                 made_by]
     digest = hashlib.sha256(json.dumps(deciding).encode())
     for split in SPLITS:
-        for entry in getattr(catalogue, split):
-            digest.update(f"{split} {entry.name!r} {entry.label} {entry.offset} "
-                          f"{entry.size}\n".encode())
+        for picture in getattr(catalogue, split):
+            digest.update(f"{split} {picture.name!r} {picture.label} {picture.offset} "
+                          f"{picture.size}\n".encode())
     return digest.hexdigest()[:32]
 
 

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipeline.config.stages import code_digest
-from pipeline.data import sources
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import SIDE, Undecodable, decode, decoder
 from pipeline.data.shards import Encoding, digest_of_images, open_shard, shard_file, shard_written
-from pipeline.data.sources import Entry
+from pipeline.data.sources.catalogue import Picture
+from pipeline.data.sources.reading import read_picture
 from pipeline.data.store import Quarantined, Row, StoredShard, places_of, told
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
@@ -35,7 +35,7 @@ class Shard:
 
     split: str
     number: int
-    entries: tuple[Entry, ...]
+    entries: tuple[Picture, ...]
     folder: str
     root: str
     fingerprint: str
@@ -77,16 +77,16 @@ def make_shard(shard: Shard) -> list[Quarantined]:
     quarantined: list[Quarantined] = []
     accumulator = Accumulator(shard.side)
     with shard_written(shard.pixels, shard.side, shard.encoding) as writer:
-        for entry in shard.entries:
-            content = sources.read(replace(entry, file=Path(shard.root, entry.file)))
+        for picture in shard.entries:
+            content = read_picture(replace(picture, file=Path(shard.root, picture.file)))
             sha256 = hashlib.sha256(content).hexdigest()
             try:
                 image = decode(content, shard.side)
             except Undecodable as reason:
-                quarantined.append(Quarantined(shard.split, entry.name, str(reason), sha256))
+                quarantined.append(Quarantined(shard.split, picture.name, str(reason), sha256))
                 continue
-            image = writer.add(image, entry.label)  # as training will see it
-            rows.append(Row(entry.name, sha256, entry.label, writer.place))
+            image = writer.add(image, picture.label)  # as training will see it
+            rows.append(Row(picture.name, sha256, picture.label, writer.place))
             if shard.split == "train":
                 accumulator.add(image)
     if not rows:

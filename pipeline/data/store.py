@@ -48,7 +48,7 @@ from pipeline.data.shards import (
     read_ahead,
     shard_file,
 )
-from pipeline.data.sources import Class
+from pipeline.data.sources.catalogue import Class
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write, read_json, sha256_of, write_json
 

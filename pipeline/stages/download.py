@@ -14,7 +14,8 @@ import shutil
 
 from pipeline.config.parameters import DatasetSection, Parameters
 from pipeline.config.paths import DOWNLOAD, LISTING
-from pipeline.data import sources
+from pipeline.data.sources import fetching
+from pipeline.data.sources.planning import data_folder
 from pipeline.system.errors import UserError
 
 
@@ -28,7 +29,7 @@ def run(parameters: Parameters) -> dict[str, int | str]:
         UserError: something of the data set is missing or damaged, or cannot be downloaded.
     """
     _clear(parameters.dataset)
-    listing = sources.fetch(parameters.dataset)
+    listing = fetching.fetch(parameters.dataset)
     return {"files": len(listing.files),
             "bytes": sum(file.bytes for file in listing.files), "classes": len(listing.classes),
             "listing_digest": hashlib.sha256(LISTING.read_bytes()).hexdigest()}
@@ -37,7 +38,7 @@ def run(parameters: Parameters) -> dict[str, int | str]:
 def _clear(dataset: DatasetSection) -> None:
     """Empty data/download, as `dvc repro` does: it must not depend on what was there before."""
     if (dataset.source != "sample"
-            and sources.root(dataset).resolve().is_relative_to(DOWNLOAD.resolve())):
+            and data_folder(dataset).resolve().is_relative_to(DOWNLOAD.resolve())):
         raise UserError(f"dataset.location: {dataset.location} is within {DOWNLOAD}, which this "
                         "stage empties; move it elsewhere")
     for old in DOWNLOAD.iterdir() if DOWNLOAD.exists() else ():

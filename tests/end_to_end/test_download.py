@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.data.sources import Class, ilsvrc_writer
+from pipeline.data.sources import ilsvrc_writer
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.sources.ilsvrc import Y2010
 from tests.end_to_end.project import Project
 from tests.pipeline.data.sources.misbehaving_server import serving

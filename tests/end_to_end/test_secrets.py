@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.data.sources.folders import BROKEN_ZIP
+from pipeline.data.sources.layouts import BROKEN_ZIP
 from tests.end_to_end.project import IN_ADDRESS, SECRETS, Project
 
 PLANTED = [value.encode() for value in (*SECRETS.values(), IN_ADDRESS)]

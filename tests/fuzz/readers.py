@@ -30,13 +30,13 @@ import numpy as np
 import scipy.io  # noqa: F401  (before any fork: it takes a third of a second)
 
 from pipeline.config import parameters
-from pipeline.data import sources
 from pipeline.data.arrays import array_in
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import Undecodable, decode, decode_stored, decoder
-from pipeline.data.sources import folders, meta_mat
+from pipeline.data.sources import layouts, meta_mat
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.index import read_index
+from pipeline.data.sources.reading import read_picture
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.data.sources.tars import is_safe, members
 from pipeline.data.store import Store
@@ -138,8 +138,8 @@ def tgz(content: bytes, name: str, folder: Path) -> str:
 def zipped(content: bytes, name: str, folder: Path) -> str:
     (folder / "a.zip").write_bytes(content)
     try:
-        found = list(folders.in_zip(folder, "a.zip"))
-        contents = [sources.read(replace(one, file=folder / one.file)) for one in found]
+        found = list(layouts.in_zip(folder, "a.zip"))
+        contents = [read_picture(replace(one, file=folder / one.file)) for one in found]
     except UserError as error:
         return _refused(error, folder / "a.zip")
     assert all(is_safe(one.name) for one in found)
@@ -148,7 +148,7 @@ def zipped(content: bytes, name: str, folder: Path) -> str:
         assert [one.name for one in found] == [one.filename for one in listed]
         for mine, one in zip(contents, listed, strict=True):
             # a wrong checksum: the picture's own digest is another then
-            with contextlib.suppress(*folders.BROKEN_ZIP):
+            with contextlib.suppress(*layouts.BROKEN_ZIP):
                 # which stops at the size that the table says
                 assert mine.startswith(archive.read(one))
     return SAME if content == seed("zip", name) else OTHER

@@ -21,9 +21,9 @@ from pipeline.data import reference_pictures
 from pipeline.data.moments import Accumulator
 from pipeline.data.pixels import decoder
 from pipeline.data.shards import shard_file, shard_written
-from pipeline.data.sources import Class, Entry
+from pipeline.data.sources.catalogue import Class, Picture
 from pipeline.data.sources.ilsvrc import Y2012
-from pipeline.data.sources.index import Entries, write_index
+from pipeline.data.sources.index import PictureTable, write_index
 from pipeline.data.store import Row, StoredShard, publish_description
 from pipeline.records import code_archive, kept_runs
 from pipeline.training import checkpoints
@@ -121,10 +121,10 @@ def checkpoint() -> dict[str, bytes]:
 
 
 def index() -> dict[str, bytes]:
-    entries = [Entry(f"n{k}_{k}.JPEG", k % 3, Path(f"{k % 2}.tar"), 512 + 1024 * k, 300 + k,
+    entries = [Picture(f"n{k}_{k}.JPEG", k % 3, Path(f"{k % 2}.tar"), 512 + 1024 * k, 300 + k,
                      ("", "gzip")[k % 2]) for k in range(40)]
-    splits = {"train": Entries.of(Path("root"), entries[:30]),
-              "val": Entries.of(Path("root"), entries[30:])}
+    splits = {"train": PictureTable.of(Path("root"), entries[:30]),
+              "val": PictureTable.of(Path("root"), entries[30:])}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "index.parquet"
         write_index(file, splits)

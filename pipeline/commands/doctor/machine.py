@@ -28,10 +28,10 @@ SHARED_BY_NCCL = 64_000_000
 
 def disk(parameters: Parameters) -> Finding:
     """Room for the download, the image store and the checkpoints, each where it will lie."""
-    from pipeline.data import sources
+    from pipeline.data.sources import fetching
 
     try:
-        plan = sources.plan(parameters.dataset)
+        plan = fetching.plan(parameters.dataset)
     except UserError as error:
         return Finding("fails", str(error), "mend dataset.location, or make the folder")
     side, encoding = parameters.resize.side, parameters.store.encoding

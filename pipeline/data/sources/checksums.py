@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.config.paths import WORK
-from pipeline.data.sources import Listed
+from pipeline.data.sources.catalogue import ListedFile
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import progress
@@ -26,7 +26,7 @@ SECONDS_BETWEEN_SAVES = 30.0
 
 
 def checksums(root: Path, names: Iterable[str],
-              algorithms: tuple[str, ...] = ("sha256",)) -> list[Listed]:
+              algorithms: tuple[str, ...] = ("sha256",)) -> list[ListedFile]:
     """Size and checksums of `root / name` for each name, in the order given.
 
     Raises:
@@ -64,7 +64,7 @@ def checksums(root: Path, names: Iterable[str],
                           for algorithm, one in zip(lacking, hashes, strict=True)}
                 known[key] = entry
             advance((stat.st_size - done) / 1e6, name)
-            listed.append(Listed(name, stat.st_size,
+            listed.append(ListedFile(name, stat.st_size,
                                  **{algorithm: str(entry[algorithm]) for algorithm in algorithms}))
             if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                 write_json(MEMORY, known)

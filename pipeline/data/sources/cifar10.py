@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data.sources import Class, Found, public
-from pipeline.data.sources.http import Remote
-from pipeline.data.sources.planning import Plan
+from pipeline.data.sources import public
+from pipeline.data.sources.catalogue import Class, DataSet
+from pipeline.data.sources.planning import Plan, RemoteFile
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress
@@ -25,9 +25,9 @@ from pipeline.system.terminal import progress
 TERMS = ("CIFAR-10 (https://www.cs.toronto.edu/~kriz/cifar.html) comes without a licence; its "
          "author asks those who use it to cite Learning Multiple Layers of Features from Tiny "
          "Images (Krizhevsky 2009).")
-ARCHIVE = Remote("cifar-10-binary.tar.gz",
-                 "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", 170_052_171,
-                 "c32a1d4ab5d03f1284b67883e8d87530")
+ARCHIVE = RemoteFile("cifar-10-binary.tar.gz",
+                     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", 170_052_171,
+                     "c32a1d4ab5d03f1284b67883e8d87530")
 TAR, TAR_BYTES = "cifar10.tar", 245_760_000 + 10_240
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CLASSES = [Class(name, name) for name in NAMES]
@@ -44,7 +44,7 @@ def plan(dataset: DatasetSection) -> Plan:
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 
-def fetch(dataset: DatasetSection) -> Found:
+def fetch(dataset: DatasetSection) -> DataSet:
     """Raises UserError when the archive is not the right one, or cannot be fetched."""
     return public.fetch(dataset, ARCHIVE, TAR, CLASSES, _pictures)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data.sources import Catalogue, Class, Entry, Found, Listing
+from pipeline.data.sources.catalogue import Catalogue, Class, DataSet, Listing, Picture
 from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.index import Entries
+from pipeline.data.sources.index import PictureTable
 from pipeline.data.sources.planning import Plan
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import say
@@ -30,7 +30,7 @@ def plan(dataset: DatasetSection) -> Plan:
                            for folder in _folders(location / split) for file in _visible(folder)))
 
 
-def fetch(dataset: DatasetSection) -> Found:
+def fetch(dataset: DatasetSection) -> DataSet:
     """List the pictures with their checksums.
 
     Raises:
@@ -56,14 +56,14 @@ def fetch(dataset: DatasetSection) -> Found:
     classes = [Class(folder.name, folder.name) for folder in train]
     labels = {one.wnid: label for label, one in enumerate(classes)}
     files = checksums(location, names)
-    splits: dict[str, list[Entry]] = {"train": [], "val": []}
+    splits: dict[str, list[Picture]] = {"train": [], "val": []}
     for listed in files:
         split, wnid, name = listed.name.split("/")
-        splits[split].append(Entry(f"{wnid}/{name}", labels[wnid], Path(listed.name), 0,
+        splits[split].append(Picture(f"{wnid}/{name}", labels[wnid], Path(listed.name), 0,
                                    listed.bytes))
-    return Found(Listing("folder", classes, files, {}),
-                 Catalogue(classes, Entries.of(location, splits["train"]),
-                           Entries.of(location, splits["val"]).ordered("name")))
+    return DataSet(Listing("folder", classes, files, {}),
+                 Catalogue(classes, PictureTable.of(location, splits["train"]),
+                           PictureTable.of(location, splits["val"]).ordered("name")))
 
 
 def _location(dataset: DatasetSection) -> Path:

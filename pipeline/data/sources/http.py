@@ -1,7 +1,7 @@
 """Files fetched over HTTP, whole and verified, whatever the server does; resumed where an earlier
 run stopped.
 
-`fetched` leaves a file under its name only when its size and checksum are right. Until then its
+`download` leaves a file under its name only when its size and checksum are right. Until then its
 bytes are in `.<name>.fetching` beside it, and what they are of (address, ETag, Last-Modified) in
 `.<name>.fetching.json`. They are continued by a request for the rest, on condition that the
 server's file is still the same one. Servers that drop, truncate, misstate a length, ignore the
@@ -20,8 +20,6 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
@@ -29,6 +27,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
+from pipeline.data.sources.checksums import remember
+from pipeline.data.sources.planning import RemoteFile
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import progress, say
@@ -47,27 +47,6 @@ WRONG_FILES = 2  # whole downloads with a wrong checksum before it is given up
 PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}
 
 
-@dataclass(frozen=True)
-class Remote:
-    """A file on a server.
-
-    Attributes:
-        name: under which it is kept.
-        address: https://..., without credentials.
-        bytes: its size; about: roughly that, where it is not known to the byte. None: the server's
-            word is taken.
-        md5: in hex. Without it, only the size is checked.
-        private: whether the user's credentials for downloads go with the request.
-    """
-
-    name: str
-    address: str
-    bytes: int | None = None
-    md5: str | None = None
-    private: bool = False
-    about: int | None = None
-
-
 class _Again(Exception):
     """Worth another try; `wait`: seconds that the server has asked for."""
 
@@ -76,7 +55,7 @@ class _Again(Exception):
         self.wait = wait
 
 
-def fetched(remote: Remote, folder: Path) -> Path:
+def download(remote: RemoteFile, folder: Path) -> Path:
     """The file in `folder`; if it is there already it is taken as it is.
 
     Raises:
@@ -97,7 +76,7 @@ def fetched(remote: Remote, folder: Path) -> Path:
     return target
 
 
-def _fill(partial: _Partial, session: _Session, remote: Remote) -> None:
+def _fill(partial: _Partial, session: _Session, remote: RemoteFile) -> None:
     """Ask until the file is whole and right."""
     failures = wrong = 0
     with contextlib.ExitStack() as stack:
@@ -134,7 +113,7 @@ def _fill(partial: _Partial, session: _Session, remote: Remote) -> None:
                 time.sleep(wait)
 
 
-def _ask(partial: _Partial, session: _Session, remote: Remote, bar: _Bar) -> None:
+def _ask(partial: _Partial, session: _Session, remote: RemoteFile, bar: _Bar) -> None:
     """One request, for what is lacking; _Again where the answer falls short."""
     headers = {"Accept-Encoding": "identity"}
     if partial.size:
@@ -165,7 +144,7 @@ def _ask(partial: _Partial, session: _Session, remote: Remote, bar: _Bar) -> Non
         raise _Again(f"the connection ended after {partial.size:,} of {of} bytes")
 
 
-def _check_status(answer: requests.Response, remote: Remote) -> None:
+def _check_status(answer: requests.Response, remote: RemoteFile) -> None:
     status, host = answer.status_code, urlsplit(answer.url).hostname
     if status in (200, 206, 416):
         return
@@ -202,7 +181,7 @@ class _Session(requests.Session):
     """Follows redirections, but takes credentials to no other host, and nothing from TLS to plain
     HTTP."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: RemoteFile) -> None:
         super().__init__()
         self.auth = _credentials(remote)
 
@@ -220,7 +199,7 @@ class _Session(requests.Session):
             prepared_request.headers.pop("Authorization", None)
 
 
-def _credentials(remote: Remote) -> Any:
+def _credentials(remote: RemoteFile) -> Any:
     """What adds the user's credentials to a request: over TLS, or to this machine. Those of the
     environment go to the host that it names, those of netrc to the hosts that stand there: an
     address alone asks for none."""
@@ -244,7 +223,7 @@ class _Partial:
     """The bytes that have arrived so far, on disk, with all that is needed to go on after a
     kill."""
 
-    def __init__(self, target: Path, remote: Remote) -> None:
+    def __init__(self, target: Path, remote: RemoteFile) -> None:
         self.target, self.remote = target, remote
         self.file = target.with_name(f".{target.name}.fetching")
         self.notes = target.with_name(f".{target.name}.fetching.json")
@@ -355,8 +334,6 @@ class _Partial:
 
     def publish(self) -> None:
         """Give the file its name; its checksums need not be computed again."""
-        from pipeline.data.sources.checksums import remember
-
         os.fsync(self.stream.fileno())
         os.replace(self.file, self.target)
         # of runs that were killed
@@ -393,8 +370,3 @@ class _Bar:
     def advance(self, count: int) -> None:
         self._shown += count
         self._advance(count / 1e6)
-
-
-def missing(remotes: list[Remote], folder: Path) -> Iterator[Remote]:
-    """Those of the files that are not in the folder."""
-    return (remote for remote in remotes if not (folder / remote.name).is_file())

@@ -17,9 +17,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.sources import Class, Found, Listing, folders
+from pipeline.data.sources import layouts
+from pipeline.data.sources.catalogue import Class, DataSet, Listing
 from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.planning import Plan, Wanted
+from pipeline.data.sources.planning import Plan, RemoteFile
 from pipeline.data.sources.repack import repacked
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
@@ -46,13 +47,13 @@ def parts(folder: Path) -> dict[str, Path]:
 def plan(folder: Path, download: bool, images: int) -> Plan:
     """What would be downloaded and repacked."""
     found = parts(folder)
-    wanted = ([Wanted("*.parquet", BYTES, f"{ADDRESS}/tree/main/data")] if download
+    wanted = ([RemoteFile("*.parquet", f"{ADDRESS}/tree/main/data", BYTES)] if download
               and _lacking(found) else [])
     packed = [file for file in found.values() if file.suffix == ".parquet"]
     return Plan(folder, wanted, sum(file.stat().st_size for file in packed), images)
 
 
-def fetch(folder: Path, download: bool, classes: list[Class]) -> Found:
+def fetch(folder: Path, download: bool, classes: list[Class]) -> DataSet:
     """Read what is in the folder; first fetch what it lacks, if `download` is set.
 
     Raises:
@@ -68,9 +69,9 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Found:
     for stem, file in sorted(unpacked.items()):
         found[stem] = _repack(file, folder / f"{stem}.tar", classes)
     names = sorted(file.relative_to(folder).as_posix() for file in found.values())
-    catalogue = folders.catalogue(folder, chain.from_iterable(folders.in_tar(folder, name)
+    catalogue = layouts.catalogue(folder, chain.from_iterable(layouts.in_tar(folder, name)
                                                               for name in names), classes)
-    return Found(Listing("imagenet2012", classes, checksums(folder, names), {}), catalogue)
+    return DataSet(Listing("imagenet2012", classes, checksums(folder, names), {}), catalogue)
 
 
 def _lacking(found: dict[str, Path]) -> list[str]:
@@ -117,7 +118,7 @@ def _pictures(table: Any, file: Path, classes: list[Class],
                 raise UserError(f"{file}: {name} has the label {label}, which is {wnids[label]}: "
                                 "the labels are not in the order of the wnids; fetch the file "
                                 "again")
-            yield f"{split}/{wnids[label]}/{folders.without_class(name)}", content
+            yield f"{split}/{wnids[label]}/{layouts.without_class(name)}", content
             advance(1)
 
 

@@ -23,8 +23,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.sources import Catalogue, Class, Entry, meta_mat
-from pipeline.data.sources.index import Entries
+from pipeline.data.sources import meta_mat
+from pipeline.data.sources.catalogue import Catalogue, Class, Picture
+from pipeline.data.sources.index import PictureTable
 from pipeline.data.sources.tars import Member, members
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress
@@ -111,11 +112,12 @@ def catalogue(folder: Path, year: Year = Y2012, known: bool = False) -> Catalogu
         UserError: an archive is damaged, or the three do not belong together.
     """
     kit = devkit(folder / year.devkit, year, known)
-    train = Entries.of(folder, _train(folder, kit.classes, year)).ordered("label", "name")
-    return Catalogue(kit.classes, train, Entries.of(folder, _val(folder, kit.val_labels, year)))
+    train = PictureTable.of(folder, _train(folder, kit.classes, year)).ordered("label", "name")
+    val = PictureTable.of(folder, _val(folder, kit.val_labels, year))
+    return Catalogue(kit.classes, train, val)
 
 
-def _train(folder: Path, classes: list[Class], year: Year) -> Iterator[Entry]:
+def _train(folder: Path, classes: list[Class], year: Year) -> Iterator[Picture]:
     file = folder / year.train
     archives = _named({f"{one.wnid}.tar": one for one in classes}, file, year)
     with progress(f"reading the tables of {file.name}", len(classes), "classes") as advance:
@@ -124,7 +126,7 @@ def _train(folder: Path, classes: list[Class], year: Year) -> Iterator[Entry]:
             pictures = _sorted(file, inner)
             if not pictures:
                 raise UserError(f"{file}: {inner.name} has no picture")
-            yield from _entries(file, pictures, [label] * len(pictures), year)
+            yield from _pictures(file, pictures, [label] * len(pictures), year)
             advance(1)
 
 
@@ -148,18 +150,19 @@ def _sorted(file: Path, within: Member | None = None, folders: bool = False) -> 
     return found
 
 
-def _val(folder: Path, labels: list[int], year: Year) -> Iterator[Entry]:
+def _val(folder: Path, labels: list[int], year: Year) -> Iterator[Picture]:
     file = folder / year.val
     pictures = _sorted(file, folders=year is Y2010)
     if len(pictures) != len(labels):
         raise UserError(f"{file}: {len(pictures)} pictures, but {len(labels)} lines in "
                         f"{year.truth}")
-    return _entries(file, pictures, labels, year)
+    return _pictures(file, pictures, labels, year)
 
 
-def _entries(file: Path, pictures: list[Member], labels: list[int], year: Year) -> Iterator[Entry]:
+def _pictures(file: Path, members: list[Member], labels: list[int],
+              year: Year) -> Iterator[Picture]:
     with file.open("rb", buffering=0) as stream:
-        for member, label in zip(pictures, labels, strict=True):
+        for member, label in zip(members, labels, strict=True):
             gzipped = year is Y2010 and os.pread(stream.fileno(), 2, member.offset) == b"\x1f\x8b"
-            yield Entry(member.name.rpartition("/")[2], label, Path(file.name), member.offset,
+            yield Picture(member.name.rpartition("/")[2], label, Path(file.name), member.offset,
                         member.size, "gzip" if gzipped else "")

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from pipeline.data.sources import Class
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.sources.ilsvrc import Y2010, Y2012, Year
 from pipeline.system.files import atomic_write
 

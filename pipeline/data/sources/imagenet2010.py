@@ -13,13 +13,12 @@ headers are walked, and the listing holds their sha256, by which another copy ca
 from __future__ import annotations
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data import sources
-from pipeline.data.sources import Found, Listing, http, ilsvrc
+from pipeline.data.sources import http, ilsvrc
+from pipeline.data.sources.catalogue import DataSet, Listing
 from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.http import Remote
 from pipeline.data.sources.ilsvrc import Y2010
 from pipeline.data.sources.imagenet2012 import REGISTRATION, TERMS
-from pipeline.data.sources.planning import Plan, Wanted
+from pipeline.data.sources.planning import Plan, RemoteFile, data_folder, missing_files
 from pipeline.system.errors import UserError
 
 OFFICIAL_ADDRESS = "https://image-net.org/data/ILSVRC/2010/"
@@ -30,16 +29,15 @@ __all__ = ["TERMS", "fetch", "plan"]
 
 def plan(dataset: DatasetSection) -> Plan:
     """What `fetch` would download."""
-    remotes, folder = _remotes(dataset), sources.root(dataset)
-    return Plan(folder, [Wanted(one.name, None, one.address if dataset.origin else REGISTRATION)
-                         for one in http.missing(remotes, folder)], 0, IMAGES, not dataset.origin)
+    remotes, folder = _remotes(dataset), data_folder(dataset)
+    return Plan(folder, missing_files(remotes, folder), 0, IMAGES, by_hand=not dataset.origin)
 
 
-def fetch(dataset: DatasetSection) -> Found:
+def fetch(dataset: DatasetSection) -> DataSet:
     """Raises UserError when an archive is missing, with the page to get it from, damaged, or
     refused."""
-    folder = sources.root(dataset)
-    lacking = list(http.missing(_remotes(dataset), folder))
+    folder = data_folder(dataset)
+    lacking = missing_files(_remotes(dataset), folder)
     if lacking and not dataset.origin:
         raise UserError(f"dataset.location: {folder} lacks\n  "
                         + "\n  ".join(one.name for one in lacking) + "\nImageNet gives its "
@@ -47,11 +45,12 @@ def fetch(dataset: DatasetSection) -> Found:
                         "and put the files, not unpacked, into that folder; or set dataset.origin "
                         "to official or to the address of another copy.")
     for remote in lacking:
-        http.fetched(remote, folder)
+        http.download(remote, folder)
     found = ilsvrc.catalogue(folder, Y2010)
-    return Found(Listing("imagenet2010", found.classes, checksums(folder, ARCHIVES), {}), found)
+    return DataSet(Listing("imagenet2010", found.classes, checksums(folder, ARCHIVES), {}), found)
 
 
-def _remotes(dataset: DatasetSection) -> list[Remote]:
-    address = OFFICIAL_ADDRESS if dataset.origin in (None, "official") else str(dataset.origin)
-    return [Remote(name, f"{address.rstrip('/')}/{name}", private=True) for name in ARCHIVES]
+def _remotes(dataset: DatasetSection) -> list[RemoteFile]:
+    address = OFFICIAL_ADDRESS if dataset.origin == "official" else str(dataset.origin)
+    return [RemoteFile(name, f"{address.rstrip('/')}/{name}" if dataset.origin else REGISTRATION,
+                       private=True) for name in ARCHIVES]

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data import sources
-from pipeline.data.sources import Class, Found, Listing, folders, http, hub, ilsvrc, kaggle
+from pipeline.data.sources import http, hub, ilsvrc, kaggle, layouts
+from pipeline.data.sources.catalogue import Class, DataSet, Listing
 from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.http import Remote
 from pipeline.data.sources.ilsvrc import Y2012
-from pipeline.data.sources.planning import Plan, Wanted
+from pipeline.data.sources.planning import Plan, RemoteFile, data_folder, missing_files
 from pipeline.system.errors import UserError
 
 OFFICIAL_ADDRESS = "https://image-net.org/data/ILSVRC/2012/"
@@ -54,13 +53,10 @@ OFFICIAL = {
 
 def plan(dataset: DatasetSection) -> Plan:
     """By the origin, or else by what is in the folder."""
-    form, folder = _form(dataset), sources.root(dataset)
+    form, folder = _form(dataset), data_folder(dataset)
     if form == "archives":
-        remotes = _remotes(dataset) if dataset.origin else [Remote(name, REGISTRATION, one.bytes)
-                                                            for name, one in OFFICIAL.items()]
-        return Plan(folder, [Wanted(one.name, one.bytes, one.address)
-                             for one in http.missing(remotes, folder)],
-                    images=IMAGES, by_hand=not dataset.origin)
+        return Plan(folder, missing_files(_remotes(dataset), folder), images=IMAGES,
+                    by_hand=not dataset.origin)
     if form == "kaggle":
         return kaggle.plan(folder, IMAGES)
     if form == "huggingface":
@@ -68,7 +64,7 @@ def plan(dataset: DatasetSection) -> Plan:
     return Plan(folder, images=IMAGES)
 
 
-def fetch(dataset: DatasetSection) -> Found:
+def fetch(dataset: DatasetSection) -> DataSet:
     """Put it in place and verify it: the official archives by size and MD5, which takes some
     minutes the first time.
 
@@ -76,12 +72,12 @@ def fetch(dataset: DatasetSection) -> Found:
         UserError: something is missing, with the places to get it from, is damaged, or is not what
             its name says.
     """
-    form, folder = _form(dataset), sources.root(dataset)
+    form, folder = _form(dataset), data_folder(dataset)
     if form == "archives":
         for remote in _remotes(dataset) if dataset.origin else []:
-            http.fetched(remote, folder)
+            http.download(remote, folder)
         listing = verified(folder, OFFICIAL)
-        return Found(listing, ilsvrc.catalogue(folder, known=True))
+        return DataSet(listing, ilsvrc.catalogue(folder, known=True))
     if form == "kaggle":
         return kaggle.fetch(folder, bool(dataset.origin), classes())
     if form == "huggingface":
@@ -93,7 +89,7 @@ def _form(dataset: DatasetSection) -> str:
     """archives, kaggle, huggingface or folders."""
     if dataset.origin:
         return dataset.origin if dataset.origin in ("kaggle", "huggingface") else "archives"
-    folder = sources.root(dataset)
+    folder = data_folder(dataset)
     if any((folder / name).exists() for name in (Y2012.train, Y2012.val)):
         return "archives"
     if kaggle.form(folder):
@@ -110,10 +106,10 @@ def classes() -> list[Class]:
     return [Class(*line.split(" ", 1)) for line in lines]
 
 
-def _remotes(dataset: DatasetSection) -> list[Remote]:
+def _remotes(dataset: DatasetSection) -> list[RemoteFile]:
     address = OFFICIAL_ADDRESS if dataset.origin == "official" else str(dataset.origin)
-    return [Remote(name, f"{address.rstrip('/')}/{name}", one.bytes, one.md5, private=True)
-            for name, one in OFFICIAL.items()]
+    return [RemoteFile(name, f"{address.rstrip('/')}/{name}" if dataset.origin else REGISTRATION,
+                       one.bytes, one.md5, private=True) for name, one in OFFICIAL.items()]
 
 
 def verified(location: Path, archives: Mapping[str, Archive]) -> Listing:
@@ -136,19 +132,19 @@ def verified(location: Path, archives: Mapping[str, Archive]) -> Listing:
                    files, {})
 
 
-def _unpacked(folder: Path, classes: list[Class]) -> Found:
+def _unpacked(folder: Path, classes: list[Class]) -> DataSet:
     val_labels = None
-    places = list(folders.in_folder(folder))
+    places = list(layouts.in_folder(folder))
     if (folder / Y2012.devkit).is_file():
         names = sorted(place.name for place in places if place.name.startswith("val/"))
         labels = ilsvrc.devkit(folder / Y2012.devkit).val_labels
         if len(names) == len(labels):
             stems = (name.rpartition("/")[2].rpartition(".")[0] for name in names)
             val_labels = dict(zip(stems, labels, strict=True))
-    found = folders.catalogue(folder, places, classes, val_labels)
+    found = layouts.catalogue(folder, places, classes, val_labels)
     files = checksums(folder, sorted(str(place.file) for place in places
-                                     if folders.is_picture(place.file.name)))
-    return Found(Listing("imagenet2012", classes, files, {}), found)
+                                     if layouts.is_picture(place.file.name)))
+    return DataSet(Listing("imagenet2012", classes, files, {}), found)
 
 
 def _how_to_get(location: Path, missing: Mapping[str, Archive]) -> str:

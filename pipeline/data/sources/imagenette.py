@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data.sources import Class, Found, folders, public
-from pipeline.data.sources.http import Remote
-from pipeline.data.sources.planning import Plan
+from pipeline.data.sources import layouts, public
+from pipeline.data.sources.catalogue import Class, DataSet
+from pipeline.data.sources.planning import Plan, RemoteFile
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.system.terminal import progress
 
 TERMS = ("Imagenette (fast.ai, https://github.com/fastai/imagenette) is under the Apache License "
          "2.0; its pictures are ImageNet's, which gives them for non-commercial research and "
          "teaching.")
-ARCHIVE = Remote("imagenette2-320.tgz",
-                 "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz", 341_663_724,
-                 "3df6f0d01a2c9592104656642f5e78a3")
+ARCHIVE = RemoteFile("imagenette2-320.tgz",
+                     "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz", 341_663_724,
+                     "3df6f0d01a2c9592104656642f5e78a3")
 TAR, TAR_BYTES = "imagenette2-320.tar", 352_000_000  # about
 TOP = "imagenette2-320/"
 IMAGES = 9_469 + 3_925
@@ -45,7 +45,7 @@ def plan(dataset: DatasetSection) -> Plan:
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 
-def fetch(dataset: DatasetSection) -> Found:
+def fetch(dataset: DatasetSection) -> DataSet:
     """Raises UserError when the archive is not the right one, or cannot be fetched."""
     return public.fetch(dataset, ARCHIVE, TAR, CLASSES, _pictures)
 
@@ -54,6 +54,6 @@ def _pictures(archive: Path) -> Iterator[tuple[str, bytes]]:
     with archive.open("rb") as stream, progress(f"repacking {archive.name}", IMAGES,
                                                 "pictures") as advance:
         for path, content in in_compressed_tar(stream, str(archive)):
-            if path.startswith(TOP) and folders.is_picture(path.rpartition("/")[2]):
+            if path.startswith(TOP) and layouts.is_picture(path.rpartition("/")[2]):
                 yield path.removeprefix(TOP), content
                 advance(1)

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.sources import Entry
+from pipeline.data.sources.catalogue import Picture
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 
@@ -38,8 +38,8 @@ SCHEMA = pa.schema(list(TYPES.items()))
 LARGEST = 1 << 25  # pictures; the whole of ImageNet has 14 million
 
 
-class Entries(Sequence[Entry]):
-    """Pictures whose files are under `root`; an `Entry` is made when it is asked for."""
+class PictureTable(Sequence[Picture]):
+    """Pictures whose files are under `root`; an `Picture` is made when it is asked for."""
 
     def __init__(self, root: Path, table: pa.Table) -> None:
         self.root = root
@@ -52,7 +52,7 @@ class Entries(Sequence[Entry]):
                          for name in ("file", "packing")]
 
     @staticmethod
-    def of(root: Path, entries: Iterable[Entry]) -> Entries:
+    def of(root: Path, entries: Iterable[Picture]) -> PictureTable:
         """The same pictures, their files given relative to `root`."""
         rest = iter(entries)
         tables = [SCHEMA.empty_table()]
@@ -60,34 +60,35 @@ class Entries(Sequence[Entry]):
             values = {name: [getattr(entry, name) for entry in some] for name in TYPES}
             values["file"] = [str(file) for file in values["file"]]
             tables.append(pa.table(values, SCHEMA))
-        return Entries(root, pa.concat_tables(tables))
+        return PictureTable(root, pa.concat_tables(tables))
 
     def __len__(self) -> int:
         return len(self._names)
 
     @overload
-    def __getitem__(self, index: int) -> Entry: ...
+    def __getitem__(self, index: int) -> Picture: ...
     @overload
-    def __getitem__(self, index: slice) -> Entries: ...
-    def __getitem__(self, index: int | slice) -> Entry | Entries:
+    def __getitem__(self, index: slice) -> PictureTable: ...
+    def __getitem__(self, index: int | slice) -> Picture | PictureTable:
         if isinstance(index, slice):
             return self.take(range(*index.indices(len(self))))
         k = range(len(self))[index]
         label, offset, size = (int(column[k]) for column in self._numbers)
         file, packing = (texts[int(codes[k])].as_py() for codes, texts in self._choices)
-        return Entry(self._names[k].as_py(), label, self.root / file, offset, size, packing)
+        return Picture(self._names[k].as_py(), label, self.root / file, offset, size, packing)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[Picture]:
         return (self[k] for k in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Entries) and (self.root, list(self)) == (other.root, list(other))
+        return (isinstance(other, PictureTable)
+                and (self.root, list(self)) == (other.root, list(other)))
 
     __hash__ = None  # type: ignore[assignment]
 
-    def take(self, indices: Sequence[int]) -> Entries:
+    def take(self, indices: Sequence[int]) -> PictureTable:
         """Those at these positions, in this order."""
-        return Entries(self.root, self.table.take(pa.array(indices, pa.int64())))
+        return PictureTable(self.root, self.table.take(pa.array(indices, pa.int64())))
 
     @property
     def names(self) -> list[str]:
@@ -95,7 +96,7 @@ class Entries(Sequence[Entry]):
         found: list[str] = self._names.to_pylist()
         return found
 
-    def ordered(self, *columns: str) -> Entries:
+    def ordered(self, *columns: str) -> PictureTable:
         """By these columns; UserError when two pictures have one name."""
         if len(self) != pc.count_distinct(self._names).as_py():
             counts = pc.value_counts(self._names)
@@ -103,14 +104,15 @@ class Entries(Sequence[Entry]):
             raise UserError(f"{self.root}: {twice[0]} occurs twice ({len(twice)} such names); "
                             "names must be unique: rename, or say dataset.source: folder, which "
                             "takes class and name together")
-        return Entries(self.root, self.table.sort_by([(column, "ascending") for column in columns]))
+        return PictureTable(self.root,
+                            self.table.sort_by([(column, "ascending") for column in columns]))
 
 
-def write_index(file: Path, splits: Mapping[str, Sequence[Entry]]) -> None:
+def write_index(file: Path, splits: Mapping[str, Sequence[Picture]]) -> None:
     """Of pictures in columns. Same pictures, same bytes (of one version of pyarrow)."""
     tables = []
     for split, entries in splits.items():
-        assert isinstance(entries, Entries)
+        assert isinstance(entries, PictureTable)
         name = pa.array([split] * len(entries), pa.string()).dictionary_encode()
         tables.append(entries.table.append_column("split", name))
     table = pa.concat_tables(tables).unify_dictionaries()
@@ -119,7 +121,7 @@ def write_index(file: Path, splits: Mapping[str, Sequence[Entry]]) -> None:
                        compression="zstd")
 
 
-def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Entries]:
+def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, PictureTable]:
     """Raises UserError when there is no such file or it is damaged."""
     try:
         with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
@@ -131,7 +133,7 @@ def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Entri
         if leading := [name for name in pc.unique(table["file"]).to_pylist()
                        if _leads_elsewhere(PurePosixPath(name))]:
             raise ValueError(f"{leading[0]!r} leads out of the data set's folder")
-        return {split: Entries(root,
+        return {split: PictureTable(root,
                                table.filter(pc.equal(table["split"], split)).select(list(TYPES)))
                 for split in splits}
     except FileNotFoundError:

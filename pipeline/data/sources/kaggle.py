@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pipeline.data.sources import Class, Found, Listing, folders
+from pipeline.data.sources import layouts
+from pipeline.data.sources.catalogue import Class, DataSet, Listing
 from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.planning import Plan, Wanted
+from pipeline.data.sources.planning import Plan, RemoteFile
 from pipeline.data.sources.repack import in_compressed_tar, repacked
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress, say
@@ -48,11 +49,11 @@ def plan(folder: Path, images: int) -> Plan:
     """Nothing is fetched where anything of Kaggle's is there."""
     found = form(folder)
     compressed = found == f"{TAR}.gz" or (found == ZIP and _tar_in_zip(folder))
-    wanted = [] if found else [Wanted(ZIP, BYTES, ADDRESS)]
+    wanted = [] if found else [RemoteFile(ZIP, ADDRESS, BYTES)]
     return Plan(folder, wanted, PICTURES if compressed else 0, images)
 
 
-def fetch(folder: Path, download: bool, classes: list[Class]) -> Found:
+def fetch(folder: Path, download: bool, classes: list[Class]) -> DataSet:
     """Read what is in the folder; first fetch the zip, if nothing is and `download` is set.
 
     Raises:
@@ -69,28 +70,28 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Found:
         found = TAR
     elif found == ZIP and (member := _tar_in_zip(folder)):
         try:
-            with folders.opened_zip(folder / ZIP) as archive, archive.open(member) as stream:
+            with layouts.opened_zip(folder / ZIP) as archive, archive.open(member) as stream:
                 _repack(folder, stream, f"{ZIP}: {member}")
-        except folders.BROKEN_ZIP as error:
+        except layouts.BROKEN_ZIP as error:
             raise UserError(f"{folder / ZIP}: {member}: cannot be read ({error}); fetch the zip "
                             "again") from None
         found = TAR
     labels = _val_labels(folder, classes)
     if found == TOP:
-        places = list(folders.in_folder(folder, TOP))
+        places = list(layouts.in_folder(folder, TOP))
         pictures = sorted(str(place.file) for place in places
-                          if folders.is_picture(place.file.name))
-        catalogue = folders.catalogue(folder, places, classes, labels)
+                          if layouts.is_picture(place.file.name))
+        catalogue = layouts.catalogue(folder, places, classes, labels)
         files = checksums(folder, pictures)
     else:
-        read = folders.in_zip if found == ZIP else folders.in_tar
-        catalogue = folders.catalogue(folder, read(folder, found, TOP), classes, labels)
+        read = layouts.in_zip if found == ZIP else layouts.in_tar
+        catalogue = layouts.catalogue(folder, read(folder, found, TOP), classes, labels)
         files = checksums(folder, [found])
-    return Found(Listing("imagenet2012", classes, files, {}), catalogue)
+    return DataSet(Listing("imagenet2012", classes, files, {}), catalogue)
 
 
 def _tar_in_zip(folder: Path) -> str:
-    with folders.opened_zip(folder / ZIP) as archive:
+    with layouts.opened_zip(folder / ZIP) as archive:
         return next((name for name in archive.namelist() if name == f"{TAR}.gz"), "")
 
 
@@ -114,7 +115,7 @@ def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
         if file.is_file():
             text = file.read_text(encoding="utf-8")
         else:
-            with folders.opened_zip(folder / ZIP) as archive, archive.open(SOLUTION) as stream:
+            with layouts.opened_zip(folder / ZIP) as archive, archive.open(SOLUTION) as stream:
                 text = stream.read(LARGEST_SOLUTION).decode()
         return {row["ImageId"]: number[row["PredictionString"].split()[0]]
                 for row in csv.DictReader(io.StringIO(text))}
@@ -122,7 +123,7 @@ def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
         raise UserError(f"{file}: no such file, and it holds the classes of the validation "
                         f"pictures; it is among the competition's files: {ADDRESS}/data") from None
     except (KeyError, IndexError, ValueError, AttributeError, TypeError, csv.Error,
-            *folders.BROKEN_ZIP) as error:
+            *layouts.BROKEN_ZIP) as error:
         raise UserError(f"{file}: not Kaggle's list of validation classes ({error!r}); fetch it "
                         "again") from None
 
@@ -155,7 +156,7 @@ def _download(folder: Path) -> None:
         raise UserError(f"{ADDRESS}: Kaggle's client failed "
                         f"({type(error).__name__}{f' {status}' if status else ''}){mend}; the same "
                         "command goes on where it stopped") from None
-    folders.opened_zip(unfinished / ZIP).close()  # its table is at its end
+    layouts.opened_zip(unfinished / ZIP).close()  # its table is at its end
     (unfinished / ZIP).replace(folder / ZIP)
     for leftover in unfinished.iterdir():
         leftover.unlink()

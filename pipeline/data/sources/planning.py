@@ -4,25 +4,33 @@ the disk it takes."""
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.parameters import Parameters
-from pipeline.config.paths import STORE
-from pipeline.data import sources
+from pipeline.config.parameters import DatasetSection
+from pipeline.config.paths import ARCHIVES, DOWNLOAD, STORE
 
 JPEG = 32_000  # bytes of an image of 256 x 256 pixels as a JPEG of quality 95, on average
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A file to be fetched: its name, its size in bytes where that is known, and where it would
-    come from."""
+class RemoteFile:
+    """A file on a server.
+
+    Attributes:
+        name: under which it is kept.
+        address: https://..., without credentials.
+        bytes: its size; None: the server's word is taken.
+        md5: in hex. Without it, only the size is checked.
+        private: whether the user's credentials for downloads go with the request.
+    """
 
     name: str
-    bytes: int | None
     address: str
+    bytes: int | None = None
+    md5: str | None = None
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Plan:
     """
 
     folder: Path
-    fetched: list[Wanted] = field(default_factory=list)
+    fetched: list[RemoteFile] = field(default_factory=list)
     repacked: int = 0
     images: int = 0
     by_hand: bool = False
@@ -51,7 +59,16 @@ class Plan:
         """Bytes of the image store, about."""
         return self.images * (JPEG if encoding == "jpeg" else side * side * 3)
 
-    def told(self, side: int) -> str:
+    def as_json(self, side: int, encoding: str) -> dict[str, Any]:
+        """As plain values; sizes are bytes, null where they are not known."""
+        files = [{"name": one.name, "bytes": one.bytes, "address": one.address}
+                 for one in self.fetched]
+        return {"folder": str(self.folder), "by_hand": self.by_hand, "images": self.images,
+                "files": files, "download_bytes": self.download,
+                "download_free_bytes": free(self.folder),
+                "store_bytes": self.store(side, encoding), "store_free_bytes": free(STORE)}
+
+    def described(self, side: int) -> str:
         """In words, for images of `side` pixels in the store."""
         lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})"
                  for one in self.fetched]
@@ -77,22 +94,15 @@ class Plan:
                           f"{_size(room)}{lack}"])
 
 
-def told(parameters: Parameters) -> str:
-    """The plan for these parameters, with the data set's terms, in words."""
-    dataset = parameters.dataset
-    return f"{sources.plan(dataset).told(parameters.resize.side)}\n{sources.terms(dataset)}"
+def data_folder(dataset: DatasetSection) -> Path:
+    """The folder of the data set's files: `dataset.location`, or archives/ where that is null; the
+    sample's own."""
+    return DOWNLOAD if dataset.source == "sample" else dataset.location or ARCHIVES
 
 
-def as_json(parameters: Parameters) -> dict[str, Any]:
-    """The plan for these parameters as plain values; sizes are bytes, null where they are not
-    known."""
-    dataset, side = parameters.dataset, parameters.resize.side
-    plan = sources.plan(dataset)
-    return {"folder": str(plan.folder), "by_hand": plan.by_hand,
-            "images": plan.images, "files": [asdict(one) for one in plan.fetched],
-            "download_bytes": plan.download, "download_free_bytes": free(plan.folder),
-            "store_bytes": plan.store(side, parameters.store.encoding),
-            "store_free_bytes": free(STORE), "terms": sources.terms(dataset)}
+def missing_files(remotes: list[RemoteFile], folder: Path) -> list[RemoteFile]:
+    """Return those of the files that are not in the folder."""
+    return [remote for remote in remotes if not (folder / remote.name).is_file()]
 
 
 def free(folder: Path) -> int:

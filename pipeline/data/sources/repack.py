@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from pipeline.data.sources import LARGEST
+from pipeline.data.sources.reading import LARGEST
 from pipeline.data.sources.tars import is_safe
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write

@@ -18,7 +18,8 @@ from PIL import Image
 
 from pipeline.config.parameters import DatasetSection, SampleSection
 from pipeline.config.paths import DOWNLOAD
-from pipeline.data.sources import Class, Found, Listing, ilsvrc, ilsvrc_writer
+from pipeline.data.sources import ilsvrc, ilsvrc_writer
+from pipeline.data.sources.catalogue import Class, DataSet, Listing
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.patterns import picture
@@ -54,12 +55,12 @@ def plan(dataset: DatasetSection) -> Plan:
     return Plan(DOWNLOAD, [], images * BYTES, images)
 
 
-def fetch(dataset: DatasetSection) -> Found:
+def fetch(dataset: DatasetSection) -> DataSet:
     """Write the sample's archives to data/download and list them."""
     write(DOWNLOAD, dataset.sample)
     names = (Y2012.train, Y2012.val, Y2012.devkit)
     listing = Listing("sample", CLASSES, checksums(DOWNLOAD, names), dataset.sample.model_dump())
-    return Found(listing, ilsvrc.catalogue(DOWNLOAD, known=True))
+    return DataSet(listing, ilsvrc.catalogue(DOWNLOAD, known=True))
 
 
 def write(folder: Path, sample: SampleSection) -> None:

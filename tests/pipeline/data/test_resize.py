@@ -34,7 +34,7 @@ from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import decode, decoder
 from pipeline.data.shard_worker import Shard, make_shard
 from pipeline.data.shards import Encoding
-from pipeline.data.sources import Catalogue, Class, Entry
+from pipeline.data.sources.catalogue import Catalogue, Class, Picture
 from pipeline.data.statistics import covariance, mean_image
 from pipeline.data.store import MOMENTS, QUARANTINE, Store
 from pipeline.system.errors import UserError
@@ -66,7 +66,7 @@ def write_pictures(folder: Path) -> Catalogue:
             content, name = stream_of_one.getvalue(), f"n{k % 2}_{k}.JPEG"
             if name in UNDECODABLE:
                 content = content[:2000] if UNDECODABLE[name] == "truncated" else b"<html>" * 100
-            entries.append(Entry(name, k % 2, archive, stream.tell(), len(content)))
+            entries.append(Picture(name, k % 2, archive, stream.tell(), len(content)))
             stream.write(content)
     return Catalogue([Class("n0", "zero"), Class("n1", "one")], entries[:TRAIN], entries[TRAIN:])
 
@@ -127,7 +127,7 @@ def test_the_store_has_every_image_in_its_place(catalogue: Catalogue, tmp_path: 
                        "val_images": VAL}
     assert (len(train), len(val), store.classes) == (TRAIN - 2, VAL, catalogue.classes)
 
-    def content(entry: Entry) -> bytes:
+    def content(entry: Picture) -> bytes:
         return entry.file.read_bytes()[entry.offset: entry.offset + entry.size]
 
     order = prepare.stored_order([entry.name for entry in catalogue.train], 7)
@@ -196,7 +196,7 @@ def test_one_changed_pixel_label_or_seed_changes_the_digest(catalogue: Catalogue
     first, second = catalogue.val[:2]
     other_pixels = Catalogue(catalogue.classes, catalogue.train, [second, *catalogue.val[1:]])
     other_label = Catalogue(catalogue.classes, catalogue.train,
-                            [Entry(first.name, 1 - first.label, first.file, first.offset,
+                            [Picture(first.name, 1 - first.label, first.file, first.offset,
                                    first.size), *catalogue.val[1:]])
     digests = [digest(catalogue), digest(other_pixels), digest(other_label),
                digest(catalogue, seed=8)]
@@ -218,7 +218,7 @@ def test_a_shard_without_a_decodable_image(tmp_path: Path, thread: Executor) -> 
     file = tmp_path / "junk"
     file.write_bytes(b"junk")
     good = write_pictures(tmp_path)
-    val = [Entry(f"junk{k}", 0, file, 0, 4) for k in range(SHARD)] + good.val
+    val = [Picture(f"junk{k}", 0, file, 0, 4) for k in range(SHARD)] + good.val
     metrics = make(Catalogue(good.classes, good.train, val), tmp_path, thread, allowed=9)
     assert (metrics["quarantined"], metrics["val_images"]) == (SHARD + 2, VAL)
     store = Store(tmp_path / "data/store")
@@ -487,7 +487,7 @@ PROJECT = Path(__file__).parents[3]
 def many(catalogue: Catalogue, times: int = 15) -> Catalogue:
     """The same pictures under many names, so that there is time to interrupt."""
     return Catalogue(catalogue.classes, [
-        Entry(f"{k:04}_{entry.name}", entry.label, entry.file, entry.offset, entry.size)
+        Picture(f"{k:04}_{entry.name}", entry.label, entry.file, entry.offset, entry.size)
         for k in range(times) for entry in catalogue.train], catalogue.val)
 
 

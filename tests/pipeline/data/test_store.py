@@ -19,7 +19,7 @@ from PIL import Image
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder
 from pipeline.data.shards import Encoding, shard_file, shard_written
-from pipeline.data.sources import Class
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.store import (
     CLASSES,
     DESCRIPTION,

@@ -16,7 +16,7 @@ from pipeline.config.paths import MEAN, PCA, STORE
 from pipeline.data.moments import Accumulator
 from pipeline.data.pixels import decoder
 from pipeline.data.shards import Encoding, shard_file, shard_written
-from pipeline.data.sources import Class
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.store import MOMENTS, Row, StoredShard, publish_description
 from pipeline.stages import mean, pca
 

@@ -42,7 +42,7 @@ from pipeline.config.paths import (
 )
 from pipeline.data.moments import Accumulator
 from pipeline.data.shards import shard_file, shard_written
-from pipeline.data.sources import Class
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.store import Quarantined, Row, StoredShard, publish_description
 from pipeline.report import learning, pictures, predictions
 from pipeline.report.inputs import Inputs, gather

@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
-from pipeline.data.sources import Class
+from pipeline.data.sources.catalogue import Class
 from pipeline.report import (
     confusion,
     evidence,

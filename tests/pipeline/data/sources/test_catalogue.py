@@ -7,8 +7,9 @@ import pytest
 
 from pipeline.config.parameters import DatasetSection, SampleSection
 from pipeline.config.paths import LISTING
-from pipeline.data import sources
-from pipeline.data.sources import Class, Entry, Listed, Listing
+from pipeline.data.sources import fetching
+from pipeline.data.sources.catalogue import Class, ListedFile, Listing, Picture
+from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 
@@ -22,9 +23,9 @@ def test_read_gives_exactly_the_bytes_of_the_entry(tmp_path: Path) -> None:
     file = tmp_path / "archive"
     content = os.urandom(1000)
     file.write_bytes(content)
-    assert sources.read(Entry("a", 0, file, 10, 100)) == content[10:110]
-    assert sources.read(Entry("a", 0, file, 900, 100)) == content[900:]
-    assert sources.read(Entry("a", 0, file, 11, 100)) != content[10:110]
+    assert read_picture(Picture("a", 0, file, 10, 100)) == content[10:110]
+    assert read_picture(Picture("a", 0, file, 900, 100)) == content[900:]
+    assert read_picture(Picture("a", 0, file, 11, 100)) != content[10:110]
 
 
 def test_read_of_a_short_or_missing_file_names_it(tmp_path: Path) -> None:
@@ -32,15 +33,15 @@ def test_read_of_a_short_or_missing_file_names_it(tmp_path: Path) -> None:
     file.write_bytes(bytes(100))
     with pytest.raises(UserError,
                        match=r"archive: ends within a\.jpg: 11 bytes expected at 90, 10 there"):
-        sources.read(Entry("a.jpg", 0, file, 90, 11))
+        read_picture(Picture("a.jpg", 0, file, 90, 11))
     with pytest.raises(UserError, match=r"gone: No such file.*listed for a\.jpg"):
-        sources.read(Entry("a.jpg", 0, tmp_path / "gone", 0, 1))
+        read_picture(Picture("a.jpg", 0, tmp_path / "gone", 0, 1))
 
 
 def test_listing_survives_json() -> None:
     listing = Listing("sample", [Class("n1", "a, b"), Class("n2", "c")],
-                      [Listed("x", 3, "00"), Listed("y", 4, "01", "02")], {"seed": 3})
-    assert Listing.of_json(listing.as_json()) == listing
+                      [ListedFile("x", 3, "00"), ListedFile("y", 4, "01", "02")], {"seed": 3})
+    assert Listing.from_json(listing.as_json()) == listing
     assert "md5" not in listing.as_json()["files"][0]
 
 
@@ -48,23 +49,23 @@ def test_catalogue_wants_the_listing_of_these_very_parameters(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="alexnet download"):
-        sources.catalogue(dataset("sample"))
-    sources.fetch(dataset("sample", seed=1))
-    assert len(sources.catalogue(dataset("sample", seed=1)).train) == 20
+        fetching.load_catalogue(dataset("sample"))
+    fetching.fetch(dataset("sample", seed=1))
+    assert len(fetching.load_catalogue(dataset("sample", seed=1)).train) == 20
     with pytest.raises(UserError,
                        match=r"listing\.json: of dataset\.source sample .*'seed': 1.*'seed': 2"):
-        sources.catalogue(dataset("sample", seed=2))
+        fetching.load_catalogue(dataset("sample", seed=2))
     with pytest.raises(UserError, match=r"the parameters say folder"):
-        sources.catalogue(dataset("folder", location=tmp_path))
+        fetching.load_catalogue(dataset("folder", location=tmp_path))
     write_json(LISTING, {"source": "sample"})
     with pytest.raises(UserError, match="not a listing"):
-        sources.catalogue(dataset("sample"))
+        fetching.load_catalogue(dataset("sample"))
 
 
 def test_a_listed_file_that_changed_its_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(10))
-    assert sources.in_place(tmp_path, [Listed("a", 10, "")]) == [tmp_path / "a"]
+    assert fetching.check_in_place(tmp_path, [ListedFile("a", 10, "")]) == [tmp_path / "a"]
     with pytest.raises(UserError, match="10 bytes, but 11"):
-        sources.in_place(tmp_path, [Listed("a", 11, "")])
+        fetching.check_in_place(tmp_path, [ListedFile("a", 11, "")])
     with pytest.raises(UserError, match="b: No such file"):
-        sources.in_place(tmp_path, [Listed("b", 11, "")])
+        fetching.check_in_place(tmp_path, [ListedFile("b", 11, "")])

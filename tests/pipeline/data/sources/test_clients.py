@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data import sources
-from pipeline.data.sources import hub, kaggle
+from pipeline.data.sources import fetching, hub, kaggle
 from tests.pipeline.data.sources import imagenet_copies
 from tests.pipeline.data.sources.test_copies import EXPECTED, dataset, told
 
@@ -28,10 +27,10 @@ from kagglesdk import kaggle_env
 kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.LOCAL] = sys.argv[1]
 from pathlib import Path
 from pipeline.config import parameters
-from pipeline.data import sources
+from pipeline.data.sources import fetching
 from pipeline.system import errors
 try:
-    sources.fetch(parameters.load(Path(sys.argv[2]), ["dataset.source=imagenet2012", "dataset.origin=" + sys.argv[3],
+    fetching.fetch(parameters.load(Path(sys.argv[2]), ["dataset.source=imagenet2012", "dataset.origin=" + sys.argv[3],
                                                      "dataset.location=" + sys.argv[4]]).dataset)
 except errors.UserError as error:
     sys.exit(f"error: {error}")
@@ -152,7 +151,7 @@ def test_the_hub(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "validation-00000-of-00001.tar"]
     assert not list(tmp_path.glob("data/**/*.parquet"))
     monkeypatch.chdir(tmp_path / "project")
-    assert told(sources.catalogue(dataset(tmp_path / "data", "huggingface"))) == EXPECTED
+    assert told(fetching.load_catalogue(dataset(tmp_path / "data", "huggingface"))) == EXPECTED
     assert not holds(tmp_path / "project", b"hf_private")
     # as if the first run had been killed before this one
     (tmp_path / "data/train-00001-of-00003.tar").unlink()
@@ -172,7 +171,7 @@ def test_kaggle(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     output = download(site, "kaggle", tmp_path)
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [kaggle.ZIP]
     monkeypatch.chdir(tmp_path / "project")
-    assert told(sources.catalogue(dataset(tmp_path / "data", "kaggle"))) == EXPECTED
+    assert told(fetching.load_catalogue(dataset(tmp_path / "data", "kaggle"))) == EXPECTED
     assert not holds(tmp_path / "project", b"X-Signature")
     shutil.rmtree(tmp_path / "project/data")
     before = len(site.requests)

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.parameters import DatasetSection, SampleSection, load
-from pipeline.data import sources
-from pipeline.data.sources import Catalogue, hub, imagenet2012, kaggle, planning
+from pipeline.data.sources import fetching, hub, imagenet2012, kaggle
+from pipeline.data.sources.catalogue import Catalogue
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.imagenet2012 import Archive, classes
+from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
 from tests.pipeline.data.sources import imagenet_copies
 from tests.pipeline.data.sources.imagenet_copies import CLASSES, FORMS, LABELS, PICTURES, VAL
@@ -53,7 +54,7 @@ def official(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def told(found: Catalogue) -> dict[str, list[tuple[str, int, bytes]]]:
-    return {split: [(one.name, one.label, sources.read(one)) for one in entries]
+    return {split: [(one.name, one.label, read_picture(one)) for one in entries]
             for split, entries in (("train", found.train), ("val", found.val))}
 
 
@@ -81,18 +82,18 @@ def test_the_same_pictures_have_the_same_labels_from(copies: Path, form: str,
     folder = copy(copies, form)
     if form == "archives":
         official(monkeypatch, folder)
-    found = sources.fetch(dataset(folder))
+    found = fetching.fetch(dataset(folder))
     assert found.classes == CLASSES
-    assert told(sources.catalogue(dataset(folder))) == EXPECTED
+    assert told(fetching.load_catalogue(dataset(folder))) == EXPECTED
 
 
 @pytest.mark.parametrize("form", ["kaggle zip of a tar.gz", "kaggle tar.gz", "hub"])
 def test_what_was_repacked_is_not_repacked_again(copies: Path, form: str) -> None:
     folder = copy(copies, form)
-    first = sources.fetch(dataset(folder))
+    first = fetching.fetch(dataset(folder))
     made = {file: file.stat().st_mtime_ns for file in folder.glob("*.tar")}
     assert made
-    assert sources.fetch(dataset(folder)) == first
+    assert fetching.fetch(dataset(folder)) == first
     assert {file: file.stat().st_mtime_ns for file in folder.glob("*.tar")} == made
 
 
@@ -102,8 +103,8 @@ def test_one_swapped_label_is_seen(copies: Path, tmp_path: Path) -> None:
     ids = [line.split(",") for line in lines]
     ids[3][1], ids[4][1] = ids[4][1], ids[3][1]
     (folder / kaggle.SOLUTION).write_text("\n".join(",".join(line) for line in ids))
-    sources.fetch(dataset(folder))
-    found = told(sources.catalogue(dataset(folder)))
+    fetching.fetch(dataset(folder))
+    found = told(fetching.load_catalogue(dataset(folder)))
     assert found["train"] == EXPECTED["train"]
     assert sum(one != other for one, other in zip(found["val"], EXPECTED["val"], strict=True)) == 2
 
@@ -114,10 +115,10 @@ def test_kaggle_without_its_list_of_validation_classes(copies: Path, tmp_path: P
     folder = Path(shutil.copytree(copy(copies, "kaggle unpacked"), tmp_path / "k"))
     (folder / kaggle.SOLUTION).unlink()
     with pytest.raises(UserError, match=r"LOC_val_solution\.csv: no such file.*/data"):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
     (folder / kaggle.SOLUTION).write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"LOC_val_solution\.csv: not Kaggle's list"):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
 
 
 @pytest.mark.parametrize("form", ["kaggle zip", "kaggle tar", "kaggle tar.gz", "hub"])
@@ -128,21 +129,21 @@ def test_a_copy_cut_short_is_refused(copies: Path, tmp_path: Path, form: str) ->
     file = max(folder.iterdir(), key=lambda one: one.stat().st_size)
     file.write_bytes(file.read_bytes()[:-20_000])
     with pytest.raises(UserError, match=rf"{file.name}.*(fetch it again|cut short)"):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
 
 
 def test_a_deflated_picture_with_a_flipped_bit_is_refused_or_differs(copies: Path,
                                                                      tmp_path: Path) -> None:
     folder = Path(shutil.copytree(copy(copies, "kaggle deflated zip"), tmp_path / "k"))
-    sources.fetch(dataset(folder))
-    entry = sources.catalogue(dataset(folder)).train[0]
+    fetching.fetch(dataset(folder))
+    entry = fetching.load_catalogue(dataset(folder)).train[0]
     assert entry.packing == "deflate"
     content = bytearray(entry.file.read_bytes())
     for bit in range(0, (entry.size - 1) * 8, 5):  # the last byte may end in bits that mean nothing
         content[entry.offset + bit // 8] ^= 1 << bit % 8
         entry.file.write_bytes(content)
         with contextlib.suppress(UserError):
-            assert sources.read(entry) != EXPECTED["train"][0][2], bit
+            assert read_picture(entry) != EXPECTED["train"][0][2], bit
         content[entry.offset + bit // 8] ^= 1 << bit % 8
 
 
@@ -150,10 +151,10 @@ def test_a_class_that_is_missing_or_unknown_is_named(copies: Path, tmp_path: Pat
     folder = Path(shutil.copytree(copy(copies, "folders"), tmp_path / "k"))
     shutil.move(folder / "train/n01440764", folder / "train/n99999999")
     with pytest.raises(UserError, match=r"train/n99999999/n01440764_0\.JPEG: of no known class"):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
     shutil.rmtree(folder / "train/n99999999")
     with pytest.raises(UserError, match=r"no training picture of n01440764 \(1 such"):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
 
 
 def test_hub_files_that_are_missing_or_in_another_order_of_labels(copies: Path,
@@ -171,10 +172,10 @@ def test_hub_files_that_are_missing_or_in_another_order_of_labels(copies: Path,
     pyarrow.parquet.write_table(table.set_column(1, "label", pyarrow.array(labels)), part)
     with pytest.raises(UserError,
                        match=r"train-00001-of-00003\.parquet: n\d{8}_\d+\.JPEG has the label"):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
     part.unlink()
     with pytest.raises(UserError, match=r"lacks train-00001-of-00003\.parquet \(1 such"):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -190,7 +191,7 @@ def test_zip_members_that_no_copy_has_are_refused(copies: Path, tmp_path: Path, 
     (folder / kaggle.ZIP).write_bytes(content[: at + 2] + change(header)
                                       + content[at + 32:])  # type: ignore[operator]
     with pytest.raises(UserError, match=message):
-        sources.fetch(dataset(folder))
+        fetching.fetch(dataset(folder))
 
 
 # What would be fetched.
@@ -205,7 +206,7 @@ def test_zip_members_that_no_copy_has_are_refused(copies: Path, tmp_path: Path, 
 def test_the_plan_names_addresses_sizes_disk_and_terms(tmp_path: Path, origin: str | None,
                                                        parts: list[str]) -> None:
     usual = load(Path(__file__).parents[4] / "params.yaml", ["dataset.source=imagenet2012"])
-    text = planning.told(usual.model_copy(update={"dataset": dataset(tmp_path, origin)}))
+    text = fetching.dry_run(usual.model_copy(update={"dataset": dataset(tmp_path, origin)}))
     for part in [*parts, "about 1,331,167 images: 261.7 GB raw or 42.6 GB as JPEG, free: ",
                  "non-commercial research"]:
         assert part in text
@@ -220,6 +221,6 @@ def test_a_missing_client_is_named_with_the_page(tmp_path: Path, monkeypatch: py
                                                  origin: str, package: str, page: str) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(UserError) as refused:
-        sources.fetch(dataset(tmp_path, origin))
+        fetching.fetch(dataset(tmp_path, origin))
     assert f"pip install {package}" in str(refused.value)
     assert page in str(refused.value)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config.parameters import Parameters, load
 from pipeline.config.paths import DOWNLOAD, LISTING
-from pipeline.data import sources
+from pipeline.data.sources import fetching
 from pipeline.stages import download
 from pipeline.system.errors import UserError
 
@@ -47,7 +47,7 @@ def test_the_sample_is_listed_and_can_be_read() -> None:
     assert metrics["bytes"] == sum(file["bytes"] for file in listing["files"])
     assert sorted(path.name for path in DOWNLOAD.iterdir()) == sorted(
         ["index.parquet", "listing.json", *(file["name"] for file in listing["files"])])
-    catalogue = sources.catalogue(tiny().dataset)
+    catalogue = fetching.load_catalogue(tiny().dataset)
     assert (len(catalogue.train), len(catalogue.val)) == (20, 10)
 
 

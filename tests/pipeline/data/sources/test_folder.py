@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.parameters import DatasetSection, SampleSection
-from pipeline.data import sources
-from pipeline.data.sources import Catalogue, Class, folder
+from pipeline.data.sources import folder
+from pipeline.data.sources.catalogue import Catalogue, Class
+from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0", exclude_categories=["Cc"]),
@@ -43,9 +44,9 @@ SMALL = {"train/b/2.jpg": b"b2", "train/b/1.PNG": b"b1", "train/a b/ä.JPEG": b"
 def test_train_is_by_class_then_name_and_val_by_name(tmp_path: Path) -> None:
     catalogue = found(grown(tmp_path / "d", SMALL))
     assert catalogue.classes == [Class("a b", "a b"), Class("b", "b")]
-    assert [(one.name, one.label, sources.read(one)) for one in catalogue.train] == [
+    assert [(one.name, one.label, read_picture(one)) for one in catalogue.train] == [
         ("a b/ä.JPEG", 0, b"ab"), ("b/1.PNG", 1, b"b1"), ("b/2.jpg", 1, b"b2")]
-    assert [(one.name, one.label, sources.read(one)) for one in catalogue.val] == [
+    assert [(one.name, one.label, read_picture(one)) for one in catalogue.val] == [
         ("a b/10.jpg", 0, b"a10"), ("b/9.Jpeg", 1, b"b9")]
 
 
@@ -60,7 +61,7 @@ def test_any_names_any_order_of_making(tmp_path_factory: pytest.TempPathFactory,
     two = found(grown(tmp_path_factory.mktemp("two"), dict(reversed(files.items()))))
     for split in ("train", "val"):
         assert len(getattr(one, split)) == len(classes) * len(names)
-        of_one, of_two = ([(e.name, e.label, sources.read(e)) for e in getattr(c, split)]
+        of_one, of_two = ([(e.name, e.label, read_picture(e)) for e in getattr(c, split)]
                           for c in (one, two))
         assert of_one == of_two
         assert of_one == sorted(of_one,
@@ -86,7 +87,7 @@ def test_links_to_pictures_are_followed_and_links_to_nothing_refused(tmp_path: P
     root = grown(tmp_path / "d", SMALL)
     (grown(tmp_path / "far", {"x": b"linked"}) / "x").rename(tmp_path / "far.bin")
     (root / "train/b/3.jpg").symlink_to(tmp_path / "far.bin")
-    assert sources.read(found(root).train[-1]) == b"linked"
+    assert read_picture(found(root).train[-1]) == b"linked"
     (root / "train/b/4.jpg").symlink_to(tmp_path / "gone")
     with pytest.raises(UserError, match=r"4\.jpg: a link to nothing"):
         found(root)

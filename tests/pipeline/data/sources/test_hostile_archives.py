@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pipeline.data import sources
-from pipeline.data.sources import Class, Entry, folders, ilsvrc, kaggle, repack
+from pipeline.data.sources import ilsvrc, kaggle, layouts, reading, repack
+from pipeline.data.sources.catalogue import Class, Picture
 from pipeline.data.sources.ilsvrc import Y2012
+from pipeline.data.sources.reading import read_picture
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.data.sources.tars import members
 from pipeline.system.errors import UserError
@@ -167,12 +168,12 @@ def test_a_development_kit_that_is_a_bomb_or_links_elsewhere_is_refused(
 
 def test_a_picture_larger_than_any_is_not_read(tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "LARGEST", 1000)
+    monkeypatch.setattr(reading, "LARGEST", 1000)
     (tmp_path / "a.jpg").write_bytes(bytes(1001))
     for size in (1001, 2**62, -1):
         with pytest.raises(UserError, match="bytes are no picture"):
-            sources.read(Entry("a", 0, tmp_path / "a.jpg", 0, size))
-    assert len(sources.read(Entry("a", 0, tmp_path / "a.jpg", 0, 1000))) == 1000
+            read_picture(Picture("a", 0, tmp_path / "a.jpg", 0, size))
+    assert len(read_picture(Picture("a", 0, tmp_path / "a.jpg", 0, 1000))) == 1000
 
 
 CLASSES = [Class("n01440764", "tench")]
@@ -197,7 +198,7 @@ def test_in_a_zip_is_refused(tmp_path: Path, what: str, name: str,
                              of_member: dict[str, object]) -> None:
     zipped(tmp_path, {name: b"x"}, **of_member)
     with pytest.raises(UserError, match=r"leads out of its folder|packed in a way"):
-        list(folders.in_zip(tmp_path, kaggle.ZIP))
+        list(layouts.in_zip(tmp_path, kaggle.ZIP))
 
 
 def test_names_that_occur_twice_in_a_zip_are_refused(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_names_that_occur_twice_in_a_zip_are_refused(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("train/n01440764/a.JPEG", b"y")
     with pytest.raises(UserError, match=r"a\.JPEG occurs twice"):
-        folders.catalogue(tmp_path, folders.in_zip(tmp_path, kaggle.ZIP), CLASSES)
+        layouts.catalogue(tmp_path, layouts.in_zip(tmp_path, kaggle.ZIP), CLASSES)
 
 
 @pytest.mark.parametrize("solution", [b"", b"\xff\xfe", b'"',

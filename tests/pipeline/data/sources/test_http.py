@@ -18,7 +18,8 @@ import pytest
 
 from pipeline.data.sources import http
 from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.http import Remote, fetched
+from pipeline.data.sources.http import download
+from pipeline.data.sources.planning import RemoteFile
 from pipeline.system.errors import UserError
 from tests.pipeline.data.sources.misbehaving_server import Server, serving
 
@@ -64,9 +65,9 @@ def server() -> Iterator[Server]:
         yield one
 
 
-def remote(server: Server, behaviour: str, **changes: object) -> Remote:
+def remote(server: Server, behaviour: str, **changes: object) -> RemoteFile:
     usual = {"bytes": len(CONTENT), "md5": MD5}
-    return Remote("file", server.address(behaviour, "file"),
+    return RemoteFile("file", server.address(behaviour, "file"),
                   **(usual | changes))  # type: ignore[arg-type]
 
 
@@ -77,7 +78,7 @@ def left(folder: Path) -> list[str]:
 @pytest.mark.parametrize("behaviour", SURVIVED)
 def test_it_arrives_whole_from_a_server_that_is(server: Server, tmp_path: Path,
                                                 behaviour: str) -> None:
-    assert fetched(remote(server, behaviour), tmp_path).read_bytes() == CONTENT
+    assert download(remote(server, behaviour), tmp_path).read_bytes() == CONTENT
     assert left(tmp_path) == ["file"]
     assert len(server.requests) == SURVIVED[behaviour]
 
@@ -86,10 +87,10 @@ def test_it_arrives_whole_from_a_server_that_is(server: Server, tmp_path: Path,
 def test_it_is_given_up_with_the_reason_when_a_server_is(server: Server, tmp_path: Path,
                                                          behaviour: str) -> None:
     with pytest.raises(UserError, match=GIVEN_UP[behaviour]):
-        fetched(remote(server, behaviour), tmp_path)
+        download(remote(server, behaviour), tmp_path)
     assert "file" not in left(tmp_path)
     # whatever was kept does no harm
-    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
+    assert download(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("behaviour", ["dropping", "chunked", "changing", "announcing_less_once",
@@ -98,18 +99,18 @@ def test_without_a_known_size_the_servers_word_and_the_checksum_decide(
         server: Server, tmp_path: Path, behaviour: str) -> None:
     if behaviour == "sending_more":
         with pytest.raises(UserError, match="MD5 or size is wrong"):
-            fetched(remote(server, behaviour, bytes=None), tmp_path)
+            download(remote(server, behaviour, bytes=None), tmp_path)
     else:
-        assert fetched(remote(server, behaviour, bytes=None), tmp_path).read_bytes() == CONTENT
+        assert download(remote(server, behaviour, bytes=None), tmp_path).read_bytes() == CONTENT
 
 
 def test_without_a_checksum_the_size_decides_and_without_both_it_is_refused(server: Server,
                                                                             tmp_path: Path) -> None:
-    assert fetched(remote(server, "dropping", bytes=None, md5=None),
+    assert download(remote(server, "dropping", bytes=None, md5=None),
                    tmp_path).read_bytes() == CONTENT
     (tmp_path / "file").unlink()
     with pytest.raises(UserError, match="could not be verified"):
-        fetched(remote(server, "chunked", bytes=None, md5=None), tmp_path)
+        download(remote(server, "chunked", bytes=None, md5=None), tmp_path)
 
 
 def test_no_other_byte_ever_gets_the_right_name(server: Server, tmp_path: Path) -> None:
@@ -128,23 +129,23 @@ def test_no_other_byte_ever_gets_the_right_name(server: Server, tmp_path: Path) 
             wrong[place], wrong[other] = wrong[other] ^ 1, wrong[place]
         server.content = bytes(wrong)
         with pytest.raises(UserError):
-            fetched(remote(server, pick.choice(["honest", "dropping", "chunked"])), tmp_path)
+            download(remote(server, pick.choice(["honest", "dropping", "chunked"])), tmp_path)
         assert "file" not in left(tmp_path)
         assert (not (tmp_path / ".file.fetching").exists()
                 or (tmp_path / ".file.fetching").stat().st_size < len(CONTENT))
     server.content = CONTENT
-    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
+    assert download(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
 
 
 def test_what_is_there_already_is_not_asked_for(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
-    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == b"mine"
+    assert download(remote(server, "honest"), tmp_path).read_bytes() == b"mine"
     assert not server.requests
 
 
 def test_its_checksums_are_remembered_and_not_computed_again(server: Server,
                                                              tmp_path: Path) -> None:
-    fetched(remote(server, "dropping"), tmp_path)
+    download(remote(server, "dropping"), tmp_path)
     stat = (tmp_path / "file").stat()
     (tmp_path / "file").write_bytes(bytes(len(CONTENT)))  # so that a second computation would show
     os.utime(tmp_path / "file", ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -156,7 +157,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from pipeline.data.sources import http
-http.fetched(http.Remote("file", sys.argv[1], int(sys.argv[2]), sys.argv[3]), Path("."))
+http.download(http.RemoteFile("file", sys.argv[1], int(sys.argv[2]), sys.argv[3]), Path("."))
 """
 
 
@@ -179,7 +180,7 @@ def test_stopped_in_the_middle_it_goes_on_from_there(server: Server, tmp_path: P
     assert "file" not in left(tmp_path)
     arrived = part.stat().st_size
     assert 20_000 < arrived < len(CONTENT)
-    assert fetched(Remote("file", server.address("slow"), len(CONTENT), MD5),
+    assert download(RemoteFile("file", server.address("slow"), len(CONTENT), MD5),
                    tmp_path).read_bytes() == CONTENT
     assert server.ranges() == [None, f"bytes={arrived}-"]
     assert left(tmp_path) == ["file"]
@@ -189,7 +190,7 @@ def test_bytes_kept_of_another_address_are_not_mixed_in(server: Server, tmp_path
     (tmp_path / ".file.fetching").write_bytes(bytes(500))
     (tmp_path / ".file.fetching.json").write_text(json.dumps(
         {"address": "https://elsewhere/file", "validator": '"x"', "total": len(CONTENT)}))
-    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
+    assert download(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
     assert server.ranges() == [None]
 
 
@@ -198,32 +199,32 @@ def test_broken_notes_only_cost_what_had_arrived(server: Server, tmp_path: Path,
                                                  notes: str) -> None:
     (tmp_path / ".file.fetching").write_bytes(CONTENT[:500])
     (tmp_path / ".file.fetching.json").write_text(notes)
-    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
+    assert download(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
 
 
 def test_bytes_that_rotted_on_disk_are_found_out_and_fetched_again(server: Server,
                                                                    tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        fetched(remote(server, "always_dropping_and_ignoring_ranges"), tmp_path)
+        download(remote(server, "always_dropping_and_ignoring_ranges"), tmp_path)
     notes = json.loads((tmp_path / ".file.fetching.json").read_text())
     (tmp_path / ".file.fetching.json").write_text(
         json.dumps(notes | {"address": server.address("honest", "file")}))
     rotten = bytearray((tmp_path / ".file.fetching").read_bytes())
     rotten[7] ^= 1
     (tmp_path / ".file.fetching").write_bytes(rotten)
-    assert fetched(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
+    assert download(remote(server, "honest"), tmp_path).read_bytes() == CONTENT
     assert server.ranges()[-2:] == [f"bytes={len(rotten)}-", None]
 
 
 def test_two_at_once_do_not_write_into_one_file(server: Server, tmp_path: Path) -> None:
     with (http._Partial(tmp_path / "file", remote(server, "honest")),
           pytest.raises(UserError, match="another `alexnet download`")):
-        fetched(remote(server, "honest"), tmp_path)
+        download(remote(server, "honest"), tmp_path)
 
 
 def test_no_room_is_told_before_anything_is_fetched(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"GB are still to come, but .* free"):
-        fetched(remote(server, "announcing_petabytes", bytes=10**17), tmp_path)
+        download(remote(server, "announcing_petabytes", bytes=10**17), tmp_path)
 
 
 # Credentials: to the host they are for, over TLS or to this machine, and nowhere else.
@@ -231,31 +232,31 @@ def test_no_room_is_told_before_anything_is_fetched(server: Server, tmp_path: Pa
 def test_credentials_of_the_environment_go_to_private_addresses_only(
         server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(http.TOKEN, "secret")
-    fetched(remote(server, "private", private=True), tmp_path)
+    download(remote(server, "private", private=True), tmp_path)
     assert server.requests[-1][1]["Authorization"] == "Bearer secret"
     assert not [file for file in tmp_path.rglob("*") if file.is_file()
                 and b"secret" in file.read_bytes()]
     (tmp_path / "file").unlink()
-    fetched(remote(server, "honest"), tmp_path)
+    download(remote(server, "honest"), tmp_path)
     assert "Authorization" not in server.requests[-1][1]
     monkeypatch.delenv(http.TOKEN)
     (tmp_path / "file").unlink()
     with pytest.raises(UserError, match=f"wants credentials: {http.USER}"):
-        fetched(remote(server, "private", private=True), tmp_path)
+        download(remote(server, "private", private=True), tmp_path)
 
 
 def test_user_and_password_or_netrc(server: Server, tmp_path: Path,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ann password secret\n")
-    fetched(remote(server, "private", private=True), tmp_path)
+    download(remote(server, "private", private=True), tmp_path)
     assert server.requests[-1][1]["Authorization"] == "Basic YW5uOnNlY3JldA=="
     (tmp_path / "file").unlink()
-    fetched(remote(server, "honest"), tmp_path)
+    download(remote(server, "honest"), tmp_path)
     assert "Authorization" not in server.requests[-1][1]
     (tmp_path / "file").unlink()
     monkeypatch.setenv(http.USER, "bob")
     monkeypatch.setenv(http.PASSWORD, "x")
-    fetched(remote(server, "private", private=True), tmp_path)
+    download(remote(server, "private", private=True), tmp_path)
     assert server.requests[-1][1]["Authorization"] == "Basic Ym9iOng="
 
 
@@ -264,14 +265,14 @@ def test_a_redirection_takes_no_credentials_to_another_host(
     monkeypatch.setenv(http.TOKEN, "secret")
     (tmp_path / "netrc").write_text("default login ann password secret\n")
     server.elsewhere = server.address("dropping", "file", host="localhost")
-    assert fetched(remote(server, "redirecting", private=True), tmp_path).read_bytes() == CONTENT
+    assert download(remote(server, "redirecting", private=True), tmp_path).read_bytes() == CONTENT
     asked = {path.split("/")[1]: headers.get("Authorization") for path, headers in server.requests}
     assert asked == {"redirecting": "Bearer secret", "dropping": None}
     assert len(server.requests) == 6  # each part through the address that was given
     server.elsewhere = server.address("private", "file", host="localhost")
     (tmp_path / "file").unlink()
     with pytest.raises(UserError) as refused:
-        fetched(remote(server, "redirecting", private=True), tmp_path)
+        download(remote(server, "redirecting", private=True), tmp_path)
     assert "secret" not in str(refused.value)
 
 
@@ -291,7 +292,7 @@ def test_credentials_go_over_tls_and_to_the_host_that_the_user_names(
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        session = http._Session(Remote("file", address, private=True))
+        session = http._Session(RemoteFile("file", address, private=True))
         request = http.requests.Request("GET", address)
         assert ("Authorization" in session.prepare_request(request).headers) == sent, address
 
@@ -326,10 +327,10 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, certif
     monkeypatch.setenv(http.TOKEN, "secret")
     with serving(CONTENT, certificate) as server:
         with pytest.raises(UserError, match="certificate cannot be verified"):
-            fetched(remote(server, "honest", private=True), tmp_path)
+            download(remote(server, "honest", private=True), tmp_path)
         assert not server.requests
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        assert fetched(remote(server, "honest", private=True), tmp_path).read_bytes() == CONTENT
+        assert download(remote(server, "honest", private=True), tmp_path).read_bytes() == CONTENT
 
 
 def test_no_redirection_from_tls_to_plain_http(server: Server, tmp_path: Path, certificate: Path,
@@ -338,7 +339,7 @@ def test_no_redirection_from_tls_to_plain_http(server: Server, tmp_path: Path, c
     with serving(CONTENT, certificate) as secure:
         secure.elsewhere = server.address("honest", "file")
         with pytest.raises(UserError, match="from https to plain http"):
-            fetched(remote(secure, "redirecting"), tmp_path)
+            download(remote(secure, "redirecting"), tmp_path)
     assert not server.requests
 
 
@@ -348,7 +349,7 @@ def test_progress_tells_rate_and_time_left(server: Server, tmp_path: Path,
     from pipeline.system import terminal
 
     monkeypatch.setattr(terminal, "SECONDS_BETWEEN_LINES", 0.0)
-    fetched(remote(server, "dropping"), tmp_path)
+    download(remote(server, "dropping"), tmp_path)
     told = capsys.readouterr().err
     assert "fetching file: " in told
     assert "a second, " in told

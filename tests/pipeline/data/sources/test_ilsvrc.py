@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat
 
-from pipeline.data import sources
-from pipeline.data.sources import Class, ilsvrc
+from pipeline.data.sources import ilsvrc
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.ilsvrc_writer import write
+from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
 
 CLASSES = [Class("n03", "c, third"), Class("n01", "a"), Class("n02", "b")]
@@ -33,10 +34,10 @@ def tree(folder: Path, classes: Sequence[Class] = CLASSES,
 def test_every_picture_is_found_with_its_label(tmp_path: Path) -> None:
     found = ilsvrc.catalogue(tree(tmp_path))
     assert found.classes == CLASSES  # in order of id, without the ancestor
-    assert [(one.name, one.label, sources.read(one))
+    assert [(one.name, one.label, read_picture(one))
             for one in found.train] == [("n03_1.JPEG", 0, b"31" * 400), ("n03_2.JPEG", 0, b"32"),
                                         ("n01_1.JPEG", 1, b"11"), ("n02_1.JPEG", 2, b"")]
-    assert [(one.name, one.label, sources.read(one)) for one in found.val] == [
+    assert [(one.name, one.label, read_picture(one)) for one in found.val] == [
         ("ILSVRC2012_val_00000001.JPEG", 2, b"v1"), ("ILSVRC2012_val_00000002.JPEG", 0, b"v2")]
 
 
@@ -51,7 +52,7 @@ def test_labels_follow_the_ids_whatever_the_wnids(tmp_path: Path, order: list[in
     found = ilsvrc.catalogue(folder, known=True)
     assert found.classes == classes
     assert [entry.label for entry in found.val] == labels
-    assert all(sources.read(entry).decode().split()[0] == classes[entry.label].wnid
+    assert all(read_picture(entry).decode().split()[0] == classes[entry.label].wnid
                for entry in found.train)
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data import sources
-from pipeline.data.sources import Class, ilsvrc
+from pipeline.data.sources import ilsvrc
+from pipeline.data.sources.catalogue import Class
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.ilsvrc_writer import write
 from pipeline.data.sources.imagenet2012 import OFFICIAL, Archive, verified
+from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
 
 TRAIN, VAL, DEVKIT = Y2012.train, Y2012.val, Y2012.devkit
@@ -42,7 +43,7 @@ def test_whole_archives_are_listed_with_both_checksums(location: Path) -> None:
         assert (file.bytes, file.sha256, file.md5) == (
             len(content), hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest())
     found = ilsvrc.catalogue(location)
-    assert [sources.read(entry) for entry in [*found.train, *found.val]] == [b"11", b"v1"]
+    assert [read_picture(entry) for entry in [*found.train, *found.val]] == [b"11", b"v1"]
 
 
 @pytest.mark.parametrize("name", [TRAIN, VAL, DEVKIT])

@@ -8,29 +8,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.sources import Entry
-from pipeline.data.sources.index import Entries, read_index, write_index
+from pipeline.data.sources.catalogue import Picture
+from pipeline.data.sources.index import PictureTable, read_index, write_index
 from pipeline.system.errors import UserError
 
 ROOT = Path("/data set/ü")
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1,
                 max_size=9).filter(lambda name: name not in (".", ".."))
-ENTRIES = st.lists(st.builds(Entry, NAMES, st.integers(0, 2**31 - 1), st.builds(Path, NAMES),
+ENTRIES = st.lists(st.builds(Picture, NAMES, st.integers(0, 2**31 - 1), st.builds(Path, NAMES),
                              st.integers(0, 2**62), st.integers(0, 2**62),
                              st.sampled_from(["", "gzip", "deflate"])), max_size=8)
 
 
-def under(entry: Entry) -> Entry:
-    return Entry(entry.name, entry.label, ROOT / entry.file, entry.offset, entry.size,
+def under(entry: Picture) -> Picture:
+    return Picture(entry.name, entry.label, ROOT / entry.file, entry.offset, entry.size,
                  entry.packing)
 
 
 @settings(max_examples=60)
 @given(train=ENTRIES, val=ENTRIES)
-def test_they_survive_the_index(tmp_path_factory: pytest.TempPathFactory, train: list[Entry],
-                                val: list[Entry]) -> None:
+def test_they_survive_the_index(tmp_path_factory: pytest.TempPathFactory, train: list[Picture],
+                                val: list[Picture]) -> None:
     file = tmp_path_factory.mktemp("x") / "index.parquet"
-    splits = {"train": Entries.of(ROOT, train), "val": Entries.of(ROOT, val)}
+    splits = {"train": PictureTable.of(ROOT, train), "val": PictureTable.of(ROOT, val)}
     assert list(splits["train"]) == [under(entry) for entry in train]
     write_index(file, splits)
     content = file.read_bytes()
@@ -43,8 +43,8 @@ def test_they_survive_the_index(tmp_path_factory: pytest.TempPathFactory, train:
 
 @settings(max_examples=60)
 @given(entries=ENTRIES, data=st.data())
-def test_they_behave_as_a_list_does(entries: list[Entry], data: st.DataObject) -> None:
-    columns, usual = Entries.of(ROOT, entries), [under(entry) for entry in entries]
+def test_they_behave_as_a_list_does(entries: list[Picture], data: st.DataObject) -> None:
+    columns, usual = PictureTable.of(ROOT, entries), [under(entry) for entry in entries]
     assert (len(columns), columns.names) == (len(usual), [entry.name for entry in usual])
     bounds = st.none() | st.integers(-9, 9)
     chosen = slice(data.draw(bounds), data.draw(bounds),
@@ -68,7 +68,7 @@ def test_a_missing_or_damaged_index_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError,
                        match=r"index\.parquet: no such file; make it with `alexnet download`"):
         read_index(file, ROOT, ("train",))
-    write_index(file, {"train": Entries.of(ROOT, [Entry("a", 0, Path("b"), 0, 1)])})
+    write_index(file, {"train": PictureTable.of(ROOT, [Picture("a", 0, Path("b"), 0, 1)])})
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"index\.parquet: damaged"):
         read_index(file, ROOT, ("train",))
@@ -76,8 +76,8 @@ def test_a_missing_or_damaged_index_is_named(tmp_path: Path) -> None:
 
 def test_no_value_is_taken_that_was_not_written(tmp_path: Path) -> None:
     file = tmp_path / "index.parquet"
-    entries = Entries.of(ROOT,
-                         [Entry(f"n{k}", k, Path("a.tar"), 512 * k, 400 + k) for k in range(9)])
+    entries = PictureTable.of(ROOT,
+                         [Picture(f"n{k}", k, Path("a.tar"), 512 * k, 400 + k) for k in range(9)])
     write_index(file, {"train": entries})
     whole = pq.read_table(file)
     for name, values in {"name": ["x"], "label": [3], "offset": [7], "size": [7], "file": ["b.tar"],
@@ -95,7 +95,7 @@ def test_no_value_is_taken_that_was_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/etc/passwd", "../other", "a/../../b"])
 def test_a_path_out_of_the_folder_is_refused(tmp_path: Path, path: str) -> None:
     file = tmp_path / "index.parquet"
-    write_index(file, {"train": Entries.of(ROOT, [Entry("a", 0, Path(path), 0, 1)])})
+    write_index(file, {"train": PictureTable.of(ROOT, [Picture("a", 0, Path(path), 0, 1)])})
     with pytest.raises(UserError, match="leads out of the data set's folder"):
         read_index(file, ROOT, ("train",))
 
@@ -113,6 +113,6 @@ def test_an_index_of_more_pictures_than_there_are_is_not_read(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.data.sources.index.LARGEST", 8)
     write_index(tmp_path / "index.parquet",
-                {"train": Entries.of(ROOT, [Entry("a", 0, Path("b"), 0, 1)] * 9)})
+                {"train": PictureTable.of(ROOT, [Picture("a", 0, Path("b"), 0, 1)] * 9)})
     with pytest.raises(UserError, match="9 pictures"):
         read_index(tmp_path / "index.parquet", ROOT, ("train",))

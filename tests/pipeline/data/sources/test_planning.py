@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline.data.sources.planning import Plan, Wanted
+from pipeline.data.sources.planning import Plan, RemoteFile
 
 
 class Usage(NamedTuple):
@@ -24,9 +24,9 @@ class Usage(NamedTuple):
 def test_the_room_that_lacks_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
                                      gigabytes: int, download: str, store: str) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, gigabytes * 10**9))
-    plan = Plan(tmp_path, [Wanted("a.tar", 155_000_000_000, "https://example.org/a.tar")], 0,
+    plan = Plan(tmp_path, [RemoteFile("a.tar", "https://example.org/a.tar", 155_000_000_000)], 0,
                 1_331_167)
-    of_download, of_store = plan.told(256).splitlines()[-2:]
+    of_download, of_store = plan.described(256).splitlines()[-2:]
     assert of_download == f"disk for the download: 155.0 GB, {download}"
     assert (of_store == "disk for the image store, about 1,331,167 images: 261.7 GB raw or 42.6 GB "
             f"as JPEG, {store}")
@@ -35,7 +35,7 @@ def test_the_room_that_lacks_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_small_images_have_no_store_of_jpegs(monkeypatch: pytest.MonkeyPatch,
                                              tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, 10**8))
-    told = Plan(tmp_path, [], 0, 60_000).told(32).splitlines()
+    told = Plan(tmp_path, [], 0, 60_000).described(32).splitlines()
     assert told == [f"nothing to fetch: all is in {tmp_path}",
                     "disk for the download: 0 bytes, free: 100.0 MB", "disk for the image store, "
                     "about 60,000 images: 184.3 MB raw, free: 100.0 MB, not enough"]

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from pipeline.config.parameters import DatasetSection, SampleSection
-from pipeline.data import sources
 from pipeline.data.pixels import decode
-from pipeline.data.sources import cifar10, http, imagenette
-from pipeline.data.sources.http import Remote
+from pipeline.data.sources import cifar10, fetching, http, imagenette
+from pipeline.data.sources.planning import RemoteFile
+from pipeline.data.sources.reading import read_picture
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.system.errors import UserError
 from tests.pipeline.data.sources.misbehaving_server import Server, serving
@@ -84,8 +84,8 @@ def offered(monkeypatch: pytest.MonkeyPatch, server: Server, module: ModuleType,
     server.content = content
     known = module.ARCHIVE
     monkeypatch.setattr(module, "ARCHIVE",
-                        Remote(known.name, server.address("dropping", known.name), len(content),
-                               hashlib.md5(content).hexdigest()))
+                        RemoteFile(known.name, server.address("dropping", known.name),
+                                   len(content), hashlib.md5(content).hexdigest()))
 
 
 def dataset(source: str, location: Path | None = None, origin: str | None = None) -> DatasetSection:
@@ -94,15 +94,15 @@ def dataset(source: str, location: Path | None = None, origin: str | None = None
 
 
 def read(source: str, location: Path | None = None) -> dict[str, list[tuple[str, int, bytes]]]:
-    found = sources.catalogue(dataset(source, location))
-    return {split: [(one.name, one.label, sources.read(one)) for one in entries]
+    found = fetching.load_catalogue(dataset(source, location))
+    return {split: [(one.name, one.label, read_picture(one)) for one in entries]
             for split, entries in (("train", found.train), ("val", found.val))}
 
 
 def test_imagenette_is_fetched_and_read(server: Server, monkeypatch: pytest.MonkeyPatch,
                                         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     offered(monkeypatch, server, imagenette, targz(NETTE | NETTE_OTHERS))
-    sources.fetch(dataset("imagenette"))
+    fetching.fetch(dataset("imagenette"))
     got = read("imagenette")
     assert got == {"train": [(f"{one.wnid}_{number}.JPEG",
                               label, f"train {one.wnid} {number}".encode())
@@ -115,14 +115,14 @@ def test_imagenette_is_fetched_and_read(server: Server, monkeypatch: pytest.Monk
 
     requests = len(server.requests)
     # nothing is fetched twice, and nothing is said twice
-    listing = sources.fetch(dataset("imagenette"))
+    listing = fetching.fetch(dataset("imagenette"))
     assert (len(server.requests), capsys.readouterr().err.count("non-commercial")) == (requests, 0)
     # the folders that one unpacks from it are the same data set
     for path, content in NETTE.items():
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-    assert (sources.fetch(dataset("imagenette", tmp_path / "imagenette2-320")).classes
+    assert (fetching.fetch(dataset("imagenette", tmp_path / "imagenette2-320")).classes
             == listing.classes)
     assert read("imagenette", tmp_path / "imagenette2-320") == got
 
@@ -130,7 +130,7 @@ def test_imagenette_is_fetched_and_read(server: Server, monkeypatch: pytest.Monk
 def test_cifar10_pixels_are_those_of_its_records(server: Server,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch, server, cifar10, cifar(BATCHES))
-    sources.fetch(dataset("cifar10"))
+    fetching.fetch(dataset("cifar10"))
     got = read("cifar10")
     assert (len(got["train"]), len(got["val"])) == (100, 10)
     for name, label, content in got["train"] + got["val"]:
@@ -157,7 +157,7 @@ def test_cifar10_records_that_are_none(server: Server, monkeypatch: pytest.Monke
     change(batches)  # type: ignore[operator]
     offered(monkeypatch, server, cifar10, cifar(batches))
     with pytest.raises(UserError, match=message):
-        sources.fetch(dataset("cifar10"))
+        fetching.fetch(dataset("cifar10"))
     assert not Path("archives/cifar10.tar").exists()
 
 
@@ -169,20 +169,20 @@ def test_another_archive_of_the_right_name_is_refused(server: Server,
     Path("archives/cifar-10-binary.tar.gz").write_bytes(content[:-9] + bytes([content[-9] ^ 1])
                                                         + content[-8:])
     with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: MD5 .* remove it"):
-        sources.fetch(dataset("cifar10"))
+        fetching.fetch(dataset("cifar10"))
     assert not Path("archives/cifar10.tar").exists()
 
 
 def test_it_can_be_fetched_from_another_address(server: Server,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch, server, cifar10, cifar(BATCHES))
-    sources.fetch(dataset("cifar10", origin=server.address("honest", "mirror/")))
+    fetching.fetch(dataset("cifar10", origin=server.address("honest", "mirror/")))
     assert server.requests[0][0] == "/honest/mirror/cifar-10-binary.tar.gz"
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset\.location: .*gone: no such folder; make it"):
-        sources.fetch(dataset("imagenette", tmp_path / "gone"))
+        fetching.fetch(dataset("imagenette", tmp_path / "gone"))
 
 
 def test_folders_that_are_not_as_they_must_be_are_told_with_the_mend(tmp_path: Path) -> None:
@@ -191,14 +191,14 @@ def test_folders_that_are_not_as_they_must_be_are_told_with_the_mend(tmp_path: P
         (tmp_path / name).write_bytes(b"a picture")
     with pytest.raises(UserError,
                        match=r"/val: no such folder; .* needs .* the validation pictures in val"):
-        sources.fetch(dataset("cifar10", tmp_path))
+        fetching.fetch(dataset("cifar10", tmp_path))
     (tmp_path / "test").rename(tmp_path / "val")
     for name in cifar10.NAMES:
         (tmp_path / "train" / name).mkdir(exist_ok=True)
         (tmp_path / "train" / name / "0.jpg").write_bytes(b"a picture")
     with pytest.raises(UserError, match=r"0\.jpg occurs twice \(1 such names\).* or say "
                                         r"dataset\.source: folder"):
-        sources.fetch(dataset("cifar10", tmp_path))
+        fetching.fetch(dataset("cifar10", tmp_path))
 
 
 # What a compressed tar may hold.

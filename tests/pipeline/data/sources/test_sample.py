@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config.parameters import SampleSection
-from pipeline.data import sources
-from pipeline.data.sources import Catalogue, ilsvrc, sample
+from pipeline.data.sources import ilsvrc, sample
+from pipeline.data.sources.catalogue import Catalogue
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.patterns import PATTERNS, picture
+from pipeline.data.sources.reading import read_picture
 
 ARCHIVES = (Y2012.train, Y2012.val, Y2012.devkit)
 
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(catalogue: Catalogue, index: int) -> Image.Image:
     """Training picture `index`, by the number in its name."""
     entry, = (entry for entry in catalogue.train if entry.name.endswith(f"_{index}.JPEG"))
-    return Image.open(io.BytesIO(sources.read(entry)))
+    return Image.open(io.BytesIO(read_picture(entry)))
 
 
 def test_pixels_are_those_of_every_other_machine() -> None:
@@ -56,8 +57,8 @@ def test_same_parameters_same_bytes_other_seed_other_bytes(folder: Path, tmp_pat
 
 
 def test_a_picture_does_not_depend_on_how_many_there_are(folder: Path, tmp_path: Path) -> None:
-    few = {entry.name: sources.read(entry) for entry in made(tmp_path, train=20).train}
-    many = {entry.name: sources.read(entry) for entry in ilsvrc.catalogue(folder, known=True).train}
+    few = {entry.name: read_picture(entry) for entry in made(tmp_path, train=20).train}
+    many = {entry.name: read_picture(entry) for entry in ilsvrc.catalogue(folder, known=True).train}
     assert few.items() <= many.items()
     assert len(set(many.values())) == 40
 
@@ -85,8 +86,8 @@ def test_labels_are_those_of_the_pictures(folder: Path) -> None:
     catalogue = ilsvrc.catalogue(folder, known=True)
     for entry in catalogue.val:
         number = int(entry.name[-13:-5]) - 1
-        assert sources.read(entry) == sample.encoded(7, sample.VAL, number, entry.label)
-        assert sources.read(entry) != sample.encoded(7, sample.VAL, number, (entry.label + 1) % 10)
+        assert read_picture(entry) == sample.encoded(7, sample.VAL, number, entry.label)
+        assert read_picture(entry) != sample.encoded(7, sample.VAL, number, (entry.label + 1) % 10)
 
 
 def test_oddities_are_there_from_the_smallest_sample_on(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_oddities_are_there_from_the_smallest_sample_on(tmp_path: Path) -> None:
     for index in set(range(20)) - {sample.TRUNCATED}:
         opened(catalogue, index).load()
     for entry in catalogue.val:
-        image = Image.open(io.BytesIO(sources.read(entry)))
+        image = Image.open(io.BytesIO(read_picture(entry)))
         image.load()
         assert image.format == "JPEG"
 

@@ -15,8 +15,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from pipeline.data.sources import Catalogue, Class, Entry
-from pipeline.data.sources.index import Entries
+from pipeline.data.sources.catalogue import Catalogue, Class, Picture
+from pipeline.data.sources.index import PictureTable
 from pipeline.data.sources.tars import is_safe, members
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress, say
@@ -31,7 +31,7 @@ BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError,
               zlib.error)
 
 
-def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
+def catalogue(root: Path, places: Iterable[Picture], classes: list[Class],
               val_labels: Mapping[str, int] | None = None) -> Catalogue:
     """Sort pictures into splits and classes.
 
@@ -47,7 +47,7 @@ def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
             occurs twice.
     """
     labels = {one.wnid: label for label, one in enumerate(classes)}
-    found: dict[str, list[Entry]] = {"train": [], "val": []}
+    found: dict[str, list[Picture]] = {"train": [], "val": []}
     others: list[str] = []
     for place in places:
         split, *folders, name = place.name.split("/")
@@ -59,7 +59,7 @@ def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
         if key not in known:
             raise UserError(f"{root / place.file}: {place.name}: of no known class; remove it or "
                             "mend its name")
-        found[split].append(Entry(without_class(name), known[key], place.file, place.offset,
+        found[split].append(Picture(without_class(name), known[key], place.file, place.offset,
                                   place.size, place.packing))
     if others:
         say(f"{root}: {len(others)} files are not pictures of train or val and are left out, such "
@@ -69,8 +69,8 @@ def catalogue(root: Path, places: Iterable[Entry], classes: list[Class],
         raise UserError(f"{root}: no training picture of {classes[lacking[0]].wnid} "
                         f"({len(lacking)} such classes)"
                         if lacking else f"{root}: no validation pictures")
-    return Catalogue(classes, Entries.of(root, found["train"]).ordered("label", "name"),
-                     Entries.of(root, found["val"]).ordered("name"))
+    return Catalogue(classes, PictureTable.of(root, found["train"]).ordered("label", "name"),
+                     PictureTable.of(root, found["val"]).ordered("name"))
 
 
 def is_picture(name: str) -> bool:
@@ -84,7 +84,7 @@ def without_class(name: str) -> str:
     return re.sub(r"^(n\d{8}_\d+|ILSVRC2012_val_\d{8})_n\d{8}(\.\w+)$", r"\1\2", name)
 
 
-def in_folder(root: Path, top: str = "") -> Iterator[Entry]:
+def in_folder(root: Path, top: str = "") -> Iterator[Picture]:
     """The files below train and val of `root / top`, by their paths from there; links are followed.
 
     Raises:
@@ -103,19 +103,19 @@ def in_folder(root: Path, top: str = "") -> Iterator[Entry]:
                     str(file).encode()
                 except UnicodeEncodeError:
                     raise UserError(f"{str(file)!r}: this name is not UTF-8; rename it") from None
-                yield Entry(file.relative_to(root / top).as_posix(), -1, file.relative_to(root), 0,
-                            _size(file))
+                yield Picture(file.relative_to(root / top).as_posix(), -1, file.relative_to(root),
+                              0, _size(file))
 
 
-def in_tar(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
+def in_tar(root: Path, archive: str, top: str = "") -> Iterator[Picture]:
     """The members of a tar that are below `top`."""
     for member in members(root / archive, folders=True):
         path = member.name.removeprefix("./")
         if path.startswith(top):
-            yield Entry(path.removeprefix(top), -1, Path(archive), member.offset, member.size)
+            yield Picture(path.removeprefix(top), -1, Path(archive), member.offset, member.size)
 
 
-def in_zip(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
+def in_zip(root: Path, archive: str, top: str = "") -> Iterator[Picture]:
     """The members of a zip that are below `top`, stored or deflated.
 
     Raises:
@@ -146,7 +146,7 @@ def in_zip(root: Path, archive: str, top: str = "") -> Iterator[Entry]:
                     raise UserError(f"{file}: {one.filename}: damaged header; fetch the archive "
                                     "again")
                 _, name, extra = LOCAL_HEADER.unpack(header)
-                yield Entry(one.filename.removeprefix(top), -1, Path(archive),
+                yield Picture(one.filename.removeprefix(top), -1, Path(archive),
                             one.header_offset + LOCAL_HEADER.size + name + extra, one.compress_size,
                             PACKINGS[one.compress_type])
                 advance(1)

@@ -1,0 +1,138 @@
+"""`fetch` puts a data set in place, lists it and finds its pictures; `load_catalogue` has them
+again; `plan` says what `fetch` would do."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.paths import ARCHIVES, INDEX, LISTING, WORK
+from pipeline.data.sources.catalogue import Catalogue, DataSet, ListedFile, Listing
+from pipeline.data.sources.index import read_index, write_index
+from pipeline.data.sources.planning import Plan, data_folder
+from pipeline.system.errors import UserError
+from pipeline.system.files import read_json, write_json
+from pipeline.system.terminal import say
+
+if TYPE_CHECKING:
+    from pipeline.config.parameters import DatasetSection, Parameters
+
+TERMS_SAID = WORK / "terms.json"
+
+
+def fetch(dataset: DatasetSection) -> Listing:
+    """Put the data set in place and verify it; leave its listing and the index of its pictures in
+    data/download.
+
+    Raises:
+        UserError: something is missing or damaged, or cannot be downloaded.
+    """
+    if (dataset.location and dataset.source not in ("sample", "folder")
+            and not dataset.location.is_dir()):
+        raise UserError(f"dataset.location: {dataset.location}: no such folder; make it, or name "
+                        "the one that holds the data set's files or shall hold them, or set it to "
+                        f"null for {ARCHIVES}")
+    _say_terms(dataset)
+    found: DataSet = _source(dataset).fetch(dataset)
+    write_index(INDEX, {"train": found.catalogue.train, "val": found.catalogue.val})
+    write_json(LISTING, found.listing.as_json())
+    return found.listing
+
+
+def plan(dataset: DatasetSection) -> Plan:
+    """What `fetch` would do."""
+    planned: Plan = _source(dataset).plan(dataset)
+    return planned
+
+
+def terms(dataset: DatasetSection) -> str:
+    """The data set's licence, in a sentence or two."""
+    text: str = _source(dataset).TERMS
+    return text
+
+
+def _say_terms(dataset: DatasetSection) -> None:
+    """Before the first download of a data set, and not again when it goes on."""
+    planned = plan(dataset)
+    if not planned.fetched or planned.by_hand:
+        return
+    try:
+        said = json.loads(TERMS_SAID.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        said = []
+    if dataset.source not in said:
+        say(terms(dataset))
+        write_json(TERMS_SAID, [*said, dataset.source])
+
+
+def load_catalogue(dataset: DatasetSection) -> Catalogue:
+    """Every picture of the data set that `alexnet download` has listed.
+
+    Raises:
+        UserError: there is no listing, it is of other parameters, or the files have changed since.
+    """
+    values = read_json(LISTING, "download")
+    try:
+        listing = Listing.from_json(values)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{LISTING}: not a listing; make it again with "
+                        "`alexnet download`") from None
+    made_with = dataset.sample.model_dump() if dataset.source == "sample" else {}
+    if (listing.source, listing.made_with) != (dataset.source, made_with):
+        raise UserError(f"{LISTING}: of dataset.source {listing.source} {listing.made_with or ''}, "
+                        f"but the parameters say {dataset.source} {made_with or ''}; run "
+                        "`alexnet download` again")
+    check_in_place(data_folder(dataset), listing.files)
+    return Catalogue(listing.classes, **read_index(INDEX, data_folder(dataset), ("train", "val")))
+
+
+def change_stamp(dataset: DatasetSection) -> str:
+    """Another one when one of the listed files has been written to: a digest of their sizes and
+    times of change."""
+    digest = hashlib.sha256()
+    for file in Listing.from_json(read_json(LISTING, "download")).files:
+        try:
+            found = (data_folder(dataset) / file.name).stat()
+            digest.update(f"{file.name} {found.st_size} {found.st_mtime_ns}\n".encode())
+        except OSError as error:
+            digest.update(f"{file.name} {error.strerror}\n".encode())
+    return digest.hexdigest()
+
+
+def check_in_place(folder: Path, files: Iterable[ListedFile]) -> list[Path]:
+    """Where the listed files are, each still of its listed size; UserError names the first that is
+    not."""
+    paths = []
+    for file in files:
+        path = folder / file.name
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}, but in {LISTING}; run `alexnet download` "
+                            "again") from None
+        if size != file.bytes:
+            raise UserError(f"{path}: {size} bytes, but {file.bytes} in {LISTING}; run "
+                            "`alexnet download` again")
+        paths.append(path)
+    return paths
+
+
+def dry_run(parameters: Parameters) -> str:
+    """The plan for these parameters, with the data set's terms, in words."""
+    dataset = parameters.dataset
+    return f"{plan(dataset).described(parameters.resize.side)}\n{terms(dataset)}"
+
+
+def dry_run_json(parameters: Parameters) -> dict[str, Any]:
+    """The plan for these parameters as plain values; sizes are bytes, null where they are not
+    known."""
+    values = plan(parameters.dataset).as_json(parameters.resize.side, parameters.store.encoding)
+    return values | {"terms": terms(parameters.dataset)}
+
+
+def _source(dataset: DatasetSection) -> Any:
+    return importlib.import_module(f"pipeline.data.sources.{dataset.source}")

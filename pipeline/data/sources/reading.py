@@ -1,0 +1,57 @@
+"""`read_picture` yields the bytes of one picture, wherever it lies."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+
+from pipeline.data.sources.catalogue import Picture
+from pipeline.system.errors import UserError
+
+LARGEST = 1 << 28  # bytes of one picture's file; ImageNet's largest has some 15 million
+
+
+def read_picture(entry: Picture) -> bytes:
+    """The picture's bytes: a JPEG, PNG or PPM file, still encoded.
+
+    Raises:
+        UserError: the file is gone, shorter than it was when it was listed, or broken where the
+            picture is packed.
+    """
+    if not 0 <= entry.size <= LARGEST:
+        raise UserError(f"{entry.file}: {entry.name}: {entry.size:,} bytes are no picture; remove "
+                        "it, and run `alexnet download` again")
+    try:
+        descriptor = os.open(entry.file, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{entry.file}: {error.strerror}, though it was listed for {entry.name}; "
+                        "run `alexnet download` again") from None
+    try:
+        content = os.pread(descriptor, entry.size, entry.offset)
+    finally:
+        os.close(descriptor)
+    if len(content) != entry.size:
+        raise UserError(f"{entry.file}: ends within {entry.name}: {entry.size} bytes expected at "
+                        f"{entry.offset}, {len(content)} there; run `alexnet download` again")
+    return _unpacked(content, entry) if entry.packing else content
+
+
+def _unpacked(content: bytes, entry: Picture) -> bytes:
+    try:
+        if entry.packing == "gzip":
+            with gzip.open(io.BytesIO(content)) as stream:
+                unpacked = stream.read(LARGEST + 1)
+        else:
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            unpacked = inflater.decompress(content, LARGEST + 1)
+            if not inflater.eof and len(unpacked) <= LARGEST:
+                raise EOFError("it does not come to its end")
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{entry.file}: {entry.name}: cannot be unpacked ({error}); fetch the "
+                        "archive again") from None
+    if len(unpacked) > LARGEST:
+        raise UserError(f"{entry.file}: {entry.name}: unpacks to more than {LARGEST:,} bytes, "
+                        "which is no picture")
+    return unpacked
