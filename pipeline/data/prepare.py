@@ -29,11 +29,11 @@ import numpy as np
 from pipeline.config.parameters import Parameters, ResizeSection
 from pipeline.config.paths import LISTING, STORE, WORK
 from pipeline.config.stages import code_digest
-from pipeline.data.sources import fetching
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder
 from pipeline.data.shard_worker import Shard, finished_shard, make_shard, read_record
 from pipeline.data.shards import Encoding
+from pipeline.data.sources import fetching
 from pipeline.data.sources.catalogue import Catalogue, Picture
 from pipeline.data.store import (
     FORMATS,
