@@ -37,7 +37,7 @@ from pipeline.data.store import MOMENTS
 from pipeline.studies import run_sets
 from pipeline.studies.gate import assessment, golden
 from pipeline.studies.gate.checking import check
-from pipeline.studies.run_sets import Run, Sample
+from pipeline.studies.run_sets import Run, RunSet
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import say
@@ -68,7 +68,7 @@ def main(file: Path, seeds: tuple[int, ...] | None, names: tuple[str, ...], as_j
     check([stored.runs[0]], stored.environment | ELSEWHERE, [stored])
     seconds = time.perf_counter() - started
     for name in names or tuple(PLANTED):
-        planted = Sample(name, stored.configuration, stored.configuration_digest,
+        planted = RunSet(name, stored.configuration, stored.configuration_digest,
                          stored.environment, _runs(name, seeds or tuple(range(101, 106))))
         found = assessment.detection(stored, planted)
         rows += [*found, _whole(stored, planted)]
@@ -81,7 +81,7 @@ def main(file: Path, seeds: tuple[int, ...] | None, names: tuple[str, ...], as_j
     report(shown, rates | {"seconds to judge a run": seconds}, 1, as_json)
 
 
-def _whole(stored: Sample, planted: Sample) -> dict[str, Any]:
+def _whole(stored: RunSet, planted: RunSet) -> dict[str, Any]:
     """As `alexnet check` on another machine with this decoder, which holds pixels and mean image to
     the bit besides."""
     falls = sum(check([run], stored.environment | ELSEWHERE, [stored]).status == 1
@@ -89,7 +89,7 @@ def _whole(stored: Sample, planted: Sample) -> dict[str, Any]:
     return _row("detected by the whole check", planted.name, falls, len(planted.runs))
 
 
-def _first_losses(name: str, stored: Sample, variables: dict[str, str]) -> dict[str, Any]:
+def _first_losses(name: str, stored: RunSet, variables: dict[str, str]) -> dict[str, Any]:
     """As the whole check on another machine, of runs whose seeds are stored and whose metrics are
     as good."""
     falls, runs = 0, stored.runs[:FIRST_LOSSES]
@@ -118,7 +118,7 @@ def _runs(name: str, seeds: Sequence[int]) -> list[Run]:
         if seed not in [run.seed for run in made]:
             say(f"planted: {name}, seed {seed}")
             made.append(_run(name, seed))
-            run_sets.write(Sample(name.replace(" ", "-"), {}, "", golden.environment_here(base),
+            run_sets.write(RunSet(name.replace(" ", "-"), {}, "", golden.environment_here(base),
                                   made), KEPT)
     return [run for run in made if run.seed in seeds]
 

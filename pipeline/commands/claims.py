@@ -17,7 +17,7 @@ from pipeline.system.terminal import cell, duration, printable, say
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from pipeline.studies.claims.evidence import Row
+    from pipeline.studies.claims.evidence import LedgerRow
 
 SCALE = ("sample", "imagenette", "cifar10", "imagenet")
 
@@ -65,6 +65,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     The cost is told first. What is kept already is not run again: given again, an interrupted
     command goes on.
     """
+    from pipeline.report import figure_1
     from pipeline.studies.claims import evidence, ledger, running
 
     book = ledger.load().at(scale, location)
@@ -89,21 +90,21 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
             raise UserError("nobody is there to ask; give --yes to run it")
         if not yes and not click.confirm("Run?", err=True):
             return
-        running.run(book, results, chosen, seeds)
+        running.run(book, results, chosen, seeds, figure_1.drawn)
     _tell([evidence.row(claim, results) for claim in chosen], as_json)
 
 
 claims.add_command(run)
 
 
-def _tell(rows: list[Row], as_json: bool) -> None:
+def _tell(rows: list[LedgerRow], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row.as_json() for row in rows], indent=2))
     else:
         _show(rows)
 
 
-def _show(rows: list[Row]) -> None:
+def _show(rows: list[LedgerRow]) -> None:
     """Rows with evidence; of a claim without any, one row for all scales."""
     from rich import box
     from rich.console import Console
@@ -114,7 +115,7 @@ def _show(rows: list[Row]) -> None:
     colours = {"agrees": "green", "disagrees": "red"}
     cells: list[dict[str, Text]] = []
     notes: dict[str, int] = {}  # printed once each, below the table
-    shown: dict[str, list[Row]] = {}
+    shown: dict[str, list[LedgerRow]] = {}
     for row in rows:
         shown.setdefault(row.claim.name, []).append(row)
     for ones in shown.values():

@@ -43,7 +43,7 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
         runs, here = given.runs, given.environment
     else:
         runs, here = [golden.run_here(read)], golden.environment_here(read)
-    outcome = checking.check(runs, here, goldens) if goldens else checking.Outcome(
+    outcome = checking.check(runs, here, goldens) if goldens else checking.CheckResult(
         "cannot be judged", told=f"no golden of this configuration; {golden.nearest(read)}. "
                                  "`alexnet golden record` makes one")
     if as_json:

@@ -11,6 +11,7 @@ from pipeline.commands import runs, stages, tools
 from pipeline.commands.claims import claims
 from pipeline.commands.gate import check, golden_group
 from pipeline.commands.group import COLUMNS, Contents
+from pipeline.commands.matrix import matrix
 
 
 @click.group(cls=Contents,
@@ -27,7 +28,7 @@ def main() -> None:
 
 main.add_section("Stages of the pipeline, in the order the data flows", *stages.COMMANDS)
 main.add_section("Recorded runs", *runs.COMMANDS)
-main.add_section("The gate", check, golden_group, tools.matrix)
+main.add_section("The gate", check, golden_group, matrix)
 main.add_section("The paper's claims", claims)
 main.add_section("Tools", *tools.COMMANDS)
 

@@ -56,27 +56,27 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
     folder, an imported run) that is not the code here is only run with --trust: it may do all that
     you may.
 
-    Exit code: 0 identical, 1 differs, 2 not comparable (the environment is another, or the data
+    Exit code: 0 identical, 1 differs, 2 not compared (the environment is another, or the data
     cannot be had).
     """
-    from pipeline.studies.rerun import rerunning
+    from pipeline.studies.rerun import replay
+    from pipeline.system.verdicts import DIFFERS, EXIT_STATUS, IDENTICAL, NOT_COMPARED
 
-    outcome = rerunning.rerun(run, steps, anyway, trust)
+    outcome = replay.rerun(run, steps, anyway, trust)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
         comparison = outcome.comparison
-        told = {rerunning.IDENTICAL: f"{comparison.steps} of {comparison.steps} traced steps, to "
+        told = {IDENTICAL: f"{comparison.steps} of {comparison.steps} traced steps, to "
                                      f"step {comparison.last}",
-                rerunning.DIFFERS: f"from {comparison.first}",
-                rerunning.NOT_COMPARABLE: "; ".join(outcome.reasons)}[outcome.verdict]
+                DIFFERS: f"from {comparison.first}",
+                NOT_COMPARED: "; ".join(outcome.reasons)}[outcome.verdict]
         click.echo(printable(f"{outcome.verdict}: {told}"))
         for name, (was, here) in outcome.environment.items() if outcome.rerun else ():
             click.echo(printable(f"  environment, {name}: {was} -> {here}"))
         if outcome.environment and not outcome.rerun:
             click.echo("`--anyway` runs it here all the same")
-    sys.exit({rerunning.IDENTICAL: 0, rerunning.DIFFERS: 1,
-              rerunning.NOT_COMPARABLE: 2}[outcome.verdict])
+    sys.exit(EXIT_STATUS[outcome.verdict])
 
 
 @command(short_help="Where two runs part, and what their records say of why.",

@@ -1,5 +1,4 @@
-"""The commands about the project here: doctor, configure, describe, mend, completion; and the
-matrix."""
+"""The commands about the project here: doctor, configure, describe, mend, completion."""
 
 from __future__ import annotations
 
@@ -144,36 +143,6 @@ def completion(context: click.Context, shell: str) -> None:
     assert written is not None  # click has these three
     script = written(context.find_root().command, {}, "alexnet", "_ALEXNET_COMPLETE").source()
     click.echo(script.replace("    return 0\n", NO_SPACE) if shell == "bash" else script)
-
-
-@command(short_help="Does this machine reproduce? Changes one thing at a time.",
-         reads="params.yaml (the network and the recipe)",
-         leaves="experiments/matrix.json, work/matrix, a record in MLflow's store",
-         takes="4 minutes on two cores")
-@parameter_options
-@click.option("--axes", metavar="AXES",
-              help="Only these axes, separated by commas.  [default: all]")
-@click.option("--require", metavar="AXES", help="The axes that must be identical, separated by "
-                                                "commas; none for none.  [default: all but "
-                                                "threads, cores, device and mode-off]")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write the report as a page, too.")
-@JSON
-def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: str | None,
-           html: Path | None, as_json: bool) -> None:
-    """Does this machine reproduce? A small workload, run again along every axis of change, compared
-    bit by bit.
-
-    For each stage (resize, mean, pca, train, evaluate) and each axis, the result is identical to
-    that of the reference run, or differs, and then the first difference is told. Exit code 1: a
-    required axis differs.
-
-    The workload is the configured network and recipe, 1/16 as wide, on 60 generated pictures; --set
-    changes it (--set execution.device=cuda for a reference run on the GPU).
-    """
-    from pipeline.studies import matrix as matrices
-
-    sys.exit(matrices.command(file, overrides, axes, require, html, as_json))
 
 
 COMMANDS = (doctor, configure, describe, mend, completion)

@@ -65,7 +65,7 @@ class Evidence:
     """Rows of the ledger, those with runs at every scale, of the others one; errors by
     configuration; and the figures of claims on epochs (P Fig. 1)."""
 
-    rows: list[ledgered.Row]
+    rows: list[ledgered.LedgerRow]
     errors: dict[str, list[Errors]]
     figures: list[Exhibit]
 
@@ -89,7 +89,7 @@ def evidence() -> Evidence:
     """Raises UserError that names the file of experiments/ that is missing or damaged."""
     book = load()
     results: dict[str, Results] = {scale: Results(book, scale) for scale in book.scales}
-    rows: list[ledgered.Row] = []
+    rows: list[ledgered.LedgerRow] = []
     for claim in book.claims:
         found = [ledgered.row(claim, results[scale])
                  for scale in (claim.scales if claim.measure else ["imagenet"])]

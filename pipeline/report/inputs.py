@@ -32,7 +32,7 @@ from pipeline.data.arrays import arrays_in
 from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import QUARANTINE, Store
 from pipeline.report.evidence import Evidence, evidence
-from pipeline.studies.matrix.running import Row as MatrixRow
+from pipeline.studies.matrix.running import Cell
 from pipeline.system.errors import UserError
 from pipeline.system.files import read_json
 
@@ -49,7 +49,7 @@ Curve = dict[str, NDArray[np.float64]]  # [points] under each name in CURVE
 class Matrix:
     """What `alexnet matrix` last found, on which stack."""
 
-    rows: list[MatrixRow]
+    rows: list[Cell]
     stack: dict[str, str]
     workload: list[str]
 
@@ -231,6 +231,6 @@ def _matrix() -> Matrix | None:
         return None
     told = read_json(MATRIX, "matrix")
     try:
-        return Matrix([MatrixRow(**row) for row in told["rows"]], told["stack"], told["workload"])
+        return Matrix([Cell(**row) for row in told["rows"]], told["stack"], told["workload"])
     except (KeyError, TypeError) as error:
         raise _damaged(MATRIX, "matrix", error) from None

@@ -11,22 +11,22 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.studies.matrix.axes import AXES, STAGES, WORKLOAD
-from pipeline.studies.matrix.running import Row
+from pipeline.studies.matrix.running import Cell
 from pipeline.system.terminal import printable
 
 STYLES = {"identical": "green", "differs": "yellow", "required differs": "bold red",
-          "skipped": "dim"}
+          "not-compared": "dim"}
 WIDE = 130  # columns that the whole table takes
 STYLE_SHEET = """
 body { font: 16px/1.45 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; font-weight: 600 }
 td, th { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
 .identical { color: #176b2c } .differs { background: #fff0c2 } .required.differs { background: #f7c6c5 }
-.skipped { color: #767676 } footer { color: #767676 }
+.not-compared { color: #767676 } footer { color: #767676 }
 """
 
 
-def show(rows: Sequence[Row], stack: Mapping[str, str], console: Console | None = None) -> None:
+def show(rows: Sequence[Cell], stack: Mapping[str, str], console: Console | None = None) -> None:
     """Print the table, every difference, what was skipped and why, the stack, and the sum of it."""
     console = console or Console()
     if not console.is_terminal:  # a pipe has no edge to wrap at
@@ -46,7 +46,7 @@ def show(rows: Sequence[Row], stack: Mapping[str, str], console: Console | None 
     console.print(total(rows), style="bold", highlight=False)
 
 
-def html(rows: Sequence[Row], stack: Mapping[str, str]) -> str:
+def html(rows: Sequence[Cell], stack: Mapping[str, str]) -> str:
     """The page; it loads nothing."""
     head = "".join(f"<th scope=col>{escape(name)}</th>"
                    for name in ("axis", "against the reference run", *STAGES))
@@ -67,7 +67,7 @@ def html(rows: Sequence[Row], stack: Mapping[str, str]) -> str:
 what the reference run left, bit by bit. Axes marked * must be identical.</p>
 <table><thead><tr>{head}</tr></thead><tbody>
 {body}</tbody></table>
-<table><caption>Differences, and what was not run</caption><tbody>
+<table><caption>Differences, and what could not be compared</caption><tbody>
 {told}</tbody></table>
 <table><caption>The stack</caption><tbody>
 {facts}</tbody></table>
@@ -77,36 +77,33 @@ what the reference run left, bit by bit. Axes marked * must be identical.</p>
 """
 
 
-def lines(rows: Sequence[Row]) -> list[tuple[str, str, list[Row | None]]]:
+def lines(rows: Sequence[Cell]) -> list[tuple[str, str, list[Cell | None]]]:
     """Axis (with a * if required), what it changes, and the rows of the stages."""
     found = {(row.axis, row.stage): row for row in rows}
     return [(axis.name + "*" * any(row.required for row in rows if row.axis == axis.name),
-             axis.told, [found.get((axis.name, stage)) for stage in STAGES])
+             axis.change, [found.get((axis.name, stage)) for stage in STAGES])
             for axis in AXES if any(row.axis == axis.name for row in rows)]
 
 
-def notes(rows: Sequence[Row]) -> list[Row]:
-    """Rows of which there is more to tell: those that differ, and those that were skipped for a
-    reason."""
-    return [row for row in rows if row.verdict != "identical"
-            and not row.detail.startswith("not run")]
+def notes(rows: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that differ, and those that could not be compared."""
+    return [row for row in rows if row.verdict != "identical"]
 
 
-def kind(row: Row) -> str:
+def kind(row: Cell) -> str:
     """A key of STYLES; on a page, the classes of the cell."""
-    return "required differs" if row.fails else row.verdict
+    return "required differs" if row.fails else row.verdict.replace(" ", "-")
 
 
-def short(row: Row) -> str:
+def short(row: Cell) -> str:
     """The verdict, in a cell."""
-    return "–" if row.verdict == "skipped" else row.verdict
+    return row.verdict
 
 
-def total(rows: Sequence[Row]) -> str:
+def total(rows: Sequence[Cell]) -> str:
     """How many of the results that must be identical are, and of the others."""
-    ran = [row for row in rows if row.verdict != "skipped"]
-    must = [row for row in ran if row.required]
-    differ = [row for row in ran if row.verdict == "differs"]
-    return (f"{len(must) - sum(row.fails for row in must)} of {len(must)} required results are "
-            f"identical to the bit; {len(differ) - sum(row.fails for row in rows)} of "
-            f"{len(ran) - len(must)} others differ")
+    must, others = ([row for row in rows if row.required == required] for required in (True, False))
+    missing = [row for row in rows if row.verdict == "not compared"]
+    return (f"{sum(row.verdict == 'identical' for row in must)} of {len(must)} required results are "
+            f"identical to the bit; {sum(row.verdict == 'differs' for row in others)} of "
+            f"{len(others)} others differ" + f"; {len(missing)} not compared" * bool(missing))

@@ -13,7 +13,7 @@ from pipeline.config.parameters import Parameters
 from pipeline.report import matrix
 from pipeline.report.inputs import Inputs
 from pipeline.studies.matrix.axes import STAGES
-from pipeline.studies.matrix.running import Row
+from pipeline.studies.matrix.running import Cell
 
 # Of models/provenance.json, with words for people.
 CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has",
@@ -66,14 +66,14 @@ class MatrixTable:
     total: str
     stages: tuple[str, ...]
     lines: list[tuple[str, str, list[tuple[str, str]]]]
-    notes: list[Row]
+    notes: list[Cell]
 
 
 def matrix_table(inputs: Inputs) -> MatrixTable | None:
     """None where there is none."""
     if inputs.matrix is None:
         return None
-    rows: Sequence[Row] = inputs.matrix.rows
+    rows: Sequence[Cell] = inputs.matrix.rows
     return MatrixTable(matrix.total(rows), STAGES, [
         (axis, told, [(matrix.kind(row), matrix.short(row)) if row else ("", "") for row in cells])
         for axis, told, cells in matrix.lines(rows)], matrix.notes(rows))

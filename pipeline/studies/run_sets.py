@@ -68,7 +68,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Sample:
+class RunSet:
     """Runs of one configuration in one environment, and the history of their file."""
 
     name: str
@@ -166,7 +166,7 @@ def spread(runs: Iterable[Run]) -> dict[str, dict[str, float]]:
             for name, found in values.items()}
 
 
-def write(sample: Sample, folder: Path) -> Path:
+def write(sample: RunSet, folder: Path) -> Path:
     """Into folder/NAME/ENVIRONMENT.json, seeds in order. Returns the file."""
     file = folder / sample.name / f"{environment_key(sample.environment)}.json"
     runs = sorted(sample.runs, key=lambda run: run.seed)
@@ -193,7 +193,7 @@ def _text(value: Any, indent: str = "", name: str = "") -> str:
     return f"{ends[0]}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{ends[1]}"
 
 
-def read(file: Path) -> Sample:
+def read(file: Path) -> RunSet:
     """Raises UserError when it is no sample, or changed so that its digest or its spread is not its
     own."""
     try:
@@ -201,7 +201,7 @@ def read(file: Path) -> Sample:
         if told["format"] != FORMAT:
             raise UserError(f"{file}: format {told['format']}, but this program reads format "
                             f"{FORMAT}")
-        found = Sample(told["name"], told["configuration"], told["configuration_digest"],
+        found = RunSet(told["name"], told["configuration"], told["configuration_digest"],
                        told["environment"], [Run(**run) for run in told["runs"]], told["history"],
                        file)
         if told["spread"] != spread(found.runs) or told["seeds"] != found.seeds:
@@ -216,6 +216,6 @@ def read(file: Path) -> Sample:
     return found
 
 
-def in_folder(folder: Path) -> list[Sample]:
+def in_folder(folder: Path) -> list[RunSet]:
     """All samples under it, by name."""
     return [read(file) for file in sorted(folder.glob("*/*.json"))]

@@ -29,19 +29,16 @@ def rows(project: Project, *options: str, status: int = 0) -> list[dict[str, Any
 
 
 def verdicts(found: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
-    return {(row["axis"], row["stage"]): row["verdict"]
-            for row in found if not row["detail"].startswith("not run")}
+    return {(row["axis"], row["stage"]): row["verdict"] for row in found}
 
 
 def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
     project = Project(tmp_path / "project")
-    found = rows(project, "--axes", "workers,placement", "--html", "matrix.html")
-    assert [(row["axis"], row["stage"]) for row in found] == [
-        (axis, stage) for axis in ("workers", "placement")
-        for stage in ("resize", "mean", "pca", "train", "evaluate")]
+    found = rows(project, "--axes", "workers,placement,clone", "--html", "matrix.html")
     assert verdicts(found) == {("workers", "resize"): "identical",
-                               ("placement", "train"): "identical"}
-    assert {row["axis"] for row in found if row["required"]} == {"workers", "placement"}
+                               ("placement", "train"): "identical"} | {
+        ("clone", stage): "identical" for stage in ("resize", "mean", "pca", "train", "evaluate")}
+    assert {row["axis"] for row in found if row["required"]} == {"workers", "placement", "clone"}
     assert json.loads((project.folder / "experiments/matrix.json").read_text())["rows"] == found
     page = (project.folder / "matrix.html").read_text()
     assert "pillow" in page
@@ -52,7 +49,7 @@ def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
         metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?",
                                      (run,)))
     assert metrics["matrix/required_differs"] == 0
-    assert (metrics["matrix/identical"], metrics["matrix/differs"]) == (2, 0)
+    assert (metrics["matrix/identical"], metrics["matrix/differs"]) == (7, 0)
 
 
 def test_a_stage_whose_bits_depend_on_the_workers_is_found_out(tmp_path: Path) -> None:
@@ -65,3 +62,16 @@ def test_a_stage_whose_bits_depend_on_the_workers_is_found_out(tmp_path: Path) -
     assert "data/store/" in row["detail"]
     assert (project.folder / "work" / "matrix" / "workers" / "resize" / "data" / "store").is_dir()
     assert not (project.folder / "work" / "matrix" / "order").exists()
+
+
+def test_what_cannot_be_run_is_not_compared_and_does_not_pass(tmp_path: Path) -> None:
+    """A copy of the code that lacks a file it needs says nothing about bits."""
+    project = Project(tmp_path / "project")
+    module = project.folder / "pipeline" / "studies" / "matrix" / "variant.py"
+    copying = '"__pycache__")'
+    assert copying in module.read_text()
+    module.write_text(module.read_text().replace(copying, '"__pycache__", "presets.py")'))
+    found = rows(project, "--axes", "workers,clone", status=2)
+    assert verdicts(found)["workers", "resize"] == "identical"
+    assert {row["verdict"] for row in found if row["axis"] == "clone"} == {"not compared"}
+    assert all("exit status 1: " in row["detail"] for row in found if row["axis"] == "clone")

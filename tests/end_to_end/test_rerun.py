@@ -151,7 +151,7 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     assert "give the command again with --trust" in reproduced.run("alexnet", "rerun", str(planted),
                                                                    status=1)
     told = reproduced.run("alexnet", "rerun", str(planted), "--trust", status=2)
-    assert "not comparable: torch: 1.0 when it was recorded" in told
+    assert "not compared: torch: 1.0 when it was recorded" in told
     assert "python" not in told
     assert "rerun: to step" not in told
     before = state(reproduced)
@@ -181,7 +181,7 @@ def test_data_that_cannot_be_had_are_refused(reproduced: Project, record: Path,
     gone = doctored(record, tmp_path / "gone", {"parameters.json": json.dumps(parameters).encode()},
                     {"resize.pixels_digest": "0" * 64})
     told = reproduced.run("alexnet", "rerun", str(gone), status=2)
-    assert "not comparable: the data of the run cannot be had: data/store has the digest" in told
+    assert "not compared: the data of the run cannot be had: data/store has the digest" in told
     assert "the record names 0000000000000000" in told
     assert f"{reproduced.folder / 'gone'}" in told
     assert "Traceback" not in told

@@ -43,7 +43,7 @@ Numbers = dict[int, float]  # by seed
 
 
 @dataclass(frozen=True)
-class Row:
+class LedgerRow:
     """A claim at a scale.
 
     Attributes:
@@ -72,13 +72,13 @@ class Row:
                 "log": claim.log, "unit": claim.unit, "says": claim.says, "note": self.note}
 
 
-def row(claim: Claim, results: Results) -> Row:
+def row(claim: Claim, results: Results) -> LedgerRow:
     """What the stored runs of a scale say of a claim."""
     if claim.measure is None:
-        return Row(claim, results.scale, {}, NOT_RUN, note=f"takes {claim.takes}")
+        return LedgerRow(claim, results.scale, {}, NOT_RUN, note=f"takes {claim.takes}")
     numbers, note = numbers_of(claim, results)
     if not numbers:
-        return Row(claim, results.scale, {}, NOT_RUN, note=note)
+        return LedgerRow(claim, results.scale, {}, NOT_RUN, note=note)
     images = {run.metrics["resize"]["train_images"] for name in claim.configurations()
               for run in results.runs(name).values() if "resize" in run.metrics}
     whole = images <= {results.book.scales[results.scale].images[0]}  # type: ignore[index]
@@ -88,13 +88,13 @@ def row(claim: Claim, results: Results) -> Row:
     ours, interval, prediction = _estimated(list(numbers.values()), claim)
     own = results.scale in claim.own and whole
     if len(numbers) < SEEDS or interval is None or prediction is None:
-        return Row(claim, results.scale, numbers, UNDECIDED, ours, interval,
+        return LedgerRow(claim, results.scale, numbers, UNDECIDED, ours, interval,
                    "; ".join(filter(None, [note, f"a verdict needs {SEEDS} seeds"])))
     verdict = verdict_of(claim, interval, prediction, own)
     size = ""
     if own and claim.paper is not None and claim.test == "positive":
         size = f"one more run: {prediction[0]:.3g} to {prediction[1]:.3g}"
-    return Row(claim, results.scale, numbers, verdict, ours, interval,
+    return LedgerRow(claim, results.scale, numbers, verdict, ours, interval,
                "; ".join(filter(None, [note, size])))
 
 

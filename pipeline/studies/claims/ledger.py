@@ -254,5 +254,5 @@ class Results:
         else:
             history.append({"command": command, "seeds": [run.seed]})
         self._runs.pop(name, None)
-        return run_sets.write(run_sets.Sample(name, declared, identity.digest(declared),
+        return run_sets.write(run_sets.RunSet(name, declared, identity.digest(declared),
                                               environment, [*kept, run], history), self.folder)

@@ -15,7 +15,6 @@ from typing import Any
 
 from pipeline.config.paths import PREDICTIONS, WEIGHTS, WORK
 from pipeline.records import environment, tracking
-from pipeline.report import figure_1
 from pipeline.studies import experiments, run_sets
 from pipeline.studies.claims import cost, evidence
 from pipeline.studies.claims.ledger import Book, Claim, Results
@@ -69,8 +68,16 @@ def made(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[
         yield name, seed
 
 
-def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[int]) -> None:
-    """Everything that the claims need, and their figures.
+def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[int],
+        draw: Callable[[Claim, Results], Sequence[Path]]) -> None:
+    """Run everything that the claims need, and record it as one run of MLflow's.
+
+    Args:
+        book: the claims and their configurations.
+        results: the scale, and where runs are kept.
+        claims: which of them.
+        seeds: of each configuration.
+        draw: draws the figures of a claim; returns their files.
 
     Raises:
         UserError: a run failed; what has ended is kept.
@@ -90,7 +97,7 @@ def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[i
             if row.ours is not None:
                 record.metrics[claim.name] = row.ours
             record.tags[f"verdict.{claim.name}"] = row.verdict
-            for file in figure_1.drawn(claim, results):
+            for file in draw(claim, results):
                 say(f"claims: {file}")
                 record.artifact(file)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alexnet.architectures import architecture
 from alexnet.recipe import recipe
-from pipeline.studies.claims.evidence import NOT_RUN, Row, row
+from pipeline.studies.claims.evidence import NOT_RUN, LedgerRow, row
 from pipeline.studies.claims.ledger import Results, load
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
@@ -49,7 +49,7 @@ def table() -> str:
 
 
 
-def _obtained(one: Row) -> str:
+def _obtained(one: LedgerRow) -> str:
     interval = (f" ({_number(one.interval[0])} to {_number(one.interval[1])})" if one.interval
                 else "")
     seeds = f"{len(one.numbers)} seed{'s' * (len(one.numbers) != 1)}"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.studies.gate.decision import SEEDS, judged
-from pipeline.studies.run_sets import Run, Sample
+from pipeline.studies.run_sets import Run, RunSet
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import cell
 
@@ -17,7 +17,7 @@ SIZES = (1, 3, 5)  # of the sets of runs that are judged together
 MOST = 2000  # sets tried of each size; all, where there are no more
 
 
-def false_alarms(golden: Sample) -> list[dict[str, Any]]:
+def false_alarms(golden: RunSet) -> list[dict[str, Any]]:
     """For each size k: the share of sets of k stored runs that the other stored runs call a fall.
 
     Returns:
@@ -41,7 +41,7 @@ def false_alarms(golden: Sample) -> list[dict[str, Any]]:
     return rows
 
 
-def detection(golden: Sample, planted: Sample) -> list[dict[str, Any]]:
+def detection(golden: RunSet, planted: RunSet) -> list[dict[str, Any]]:
     """For each size k: the share of sets of k planted runs that are called a fall. Rows as of
     `false_alarms`."""
     rows = []

@@ -35,7 +35,7 @@ Verdict = Literal["holds", "falls", "rises"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """What became of one metric.
 
     Attributes:
@@ -74,7 +74,7 @@ def _short(value: object) -> str:
 
 
 def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "",
-           alpha: float = ALPHA) -> list[Finding]:
+           alpha: float = ALPHA) -> list[Judgement]:
     """A finding for each metric of GATED that all runs have. Needs SEEDS stored runs.
 
     Args:
@@ -139,7 +139,7 @@ class Errors:
 
 
 def _judged(metric: str, stored: list[float], new: list[float], alpha: float,
-            scale: Logarithm | Errors, where: str) -> Finding:
+            scale: Logarithm | Errors, where: str) -> Judgement:
     n, k = len(stored), len(new)
     numbers = [scale.of(number) for number in stored]
     mean = statistics.fmean(numbers)
@@ -153,5 +153,5 @@ def _judged(metric: str, stored: list[float], new: list[float], alpha: float,
         shift, shown = math.inf, statistics.fmean(new)
     verdict: Verdict = "falls" if not shift <= reach else "rises" if shift < -reach else "holds"
     test = f"one-sided t prediction bound, alpha {alpha:.2g}, {n} stored, {k} new"
-    return Finding(metric, scale.back(mean), shown, test, verdict, scale.back(mean + worse * reach),
-                   where)
+    return Judgement(metric, scale.back(mean), shown, test, verdict,
+                     scale.back(mean + worse * reach), where)

@@ -20,7 +20,7 @@ from pipeline.config.parameters import Parameters
 from pipeline.config.paths import metrics_of
 from pipeline.records import environment
 from pipeline.studies import run_sets
-from pipeline.studies.run_sets import Run, Sample
+from pipeline.studies.run_sets import Run, RunSet
 from pipeline.system.errors import UserError
 from pipeline.system.files import read_json
 
@@ -77,7 +77,7 @@ def name_of(parameters: Parameters, folder: Path = FOLDER) -> str:
     return stored[0].name if stored else f"{parameters.dataset.source}-{digest[:8]}"
 
 
-def of_configuration(parameters: Parameters, folder: Path = FOLDER) -> list[Sample]:
+def of_configuration(parameters: Parameters, folder: Path = FOLDER) -> list[RunSet]:
     """The goldens of this configuration, one for each environment."""
     here = identity.configuration(parameters)
     return [sample for sample in run_sets.in_folder(folder)
@@ -113,7 +113,7 @@ def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,
     """
     here = environment_here(parameters)
     configured = identity.configuration(parameters)
-    sample = Sample(name_of(parameters, folder), configured, identity.digest(configured), here,
+    sample = RunSet(name_of(parameters, folder), configured, identity.digest(configured), here,
                     list(runs))
     file = folder / sample.name / f"{run_sets.environment_key(here)}.json"
     stored = run_sets.read(file) if file.exists() else None

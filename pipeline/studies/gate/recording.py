@@ -11,7 +11,7 @@ from pipeline.config.paths import WORK
 from pipeline.records import environment
 from pipeline.studies import experiments, run_sets
 from pipeline.studies.gate import golden
-from pipeline.studies.run_sets import Run, Sample
+from pipeline.studies.run_sets import Run, RunSet
 from pipeline.system.terminal import progress
 
 KEPT = WORK / "golden"
@@ -22,7 +22,7 @@ def runs_of(parameters: Parameters, seeds: Sequence[int]) -> list[Run]:
     made again."""
     here = golden.environment_here(parameters)
     configured = identity.configuration(parameters)
-    sample = Sample(golden.name_of(parameters), configured, identity.digest(configured), here, [])
+    sample = RunSet(golden.name_of(parameters), configured, identity.digest(configured), here, [])
     file = KEPT / sample.name / f"{run_sets.environment_key(here)}.json"
     code = environment.code_digest()
     made = [run for run in (run_sets.read(file).runs if file.exists() else ())

@@ -1,10 +1,9 @@
 """The small workload, and the axes along which it is run again.
 
 `AXES` has them in the order of the report; `ALL` is every axis, `REQUIRED` those that design.md
-says must not decide the bits. An axis is run through the stages that it can reach, each with the
-reference run's own inputs, so that every verdict is about one stage alone: where all are identical,
-so is the pipeline. The stages that an axis leaves as they are (placement means nothing to `resize`)
-are not run.
+says must not decide the bits. An axis is run through the stages that it can reach (placement means
+nothing to `resize`), each with the reference run's own inputs, so that every verdict is about one
+stage alone: where all are identical, so is the pipeline.
 """
 
 from __future__ import annotations
@@ -55,10 +54,20 @@ Manner = Literal["plain", "killed", "elsewhere", "clone", "backwards", "one core
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that is otherwise than in the reference run."""
+    """One thing that is not as in the reference run.
+
+    Attributes:
+        name: of the axis.
+        change: what it changes, in words.
+        stages: those that it can reach.
+        required: whether it must be identical, unless the user says otherwise.
+        execution: yields the values of the section `execution` that it changes.
+        environment: variables that it sets.
+        manner: how the stage is run.
+    """
 
     name: str
-    told: str
+    change: str
     stages: tuple[str, ...] = STAGES
     required: bool = True
     execution: Callable[[ExecutionSection], Mapping[str, Any]] = lambda section: {}

@@ -1,13 +1,14 @@
-"""Whether a stage left the same bits in two folders, and where they first part.
+"""Compares the bits that a stage left in two folders.
 
-`difference(stage, a, b)` is None when all outputs are equal, else one line for people: the file and
-the first tensor, image, element, line or byte that differs; for a training, the first step of the
-trace and what differs there.
+`difference(stage, a, b)` returns None when all outputs are equal, else one line for people: the
+file and the first tensor, image, element, line or byte that differs; for a training, the first step
+of the trace and what differs there.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,40 @@ from pipeline.records.differences import compared
 from pipeline.studies.matrix.axes import OUTPUTS
 
 
+class NothingToCompare(Exception):
+    """Neither folder has an output; the message names it."""
+
+
 def difference(stage: str, a: Path, b: Path) -> str | None:
-    """Compare what the stage left in the project folders `a`, the reference, and `b`."""
+    """Return the first difference between what the stage left in two project folders.
+
+    Args:
+        stage: its name.
+        a: the reference run's folder.
+        b: the other one.
+
+    Raises:
+        NothingToCompare: an output that both lack.
+    """
     for output in OUTPUTS[stage]:
         for name in sorted({file.relative_to(folder) for folder in (a, b)
                             for file in _files(folder / output)}):
             missing = next((folder for folder in (a, b) if not (folder / name).is_file()), None)
-            found = (f"only in {(b if missing == a else a).name}" if missing
+            first = (f"only in {(b if missing == a else a).name}" if missing
                      else _of_files(a / name, b / name))
-            if found:
-                return found if name == TRACE else f"{name.as_posix()}: {found}"
+            if first:
+                return first if name == TRACE else f"{name.as_posix()}: {first}"
         if not _files(a / output):
-            raise FileNotFoundError(a / output)  # nothing was compared: never identical
+            raise NothingToCompare(f"{output}: no such file in either folder")
     return None
 
 
 def of_arrays(a: NDArray[Any], b: NDArray[Any]) -> str | None:
-    """The first element whose bits differ; 0.0 differs from -0.0, and a NaN from one with other
-    bits."""
+    """Return the first element whose bits differ, None if none does.
+
+    0.0 differs from -0.0, and a NaN from one with other bits. The arrays may have any shapes and
+    dtypes; other ones are a difference themselves.
+    """
     if (a.dtype, a.shape) != (b.dtype, b.shape):
         return f"{a.dtype}{list(a.shape)}, then {b.dtype}{list(b.shape)}"
     if a.size == 0:
@@ -56,6 +73,14 @@ def of_arrays(a: NDArray[Any], b: NDArray[Any]) -> str | None:
 def _of_files(a: Path, b: Path) -> str | None:
     if _same_bytes(a, b):
         return None
+    try:
+        return _of_contents(a, b)
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile,
+            safetensors.SafetensorError) as error:
+        return f"other bytes, and one of them is damaged ({error})"
+
+
+def _of_contents(a: Path, b: Path) -> str | None:
     if a.name == TRACE.name:
         return _of_traces(_lines_of_json(a), _lines_of_json(b))
     if a.suffix == ".npy":
@@ -71,16 +96,16 @@ def _of_files(a: Path, b: Path) -> str | None:
 
 
 def _of_traces(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> str:
-    found = compared(a, b)
-    return (f"{found.first}; {found.steps} of {len(a)} entries compared" if found.first
-            else "something beside the steps")
+    comparison = compared(a, b)
+    return (f"{comparison.first}; {comparison.steps} of {len(a)} entries compared"
+            if comparison.first else "something beside the steps")
 
 
 def _of_named(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> str | None:
     for name in [*a, *(name for name in b if name not in a)]:
-        found = of_arrays(a[name], b[name]) if name in a and name in b else "in one of them only"
-        if found:
-            return f"{name}, {found}"
+        first = of_arrays(a[name], b[name]) if name in a and name in b else "in one of them only"
+        if first:
+            return f"{name}, {first}"
     return None
 
 

@@ -31,12 +31,20 @@ LONGEST = 600.0  # seconds for one stage; it takes some five
 
 
 class Failed(Exception):
-    """The command did not succeed; the message is its last line."""
+    """The command failed; the message has its exit status and its last line."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """A folder in which stages run, with all that decides how."""
+    """A folder in which stages run, with all that decides how.
+
+    Attributes:
+        folder: absolute.
+        parameters: become its params.yaml.
+        environment: all variables of the processes.
+        program: the module that is run with the stage's name.
+        one_core: whether the stage may use one core only.
+    """
 
     folder: Path
     parameters: Parameters
@@ -45,19 +53,19 @@ class Project:
     one_core: bool = False
 
     def begin(self) -> None:
-        """An empty folder with params.yaml (as JSON, which is YAML too)."""
+        """Make the folder anew, with nothing but params.yaml (as JSON, which is YAML too)."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         write_json(self.folder / "params.yaml", self.parameters.model_dump(mode="json"))
 
     def link(self, stage: str, reference: Path) -> None:
-        """The stage's inputs, as the reference run left them."""
+        """Link the stage's inputs, as the reference run left them."""
         for name in INPUTS[stage]:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).symlink_to((reference / name).resolve())
 
     def start(self, stage: str) -> subprocess.Popen[bytes]:
-        """The stage, begun, in a session of its own; what it says goes to output.txt."""
+        """Start the stage in a session of its own; its output goes to output.txt."""
         with (self.folder / "output.txt").open("ab") as output:
             child = subprocess.Popen([sys.executable, "-P", "-m", self.program, stage],
                                      cwd=self.folder, env=dict(self.environment),
@@ -68,31 +76,37 @@ class Project:
         return child
 
     def run(self, stage: str) -> None:
-        """To the end.
+        """Run the stage to its end.
 
         Raises:
-            Failed: with the last line of what the command said.
+            Failed: it failed, or took longer than LONGEST.
         """
         child = self.start(stage)
         try:
             status = child.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            kill_with_children(child)
+            raise Failed(f"it had not ended after {LONGEST:.0f} s") from None
         except BaseException:
             kill_with_children(child)
             raise
         if status:
-            said = (self.folder / "output.txt").read_text(encoding="utf-8",
-                                                          errors="replace").splitlines()
-            raise Failed(f"exit status {status}: {said[-1] if said else 'nothing said'}")
+            output = (self.folder / "output.txt").read_text(encoding="utf-8", errors="replace")
+            *_, last = output.splitlines() or ["no output"]
+            raise Failed(f"exit status {status}: {last}")
 
     def run_killed(self, stage: str, seconds: float) -> int:
-        """Start the stage, kill it at each of its moments, run it to the end; returns how often it
-        was killed."""
+        """Start the stage, kill it at each of its moments, run it to its end.
+
+        Returns:
+            How often it was killed.
+        """
         kills = sum(self._killed(stage, moment, seconds) for moment in MOMENTS.get(stage, ("",)))
         self.run(stage)
         return kills
 
     def _killed(self, stage: str, pattern: str, seconds: float) -> bool:
-        """Start and kill; False if the stage was done before that."""
+        """Start and kill the stage; return False if it had ended before that."""
         child, started = self.start(stage), time.monotonic()
         try:
             while child.poll() is None:
@@ -106,8 +120,8 @@ class Project:
 
 
 def surroundings(code: Path) -> dict[str, str]:
-    """The environment of a reference run: the user's, without what would send its records to the
-    user's store."""
+    """Return the variables of a reference run: the user's, less those that would send its records
+    to the user's store."""
     kept = {name: value
             for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
     return kept | SURROUNDINGS | {"PYTHONPATH": str(code), "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -115,8 +129,10 @@ def surroundings(code: Path) -> dict[str, str]:
 
 def variant(axis: Axis, stage: str, parameters: Parameters, folder: Path,
             elsewhere: Path) -> Project:
-    """The project in which the axis's stage is to run, not begun yet: in `folder`, or in the folder
-    `elsewhere`."""
+    """Return the project, not begun yet, in which the stage is to run as the axis has it.
+
+    It lies in `folder`, or in the folder `elsewhere` where the axis moves it.
+    """
     if axis.manner == "elsewhere":
         folder = elsewhere / "déjà vu, with spaces"
     return Project(folder / axis.name / stage, parameters,
@@ -126,7 +142,7 @@ def variant(axis: Axis, stage: str, parameters: Parameters, folder: Path,
 
 
 def clone_code(elsewhere: Path) -> None:
-    """The copy of the code that the axis `clone` runs."""
+    """Copy the packages, with their data, to where the axis `clone` runs them."""
     for package in PACKAGES:
         shutil.copytree(CODE / package, elsewhere / "clone" / package,
                         ignore=shutil.ignore_patterns("__pycache__"))

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.records import code_archive, environment, kept_runs, tracking
 from pipeline.records.kept_runs import Facts, find, read
-from pipeline.studies.rerun.rerunning import rerun
+from pipeline.studies.rerun.replay import rerun
 from pipeline.system.errors import UserError
 
 KINDS = {kind: {"digest": "d" * 64, "tensors": {"conv1.weight/0": "0" * 16}}
@@ -132,10 +132,10 @@ def test_code_from_elsewhere_is_not_run_until_the_user_says_so(tmp_path: Path) -
 
 def test_only_variables_that_change_bits_are_taken_over(tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.studies.rerun import rerunning
+    from pipeline.studies.rerun import replay
 
     monkeypatch.setenv("MKL_CBWR", "here")
-    found = rerunning._variables({"variable OMP_NUM_THREADS": "3", "variable LD_PRELOAD": "evil.so",
+    found = replay._variables({"variable OMP_NUM_THREADS": "3", "variable LD_PRELOAD": "evil.so",
                                             "variable PYTHONSTARTUP": "evil.py"})
     assert found["OMP_NUM_THREADS"] == "3"
     assert {"LD_PRELOAD", "PYTHONSTARTUP", "MKL_CBWR"}.isdisjoint(found)

@@ -48,7 +48,7 @@ from pipeline.report import learning, pictures, predictions
 from pipeline.report.inputs import Inputs, gather
 from pipeline.report.page import Parts, draw, render
 from pipeline.stages import mean, pca, report
-from pipeline.studies.matrix.running import Row as MatrixRow
+from pipeline.studies.matrix.running import Cell
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 
@@ -105,8 +105,8 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
     shutil.copy(ROOT / "experiments/claims.yaml", "experiments/claims.yaml")
     write_json(PROVENANCE, MADE)
     write_json(MATRIX, {"workload": ["train.epochs=1"], "stack": {"cpu": "one"}, "rows": [
-        asdict(MatrixRow("process", "train", "identical", True, "again")),
-        asdict(MatrixRow("threads", "train", "differs", False, "step 1: <i>gradients</i>"))]})
+        asdict(Cell("process", "train", "identical", True, "again")),
+        asdict(Cell("threads", "train", "differs", False, "step 1: <i>gradients</i>"))]})
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     for stage, metrics in {
             "resize": {"pixels_digest": pixels_digest}, "mean": {"mean_digest": DIGEST["mean"]},

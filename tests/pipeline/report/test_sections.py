@@ -35,7 +35,7 @@ from pipeline.report import (
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.inputs import Inputs, Matrix
 from pipeline.studies.claims.ledger import Epochs, Results, load
-from pipeline.studies.matrix.running import Row
+from pipeline.studies.matrix.running import Cell
 from pipeline.studies.run_sets import Run
 from tests.pipeline.report.test_report import MADE, ROOT, read
 
@@ -280,8 +280,8 @@ def test_the_record_has_every_digest() -> None:
 
 
 def test_the_matrix_is_told_whole_and_a_matrix_of_another_stack_is_named() -> None:
-    rows = [Row("process", "train", "identical", True, "again"),
-            Row("threads", "train", "differs", False, "step 1")]
+    rows = [Cell("process", "train", "identical", True, "again"),
+            Cell("threads", "train", "differs", False, "step 1")]
     inputs = cast(Inputs, SimpleNamespace(provenance=MADE,
                                           matrix=Matrix(rows, {"cpu": "one", "gpu": "none"}, [])))
     table = record.matrix_table(inputs)

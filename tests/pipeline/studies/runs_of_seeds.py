@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.studies.run_sets import Run, Sample
+from pipeline.studies.run_sets import Run, RunSet
 
 HERE = {"cpu": "a CPU", "torch": "2.13.0", "pillow": "pillow-simd 12", "libjpeg": "turbo 2",
         "zlib": "1", "pixels": "f1", "cores": "2", "device": "cpu", "threads": "1",
@@ -38,6 +38,6 @@ def run(seed: int, worse: float = 0.0, **changed: Any) -> Run:
 
 
 def sample(runs: list[Run], environment: dict[str, str] | None = None,
-           **configuration: str) -> Sample:
+           **configuration: str) -> RunSet:
     configuration = {"network.width": "0.25", "train.precision": "fp32", **configuration}
-    return Sample("sample-1", configuration, "digest", environment or HERE, runs)
+    return RunSet("sample-1", configuration, "digest", environment or HERE, runs)

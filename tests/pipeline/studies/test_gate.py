@@ -18,19 +18,19 @@ from pipeline.studies.gate import assessment
 from pipeline.studies.gate.checking import check
 from pipeline.studies.gate.decision import GATED, Errors, Logarithm, judged
 from pipeline.studies.gate.golden import difference
-from pipeline.studies.run_sets import Run, Sample
+from pipeline.studies.run_sets import Run, RunSet
 from pipeline.system.errors import UserError
 from tests.pipeline.studies.runs_of_seeds import ELSEWHERE, HERE, run, sample
 
 TEN = [run(seed) for seed in range(1, 11)]
 
 
-def golden(runs: list[Run] | None = None, environment: dict[str, str] | None = None) -> Sample:
+def golden(runs: list[Run] | None = None, environment: dict[str, str] | None = None) -> RunSet:
     return replace(sample(runs or TEN, environment), file=Path("golden/sample-1/cpu.json"))
 
 
 def fallen(runs: list[Run], here: dict[str, str] = HERE,
-           goldens: list[Sample] | None = None) -> list[str]:
+           goldens: list[RunSet] | None = None) -> list[str]:
     outcome = check(runs, here, goldens or [golden()])
     found = [finding.metric for finding in outcome.findings if finding.verdict == "falls"]
     assert bool(found) == (outcome.status == 1)

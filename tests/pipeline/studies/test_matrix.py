@@ -21,6 +21,7 @@ from rich.console import Console
 
 from pipeline.commands.backwards import LastFirst
 from pipeline.commands.main import main
+from pipeline.commands.matrix import names
 from pipeline.config.parameters import load
 from pipeline.config.paths import (
     LEARNING,
@@ -34,10 +35,9 @@ from pipeline.config.paths import (
     metrics_of,
 )
 from pipeline.report import matrix
-from pipeline.studies import matrix as matrices
 from pipeline.studies.matrix.axes import ALL, AXES, INPUTS, OUTPUTS, REQUIRED, STAGES, WORKLOAD
-from pipeline.studies.matrix.comparison import difference, of_arrays
-from pipeline.studies.matrix.running import Row, run
+from pipeline.studies.matrix.comparison import NothingToCompare, difference, of_arrays
+from pipeline.studies.matrix.running import Cell, run
 from pipeline.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -148,7 +148,7 @@ def test_every_change_is_found_and_named(folders: tuple[Path, Path], stage: str,
 def test_outputs_that_neither_has_are_no_agreement(folders: tuple[Path, Path]) -> None:
     for folder in folders:
         (folder / PCA).unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NothingToCompare):
         difference("pca", *folders)
 
 
@@ -191,13 +191,13 @@ def test_each_axis_of_the_execution_changes_the_workload() -> None:
         assert all(getattr(section, key) != value for key, value in changed.items())
 
 
-ROWS = [Row("process", "train", "identical", True, "again"),
-        Row("threads", "train", "differs", False, "step <3>"),
-        Row("device", "train", "skipped", False, "no GPU [here]"),
-        Row("workers", "mean", "skipped", True, "not run: no")]
+ROWS = [Cell("process", "train", "identical", True, "again"),
+        Cell("threads", "train", "differs", False, "step <3>"),
+        Cell("device", "train", "not compared", False, "no GPU [here]"),
+        Cell("workers", "resize", "not compared", True, "exit status 1")]
 
 
-def shown(rows: list[Row]) -> str:
+def shown(rows: list[Cell]) -> str:
     stream = io.StringIO()
     matrix.show(rows, {"torch": "2.0"}, Console(file=stream, width=160))
     return stream.getvalue()
@@ -205,10 +205,11 @@ def shown(rows: list[Row]) -> str:
 
 def test_the_table_and_the_page_tell_everything() -> None:
     table, html = shown(ROWS), matrix.html(ROWS, {"torch": "2.0 & more"})
-    for text in ("threads, train: differs: step <3>", "device, train: skipped: no GPU [here]",
-                 "torch 2.0", "1 of 1 required results are identical", "1 of 1 others differ"):
+    for text in ("threads, train: differs: step <3>", "device, train: not compared: no GPU [here]",
+                 "torch 2.0", "1 of 2 required results are identical", "1 of 2 others differ",
+                 "2 not compared"):
         assert text in table
-    for text in ("step &lt;3&gt;", "no GPU [here]", "2.0 &amp; more", "1 of 1 required results"):
+    for text in ("step &lt;3&gt;", "no GPU [here]", "2.0 &amp; more", "1 of 2 required results"):
         assert text in html
     assert "src=" not in html
     assert "href=" not in html
@@ -216,16 +217,16 @@ def test_the_table_and_the_page_tell_everything() -> None:
 
 def test_only_a_required_difference_fails() -> None:
     assert not any(row.fails for row in ROWS)
-    failing = Row("process", "train", "differs", True, "step 1")
+    failing = Cell("process", "train", "differs", True, "step 1")
     assert failing.fails
     assert "0 of 1 required results" in shown([failing])
     assert 'class="required differs"' in matrix.html([failing], {})
 
 
 def test_what_is_required_can_be_chosen() -> None:
-    assert matrices.names(None, REQUIRED, "--require") == REQUIRED
-    assert matrices.names("threads, device", REQUIRED, "--require") == ("threads", "device")
-    assert matrices.names("none", REQUIRED, "--require") == ()
+    assert names(None, REQUIRED, "--require") == REQUIRED
+    assert names("threads, device", REQUIRED, "--require") == ("threads", "device")
+    assert names("none", REQUIRED, "--require") == ()
 
 
 @pytest.mark.parametrize("option", ["--axes", "--require"])

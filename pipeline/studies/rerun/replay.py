@@ -1,4 +1,4 @@
-"""A recorded training, run again, and the proof that it is the same: `rerun()` yields an `Outcome`.
+"""Runs a recorded training again and compares the two: `rerun()` returns a `RerunResult`.
 
 Code, parameters and data are restored in work/reruns, never in the user's own files; the training
 runs there, in processes of its own, with the recorded threads and variables. Its trace is then
@@ -37,25 +37,25 @@ from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write, exclusive_lock, sha256_of, write_json
 from pipeline.system.journal import read_finished
 from pipeline.system.terminal import say
+from pipeline.system.verdicts import DIFFERS, IDENTICAL, NOT_COMPARED, Verdict
 from pipeline.training import launcher
 from pipeline.training.run_folder import learning_table
 
 RERUNS = WORK / "reruns"
-IDENTICAL, DIFFERS, NOT_COMPARABLE = "identical", "differs", "not comparable"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RerunResult:
     """The verdict and what it rests on."""
 
-    verdict: str  # one of the three
+    verdict: Verdict
     run: str  # the id of the recorded run
     traced: int  # steps in its trace
     comparison: Comparison = field(default_factory=lambda: Comparison(0, 0, None))
     rerun: str | None = None  # the id of the new run
     # what can change bits and differs: recorded, here
     environment: Pairs = field(default_factory=dict)
-    reasons: tuple[str, ...] = ()  # why they are not comparable
+    reasons: tuple[str, ...] = ()  # why they are not compared
 
     def as_json(self) -> dict[str, Any]:
         """As `alexnet rerun --json` prints it."""
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def rerun(name: str, steps: int | None = None, anyway: bool = False,
-          trusted: bool = False) -> Outcome:
+          trusted: bool = False) -> RerunResult:
     """Run it again and compare.
 
     Args:
@@ -104,7 +104,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
         if "code_changed" in kept.facts.tags:
             reasons.append("its source files changed while it ran, so its record does not say "
                            "which code it was")
-        refused = Outcome(NOT_COMPARABLE, kept.facts.run_id, len(trace), environment=differing,
+        refused = RerunResult(NOT_COMPARED, kept.facts.run_id, len(trace), environment=differing,
                           reasons=tuple(reasons))
         if reasons and not anyway:
             return refused
@@ -113,7 +113,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
             parameters = _parameters(kept, here)
             linked = recorded_data.restored(digests, data, restored, parameters, variables)
         except UserError as error:
-            return Outcome(NOT_COMPARABLE, kept.facts.run_id, len(trace), reasons=(str(error),))
+            return RerunResult(NOT_COMPARED, kept.facts.run_id, len(trace), reasons=(str(error),))
         with tracking.tracked(_record(kept, code, here, parameters), code) as record:
             training = code.parent / f"training-{_short(here)}"
             training.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
 
 
 def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int,
-              training: Path, data: Path, record: Record, differing: Pairs) -> Outcome:
+              training: Path, data: Path, record: Record, differing: Pairs) -> RerunResult:
     """Compare what the training left with the record, and take it into the rerun's own."""
     lines, retraced = _retraced(training)
     record.artifact(training / "trace.jsonl", TRACE.as_posix())
@@ -149,14 +149,14 @@ def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str
     other = of_curves(curve, _text(lines)) or _of_weights(kept, training, until, record)
     if other and (first is None or other.step < first.step):
         comparison = Comparison(comparison.steps, comparison.last, other)
-    verdict, reasons = (DIFFERS if comparison.first else IDENTICAL), []
+    verdict, reasons = (DIFFERS if comparison.first else IDENTICAL), list[str]()
     if comparison.first:
         try:
             # equal traces prove that the pixels were the same; other ones do not
             Store(data / STORE).verify()
         except UserError as error:
-            verdict, reasons = NOT_COMPARABLE, [str(error)]
-    return Outcome(verdict, kept.facts.run_id, len(trace), comparison, record.run_id, differing,
+            verdict, reasons = NOT_COMPARED, [str(error)]
+    return RerunResult(verdict, kept.facts.run_id, len(trace), comparison, record.run_id, differing,
                    tuple(reasons))
 
 
