@@ -74,4 +74,4 @@ def test_what_cannot_be_run_is_not_compared_and_does_not_pass(tmp_path: Path) ->
     found = rows(project, "--axes", "workers,clone", status=2)
     assert verdicts(found)["workers", "resize"] == "identical"
     assert {row["verdict"] for row in found if row["axis"] == "clone"} == {"not compared"}
-    assert all("exit status 1: " in row["detail"] for row in found if row["axis"] == "clone")
+    assert all("exit status " in row["detail"] for row in found if row["axis"] == "clone")
