@@ -1,8 +1,9 @@
 """AlexNet in float64, written the slow and obvious way: what the tests compare `alexnet/` with.
 
-Plain numpy and a loop over every window, after the paper and the original source of 2012; nothing of alexnet/ is used.
-Each layer gives its output and a function from the gradient of the output to the gradient of the input; `Net` is the
-whole network. Below it are the draws in whole numbers, the augmentation, the error count and the update rule.
+It is plain numpy and a loop over every window, after the paper and the original source of 2012;
+nothing of alexnet/ is used. Each layer returns its output and a function from the gradient of the
+output to the gradient of the input; `Net` is the whole network. Below it are the draws in whole
+numbers, the augmentation, the error count and the update rule.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ Back = Callable[[Array], Array]
 Weights = dict[tuple[str, int], tuple[Array, Array]]  # (layer, column) -> weight, bias
 
 BETA = 0.75  # P §3.3
-CROSSING = {"conv3", "conv6", "fc6", "fc7", "fc8"}  # P §3.2, Fig. 2: these see both GPUs
+SEES_BOTH = {"conv3", "conv6", "fc6", "fc7", "fc8"}  # P §3.2, Fig. 2: these see both GPUs
 
 
 # Layers. Maps are [n, channels, height, width].
 
 
 def overlap(start: int, size: int, length: int) -> tuple[slice, slice]:
-    """Of a window start .. start + size - 1, the part inside 0 .. length - 1: its place in the image, in the window."""
+    """Return the part of the window start .. start + size - 1 that is inside 0 .. length - 1, as a
+    slice of the image and as a slice of the window."""
     first, behind = max(start, 0), min(start + size, length)
     return slice(first, behind), slice(first - start, behind - start)
 
 
 def convolution(x: Array, weight: Array, bias: Array, stride: int, before: int, side: int,
                 ) -> tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]:
-    """`side` x `side` outputs; the first window begins `before` pixels outside the image, where it reads zeros."""
+    """Return `side` x `side` outputs; the first window begins `before` pixels outside the image,
+    where it reads zeros."""
     size, (n, _, height, width) = weight.shape[2], x.shape
     y = np.zeros((n, len(weight), side, side))
     windows = []
@@ -49,7 +52,8 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int, before: int, 
     def back(g: Array) -> tuple[Array, Array, Array]:
         gx, gw = np.zeros_like(x), np.zeros_like(weight)
         for i, j, here, part in windows:
-            gx[here] += (g[:, :, i, j] @ weight[part].reshape(len(weight), -1)).reshape(x[here].shape)
+            of_patch = g[:, :, i, j] @ weight[part].reshape(len(weight), -1)
+            gx[here] += of_patch.reshape(x[here].shape)
             gw[part] += (g[:, :, i, j].T @ x[here].reshape(n, -1)).reshape(gw[part].shape)
         return gx, gw, g.sum((0, 2, 3))
 
@@ -58,18 +62,20 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int, before: int, 
 
 def fully_connected(x: Array, weight: Array, bias: Array,
                     ) -> tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]:
-    """[n, ...] -> [n, units]."""
+    """Return [n, units] for [n, ...]."""
     flat = x.reshape(len(x), -1)
     return (flat @ weight.T + bias,
             lambda g: ((g @ weight).reshape(x.shape), g.T @ flat, g.sum(0)))
 
 
-def local(x: Array, weight: Array, bias: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]:
-    """A 3 x 3 window with a border of one zero, and weights [positions, outputs, inputs, 3, 3] and biases
-    [positions, outputs] of its own at each position, row by row."""
+def local(x: Array, weight: Array,
+          bias: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array, Array]]]:
+    """Return the outputs of a 3 x 3 window, with a border of one zero. Each position has
+    weights [positions, outputs, inputs, 3, 3] and biases [positions, outputs] of its own."""
     n, _, height, width = x.shape
     y = np.zeros((n, weight.shape[1], height, width))
-    windows = [(i, j, overlap(i - 1, 3, height), overlap(j - 1, 3, width)) for i, j in np.ndindex(height, width)]
+    windows = [(i, j, overlap(i - 1, 3, height), overlap(j - 1, 3, width))
+               for i, j in np.ndindex(height, width)]
     for place, (i, j, rows, columns) in enumerate(windows):
         patch, part = x[:, :, rows[0], columns[0]], weight[place][:, :, rows[1], columns[1]]
         y[:, :, i, j] = np.einsum("ncij,ocij->no", patch, part) + bias[place]
@@ -87,9 +93,11 @@ def local(x: Array, weight: Array, bias: Array) -> tuple[Array, Callable[[Array]
 
 
 def lrn(x: Array, alpha: float, k: float = 2.0, size: int = 5) -> tuple[Array, Back]:
-    """b_i = a_i / (2 + alpha sum_{j = i - 2 .. i + 2} a_j^2) ^ 0.75, the sum cut off at either end (P §3.3)."""
+    """Return b_i = a_i / (2 + alpha sum_{j = i - 2 .. i + 2} a_j^2) ^ 0.75, with the sum cut off at
+    either end (P §3.3)."""
     channels, half = x.shape[1], size // 2
-    reach = [[j for j in range(i - half, i + half + 1) if 0 <= j < channels] for i in range(channels)]
+    reach = [[j for j in range(i - half, i + half + 1) if 0 <= j < channels]
+             for i in range(channels)]
     d = np.stack([k + alpha * sum(x[:, j] ** 2 for j in reach[i]) for i in range(channels)], axis=1)
 
     def back(g: Array) -> Array:
@@ -104,7 +112,8 @@ def lrn(x: Array, alpha: float, k: float = 2.0, size: int = 5) -> tuple[Array, B
 
 
 def spatial_norm(x: Array) -> tuple[Array, Back]:
-    """x / (1 + 4e-5 sum over the 5 x 5 pixels of the same map around it) ^ 0.75 (S layers-145.cfg: cnorm2a)."""
+    """Return x / (1 + 4e-5 sum of the squares of the 5 x 5 pixels around it in its map) ^ 0.75 (S
+    layers-145.cfg: cnorm2a)."""
     height, width = x.shape[2:]
     scale = 0.001 / 25
     around = {(i, j): (..., overlap(i - 2, 5, height)[0], overlap(j - 2, 5, width)[0])
@@ -116,7 +125,8 @@ def spatial_norm(x: Array) -> tuple[Array, Back]:
     def back(g: Array) -> Array:
         gx = g * d**-BETA
         for (i, j), window in around.items():
-            through = g[:, :, i, j] * x[:, :, i, j] * BETA * d[:, :, i, j] ** (-BETA - 1) * scale * 2
+            power = d[:, :, i, j] ** (-BETA - 1)
+            through = g[:, :, i, j] * x[:, :, i, j] * BETA * power * scale * 2
             gx[window] -= through[:, :, None, None] * x[window]
         return gx
 
@@ -124,11 +134,14 @@ def spatial_norm(x: Array) -> tuple[Array, Back]:
 
 
 def max_pool(x: Array, size: int, stride: int) -> tuple[Array, Back]:
-    """The largest value in each window; as many windows as it takes to reach the last row and column (P §3.4)."""
+    """Return the largest value in each window (P §3.4). There are as many windows as it takes to
+    reach the last row and column."""
     n, channels, height, width = x.shape
     side = math.ceil((height - size) / stride) + 1
-    y, chosen = np.zeros((n, channels, side, side)), np.zeros((n, channels, side, side), dtype=np.int64)
-    windows = {(i, j): (..., overlap(i * stride, size, height)[0], overlap(j * stride, size, width)[0])
+    y = np.zeros((n, channels, side, side))
+    chosen = np.zeros((n, channels, side, side), dtype=np.int64)
+    windows = {(i, j): (..., overlap(i * stride, size, height)[0],
+                        overlap(j * stride, size, width)[0])
                for i, j in np.ndindex(side, side)}
     for (i, j), window in windows.items():
         flat = x[window].reshape(n, channels, -1)
@@ -155,12 +168,12 @@ def tanh(x: Array) -> tuple[Array, Back]:
 
 
 def times(x: Array, factor: Array | float) -> tuple[Array, Back]:
-    """Dropout, in training (a mask) and in testing (a number)."""
+    """Do what dropout does, in training (a mask) and in testing (a number)."""
     return x * factor, lambda g: g * factor
 
 
 def cross_entropy(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Array]:
-    """The mean over the images of -log p(label), and its gradient by the logits (P §3.5)."""
+    """Return the mean over the images of -log p(label), and its gradient by the logits (P §3.5)."""
     loss, gradient = 0.0, np.zeros_like(logits)
     for row, label in enumerate(labels):
         e = np.exp(logits[row] - logits[row].max())
@@ -178,8 +191,8 @@ def cross_entropy(logits: Array, labels: NDArray[np.int64]) -> tuple[float, Arra
 class Net:
     """The network of P §3.5, of which `columns` GPUs hold a part each.
 
-    `recipe` maps the names of the switches to their values; `masks[layer, column]`, [n, units] of 0 and 1, makes it
-    the net in training, and their absence the net in testing.
+    `recipe` maps the names of the switches to their values. `masks[layer, column]`, [n, units] of 0
+    and 1, makes it the net in training, and their absence the net in testing.
     """
 
     recipe: Mapping[str, Any]
@@ -193,12 +206,12 @@ class Net:
     gradients: Weights = field(default_factory=dict)
 
     def forward(self, images: Array, weights: Weights) -> Array:
-        """Logits [n, classes] of centred images [n, 3, 224, 224]."""
+        """Return the logits [n, classes] of centred images [n, 3, 224, 224]."""
         self._backs: list[Callable[[list[Array]], list[Array]]] = []
         xs = [images] * self.columns
         for before, layer in zip(("", *self.layers), self.layers, strict=False):
-            if layer in CROSSING or (layer == "conv4" and before == "conv2"):
-                xs = self._crossing(xs, 1 if layer == "fc8" else self.columns)
+            if layer in SEES_BOTH or (layer == "conv4" and before == "conv2"):
+                xs = self._gather(xs, 1 if layer == "fc8" else self.columns)
             xs = self._learned(layer, xs, weights)
             if layer == "conv1":
                 xs = self._first(xs)
@@ -213,7 +226,7 @@ class Net:
         return xs[0]
 
     def backward(self, gradient: Array) -> Weights:
-        """The gradient of every weight and bias, from that of the logits."""
+        """Return the gradient of every weight and bias, from that of the logits."""
         gs = [gradient]
         for back in reversed(self._backs):
             gs = back(gs)
@@ -231,39 +244,40 @@ class Net:
         return self._pool(xs)
 
     def _learned(self, layer: str, xs: list[Array], weights: Weights) -> list[Array]:
-        found = []
+        outputs = []
         for column, x in enumerate(xs):
             weight, bias = weights[layer, column]
             if layer.startswith("fc"):
-                found.append(fully_connected(x, weight, bias))
+                outputs.append(fully_connected(x, weight, bias))
             elif layer.startswith("local"):
-                found.append(local(x, weight, bias))
+                outputs.append(local(x, weight, bias))
             else:
-                found.append(convolution(x, weight, bias, *self._geometry(layer)))
+                outputs.append(convolution(x, weight, bias, *self._geometry(layer)))
 
         def back(gs: list[Array]) -> list[Array]:
             into = []
-            for column, ((_, inner), g) in enumerate(zip(found, gs, strict=True)):
+            for column, ((_, inner), g) in enumerate(zip(outputs, gs, strict=True)):
                 gx, gw, gb = inner(g)
                 self.gradients[layer, column] = gw, gb
                 into.append(gx)
             return into
 
         self._backs.append(back)
-        return [y for y, _ in found]
+        return [y for y, _ in outputs]
 
     def _geometry(self, layer: str) -> tuple[int, int, int]:
-        """Stride, pixels outside the image before the first window, side of the output."""
-        if not self.overlapping and layer in ("conv2", "conv5"):  # S layers-147.cfg: 55 -> 28 -> 26 -> 13 -> 11 -> 6
+        """Return stride, pixels before the image where windows begin, and side of the output."""
+        # S layers-147.cfg: 55 -> 28 -> 26 -> 13 -> 11 -> 6
+        if not self.overlapping and layer in ("conv2", "conv5"):
             return {"conv2": (1, 1, 26), "conv5": (1, 0, 11)}[layer]
         if layer == "conv1":
             return (4, 0 if self.recipe["conv1_padding"] == "right-bottom" else 2, 55)
         return {"conv2": (1, 2, 27), "conv6": (1, 1, 6)}.get(layer, (1, 1, 13))
 
     def _each(self, xs: list[Array], layer: Callable[[Array], tuple[Array, Back]]) -> list[Array]:
-        found = [layer(x) for x in xs]
-        self._backs.append(lambda gs: [back(g) for (_, back), g in zip(found, gs, strict=True)])
-        return [y for y, _ in found]
+        outputs = [layer(x) for x in xs]
+        self._backs.append(lambda gs: [back(g) for (_, back), g in zip(outputs, gs, strict=True)])
+        return [y for y, _ in outputs]
 
     def _neuron(self, xs: list[Array]) -> list[Array]:
         return self._each(xs, tanh if self.tanh else relu)
@@ -277,11 +291,13 @@ class Net:
         alpha = 1e-4 / 5 if self.recipe["lrn_divisor"] == "window" else 1e-4
         if self.recipe["lrn_window"] == "column":
             return self._each(xs, lambda x: lrn(x, alpha))
-        y, back = lrn(np.concatenate(xs, axis=1), alpha)  # P §3.3: N is the number of kernels in the layer
-        self._backs.append(lambda gs: np.split(back(np.concatenate(gs, axis=1)), self.columns, axis=1))
+        # P §3.3: N is the number of kernels in the layer
+        y, back = lrn(np.concatenate(xs, axis=1), alpha)
+        self._backs.append(
+            lambda gs: np.split(back(np.concatenate(gs, axis=1)), self.columns, axis=1))
         return np.split(y, self.columns, axis=1)
 
-    def _crossing(self, xs: list[Array], readers: int) -> list[Array]:
+    def _gather(self, xs: list[Array], readers: int) -> list[Array]:
         self._backs.append(lambda gs: np.split(np.sum(gs, axis=0), self.columns, axis=1))
         return [np.concatenate(xs, axis=1)] * readers
 
@@ -292,15 +308,16 @@ class Net:
         today = self.recipe["dropout_scaling"] == "train"
         if self.masks is None:
             return xs if today else self._each(xs, lambda x: times(x, 0.5))
-        masks = iter([self.masks[layer, column] * (2.0 if today else 1.0) for column in range(self.columns)])
+        masks = iter([self.masks[layer, column] * (2.0 if today else 1.0)
+                      for column in range(self.columns)])
         return self._each(xs, lambda x: times(x, next(masks)))
 
 
 class FourLayerNet(Net):
-    """The net of Fig. 1 on CIFAR-10 (S layers-conv-local-13pct.cfg), here with the normalisation of 11 %."""
+    """The net of Fig. 1 on CIFAR-10 (S layers-conv-local-13pct.cfg), with the norms of 11 %."""
 
     def forward(self, images: Array, weights: Weights) -> Array:
-        """Logits [n, classes] of centred images [n, 3, 24, 24]."""
+        """Return the logits [n, classes] of centred images [n, 3, 24, 24]."""
         self._backs = []
         xs = self._pool(self._neuron(self._learned("conv1", [images], weights)))
         xs = self._neuron(self._learned("conv2", self._lrn(xs), weights))
@@ -341,7 +358,8 @@ def gaussians(drawn: tuple[int, int, int, int]) -> list[float]:
 
 
 def coins(seed: int, purpose: str, step: int, first: int, count: int, units: int) -> Array:
-    """Dropout's mask [count, units]: 128 bits from each counter, every row with ceil(units / 128) counters."""
+    """Return dropout's mask [count, units]: each counter gives 128 bits, and every row has
+    ceil(units / 128) counters."""
     blocks = math.ceil(units / 128)
     rows = []
     for row in range(first, first + count):
@@ -355,24 +373,27 @@ def coins(seed: int, purpose: str, step: int, first: int, count: int, units: int
 
 
 def crop_of(recipe: Mapping[str, Any], seed: int, position: int) -> tuple[int, int, int]:
-    """Top, left and flip at a position of the stream: 32 consecutive positions share them, or not."""
+    """Return top, left and flip at a position of the stream; 32 consecutive ones may share them."""
     top, left, flip, _ = words(seed, "crop", 0, position // recipe["images_per_crop"])
     offsets = recipe["crop_offsets"]
     return top * offsets // 2**32, left * offsets // 2**32, flip * 2 // 2**32
 
 
-def colour_offset(recipe: Mapping[str, Any], seed: int, position: int, eigenvalues: Array, eigenvectors: Array,
-                  ) -> Array:
-    """[p1 p2 p3] [a1 s1, a2 s2, a3 s3]^T with a ~ N(0, 0.1) (P §4.1; S: s is the standard deviation)."""
+def colour_offset(recipe: Mapping[str, Any], seed: int, position: int, eigenvalues: Array,
+                  eigenvectors: Array) -> Array:
+    """Return [p1 p2 p3] [a1 s1, a2 s2, a3 s3]^T with a ~ N(0, 0.1) (P §4.1; S: s is the standard
+    deviation)."""
     size = {"stdev": np.sqrt(eigenvalues), "eigenvalue": eigenvalues,
             "eigenvalue-unit": eigenvalues / 255**2 * 255}[recipe["colour_noise"]]
     alphas = 0.1 * np.array(gaussians(words(seed, "colour", 0, position))[:3])
-    return np.array([sum(p * amount for p, amount in zip(row, alphas * size, strict=True)) for row in eigenvectors])
+    return np.array([sum(p * amount for p, amount in zip(row, alphas * size, strict=True))
+                     for row in eigenvectors])
 
 
-def training_input(recipe: Mapping[str, Any], image: NDArray[np.uint8], crop: tuple[int, int, int], mean: Array,
-                   offset: Array | None) -> Array:
-    """[3, 224, 224] of a stored image [256, 256, 3]: crop, mirror, less the mean, plus the noise, divided by 1.1."""
+def training_input(recipe: Mapping[str, Any], image: NDArray[np.uint8], crop: tuple[int, int, int],
+                   mean: Array, offset: Array | None) -> Array:
+    """Return [3, 224, 224] of a stored image [256, 256, 3]: cropped, mirrored, less the mean, plus
+    the noise, divided by 1.1."""
     top, left, flip = crop
     window = (16, 16) if recipe["mean_window"] == "centre" else (top, left)
     x = np.zeros((3, 224, 224))
@@ -391,7 +412,8 @@ def training_input(recipe: Mapping[str, Any], image: NDArray[np.uint8], crop: tu
 
 
 def error(probabilities: Array, labels: NDArray[np.int64], top: int) -> float:
-    """P §4.1, S LogregCostLayer: among equals, the label may stand at any place with the same probability."""
+    """Return the error rate; among equals, the label may be at any rank with the same probability
+    (P §4.1, S LogregCostLayer)."""
     wrong = 0.0
     for p, label in zip(probabilities, labels, strict=True):
         above = sum(1 for q in p if q > p[label])
@@ -401,8 +423,10 @@ def error(probabilities: Array, labels: NDArray[np.int64], top: int) -> float:
     return wrong / len(labels)
 
 
-def update(weight: float, velocity: float, gradient: float, lr: float, decay: float) -> tuple[float, float]:
-    """v <- 0.9 v - decay lr w - lr g; w <- w + v (P §5); with a rate of zero nothing moves (S weights.cu)."""
+def update(weight: float, velocity: float, gradient: float, lr: float,
+           decay: float) -> tuple[float, float]:
+    """Do v <- 0.9 v - decay lr w - lr g; w <- w + v (P §5); with a rate of zero nothing moves (S
+    weights.cu)."""
     if lr == 0.0:
         return weight, velocity
     velocity = 0.9 * velocity - decay * lr * weight - lr * gradient

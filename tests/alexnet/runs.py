@@ -1,4 +1,4 @@
-"""Small training runs on random pictures, under any placement: what the tests of bit-equality compare."""
+"""Small training runs on random pictures, under any placement, for the tests of equal bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -38,7 +38,7 @@ class Run:
     steps: int = 3
     stop: int = 3  # updates to do before leaving the state
     trace_every: int = 1  # updates; of those between, the losses are kept
-    recipe: str = "source"
+    recipe: Literal["source", "paper"] = "source"
     switches: dict[str, Any] = field(default_factory=dict)
     architecture: Name = "two-column"
     width: float = 0.0625
@@ -78,11 +78,12 @@ def training(run: Run) -> Training:
 
     def crops(seen: Views) -> Tensor:
         READ.extend(seen.images.tolist())
-        found = []
-        for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips, strict=True):
+        cropped = []
+        for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips,
+                                          strict=True):
             crop = images[image, top: top + CROP, left: left + CROP]
-            found.append(crop.flip(1) if flip else crop)
-        return torch.stack(found)
+            cropped.append(crop.flip(1) if flip else crop)
+        return torch.stack(cropped)
 
     labels = torch.arange(IMAGES) % run.classes
     plan = Plan(seed=7, steps=run.steps, batch=run.batch, micro_batches=run.micro_batches)
@@ -91,63 +92,69 @@ def training(run: Run) -> Training:
 
 def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
     """Do the run and leave `state.safetensors` and `traces.json`."""
-    state_of = training(run)
+    trained = training(run)
     if resume:
-        state_of.load(int(json.loads((resume / "traces.json").read_text())[-1]["step"]),
-                      load_file(resume / "state.safetensors"))
+        last = json.loads((resume / "traces.json").read_text())[-1]
+        trained.load(int(last["step"]), load_file(resume / "state.safetensors"))
     traces = []
-    while state_of.step < run.stop:
-        state_of.advance()
-        traces.append(_entry(state_of, state_of.step % run.trace_every == 0))
-    state_of.finish()
+    while trained.step < run.stop:
+        trained.advance()
+        traces.append(_entry(trained, trained.step % run.trace_every == 0))
+    trained.finish()
     rank = dist.get_rank() if dist.is_initialized() else 0
     (folder / f"read-{rank}.json").write_text(json.dumps(READ))
-    _leave(state_of, traces, folder)
+    _leave(trained, traces, folder)
 
 
-def _entry(state_of: Training, traced: bool) -> dict[str, Any] | None:
-    if state_of.placement.replica:
+def _entry(trained: Training, traced: bool) -> dict[str, Any] | None:
+    if trained.placement.replica:
         return None
     if traced:
-        return state_of.trace().entry()
-    return {"step": state_of.step, "loss": None if state_of.loss is None else float(state_of.loss).hex()}
+        return trained.trace().entry()
+    return {"step": trained.step,
+            "loss": None if trained.loss is None else float(trained.loss).hex()}
 
 
-def _leave(state_of: Training, traces: list[Any], folder: Path) -> None:
-    state = state_of.state() if state_of.placement.replica == 0 else None
+def _leave(trained: Training, traces: list[Any], folder: Path) -> None:
+    state = trained.state() if trained.placement.replica == 0 else None
     if state is not None:
         save_file(state, folder / "state.safetensors")
         (folder / "traces.json").write_text(json.dumps(traces))
 
 
-def launch(run: Run, folder: Path, processes: int, resume: Path | None = None) -> tuple[dict[str, Tensor], list[Any]]:
+def launch(run: Run, folder: Path, processes: int,
+           resume: Path | None = None) -> tuple[dict[str, Tensor], list[Any]]:
     """The run on this many processes: its final state, and a trace entry for each update."""
     folder.mkdir(parents=True)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     # What PyTorch's launcher tells its processes; itself it would only cost time.
-    told = {} if processes == 1 else {
+    variables = {} if processes == 1 else {
         "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    started = [forked(_process, run, folder, resume, told | {"RANK": str(rank)}) for rank in range(processes)]
+    started = [forked(_process, run, folder, resume, variables | {"RANK": str(rank)})
+               for rank in range(processes)]
     try:
-        while any(process.exitcode is None for process in started) and not any(process.exitcode for process in started):
+        while any(process.exitcode is None for process in started):
+            if any(process.exitcode for process in started):
+                break
             time.sleep(0.02)
     finally:
         for process in started:
             process.kill()
             process.join()
     assert all(process.exitcode == 0 for process in started), [
-        (process.exitcode, (folder / f"{rank}.log").read_text()) for rank, process in enumerate(started)]
+        (process.exitcode, (folder / f"{rank}.log").read_text())
+        for rank, process in enumerate(started)]
     return load_file(folder / "state.safetensors"), json.loads((folder / "traces.json").read_text())
 
 
-def _process(run: Run, folder: Path, resume: Path | None, told: dict[str, str]) -> None:
-    os.environ.update(told)
-    log = os.open(folder / f"{told['RANK']}.log", os.O_WRONLY | os.O_CREAT)
+def _process(run: Run, folder: Path, resume: Path | None, variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    log = os.open(folder / f"{variables['RANK']}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    if "WORLD_SIZE" in told:
+    if "WORLD_SIZE" in variables:
         dist.init_process_group("gloo")
     perform(run, folder, resume)
     if dist.is_initialized():

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from alexnet.architectures import architecture
+from alexnet.architectures import Name, architecture
 from alexnet.layers import Architecture
 from alexnet.network import Network
 from alexnet.recipe import recipe
 
 SOURCE, PAPER = recipe("source"), recipe("paper")
 
-# Output side of the layer, side after its pooling, maps of both columns, weights, multiply-adds with two columns (and
-# with one column that has all kernels)
+# Output side of the layer, side after its pooling, maps of both columns, weights, multiply-adds
+# with two columns, and with one column that has all kernels.
 TABLE = {
     "conv1": (55, 27, 96, 34_848, 105_415_200, 105_415_200),
     "conv2": (27, 13, 256, 307_200, 223_948_800, 447_897_600),
@@ -27,8 +27,9 @@ TABLE = {
 }
 
 
-def table(name: str = "two-column", classes: int = 1000, width: float = 1.0, **options: Any) -> Architecture:
-    return architecture(name, options.pop("recipe", SOURCE), classes, width, **options)  # type: ignore[arg-type]
+def table(name: Name = "two-column", classes: int = 1000, width: float = 1.0,
+          **options: Any) -> Architecture:
+    return architecture(name, options.pop("recipe", SOURCE), classes, width, **options)
 
 
 @pytest.mark.parametrize("recipe", [SOURCE, PAPER], ids=["source", "paper"])
@@ -38,7 +39,7 @@ def table(name: str = "two-column", classes: int = 1000, width: float = 1.0, **o
     ("undivided", 62_378_344, 1_135_256_096),
     ("conv6", 61_555_304, 724_406_816 + 256 * 256 * 9 * 36),
 ])
-def test_totals(recipe: Any, name: str, parameters: int, macs: int) -> None:
+def test_totals(recipe: Any, name: Name, parameters: int, macs: int) -> None:
     built = table(name, recipe=recipe)
     assert built.parameters == parameters
     assert built.macs == (pytest.approx(macs, abs=50_000) if name == "half" else macs)
@@ -62,28 +63,35 @@ def test_each_layer(recipe: Any) -> None:
 def test_kernels_are_as_in_the_paper() -> None:
     kernels = {shape.layer.name: shape.weight for shape in table().shapes()}
     assert kernels == {  # of one GPU; P §3.5: "11x11x3", "5x5x48", "3x3x256", "3x3x192", "3x3x192"
-        "conv1": (48, 3, 11, 11), "conv2": (128, 48, 5, 5), "conv3": (192, 256, 3, 3), "conv4": (192, 192, 3, 3),
-        "conv5": (128, 192, 3, 3), "fc6": (2048, 9216), "fc7": (2048, 4096), "fc8": (1000, 4096)}
-    assert {shape.layer.name: shape.weight[0] for shape in table("half").shapes()} == {  # §3.2; S #145-half
-        "conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 256, "fc6": 4096, "fc7": 4096, "fc8": 1000}
-    assert next(s for s in table("conv6").shapes() if s.layer.name == "conv6").weight == (128, 256, 3, 3)
+        "conv1": (48, 3, 11, 11), "conv2": (128, 48, 5, 5), "conv3": (192, 256, 3, 3),
+        "conv4": (192, 192, 3, 3), "conv5": (128, 192, 3, 3), "fc6": (2048, 9216),
+        "fc7": (2048, 4096), "fc8": (1000, 4096)}
+    # §3.2; S #145-half
+    assert {shape.layer.name: shape.weight[0] for shape in table("half").shapes()} == {
+        "conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 256, "fc6": 4096,
+        "fc7": 4096, "fc8": 1000}
+    conv6 = next(shape for shape in table("conv6").shapes() if shape.layer.name == "conv6")
+    assert conv6.weight == (128, 256, 3, 3)
 
 
 def test_neurons() -> None:
-    """P abstract: 650,000. Fig. 2's 253,440 counts one column's conv1 with 55 x 55 x 48; layer 1 has 290,400."""
-    neurons = {s.layer.name: s.side**2 * s.layer.outputs * table().held_by(s.layer) for s in table().shapes()}
-    assert neurons == {"conv1": 290_400, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264,
-                       "fc6": 4096, "fc7": 4096, "fc8": 1000}
+    """P abstract: 650,000. Fig. 2's 253,440 counts conv1 with 55 x 55 x 48; layer 1 has 290,400."""
+    neurons = {s.layer.name: s.side**2 * s.layer.outputs * table().held_by(s.layer)
+               for s in table().shapes()}
+    assert neurons == {"conv1": 290_400, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896,
+                       "conv5": 43_264, "fc6": 4096, "fc7": 4096, "fc8": 1000}
     assert sum(neurons.values()) == 659_272
 
 
 def test_what_follows_each_layer() -> None:
     assert {layer.name: layer.after for layer in table().layers} == {
-        "conv1": ("lrn", "pool", "relu"), "conv2": ("relu", "lrn", "spatial", "pool"), "conv3": ("relu",),
-        "conv4": ("relu",), "conv5": ("pool", "relu"), "fc6": ("relu", "dropout"), "fc7": ("relu", "dropout"),
-        "fc8": ()}
-    assert [layer.after for layer in table(recipe=PAPER).layers[:2]] == [("relu", "lrn", "pool")] * 2
-    assert [layer.name for layer in table().layers if layer.sees == "both"] == ["conv3", "fc6", "fc7", "fc8"]
+        "conv1": ("lrn", "pool", "relu"), "conv2": ("relu", "lrn", "spatial", "pool"),
+        "conv3": ("relu",), "conv4": ("relu",), "conv5": ("pool", "relu"),
+        "fc6": ("relu", "dropout"), "fc7": ("relu", "dropout"), "fc8": ()}
+    as_printed = table(recipe=PAPER).layers[:2]
+    assert [layer.after for layer in as_printed] == [("relu", "lrn", "pool")] * 2
+    seeing_both = [layer.name for layer in table().layers if layer.sees == "both"]
+    assert seeing_both == ["conv3", "fc6", "fc7", "fc8"]
     assert table().pool == (3, 2)
 
 
@@ -91,27 +99,31 @@ def test_non_overlapping_pooling_keeps_the_dimensions() -> None:
     """S #147: 55 -> 28 -> 26 -> 13 -> 11 -> 6, and not one parameter more."""
     separate = table(pooling="separate")
     assert separate.pool == (2, 2)
-    assert [(s.side, s.output_side) for s in separate.shapes()[:5]] == [(55, 28), (26, 13), (13, 13), (13, 13), (11, 6)]
+    sides = [(shape.side, shape.output_side) for shape in separate.shapes()[:5]]
+    assert sides == [(55, 28), (26, 13), (13, 13), (13, 13), (11, 6)]
     assert separate.parameters == table().parameters
 
 
 def test_names_and_shapes_of_the_parameters() -> None:
     built = table()
-    assert built.parameters_of(0)["conv2.weight"] == built.parameters_of(1)["conv2.weight"] == (128, 48, 5, 5)
-    assert built.parameters_of(0)["fc8.bias"] == (1000,)
-    assert built.parameters_of(1).keys() == built.parameters_of(0).keys() - {"fc8.weight", "fc8.bias"}
+    first, second = built.parameters_of(0), built.parameters_of(1)
+    assert first["conv2.weight"] == second["conv2.weight"] == (128, 48, 5, 5)
+    assert first["fc8.bias"] == (1000,)
+    assert second.keys() == first.keys() - {"fc8.weight", "fc8.bias"}
     merged = built.canonical()
     assert merged["conv1.weight"] == (96, 3, 11, 11)
     assert merged["fc6.weight"] == (4096, 9216)
     assert merged["fc8.weight"] == (1000, 4096)
-    assert [name for name in merged if name.endswith("weight")] == [f"{name}.weight" for name in TABLE]
+    weights = [name for name in merged if name.endswith("weight")]
+    assert weights == [f"{name}.weight" for name in TABLE]
 
 
 @pytest.mark.parametrize("without", ["conv3", "conv4", "conv5", "fc6", "fc7"])
 @pytest.mark.parametrize("name", ["two-column", "half", "undivided", "conv6"])
-def test_a_layer_removed_leaves_the_rest_and_its_dimensions(name: str, without: str) -> None:
+def test_a_layer_removed_leaves_the_rest_and_its_dimensions(name: Name, without: str) -> None:
     whole, less = table(name), table(name, without=without)
-    assert [layer.name for layer in less.layers] == [layer.name for layer in whole.layers if layer.name != without]
+    remaining = [layer.name for layer in whole.layers if layer.name != without]
+    assert [layer.name for layer in less.layers] == remaining
     kept = {s.layer.name: s.output_side for s in whole.shapes()}
     before = {"conv5": {"conv4": 6}}.get(without, {})  # takes over the pooling
     assert {s.layer.name: s.output_side for s in less.shapes()} == {
@@ -124,16 +136,20 @@ def test_a_layer_removed_leaves_the_rest_and_its_dimensions(name: str, without: 
 @pytest.mark.parametrize("name", ["two-column", "half", "undivided", "conv6"])
 @pytest.mark.parametrize("width", [0.0625, 0.03])
 @pytest.mark.parametrize("options", [{}, {"pooling": "separate"}, {"without": "conv5"}], ids=str)
-def test_counts_are_those_of_the_tensors(name: str, width: float, options: dict[str, Any]) -> None:
+def test_counts_are_those_of_the_tensors(name: Name, width: float, options: dict[str, Any]) -> None:
     built = table(name, 7, width, **options)
     network = Network(built, SOURCE, 1)
-    tensors = {(name, column): tuple(parameter.shape) for name, column, parameter in network.named_columns()}
+    tensors = {(name, column): tuple(parameter.shape)
+               for name, column, parameter in network.named_columns()}
     assert tensors == {(name, column): shape for column in range(built.columns)
                        for name, shape in built.parameters_of(column).items()}
     assert sum(parameter.numel() for parameter in network.parameters()) == built.parameters
 
 
 def test_width_scales_every_layer_but_the_last() -> None:
-    assert [layer.outputs for layer in table(width=0.25).layers] == [12, 32, 48, 48, 32, 512, 512, 1000]
-    assert [layer.outputs for layer in table(width=0.001, classes=3).layers] == [1, 1, 1, 1, 1, 2, 2, 3]
-    assert [layer.outputs for layer in table("half", width=0.5).layers] == [24, 64, 96, 96, 128, 2048, 2048, 1000]
+    def outputs(net: Architecture) -> list[int]:
+        return [layer.outputs for layer in net.layers]
+
+    assert outputs(table(width=0.25)) == [12, 32, 48, 48, 32, 512, 512, 1000]
+    assert outputs(table(width=0.001, classes=3)) == [1, 1, 1, 1, 1, 2, 2, 3]
+    assert outputs(table("half", width=0.5)) == [24, 64, 96, 96, 128, 2048, 2048, 1000]

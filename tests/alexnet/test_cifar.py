@@ -1,4 +1,4 @@
-"""The four-layer net of Fig. 1: shapes, local layers against loops, decay per layer, its own crops."""
+"""The four-layer net of Fig. 1: shapes, local layers against loops, decay by layer, its crops."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ RECIPE = recipe("source", colour_noise="none", weight_lr=0.001, bias_lr=0.002, i
 def test_shapes_and_parameters() -> None:
     table = architecture("cifar", RECIPE, classes=10)
     assert [(s.layer.name, s.input_side, s.side, s.output_side) for s in table.shapes()] == [
-        ("conv1", 24, 24, 12), ("conv2", 12, 12, 6), ("local3", 6, 6, 6), ("local4", 6, 6, 6), ("fc10", 6, 1, 1)]
-    assert table.parameters == (64 * 75 + 64) + (64 * 1600 + 64) + 36 * (32 * 576 + 32) + 36 * (32 * 288 + 32) + 11530
+        ("conv1", 24, 24, 12), ("conv2", 12, 12, 6), ("local3", 6, 6, 6), ("local4", 6, 6, 6),
+        ("fc10", 6, 1, 1)]
+    local3, local4 = 36 * (32 * 576 + 32), 36 * (32 * 288 + 32)
+    assert table.parameters == (64 * 75 + 64) + (64 * 1600 + 64) + local3 + local4 + 11530
     assert table.macs == 24**2 * 64 * 75 + 12**2 * 64 * 1600 + 36 * 32 * 576 + 36 * 32 * 288 + 11520
     assert "lrn" in table.layers[0].after
     bare = architecture("cifar", RECIPE, classes=10, normalization=False, neuron="tanh")
-    assert [layer.after for layer in bare.layers] == [("tanh", "pool"), ("tanh", "pool"), ("tanh",), ("tanh",), ()]
+    assert [layer.after for layer in bare.layers] == [
+        ("tanh", "pool"), ("tanh", "pool"), ("tanh",), ("tanh",), ()]
 
 
 def test_a_local_layer_is_what_loops_say() -> None:
@@ -42,11 +45,12 @@ def test_a_local_layer_is_what_loops_say() -> None:
                 window = padded[n, :, top: top + 3, left: left + 3]
                 for kernel in range(32):
                     place = 6 * top + left
-                    expected[n, kernel, top, left] = (window * weight[place, kernel]).sum() + bias[place, kernel]
+                    weighted = window * weight[place, kernel]
+                    expected[n, kernel, top, left] = weighted.sum() + bias[place, kernel]
     layer = table.layers[2]
     assert isinstance(layer, Local)
-    found = network._learned_layer(layer, [torch.from_numpy(x)])[0].detach().numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    actual = network._learned_layer(layer, [torch.from_numpy(x)])[0].detach().numpy()
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_crops_of_24_from_32_and_decay_of_the_local_layers() -> None:
@@ -54,18 +58,23 @@ def test_crops_of_24_from_32_and_decay_of_the_local_layers() -> None:
     seen = draw_views(RECIPE, 1, order, torch.arange(4000), margin=8)
     assert {int(top) for top in seen.tops} == set(range(9))
     table = architecture("cifar", RECIPE, classes=10)
-    pictures = torch.randint(0, 256, (50, 32, 32, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    pictures = torch.randint(0, 256, (50, 32, 32, 3), generator=torch.Generator().manual_seed(1),
+                             dtype=torch.uint8)
 
     def crops(part: Views) -> torch.Tensor:
         return torch.stack([pictures[i, t: t + 24, left: left + 24] for i, t, left
                             in zip(part.images, part.tops, part.lefts, strict=True)])
 
-    training = Training(Network(table, RECIPE, seed=1), RECIPE, Plan(1, 2, 8, 1), torch.arange(50) % 10,
-                        Statistics(pictures.float().mean(0), torch.ones(3).double(), torch.eye(3).double()), crops)
+    training = Training(Network(table, RECIPE, seed=1), RECIPE, Plan(1, 2, 8, 1),
+                        torch.arange(50) % 10,
+                        Statistics(pictures.float().mean(0), torch.ones(3).double(),
+                                   torch.eye(3).double()), crops)
     before = {name: p.detach().clone() for name, _, p in training.parameters}
     training.advance()
     for (name, _, parameter), gradient in zip(training.parameters, training.gradients, strict=True):
-        decay = {"conv1": 0.0, "conv2": 0.0}.get(name.split(".")[0], 8 * 0.0005) if "weight" in name else 0.0
+        layer, kind = name.split(".")
+        decay = 8 * 0.0005 if kind == "weight" and layer not in ("conv1", "conv2") else 0.0
         lr = 0.001 if "weight" in name else 0.002
-        expected = before[name].double() - lr * gradient.double() - lr * decay * before[name].double()
+        start = before[name].double()
+        expected = start - lr * gradient.double() - lr * decay * start
         torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-6, atol=1e-9)

@@ -18,5 +18,5 @@ def test_every_switch_has_its_section_with_both_values_and_their_evidence() -> N
     text = DOCUMENT.read_text(encoding="utf-8")
     for switch in switches():
         section = text.split(f"\n## {switch.name}\n")[1].split("\n## ")[0]
-        for told in (switch.source_evidence, switch.paper_evidence, switch.effect):
-            assert told in section
+        for fact in (switch.source_evidence, switch.paper_evidence, switch.effect):
+            assert fact in section

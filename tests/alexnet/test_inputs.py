@@ -1,4 +1,4 @@
-"""The inputs of a run, made ahead, against those made one by one when they are needed."""
+"""The inputs of a run, prefetched, against those made one by one when they are needed."""
 
 from __future__ import annotations
 
@@ -18,34 +18,38 @@ RUN = Run(steps=9, batch=8, micro_batches=2)
 
 
 def plain(state: Training, step: int, number: int) -> tuple[Tensor, Tensor]:
-    """The twin: this micro-batch alone, now, on this thread."""
+    """Return the twin: images and labels of this micro-batch, made now, on this thread."""
     inputs, plan = state.inputs, state.plan
     size = plan.batch // plan.micro_batches
-    positions = torch.arange(step * plan.batch + number * size, step * plan.batch + (number + 1) * size)
-    seen = draw_views(inputs.recipe, plan.seed, inputs.order, positions)
+    positions = torch.arange(step * plan.batch + number * size,
+                             step * plan.batch + (number + 1) * size)
+    views = draw_views(inputs.recipe, plan.seed, inputs.order, positions)
     noisy = noise_is_on(inputs.recipe, step / plan.steps)
-    offsets = colour_offsets(inputs.recipe, plan.seed, inputs.statistics, positions) if noisy else None
-    return training_input(inputs.recipe, inputs.crops(seen), seen, inputs.mean, offsets), inputs.labels[seen.images]
+    offsets = None
+    if noisy:
+        offsets = colour_offsets(inputs.recipe, plan.seed, inputs.statistics, positions)
+    images = training_input(inputs.recipe, inputs.crops(views), views, inputs.mean, offsets)
+    return images, inputs.labels[views.images]
 
 
 @pytest.mark.parametrize("recipe", ["source", "paper"])
-def test_made_ahead_they_have_the_same_bits(recipe: str) -> None:
+def test_prefetched_they_have_the_same_bits(recipe: str) -> None:
     state = training(replace(RUN, recipe=recipe))
     changed = 0
     for step in range(RUN.steps):
         for number in range(RUN.micro_batches):
-            found, expected = state.inputs.take(step, number), plain(state, step, number)
-            assert found.offset == number * 4
-            assert torch.equal(found.labels, expected[1])
-            assert torch.equal(found.images, expected[0])
-            found.images.view(torch.int32)[-1, -1, -1, -1] ^= 1
-            changed += not torch.equal(found.images, expected[0])
+            actual, expected = state.inputs.take(step, number), plain(state, step, number)
+            assert actual.offset == number * 4
+            assert torch.equal(actual.labels, expected[1])
+            assert torch.equal(actual.images, expected[0])
+            actual.images.view(torch.int32)[-1, -1, -1, -1] ^= 1
+            changed += not torch.equal(actual.images, expected[0])
     assert changed == 18
     noisy = [noise_is_on(state.recipe, step / RUN.steps) for step in range(RUN.steps)]
     assert recipe == "paper" or (noisy[0] and not noisy[-1])  # both kinds were compared
 
 
-def test_the_disk_is_told_of_each_image_before_it_is_read() -> None:
+def test_each_image_is_announced_before_it_is_read() -> None:
     state = training(RUN)
     announced: list[int] = []
     before: list[int] = []

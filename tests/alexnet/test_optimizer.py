@@ -1,4 +1,4 @@
-"""The rule of 2012 against a loop over single numbers, and against torch.optim.SGD where they agree."""
+"""The rule of 2012 against a loop over numbers, and against torch.optim.SGD where they agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from alexnet.optimizer import rescale, update
 from alexnet.schedule import Rate
 from tests.alexnet import reference
 
-rates = st.lists(st.tuples(st.sampled_from([0.0, 1e-5, 0.01, 0.02, 0.3]), st.sampled_from([0.0, 0.0005, 0.1])),
+rates = st.lists(st.tuples(st.sampled_from([0.0, 1e-5, 0.01, 0.02, 0.3]),
+                           st.sampled_from([0.0, 0.0005, 0.1])),
                  min_size=1, max_size=6)
 
 
@@ -34,21 +35,23 @@ def test_the_rule(rates: list[tuple[float, float]], seed: int) -> None:
         gradient = numbers(seed + 2 + step)
         update(weight, velocity, gradient, Rate(lr, decay))
         update(*narrow, gradient.float(), Rate(lr, decay))
-        slow = [reference.update(w, v, g, lr, decay) for (w, v), g in zip(slow, gradient.tolist(), strict=True)]
-    np.testing.assert_allclose(torch.stack([weight, velocity], 1).numpy(), slow, rtol=1e-12, atol=1e-14)
+        slow = [reference.update(w, v, g, lr, decay)
+                for (w, v), g in zip(slow, gradient.tolist(), strict=True)]
+    np.testing.assert_allclose(torch.stack([weight, velocity], 1).numpy(), slow, rtol=1e-12,
+                               atol=1e-14)
     np.testing.assert_allclose(torch.stack(narrow, 1).numpy(), slow, rtol=1e-5, atol=1e-6)
 
 
 def test_one_update_by_hand() -> None:
     """P §5: v = 0.9 x 2 - 0.0005 x 0.01 x 10 - 0.01 x 3."""
-    weight, velocity = torch.tensor([10.0], dtype=torch.float64), torch.tensor([2.0], dtype=torch.float64)
-    update(weight, velocity, torch.tensor([3.0], dtype=torch.float64), Rate(0.01, 0.0005))
+    weight, velocity, gradient = torch.tensor([[10.0], [2.0], [3.0]], dtype=torch.float64)
+    update(weight, velocity, gradient, Rate(0.01, 0.0005))
     assert float(velocity) == pytest.approx(1.8 - 0.00005 - 0.03, rel=1e-14)
     assert float(weight) == pytest.approx(11.76995, rel=1e-14)
 
 
 def test_a_rate_of_zero_leaves_every_bit() -> None:
-    """S weights.cu: the update is skipped, so a frozen layer does not drift on its velocity either."""
+    """S weights.cu: the update is skipped, so a frozen layer does not drift on its velocity."""
     weight, velocity = numbers(1).float(), numbers(2).float()
     before = weight.clone(), velocity.clone()
     update(weight, velocity, numbers(3).float(), Rate(0.0, 0.0005))
@@ -77,7 +80,8 @@ def both(lrs: list[float], decay: float, rescaled: bool) -> tuple[list[Tensor], 
 
 @pytest.mark.parametrize("decay", [0.0, 0.0005, 0.1])
 @pytest.mark.parametrize("rescaled", [True, False])
-def test_at_a_constant_rate_it_is_stochastic_gradient_descent_of_today(decay: float, rescaled: bool) -> None:
+def test_at_a_constant_rate_it_is_stochastic_gradient_descent_of_today(
+        decay: float, rescaled: bool) -> None:
     ours, theirs = both([0.01] * 30, decay, rescaled)
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=1e-12, atol=1e-14)
 
@@ -107,7 +111,8 @@ def test_rescaling_leaves_the_velocity_where_the_rate_stays_or_began_at_zero() -
 
 @settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(1, 80), st.sampled_from([0.0, 0.0005]))
-def test_part_by_part_it_is_the_update_of_the_whole_to_the_bit(count: int, part: int, decay: float) -> None:
+def test_part_by_part_it_is_the_update_of_the_whole_to_the_bit(
+        count: int, part: int, decay: float) -> None:
     """The plain twin goes through memory four times; and one bit of a gradient shows."""
     def updated(gradient: Tensor) -> tuple[Tensor, Tensor]:
         weight, velocity = numbers(1, count).float(), numbers(2, count).float()
@@ -116,16 +121,17 @@ def test_part_by_part_it_is_the_update_of_the_whole_to_the_bit(count: int, part:
             update(weight, velocity, gradient, Rate(0.01, decay))
         return weight, velocity
 
-    weight, velocity, gradient = numbers(1, count).float(), numbers(2, count).float(), numbers(3, count).float()
+    weight, velocity, gradient = (numbers(seed, count).float() for seed in (1, 2, 3))
     optimizer._update(weight, velocity, gradient, Rate(0.01, decay))
-    assert all(torch.equal(a, b) for a, b in zip(updated(gradient), (weight, velocity), strict=True))
+    assert all(torch.equal(a, b)
+               for a, b in zip(updated(gradient), (weight, velocity), strict=True))
     gradient.view(torch.int32)[-1] ^= 1 << 20
     assert not torch.equal(updated(gradient)[1], velocity)
 
 
 def test_at_the_size_of_a_cached_part_it_is_the_update_of_the_whole() -> None:
     count = 3 * optimizer.CACHE_VALUES + 5
-    found, plain = ([numbers(seed, count).float() for seed in (1, 2, 3)] for _ in range(2))
-    update(found[0], found[1], found[2], Rate(0.01, 0.0005))
+    actual, plain = ([numbers(seed, count).float() for seed in (1, 2, 3)] for _ in range(2))
+    update(actual[0], actual[1], actual[2], Rate(0.01, 0.0005))
     optimizer._update(plain[0], plain[1], plain[2], Rate(0.01, 0.0005))
-    assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(actual, plain, strict=True))

@@ -25,8 +25,8 @@ def test_one_two_and_four_processes_give_the_same_bits(tmp_path: Path) -> None:
     one = launch(run, tmp_path / "one", processes=1)
     assert torch.isfinite(torch.cat([t.flatten() for t in one[0].values()])).all()
     for split, processes in ((True, 2), (True, 4), (False, 2)):
-        assert same(one, launch(replace(run, split=split), tmp_path / f"{split} {processes}", processes)), (
-            split, processes)
+        other = launch(replace(run, split=split), tmp_path / f"{split} {processes}", processes)
+        assert same(one, other), (split, processes)
 
 
 def test_so_does_the_paper_s_recipe_on_one_and_two(tmp_path: Path) -> None:
@@ -45,7 +45,8 @@ def test_bfloat16_has_the_same_bits_on_one_process_and_two(tmp_path: Path) -> No
 
 
 def test_each_image_is_read_by_one_process(tmp_path: Path) -> None:
-    run = Run(steps=3, stop=3, batch=8, micro_batches=2)  # three batches of 8: each of the 24 images once
+    # three batches of 8: each of the 24 images once
+    run = Run(steps=3, stop=3, batch=8, micro_batches=2)
     launch(replace(run, split=True), tmp_path / "four", processes=4)
     read = [json.loads((tmp_path / "four" / f"read-{rank}.json").read_text()) for rank in range(4)]
     assert [len(images) for images in read] == [6, 6, 6, 6]
@@ -60,12 +61,14 @@ def test_a_resume_under_another_placement_gives_the_same_bits(tmp_path: Path) ->
     assert same(whole, (ended[0], whole[1][:2] + ended[1]))
 
 
-def test_the_full_width_net_is_the_same_everywhere(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """The paper's net: one process; and four (2 x 2) to the middle of an epoch, from where two go on."""
+def test_the_full_width_net_is_the_same_everywhere(tmp_path: Path,
+                                                   pytestconfig: pytest.Config) -> None:
+    """The paper's net: one process; and four (2 x 2) to mid-epoch, from where two go on."""
     half = 5 if pytestconfig.getoption("--long") else 2
     run = Run(steps=2 * half, stop=2 * half, width=1.0, classes=1000, batch=4, trace_every=half)
     one = launch(run, tmp_path / "one", processes=1)
-    assert sum(tensor.numel() for name, tensor in one[0].items() if name.startswith("weights/")) == 60_965_224
+    assert sum(tensor.numel()
+               for name, tensor in one[0].items() if name.startswith("weights/")) == 60_965_224
     four = launch(replace(run, split=True, stop=half), tmp_path / "four", processes=4)
     two = launch(replace(run, split=True), tmp_path / "two", processes=2, resume=tmp_path / "four")
     assert same(one, (two[0], four[1] + two[1]))

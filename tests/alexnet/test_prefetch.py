@@ -1,4 +1,4 @@
-"""What is made ahead is what would be made now, each once and in order, and its errors come to who asks for it."""
+"""A prefetched item is what would be made now, each once and in order; errors reach the caller."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ def test_each_is_made_once_and_in_order(until: int, jumps: list[int]) -> None:
         made.append(number)
         return number * number
 
-    ahead = Prefetcher(make, until)
-    assert [ahead.take(number) for number in range(until)] == [number * number for number in range(until)]
+    prefetcher = Prefetcher(make, until)
+    items = [prefetcher.take(number) for number in range(until)]
+    assert items == [number * number for number in range(until)]
     assert made == list(range(until))
     for number in jumps:
-        assert ahead.take(number % until) == (number % until) ** 2
-    ahead.finish()
+        assert prefetcher.take(number % until) == (number % until) ** 2
+    prefetcher.finish()
     assert max(made) < until
 
 
@@ -39,11 +40,11 @@ def test_the_next_is_on_its_way_while_the_last_is_used() -> None:
             assert used.wait(30)
         return number
 
-    ahead = Prefetcher(make, 2)
-    assert ahead.take(0) == 0
+    prefetcher = Prefetcher(make, 2)
+    assert prefetcher.take(0) == 0
     assert going.wait(30)
     used.set()
-    assert ahead.take(1) == 1
+    assert prefetcher.take(1) == 1
 
 
 def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
@@ -52,10 +53,10 @@ def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
             raise OSError("the disk")
         return number
 
-    ahead = Prefetcher(make, 3)
-    assert ahead.take(0) == 0
+    prefetcher = Prefetcher(make, 3)
+    assert prefetcher.take(0) == 0
     with pytest.raises(OSError, match="the disk"):
-        ahead.take(1)
+        prefetcher.take(1)
     assert Prefetcher(make, 3).take(2) == 2
     abandoned = Prefetcher(make, 3)
     abandoned.take(0)

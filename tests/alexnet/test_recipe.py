@@ -1,4 +1,4 @@
-"""Every switch has the value of the facts sheet in either recipe, and accepts no other kind of value."""
+"""Every switch has the value of the facts sheet in either recipe, and takes no other kind."""
 
 from __future__ import annotations
 

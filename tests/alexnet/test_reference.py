@@ -57,7 +57,8 @@ def test_layers_with_weights(layer: str) -> None:
             return reference.fully_connected(x, weight, bias)
         if layer == "local":
             return reference.local(x, weight, bias)
-        return reference.convolution(x, weight, bias, *((3, 0, 3) if layer == "hanging over" else (1, 1, 8)))
+        return reference.convolution(x, weight, bias,
+                                     *((3, 0, 3) if layer == "hanging over" else (1, 1, 8)))
 
     y, back = run(x, weight, bias)
     g = random(*y.shape, seed=3)
@@ -66,9 +67,11 @@ def test_layers_with_weights(layer: str) -> None:
         direction = random(*inputs[position].shape, seed=4)
 
         def f(at: Array, position: int = position) -> float:
-            return float(np.sum(run(*[at if i == position else each for i, each in enumerate(inputs)])[0] * g))
+            return float(np.sum(run(*[at if i == position else each
+                                      for i, each in enumerate(inputs)])[0] * g))
 
-        assert np.sum(gradient * direction) == pytest.approx(slope(f, inputs[position], direction), rel=1e-6)
+        assert np.sum(gradient * direction) == pytest.approx(slope(f, inputs[position], direction),
+                                                             rel=1e-6)
 
 
 def test_cross_entropy() -> None:

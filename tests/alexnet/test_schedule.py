@@ -32,8 +32,8 @@ def approximately(lr: float, decay: float) -> Any:
 
 
 def at(recipe_: Any, name: str, progress: float) -> tuple[float, float]:
-    found = rate(recipe_, name, progress)
-    return found.lr, found.decay
+    actual = rate(recipe_, name, progress)
+    return actual.lr, actual.decay
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -51,7 +51,8 @@ def test_paper_by_hand(layer: str, kind: str) -> None:
     """P §5: an equal learning rate for all layers, three drops, one rule for weights and biases."""
     for step in range(EPOCHS * 10):
         progress = step / (EPOCHS * 10)
-        assert at(PAPER, f"{layer}.{kind}", progress) == approximately(weight_of_145(step // 10), 0.0005)
+        expected = approximately(weight_of_145(step // 10), 0.0005)
+        assert at(PAPER, f"{layer}.{kind}", progress) == expected
 
 
 @pytest.mark.parametrize("name", ["source", "paper"])
@@ -79,8 +80,9 @@ def test_dexp_with_freezing() -> None:
 @given(st.integers(1, 10**7))
 def test_a_run_of_any_length_changes_at_the_same_fractions(steps: int) -> None:
     """The first update at or after a logged epoch is the first with the new number, exactly."""
-    for epoch, name, after in ((25, "conv2.weight", 1e-3), (51, "fc6.weight", 1e-4), (79, "fc8.weight", 1e-5),
-                               (67, "conv1.weight", 1e-5), (72, "conv1.weight", 0.0)):
+    for epoch, name, after in ((25, "conv2.weight", 1e-3), (51, "fc6.weight", 1e-4),
+                               (79, "fc8.weight", 1e-5), (67, "conv1.weight", 1e-5),
+                               (72, "conv1.weight", 0.0)):
         first = -(-epoch * steps // EPOCHS)
         assert Fraction(first - 1, steps) < Fraction(epoch, EPOCHS) <= Fraction(first, steps)
         assert at(SOURCE, name, (first - 1) / steps)[0] > after * 5
@@ -88,19 +90,25 @@ def test_a_run_of_any_length_changes_at_the_same_fractions(steps: int) -> None:
 
 
 @pytest.mark.parametrize(("switches", "name", "expected"), [
-    ({"weight_lr": 0.5}, "conv3.weight", (0.5, 0.0005)), ({"weight_lr": 0.5}, "conv3.bias", (0.02, 0.0)),
-    ({"bias_lr": 0.5}, "conv3.bias", (0.5, 0.0)), ({"bias_lr": 0.5}, "conv3.weight", (0.01, 0.0005)),
-    ({"bias_decay": 0.25}, "fc8.bias", (0.02, 0.25)), ({"bias_decay": 0.25}, "fc8.weight", (0.01, 0.0005)),
+    ({"weight_lr": 0.5}, "conv3.weight", (0.5, 0.0005)),
+    ({"weight_lr": 0.5}, "conv3.bias", (0.02, 0.0)),
+    ({"bias_lr": 0.5}, "conv3.bias", (0.5, 0.0)),
+    ({"bias_lr": 0.5}, "conv3.weight", (0.01, 0.0005)),
+    ({"bias_decay": 0.25}, "fc8.bias", (0.02, 0.25)),
+    ({"bias_decay": 0.25}, "fc8.weight", (0.01, 0.0005)),
 ])
-def test_single_switches_at_the_start(switches: dict[str, float], name: str, expected: tuple[float, float]) -> None:
+def test_single_switches_at_the_start(switches: dict[str, float], name: str,
+                                      expected: tuple[float, float]) -> None:
     assert at(recipe("source", **switches), name, 0.0) == approximately(*expected)
 
 
 def test_single_switches_late() -> None:
     late = 80 / EPOCHS
-    assert at(recipe("source", bias_schedule="with weights"), "conv2.bias", late)[0] == pytest.approx(0.02e-3)
+    biases_with_weights = recipe("source", bias_schedule="with weights")
+    assert at(biases_with_weights, "conv2.bias", late)[0] == pytest.approx(0.02e-3)
     assert at(recipe("paper", bias_schedule="constant"), "conv2.bias", late)[0] == 0.01
-    assert at(recipe("source", conv1_freezing=False), "conv1.weight", late)[0] == pytest.approx(1e-5)
+    never_frozen = recipe("source", conv1_freezing=False)
+    assert at(never_frozen, "conv1.weight", late)[0] == pytest.approx(1e-5)
     assert rate(recipe("paper", conv1_freezing=True), "conv1.weight", late) == Rate(0.0, 0.0005)
     assert at(recipe("paper", conv1_freezing=True), "conv1.bias", late)[0] == pytest.approx(1e-5)
     assert MOMENTUM == 0.9

@@ -15,7 +15,8 @@ from tests.alexnet import reference
 
 
 def images(count: int, side: int = 256) -> Tensor:
-    return torch.randint(0, 256, (count, side, side, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return torch.randint(0, 256, (count, side, side, 3), generator=torch.Generator().manual_seed(1),
+                         dtype=torch.uint8)
 
 
 def mean(side: int = 256) -> Tensor:
@@ -23,7 +24,8 @@ def mean(side: int = 256) -> Tensor:
 
 
 def torchvisions(pixels: Tensor, crop: int) -> Tensor:
-    """float32 [10, n, 3, crop, crop], in our order: it crops the mirror image, whose left is the right of ours."""
+    """Return torchvision's ten crops, float32 [10, n, 3, crop, crop], in our order: it crops the
+    mirror image, whose left is the right of ours."""
     ten = transforms.functional.ten_crop(pixels.permute(0, 3, 1, 2), [crop, crop])
     return torch.stack([ten[place] for place in (0, 1, 2, 3, 4, 6, 5, 8, 7, 9)]).float()
 
@@ -33,12 +35,14 @@ def test_ten_crops_are_torchvisions(side: int, crop: int) -> None:
     pixels, of_all = images(3, side), mean(side)
     border = (side - crop) // 2
     window = of_all[border: border + crop, border: border + crop].permute(2, 0, 1)
-    found = ten_crops(pixels, of_all, crop)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, torchvisions(pixels, crop) - window)
-    assert torch.equal(ten_crops(pixels, torch.zeros(side, side, 3), crop), torchvisions(pixels, crop))
-    assert torch.equal(centre_crop(pixels, of_all, crop), found[4])
-    expected = transforms.functional.center_crop(pixels.permute(0, 3, 1, 2), [crop, crop]).float() - window
+    actual = ten_crops(pixels, of_all, crop)
+    assert actual.dtype == torch.float32
+    assert torch.equal(actual, torchvisions(pixels, crop) - window)
+    assert torch.equal(ten_crops(pixels, torch.zeros(side, side, 3), crop),
+                       torchvisions(pixels, crop))
+    assert torch.equal(centre_crop(pixels, of_all, crop), actual[4])
+    centre = transforms.functional.center_crop(pixels.permute(0, 3, 1, 2), [crop, crop])
+    expected = centre.float() - window
     assert torch.equal(centre_crop(pixels, of_all, crop), expected)
 
 
@@ -46,8 +50,8 @@ def test_one_other_pixel_is_seen() -> None:
     pixels = images(1)
     changed = pixels.clone()
     changed[0, 100, 100, 2] ^= 1
-    assert [bool((a != b).any()) for a, b in zip(ten_crops(pixels, mean()), ten_crops(changed, mean()), strict=True)] \
-        == [True] * 10
+    pairs = zip(ten_crops(pixels, mean()), ten_crops(changed, mean()), strict=True)
+    assert [bool((a != b).any()) for a, b in pairs] == [True] * 10
 
 
 def test_offsets_are_the_sources() -> None:
@@ -56,21 +60,23 @@ def test_offsets_are_the_sources() -> None:
 
 def test_probabilities_are_softmax_outputs_of_each_crop() -> None:
     pixels = images(2)
-    weights = torch.randn(3 * 224 * 224, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64) / 2e4
-    found = probabilities(lambda x: x.double().flatten(1) @ weights, pixels, mean())
-    assert found.shape == (10, 2, 5)
+    weights = torch.randn(3 * 224 * 224, 5, generator=torch.Generator().manual_seed(3),
+                          dtype=torch.float64) / 2e4
+    actual = probabilities(lambda x: x.double().flatten(1) @ weights, pixels, mean())
+    assert actual.shape == (10, 2, 5)
     for crop, x in enumerate(ten_crops(pixels, mean())):
         e = np.exp(x.double().flatten(1).numpy() @ weights.numpy())
-        np.testing.assert_allclose(found[crop].numpy(), e / e.sum(1, keepdims=True), rtol=1e-10)
-    assert found.std(0).min() > 1e-4
+        np.testing.assert_allclose(actual[crop].numpy(), e / e.sum(1, keepdims=True), rtol=1e-10)
+    assert actual.std(0).min() > 1e-4
 
 
 @settings(max_examples=150)
 @given(st.data(), st.integers(1, 12), st.integers(1, 6), st.sampled_from([1, 2, 5]))
 def test_errors_with_many_ties(data: st.DataObject, classes: int, count: int, top: int) -> None:
-    rows = data.draw(st.lists(st.lists(st.integers(0, 3), min_size=classes, max_size=classes), min_size=count,
-                              max_size=count))
-    labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)))
+    row = st.lists(st.integers(0, 3), min_size=classes, max_size=classes)
+    label = st.integers(0, classes - 1)
+    rows = data.draw(st.lists(row, min_size=count, max_size=count))
+    labels = np.array(data.draw(st.lists(label, min_size=count, max_size=count)))
     p = np.array(rows, dtype=np.float64) / 8
     expected = reference.error(p, labels, top)
     assert errors(torch.tensor(p), torch.tensor(labels), top) == pytest.approx(expected, abs=1e-6)
@@ -82,7 +88,8 @@ def test_errors_by_hand() -> None:
     assert errors(p, labels, 1) == pytest.approx((0 + 1 + 0.5 + 1) / 4)
     assert errors(p, labels, 2) == pytest.approx((0 + 0 + 0 + 0.5) / 4)
     assert errors(p, labels, 5) == 0.0
-    assert errors(torch.full((1, 1000), 1e-3), torch.tensor([7]), 5) == pytest.approx(0.995)  # a net that knows nothing
+    knows_nothing = torch.full((1, 1000), 1e-3)
+    assert errors(knows_nothing, torch.tensor([7]), 5) == pytest.approx(0.995)
 
 
 @pytest.mark.parametrize("top", [1, 5])

@@ -1,4 +1,4 @@
-"""An update against one in float64, the tree of micro-batches, states, validation and fine-tuning."""
+"""An update against one in float64, the tree of micro-batches, states, traces and validation."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ from tests.alexnet.reference import Weights
 from tests.alexnet.runs import IMAGES, Run, pictures, statistics, training
 
 SMALL = Run(steps=91, batch=4, micro_batches=2)
-PAPER = replace(SMALL, recipe="paper", switches={"colour_noise": "eigenvalue-unit"})  # as printed, its loss overflows
+# The noise as printed makes the loss overflow.
+PAPER = replace(SMALL, recipe="paper", switches={"colour_noise": "eigenvalue-unit"})
 SEED = 7  # of runs.training
 
 
 def as_float64(state: Training, tensors: list[Tensor]) -> Weights:
-    found: dict[tuple[str, int], list[Any]] = {}
+    arrays: dict[tuple[str, int], list[Any]] = {}
     for (name, column, _), tensor in zip(state.parameters, tensors, strict=True):
-        found.setdefault((name.split(".")[0], column), []).append(tensor.detach().double().numpy().copy())
-    return {key: (weight, bias) for key, (weight, bias) in found.items()}
+        copy = tensor.detach().double().numpy().copy()
+        arrays.setdefault((name.split(".")[0], column), []).append(copy)
+    return {key: (weight, bias) for key, (weight, bias) in arrays.items()}
 
 
 def weights(state: Training) -> Weights:
     return as_float64(state, [parameter for _, _, parameter in state.parameters])
 
 
-def close(found: Weights, expected: Weights, within: float) -> None:
+def close(actual: Weights, expected: Weights, within: float) -> None:
     for key, pair in expected.items():
-        for ours, slow in zip(found[key], pair, strict=True):
+        for ours, slow in zip(actual[key], pair, strict=True):
             assert np.linalg.norm(ours - slow) <= within * np.linalg.norm(slow), key
 
 
@@ -53,11 +55,13 @@ class SlowTraining:
         epoch, place = divmod(position, IMAGES)
         if self.recipe["order"] == "file":
             return place
-        keys = [(w[0] << 31) ^ w[1] for w in (reference.words(SEED, "order", epoch, i) for i in range(IMAGES))]
+        keys = [(w[0] << 31) ^ w[1]
+                for w in (reference.words(SEED, "order", epoch, i) for i in range(IMAGES))]
         return sorted(range(IMAGES), key=keys.__getitem__)[place]
 
     def gradients(self, step: int, weights: Weights) -> tuple[float, Weights]:
-        """Loss and gradients; `wrong` is then how many images of the batch had another largest logit than their own."""
+        """Return loss and gradients; `wrong` is then how many images of the batch have another
+        largest logit than that of their label."""
         positions = range(step * self.run.batch, (step + 1) * self.run.batch)
         images = [self.image_at(position) for position in positions]
         values, vectors = self.statistics.eigenvalues.numpy(), self.statistics.eigenvectors.numpy()
@@ -66,8 +70,9 @@ class SlowTraining:
             self.statistics.mean.double().numpy(),
             reference.colour_offset(self.recipe, SEED, position, values, vectors))
             for image, position in zip(images, positions, strict=True)])
-        masks = {(layer, column): reference.coins(SEED, f"dropout {layer} column {column}", step, 0, self.run.batch,
-                                                  round(2048 * self.run.width))
+        units = round(2048 * self.run.width)
+        masks = {(layer, column): reference.coins(SEED, f"dropout {layer} column {column}", step, 0,
+                                                  self.run.batch, units)
                  for layer in ("fc6", "fc7") for column in (0, 1)}
         net = reference.Net(self.recipe, masks=masks)
         logits, labels = net.forward(x, weights), np.array(images) % self.run.classes
@@ -79,10 +84,11 @@ class SlowTraining:
 
 @pytest.mark.parametrize("run", [SMALL, PAPER], ids=["source", "paper"])
 def test_two_updates_are_those_of_float64(run: Run) -> None:
-    """Loss, gradient, velocity and weights; the second update begins inside the first epoch's second batch."""
+    """Loss, gradient, velocity and weights are; the second batch is of the first epoch, too."""
     state, slow = training(run), SlowTraining(run)
     expected = weights(state)
-    velocity: Weights = {key: (np.zeros_like(w), np.zeros_like(b)) for key, (w, b) in expected.items()}
+    velocity: Weights = {key: (np.zeros_like(w), np.zeros_like(b))
+                         for key, (w, b) in expected.items()}
     for step in range(2):
         loss, gradients = slow.gradients(step, expected)
         state.advance()
@@ -93,8 +99,9 @@ def test_two_updates_are_those_of_float64(run: Run) -> None:
         close(as_float64(state, state.gradients), gradients, 1e-4)
         bias_lr, bias_decay = (0.02, 0.0) if run.recipe == "source" else (0.01, 0.0005)
         for key, parts in gradients.items():
-            moved = [np.vectorize(reference.update)(w, v, g, lr, decay) for w, v, g, (lr, decay) in zip(
-                expected[key], velocity[key], parts, ((0.01, 0.0005), (bias_lr, bias_decay)), strict=True)]
+            rates = ((0.01, 0.0005), (bias_lr, bias_decay))
+            moved = [np.vectorize(reference.update)(w, v, g, lr, decay) for w, v, g, (lr, decay)
+                     in zip(expected[key], velocity[key], parts, rates, strict=True)]
             expected[key], velocity[key] = tuple(w for w, _ in moved), tuple(v for _, v in moved)
         close(as_float64(state, state.velocities), velocity, 1e-4)
         close(weights(state), expected, 1e-5)
@@ -113,16 +120,17 @@ def test_the_second_epoch_of_the_paper_has_an_order_of_its_own() -> None:
 
 
 RATES = {  # epoch of 91: conv1's weights, other weights; facts, section 2
-    0: (1e-2, 1e-2), 24: (1e-2, 1e-2), 25: (1e-3, 1e-3), 51: (1e-4, 1e-4), 67: (1e-5, 1e-4), 72: (0.0, 1e-4),
-    79: (0.0, 1e-5), 90: (0.0, 1e-5)}
+    0: (1e-2, 1e-2), 24: (1e-2, 1e-2), 25: (1e-3, 1e-3), 51: (1e-4, 1e-4), 67: (1e-5, 1e-4),
+    72: (0.0, 1e-4), 79: (0.0, 1e-5), 90: (0.0, 1e-5)}
 
 
 @pytest.mark.parametrize("epoch", RATES)
 @pytest.mark.parametrize("name", ["source", "paper", "rescaled"])
 def test_each_parameter_is_updated_with_its_own_rate_and_decay(name: str, epoch: int) -> None:
-    switches = {"source": {}, "rescaled": {"momentum_at_drop": "rescaled"}, "paper": PAPER.switches}[name]
-    run = Run(steps=91, recipe="paper" if name == "paper" else "source", switches=switches, width=0.02, batch=1,
-              micro_batches=1)
+    switches = {"source": {}, "rescaled": {"momentum_at_drop": "rescaled"},
+                "paper": PAPER.switches}[name]
+    run = Run(steps=91, recipe="paper" if name == "paper" else "source", switches=switches,
+              width=0.02, batch=1, micro_batches=1)
     state = training(run)
     state.step = epoch
     generator = torch.Generator().manual_seed(epoch)
@@ -137,12 +145,14 @@ def test_each_parameter_is_updated_with_its_own_rate_and_decay(name: str, epoch:
         for kind in (0, 1):
             start = velocities[key][kind]
             if name == "rescaled" and kind == 0 and epoch in (25, 51, 67, 72, 79):
-                last = RATES[{25: 24, 51: 25, 67: 51, 72: 67, 79: 72}[epoch]][0 if key[0] == "conv1" else 1]
+                before_drop = {25: 24, 51: 25, 67: 51, 72: 67, 79: 72}[epoch]
+                last = RATES[before_drop][0 if key[0] == "conv1" else 1]
                 start = start * (lr / last if last else 1.0)
-            expected = np.vectorize(reference.update)(before[key][kind], start, parts[kind], *rates[kind])
-            np.testing.assert_allclose(weights(state)[key][kind], expected[0], rtol=1e-5, atol=1e-7)
-            np.testing.assert_allclose(as_float64(state, state.velocities)[key][kind], expected[1], rtol=1e-5,
-                                       atol=1e-9)
+            weight, velocity = np.vectorize(reference.update)(
+                before[key][kind], start, parts[kind], *rates[kind])
+            np.testing.assert_allclose(weights(state)[key][kind], weight, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(as_float64(state, state.velocities)[key][kind], velocity,
+                                       rtol=1e-5, atol=1e-9)
     frozen = name != "paper" and epoch >= 72
     assert np.array_equal(weights(state)["conv1", 0][0], before["conv1", 0][0]) == frozen
 
@@ -152,7 +162,7 @@ def test_each_parameter_is_updated_with_its_own_rate_and_decay(name: str, epoch:
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 8, 16])
 def test_micro_batches_are_added_pairwise(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32 the order matters: numbers of very different size, whose sums in other orders differ."""
+    """In float32 the order matters: the numbers are of very different size."""
     state = training(Run(width=0.02, batch=16, micro_batches=parts))
     values = [float(np.float32((-1) ** i * 10.0 ** (i % 5 * 2) / 3)) for i in range(parts)]
     monkeypatch.setattr(state, "_micro_batch", lambda number: [torch.tensor([values[number]])])
@@ -200,7 +210,8 @@ def test_replicas_that_cannot_share_the_micro_batches_are_refused() -> None:
     state = training(SMALL)
     state.network.placement = replace(state.placement, replicas=4)
     with pytest.raises(ValueError, match="4 replicas cannot share 2 micro-batches"):
-        Training(state.network, state.recipe, state.plan, state.inputs.labels, state.inputs.statistics,
+        Training(state.network, state.recipe, state.plan, state.inputs.labels,
+                 state.inputs.statistics,
                  state.inputs.crops)
 
 
@@ -213,9 +224,10 @@ def test_colour_noise_ends_where_the_schedule_says() -> None:
     def added(step: int) -> Tensor:
         """What the noise of the step's first two images is."""
         seen = draw_views(state.recipe, SEED, state.inputs.order, 4 * step + torch.arange(2))
-        plain = training_input(state.recipe, state.inputs.crops(seen), seen, state.inputs.mean, None)
-        found = state.inputs.take(step, 0).images
-        return found * 0 if torch.equal(found, plain) else found * 1.1 - plain
+        plain = training_input(state.recipe, state.inputs.crops(seen), seen, state.inputs.mean,
+                               None)
+        actual = state.inputs.take(step, 0).images
+        return actual * 0 if torch.equal(actual, plain) else actual * 1.1 - plain
 
     for step in (0, 66):
         assert added(step).std((2, 3)).max() < 1e-3  # one colour for the whole image
@@ -244,7 +256,8 @@ def test_a_state_is_merged_and_goes_on_where_it_was_left() -> None:
     assert held is not None
     canonical = state.network.table.canonical()
     assert {name: tuple(tensor.shape) for name, tensor in held.items()} == {
-        f"{kind}/{name}": shape for kind in ("weights", "momentum") for name, shape in canonical.items()}
+        f"{kind}/{name}": shape for kind in ("weights", "momentum")
+        for name, shape in canonical.items()}
     for (name, column, parameter), velocity in zip(state.parameters, state.velocities, strict=True):
         rows = slice(column * len(parameter), (column + 1) * len(parameter))
         assert torch.equal(held[f"weights/{name}"][rows], parameter)
@@ -269,7 +282,8 @@ def test_a_trace_names_the_tensor_that_differs() -> None:
     assert state.loss is not None
     assert float.fromhex(before["loss"]) == float(state.loss)
     names = [f"{name}/{column}" for name, column, _ in state.parameters]
-    for kind, tensors in (("weights", [p for _, _, p in state.parameters]), ("momentum", state.velocities),
+    for kind, tensors in (("weights", [p for _, _, p in state.parameters]),
+                          ("momentum", state.velocities),
                           ("gradients", state.gradients)):
         assert before[kind]["tensors"] == {
             name: tensor_digest(tensor)[:16] for name, tensor in zip(names, tensors, strict=True)}
@@ -277,7 +291,8 @@ def test_a_trace_names_the_tensor_that_differs() -> None:
         tensors[place].data[:1].view(torch.int32).bitwise_xor_(1)
         after = state.trace().entry()
         assert after[kind]["digest"] != before[kind]["digest"]
-        assert [n for n in names if after[kind]["tensors"][n] != before[kind]["tensors"][n]] == ["fc7.bias/1"]
+        assert [n for n in names
+                if after[kind]["tensors"][n] != before[kind]["tensors"][n]] == ["fc7.bias/1"]
 
 
 def test_a_trace_is_of_its_own_update_whatever_comes_after() -> None:
@@ -294,7 +309,8 @@ def test_validation_is_the_centre_crops_error_and_loss() -> None:
     state = training(SMALL)
     images, labels = pictures()[:5], torch.tensor([1, 3, 5, 7, 9])
     mean = statistics(pictures()).mean.double().numpy()
-    x = np.stack([(image.double().numpy() - mean)[16:240, 16:240].transpose(2, 0, 1) for image in images])
+    x = np.stack([(image.double().numpy() - mean)[16:240, 16:240].transpose(2, 0, 1)
+                  for image in images])
     logits = reference.Net(asdict(recipe())).forward(x, weights(state))
     loss, _ = reference.cross_entropy(logits, labels.numpy())
     wrong = float(np.mean(logits.argmax(1) != labels.numpy()))
@@ -305,8 +321,8 @@ def test_validation_is_the_centre_crops_error_and_loss() -> None:
         return images[where]
 
     for batch in (2, 5, 128):
-        found = state.validate(part, labels, batch)
-        assert found == {"error": pytest.approx(wrong), "loss": pytest.approx(loss, rel=1e-5)}
+        actual = state.validate(part, labels, batch)
+        assert actual == {"error": pytest.approx(wrong), "loss": pytest.approx(loss, rel=1e-5)}
     assert read[:3] == [slice(0, 2), slice(2, 4), slice(4, 5)]
 
 

@@ -1,4 +1,4 @@
-"""Canonical weights: out of a state, into a network, and into another one for fine-tuning (P §6)."""
+"""Canonical weights: out of a state, into a network, and into another for fine-tuning (P §6)."""
 
 from __future__ import annotations
 
