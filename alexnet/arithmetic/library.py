@@ -148,16 +148,17 @@ def built(isa_flags: Sequence[str],
         done = subprocess.run([*command, "-o", str(fresh)], capture_output=True, text=True)
         if done.returncode:
             last = "\n".join(done.stderr.strip().splitlines()[-5:])
-            raise LibraryError(f"the C compiler ({' '.join(compiler)}) cannot build the kernels; it "
-                               f"says:\n{last}\n{_ADVICE}")
+            raise LibraryError(f"the C compiler ({' '.join(compiler)}) cannot build the kernels; "
+                               f"it says:\n{last}\n{_ADVICE}")
         fresh.chmod(0o700)
         fresh.replace(library)
     return library
 
 
-_ADVICE = ("Portable arithmetic is compiled on first use. Install a C compiler: `apt-get install gcc "
-           "libc6-dev` on Debian and Ubuntu, `dnf install gcc` on Fedora, `xcode-select --install` on "
-           "macOS. Without one, `train.arithmetic: native` works, with PyTorch's own kernels.")
+_ADVICE = ("Portable arithmetic is compiled on first use. Install a C compiler: `apt-get install "
+           "gcc libc6-dev` on Debian and Ubuntu, `dnf install gcc` on Fedora, `xcode-select "
+           "--install` on macOS. Without one, `train.arithmetic: native` works, with PyTorch's own "
+           "kernels.")
 
 
 def _compiler() -> list[str]:

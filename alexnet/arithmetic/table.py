@@ -70,7 +70,8 @@ def _convolution(o: Operators) -> Results:
     results: list[NDArray[np.generic]] = []
     for n, side, c, k, size, stride, padding in CONVOLUTIONS:
         for wide in (False, True):
-            x, weight = values(1, n, side, side, c, wide=wide), values(2, k, c, size, size, wide=wide)
+            x = values(1, n, side, side, c, wide=wide)
+            weight = values(2, k, c, size, size, wide=wide)
             results.append(o.convolution(x, weight, values(3, k), stride, padding))
     return results
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def plain(state: Training, step: int, number: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("recipe", ["source", "paper"])
-def test_prefetched_they_have_the_same_bits(recipe: str) -> None:
+def test_prefetched_they_have_the_same_bits(recipe: Literal["source", "paper"]) -> None:
     state = training(replace(RUN, recipe=recipe))
     changed = 0
     for step in range(RUN.steps):

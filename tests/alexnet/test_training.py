@@ -49,7 +49,7 @@ class SlowTraining:
 
     def __init__(self, run: Run) -> None:
         self.run, self.images, self.statistics = run, pictures().numpy(), statistics(pictures())
-        self.recipe = asdict(recipe(run.recipe, **run.switches))  # type: ignore[arg-type]
+        self.recipe = asdict(recipe(run.recipe, **run.switches))
 
     def image_at(self, position: int) -> int:
         epoch, place = divmod(position, IMAGES)
