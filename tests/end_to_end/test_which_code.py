@@ -27,7 +27,7 @@ LARGER_BATCH = "train.batch=4"
 
 
 class Folder(Project):
-    """A project in which each `alexnet` is a process of its own, found on the PATH as for a user."""
+    """A project in which each `alexnet` is a process of its own, found on the PATH."""
 
     door = None
 
@@ -90,88 +90,80 @@ def clone(origin: Folder, folder: Path) -> Folder:
 
 
 @pytest.fixture(scope="module")
-def weights(origin: Folder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the code makes as it is, and what it makes edited, each alone in a clone of its own."""
-    plain = clone(origin, tmp_path_factory.mktemp("plain") / "clone")
-    edited = clone(origin, tmp_path_factory.mktemp("edited") / "clone")
-    edited.edit()
-    made = {"plain": plain.train("one"), "edited": edited.train("one")}
-    assert made["plain"] != made["edited"]
-    for name, folder in (("plain", plain), ("edited", edited)):
-        made[f"{name} code"] = code_digest(folder.folder)
-    return made
+def plain(origin: Folder, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A clone with the code as it is, trained."""
+    folder = clone(origin, tmp_path_factory.mktemp("plain") / "clone")
+    folder.train("one")
+    return folder
 
 
-@pytest.mark.parametrize("placement", ["one", "two"])
-def test_two_clones_that_share_an_environment(
-        origin: Folder, weights: dict[str, str], tmp_path: Path, placement: str) -> None:
-    plain, edited = clone(origin, tmp_path / "plain"), clone(origin, tmp_path / "edited")
-    edited.edit()
-    assert plain.train(placement) == weights["plain"]
-    assert edited.train(placement) == weights["edited"]
-    for folder, name in ((plain, "plain"), (edited, "edited")):
-        tags = folder.tags(weights[name])
-        assert tags["code_digest"] == weights[f"{name} code"]
-        assert tags["git_dirty"] == json.dumps(name == "edited")
-        assert tags["interface"] == "1"
-    edited.revert()  # the rerun takes the code from the record, not from the folder
-    assert edited.rerun(edited.tags(weights["edited"])["run"])["verdict"] == "identical"
+@pytest.fixture(scope="module")
+def edited(origin: Folder, plain: Folder, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A clone with edited code, trained by one process; its weights are others."""
+    folder = clone(origin, tmp_path_factory.mktemp("edited") / "clone")
+    folder.edit()
+    assert folder.train("one") != weights(plain)
+    return folder
 
 
-def test_a_worktree_runs_its_own_code(origin: Folder, weights: dict[str, str],
-                                      tmp_path: Path) -> None:
+def weights(folder: Folder) -> str:
+    return str(folder.metrics("train")["weights_digest"])
+
+
+def test_clones_that_share_an_environment_train_and_record_their_own_code(
+        plain: Folder, edited: Folder) -> None:
+    for folder, dirty in ((plain, "false"), (edited, "true")):
+        tags = folder.tags(weights(folder))
+        assert tags["code_digest"] == code_digest(folder.folder)
+        assert (tags["git_dirty"], tags["interface"]) == (dirty, "1")
+    record = edited.folder.parent / "record"
+    edited.run("alexnet", "export", "latest", str(record))
+    assert RULE.as_posix() in plain.run("alexnet", "diff", "latest", str(record), status=None)
+
+
+def test_the_children_of_a_training_run_the_code_that_is_recorded(
+        origin: Folder, edited: Folder, tmp_path: Path) -> None:
+    folder = clone(origin, tmp_path / "clone")
+    folder.edit()
+    assert folder.train("two") == weights(edited)
+    tags = folder.tags(weights(edited))
+    assert (tags["code_digest"], tags["git_dirty"]) == (code_digest(folder.folder), "true")
+    folder.revert()  # a rerun takes the code from the record, not from the folder
+    assert folder.rerun(tags["run"])["verdict"] == "identical"
+
+
+def test_a_worktree_runs_its_own_code_from_any_of_its_folders(
+        origin: Folder, edited: Folder, tmp_path: Path) -> None:
     origin.run("git", "worktree", "add", "-q", "--detach", str(tmp_path / "worktree"))
     worktree = Folder.at(tmp_path / "worktree")
     shutil.copytree(origin.folder / "data", worktree.folder / "data", copy_function=os.link)
     worktree.edit()
-    assert worktree.train("two") == weights["edited"]
-    assert worktree.tags(weights["edited"])["code_digest"] == weights["edited code"]
+    subprocess.run(["alexnet", "train", "--placement", "one", "--set", LARGER_BATCH], check=True,
+                   cwd=worktree.folder / "docs", env=worktree.environment, capture_output=True)
+    assert weights(worktree) == weights(edited)
+    assert worktree.tags(weights(edited))["code_digest"] == code_digest(worktree.folder)
+    assert not (worktree.folder / "docs/metrics").exists()
     origin.run("git", "worktree", "remove", "--force", str(worktree.folder))
 
 
-def test_a_subfolder_is_in_the_project(origin: Folder, weights: dict[str, str],
-                                       tmp_path: Path) -> None:
-    folder = clone(origin, tmp_path / "clone")
-    folder.edit()
-    done = subprocess.run(["alexnet", "train", "--placement", "one", "--set", LARGER_BATCH],
-                          cwd=folder.folder / "docs", env=folder.environment, check=False,
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert folder.metrics("train")["weights_digest"] == weights["edited"]
-    assert not (folder.folder / "docs/metrics").exists()
-
-
 def test_an_experiment_that_was_queued_runs_the_code_it_was_queued_with(
-        origin: Folder, weights: dict[str, str], tmp_path: Path) -> None:
+        origin: Folder, plain: Folder, edited: Folder, tmp_path: Path) -> None:
     folder = clone(origin, tmp_path / "clone")
     shutil.copytree(origin.folder / ".dvc/cache", folder.folder / ".dvc/cache",
                     copy_function=os.link, dirs_exist_ok=True)
     shutil.copy2(origin.folder / "dvc.lock", folder.folder)
     folder.edit()
-    folder.run("dvc", "exp", "run", "--queue", "-S", LARGER_BATCH, "-S",
+    queued_code = code_digest(folder.folder)
+    folder.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", LARGER_BATCH, "-S",
                "execution.placement=two", "train")
     folder.revert()
     folder.run("dvc", "queue", "start")
-    folder.run("dvc", "queue", "logs", folder.run("dvc", "queue", "status").split()[4], "-f",
-               status=None)
-    shown = json.loads(folder.run("dvc", "exp", "show", "--json"))
-    experiment = shown[0]["experiments"] or shown[1]["experiments"]
-    data = experiment[0]["revs"][0]["data"]
-    assert data["metrics"]["metrics/train.json"]["data"]["weights_digest"] == weights["edited"]
-    tags = folder.tags(weights["edited"])
-    assert tags["code_digest"] == weights["edited code"]
+    folder.run("dvc", "queue", "logs", "queued", "-f", status=None)
+    metrics = json.loads(folder.run("git", "show", "queued:metrics/train.json"))
+    assert metrics["weights_digest"] == weights(edited)
+    tags = folder.tags(weights(edited))
+    assert tags["code_digest"] == queued_code
     assert folder.rerun(tags["run"])["verdict"] == "identical"
-    # DVC's run cache has the pair of the edited code and its weights: the plain code's are others.
+    # DVC's run cache has that pair; the code as it is now is no part of it.
     folder.run("dvc", "exp", "run", "--temp", "-S", LARGER_BATCH, "train")
-    assert folder.tags(weights["plain"])["code_digest"] == weights["plain code"]
-
-
-def test_the_difference_of_code_is_seen(origin: Folder, weights: dict[str, str],
-                                        tmp_path: Path) -> None:
-    plain, edited = clone(origin, tmp_path / "plain"), clone(origin, tmp_path / "edited")
-    edited.edit()
-    plain.train("one")
-    edited.train("two")
-    record = tmp_path / "record"
-    edited.run("alexnet", "export", "latest", str(record))
-    assert RULE.as_posix() in plain.run("alexnet", "diff", "latest", str(record), status=None)
+    assert folder.tags(weights(plain))["code_digest"] == code_digest(folder.folder) != queued_code
