@@ -159,7 +159,8 @@ def test_an_experiment_that_was_queued_runs_the_code_it_was_queued_with(
     folder.revert()
     folder.run("dvc", "queue", "start")
     folder.run("dvc", "queue", "logs", "queued", "-f", status=None)
-    metrics = json.loads(folder.run("git", "show", "queued:metrics/train.json"))
+    commit = folder.run("git", "for-each-ref", "--format=%(objectname)", "refs/exps/*/*/queued")
+    metrics = json.loads(folder.run("git", "show", f"{commit.strip()}:metrics/train.json"))
     assert metrics["weights_digest"] == weights(edited)
     tags = folder.tags(weights(edited))
     assert tags["code_digest"] == queued_code
