@@ -55,7 +55,7 @@ def moments() -> list[Any]:
 
 
 READERS: dict[Path, Callable[[], Any]] = {
-    MEAN: lambda: mean.load().tobytes(), PCA: pca.load, STORE / MOMENTS: moments,
+    MEAN: lambda: load_mean().tobytes(), PCA: load_pca, STORE / MOMENTS: moments,
     WEIGHTS: lambda: digest_of(read_weights(WEIGHTS, "train again"))}
 
 
