@@ -50,7 +50,7 @@ def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: st
 
     from pipeline.config.parameters import load
     from pipeline.config.paths import MATRIX, WORK
-    from pipeline.records import environment, tracking
+    from pipeline.records import environment, recording
     from pipeline.report import matrix as pages
     from pipeline.studies.matrix.axes import ALL, AXES, REQUIRED, WORKLOAD
     from pipeline.studies.matrix.running import run
@@ -61,7 +61,7 @@ def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: st
     parameters = load(file, [*WORKLOAD, *overrides])
     folder = WORK / "matrix"
     stack = environment.fingerprint()
-    with tracking.recorded("matrix", parameters) as record:
+    with recording.recorded("matrix", parameters) as record:
         cells = run(parameters, [axis for axis in AXES if axis.name in chosen], required, folder)
         rows = [asdict(cell) for cell in cells]
         page = pages.html(cells, stack).encode()
@@ -75,7 +75,7 @@ def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: st
                        for verdict in VERDICTS}
                       | {"required_differs": sum(cell.fails for cell in cells)})
         for name in ("matrix.json", "matrix.html", "stack.json"):
-            record.artifact(folder / name)
+            record.add_artifact(folder / name)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:

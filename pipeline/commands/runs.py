@@ -131,7 +131,7 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any]) -> None:
 
 def _short(value: Any, topic: str) -> str:
     """As a person reads it: --json has every digit."""
-    from pipeline.records.naming import plain
+    from pipeline.records.mlflow_names import plain
 
     if isinstance(value, float):
         return f"{value:.6g}"
@@ -152,10 +152,10 @@ def export(run: str, folder: Path | None, weights: bool) -> None:
 
     Without a FOLDER it is called record-ID, after the run. It holds no pictures.
     """
-    from pipeline.records import kept_runs
+    from pipeline.records import exchange, kept_runs
 
     kept = kept_runs.find(run)
-    click.echo(kept_runs.export(kept, folder or Path(f"record-{kept.name}"), weights))
+    click.echo(exchange.export_record(kept, folder or Path(f"record-{kept.name}"), weights))
 
 
 @command("import", short_help="Bring such a folder into MLflow's store.",
@@ -164,9 +164,9 @@ def export(run: str, folder: Path | None, weights: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def import_(folder: Path) -> None:
     """Check the record in FOLDER and put it into MLflow's store as a run tagged imported_from."""
-    from pipeline.records import kept_runs
+    from pipeline.records import exchange
 
-    run_id, new = kept_runs.bring(folder)
+    run_id, new = exchange.import_record(folder)
     click.echo(run_id)
     click.echo(f"{folder}: imported" if new else f"{folder}: is there already", err=True)
 
@@ -177,9 +177,9 @@ def import_(folder: Path) -> None:
 @JSON
 def sync(as_json: bool) -> None:
     """Send the records in work/unsent, left when MLflow's store could not be reached."""
-    from pipeline.records import tracking
+    from pipeline.records import unsent
 
-    sent, kept = tracking.send_unsent()
+    sent, kept = unsent.send_unsent()
     if as_json:
         click.echo(json.dumps({"sent": list(map(str, sent)), "kept": list(map(str, kept))},
                               indent=2))

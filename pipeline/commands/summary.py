@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config.paths import METRICS, REPORT, metrics_of
-from pipeline.records.tracking import tracking_uri
+from pipeline.records.mlflow_store import tracking_uri
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.files import read_json
 from pipeline.system.terminal import cell

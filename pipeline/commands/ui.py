@@ -22,9 +22,10 @@ from typing import Any
 import click
 
 from pipeline.records import mlflow_pages
-from pipeline.records.tracking import SETTINGS, connected, is_server, project, tracking_uri
+from pipeline.records.mlflow_store import SETTINGS, connect, is_server, tracking_uri
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.processes import die_with_parent, group_dies_with_parent
+from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
 HOST = "127.0.0.1"
@@ -40,10 +41,10 @@ def serve(port: int) -> None:
     """
     uri = tracking_uri()
     if is_server(uri):
-        click.echo(mlflow_pages.addresses(without_password(uri), str(connected().experiment)))
+        click.echo(mlflow_pages.addresses(without_password(uri), str(connect().experiment)))
         return
     _check(port)
-    experiment = str(connected().experiment)
+    experiment = str(connect().experiment)
     with _server(port, uri) as server:
         _wait_for(server, port)
         told = mlflow_pages.addresses(f"http://{HOST}:{port}", experiment)
@@ -79,7 +80,7 @@ def _server(port: int, uri: str) -> Iterator[subprocess.Popen[bytes]]:
     # of MLflow's own packages
     variables = SETTINGS | {"MLFLOW_BACKEND_STORE_URI": uri,
                             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-                            "MLFLOW_ARTIFACTS_DESTINATION": str(project() / "mlartifacts"),
+                            "MLFLOW_ARTIFACTS_DESTINATION": str(home_folder() / "mlartifacts"),
                             "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
     server = subprocess.Popen(command, env=os.environ | variables, start_new_session=True,
                               stdout=sys.stderr, preexec_fn=die_with_parent)

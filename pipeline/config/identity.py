@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.config.parameters import Parameters
-from pipeline.records.tracking import flat
+from pipeline.records.record import flat
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
 

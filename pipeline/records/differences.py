@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.records import code_archive
-from pipeline.records.kept_runs import Kept
+from pipeline.records.kept_runs import KeptRun
 
 # An update makes gradients, then the momentum, then the weights: the first of these that differs is
 # the cause.
@@ -146,7 +146,7 @@ def decisive(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]
     return {name: sorted(set(fingerprint.get(name, "").split(", "))) for name in fields}
 
 
-def of_records(a: Kept, b: Kept) -> dict[str, Any]:
+def of_records(a: KeptRun, b: KeptRun) -> dict[str, Any]:
     """What differs: {"data", "parameters", "environment", "execution", "metrics": {name: (of a, of
     b)}, "code": the same, its names those of files where both records have a snapshot}. Empty where
     nothing does."""
@@ -158,16 +158,16 @@ def of_records(a: Kept, b: Kept) -> dict[str, Any]:
             "metrics": _pairs(a.facts.metrics, b.facts.metrics)}
 
 
-def _deciding_params(kept: Kept) -> dict[str, str]:
+def _deciding_params(kept: KeptRun) -> dict[str, str]:
     return {name: value
             for name, value in kept.facts.params.items() if not name.startswith("execution.")}
 
 
-def _environment(kept: Kept) -> dict[str, str]:
+def _environment(kept: KeptRun) -> dict[str, str]:
     return kept.environment() if kept.fetch("environment.json") else {}
 
 
-def _code(a: Kept, b: Kept) -> Pairs:
+def _code(a: KeptRun, b: KeptRun) -> Pairs:
     left, right = a.fetch(code_archive.ARCHIVE), b.fetch(code_archive.ARCHIVE)
     if left and right:
         return _pairs(_modules(left), _modules(right))

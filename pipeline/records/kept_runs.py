@@ -1,8 +1,8 @@
 """A run as it was recorded, wherever its record is kept: in MLflow's store, or in a folder that
 travels.
 
-`find()` yields a `Kept` for a run id, for the beginning of one, for `latest`, or for such a folder.
-`export()` writes the folder and `bring()` puts it into a store:
+`find()` returns a `KeptRun` for a run id, for the beginning of one, for `latest`, or for such a
+folder, which pipeline.records.exchange writes and puts into a store:
 
     record.json       run id, stage, status, times, params, tags, metrics, curve; the SHA-256 of
                       each file below
@@ -16,22 +16,21 @@ import csv
 import hashlib
 import itertools
 import json
-import os
 import posixpath
 import re
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from pipeline.config.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
-from pipeline.records import code_archive, naming, tracking
-from pipeline.records.tracking import IMPORTED, Record, Tracker
+from pipeline.records import code_archive, mlflow_names, mlflow_store
+from pipeline.records.mlflow_store import MlflowStore
+from pipeline.records.record import IMPORTED
 from pipeline.system.errors import UserError, without_password
-from pipeline.system.files import BROKEN_JSON, sha256_of, write_json
+from pipeline.system.files import BROKEN_JSON, sha256_of
 
 FORMAT = 1
 RECORD = "record.json"
@@ -100,7 +99,7 @@ FACTS, TRACED, TEXT = TypeAdapter(Facts), TypeAdapter(list[Entry]), TypeAdapter(
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptRun:
     """A recorded run: its facts, and `fetch(name)`, which yields one of its FILES as a local file,
     or None."""
 
@@ -183,7 +182,7 @@ class Kept:
             raise UserError(f"{file}: broken ({_why(error)})") from None
 
 
-def find(name: str) -> Kept:
+def find(name: str) -> KeptRun:
     """The run of this id, or the one whose id begins so, or the `latest` training, or the one in
     this folder.
 
@@ -192,10 +191,10 @@ def find(name: str) -> Kept:
             be reached.
     """
     if (Path(name) / RECORD).is_file():
-        return read(Path(name))
+        return read_folder(Path(name))
     if Path(name).is_dir():
         raise UserError(f"{name}: a folder without {RECORD}; `alexnet export` makes one")
-    tracker = tracking.connected()
+    store = mlflow_store.connect()
     if name == "latest":
         condition, none = ("tags.stage = 'train' and attributes.status = 'FINISHED'",
                            "no finished training")
@@ -203,45 +202,19 @@ def find(name: str) -> Kept:
         condition, none = f"attributes.run_id LIKE '{name}%'", f"no run whose id begins with {name}"
         if not name.isalnum():
             raise UserError(f"{name}: neither the id of a run nor a folder with a {RECORD}")
-    runs = tracker.find(condition, limit=100)
+    runs = store.find(condition, limit=100)
     if name == "latest":
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
-        raise UserError(f"{none} in {without_password(tracking.tracking_uri())}; `alexnet ui` "
+        raise UserError(f"{none} in {without_password(mlflow_store.tracking_uri())}; `alexnet ui` "
                         "shows the runs")
     if len(runs) > 1:
         raise UserError(f"{name}: {len(runs)} runs begin so, "
                         f"{', '.join(run.info.run_id for run in runs[:3])}; give more of the id")
-    return _from_store(tracker, runs[0])
+    return _from_store(store, runs[0])
 
 
-def export(kept: Kept, folder: Path, weights: bool = False) -> Path:
-    """Write the record into a new folder, which appears when it is whole. Returns the folder."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: is there already; name a new folder")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
-        for name in FILES:
-            if (name not in LARGE or weights) and (file := kept.fetch(name)):
-                shutil.copyfile(file, part / name)
-        write(part, kept.facts)
-        if folder.exists():
-            folder.rmdir()
-        os.rename(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
-
-
-def write(folder: Path, facts: Facts) -> None:
-    """Write record.json beside the files that it names with their digests."""
-    files = {name: sha256_of(folder / name) for name in FILES if (folder / name).exists()}
-    told = {"format": FORMAT, **asdict(facts), "files": files}
-    write_json(folder / RECORD, told | {"digest": _digest(told)})
-
-
-def read(folder: Path) -> Kept:
+def read_folder(folder: Path) -> KeptRun:
     """A record that travelled, every file of it checked. Nothing of it is run, and no link in it
     followed.
 
@@ -255,7 +228,7 @@ def read(folder: Path) -> Kept:
         if told["format"] != FORMAT:
             raise UserError(f"{file}: format {told['format']}, but this program reads format "
                             f"{FORMAT}")
-        if _digest(told) != digest:
+        if record_digest(told) != digest:
             raise UserError(f"{file}: changed since it was written: its contents have not the "
                             "digest it names")
         facts = FACTS.validate_json(
@@ -277,45 +250,15 @@ def read(folder: Path) -> Kept:
         if found != written:
             raise UserError(f"{folder / name}: changed since it was written: {RECORD} names the "
                             f"SHA-256 {written}, and it has {found}")
-    return Kept(facts, lambda name: folder / name if name in files else None, in_store=False)
+    return KeptRun(facts, lambda name: folder / name if name in files else None, in_store=False)
 
 
-def bring(folder: Path) -> tuple[str, bool]:
-    """Put a record that travelled into the store. Returns the run's id here, and whether it is new.
-
-    A record that is here already, as the run itself or from an earlier import, is found and left as
-    it is.
-    """
-    kept = read(folder)
-    facts = kept.facts
-    tracker = tracking.connected()
-    digest = sha256_of(folder / RECORD)
-    here = [*tracker.find(f"attributes.run_id = '{facts.run_id}'"),
-            *tracker.find(f"tags.imported_record = '{digest}'")]
-    whole = [run for run in here if run.info.status == facts.status]
-    if whole:
-        return whole[0].info.run_id, False
-    tags = facts.tags | {IMPORTED: facts.run_id, "imported_record": digest, "record": digest}
-    record = Record(facts.stage, facts.started, facts.params, tags,
-                    {name: kept.text(name) for name in TEXTS if kept.fetch(name)},
-                    facts.metrics, facts.curve, status=facts.status, ended=facts.ended)
-    for name in FILES:
-        if name not in TEXTS and kept.fetch(name):
-            record.artifact(kept.file(name), FILES[name])
-    tracker.record = record
-    if not tracker.send():
-        raise UserError(f"{folder}: not imported, for the reason above")
-    assert record.run_id
-    return record.run_id, True
-
-
-def link(kept: Kept, tags: dict[str, str]) -> None:
+def set_tags(kept: KeptRun, tags: dict[str, str]) -> None:
     """Set tags on a run of the store; no more than a warning when that cannot be done."""
-    tracker = Tracker(Record("link", 0, {}, {}, {}, run_id=kept.facts.run_id))
-    tracker.attempt(tracker.open, lambda: tracker.log(tags))
+    mlflow_store.attempt("the command", lambda: MlflowStore().set_tags(kept.facts.run_id, tags))
 
 
-def _from_store(tracker: Tracker, run: Any) -> Kept:
+def _from_store(store: MlflowStore, run: Any) -> KeptRun:
     run_id = run.info.run_id
     if not run_id.isalnum():  # it names folders
         raise UserError(f"{run_id!r}: no run's id; the store is not in order")
@@ -324,9 +267,9 @@ def _from_store(tracker: Tracker, run: Any) -> Kept:
     curve: dict[int, dict[str, float]] = {}
     metrics = {}
     for shown in run.data.metrics:
-        name = naming.flat_metric(shown)
-        images = naming.images_a_step(stage, run.data.params) if shown != name else 1
-        for point in tracker.client.get_metric_history(run_id, shown):
+        name = mlflow_names.flat_metric(shown)
+        images = mlflow_names.images_a_step(stage, run.data.params) if shown != name else 1
+        for point in store.client.get_metric_history(run_id, shown):
             if point.step:
                 step = point.step // images
                 curve.setdefault(step, {"step": step})[name] = point.value
@@ -334,7 +277,8 @@ def _from_store(tracker: Tracker, run: Any) -> Kept:
                 metrics[name] = point.value
     facts = Facts(run_id, stage, run.info.status, run.info.start_time or 0, run.info.end_time or 0,
                   dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
-    return Kept(facts, lambda name: _downloaded(tracker.client, run_id, FILES[name]), in_store=True)
+    return KeptRun(facts, lambda name: _downloaded(store.client, run_id, FILES[name]),
+                   in_store=True)
 
 
 def _downloaded(client: Any, run_id: str, artifact: str) -> Path | None:
@@ -359,5 +303,5 @@ def _why(error: Exception) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def _digest(told: dict[str, Any]) -> str:
+def record_digest(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.records.tracking import Record, Tracker
+from pipeline.records.mlflow_store import MlflowStore, attempt
+from pipeline.records.record import Record
 from pipeline.system.terminal import say
 
 SECONDS = 5.0
@@ -31,7 +32,7 @@ def shown(record: Record, folder: Path) -> Iterator[None]:
     if record.run_id is None:  # the store cannot be reached, and that was told
         yield
         return
-    Tracker(record).attempt(lambda: _take_over(record, folder))
+    attempt(record.stage, lambda: _take_over(record, folder))
     stop = threading.Event()
     thread = threading.Thread(target=_follow, args=(record, folder, stop), name="curves in MLflow",
                               daemon=True)
@@ -46,18 +47,17 @@ def shown(record: Record, folder: Path) -> Iterator[None]:
 def _take_over(record: Record, folder: Path) -> None:
     """Have the run that was killed here stand under this one, in MLflow's list."""
     file = folder / ATTEMPT
-    before = file.read_text(encoding="utf-8") if file.exists() else record.run_id
+    before = file.read_text(encoding="utf-8") if file.exists() else str(record.run_id)
     file.write_text(str(record.run_id), encoding="utf-8")
     if before != record.run_id:
-        tracker = Tracker(record)
-        tracker.open()
-        tracker.client.set_tag(before, "mlflow.parentRunId", record.run_id)
+        MlflowStore().nest(before, str(record.run_id))
 
 
 def _follow(record: Record, folder: Path, stop: threading.Event) -> None:
     files: list[tuple[Growing, Callable[[Mapping[str, Any]], dict[str, float]]]] = [
         (Growing(folder / "learning.jsonl"), dict), (Growing(folder / "trace.jsonl"), traced)]
-    tracker, pause = Tracker(record), SECONDS
+    store: MlflowStore | None = None
+    pause = SECONDS
     while True:
         ended = stop.wait(pause)
         for file, point in files:
@@ -65,9 +65,8 @@ def _follow(record: Record, folder: Path, stop: threading.Event) -> None:
         if ended:
             return
         try:
-            if tracker.client is None:
-                tracker.open()
-            tracker.send_curve()
+            store = store or MlflowStore()
+            store.send_curve(record)
             pause = SECONDS
         except Exception as error:
             # of the network, the database, MLflow: tried again, and at the end of the stage

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.records.naming import differing, plain
+from pipeline.records.mlflow_names import differing, plain
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput

@@ -21,10 +21,10 @@ from pipeline.config import parameters
 from pipeline.config.paths import REPORT, STORE
 from pipeline.data.arrays import arrays_in
 from pipeline.data.store import DESCRIPTION, Store
-from pipeline.records import differences, environment, kept_runs, tracking
-from pipeline.records.kept_runs import Kept
-from pipeline.records.naming import plain
-from pipeline.records.tracking import Record
+from pipeline.records import differences, environment, kept_runs, recording
+from pipeline.records.kept_runs import KeptRun
+from pipeline.records.mlflow_names import plain
+from pipeline.records.record import Record, now, process_tags
 from pipeline.report.figures import RUN_COLOURS, Exhibit, Line, array, chart, kernel_sheet, table
 from pipeline.report.inputs import BROKEN_CURVE, BROKEN_WEIGHTS, Curve, curve_in, first_layer
 from pipeline.report.learning import learning_rates
@@ -58,7 +58,7 @@ class Side:
     """
 
     letter: str
-    kept: Kept
+    kept: KeptRun
     settings: dict[str, Any]
     curve: Curve | None
     kernels: NDArray[np.float32] | None
@@ -109,10 +109,10 @@ def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
     tags = {"stage": "comparison",
             "mlflow.runName": f"comparison of {', '.join(side.kept.name for side in sides)}",
             "code_digest": environment.code_digest(), "git_commit": git.commit,
-            "git_dirty": json.dumps(git.dirty), **compared, **tracking.process_tags()}
-    with tracking.tracked(Record("comparison", tracking.now(), {}, tags, {})) as record:
+            "git_dirty": json.dumps(git.dirty), **compared, **process_tags()}
+    with recording.recorded_as(Record("comparison", now(), {}, tags, {})) as record:
         for file in [page, *sorted((folder / "figures").iterdir())]:
-            record.artifact(file, f"comparison/{file.relative_to(folder)}")
+            record.add_artifact(file, f"comparison/{file.relative_to(folder)}")
     return page
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LEARNING, PROVENANCE, TRACE, WORK, metrics_of
-from pipeline.records import environment, live_curves, provenance, tracking
+from pipeline.records import environment, live_curves, provenance, recording
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock, write_json
 
@@ -38,7 +38,7 @@ def run(name: str, parameters: Parameters) -> None:
         return
     # takes the digest of the code before any of it is loaded
     with (exclusive_lock(WORK / "locks" / name, f"another `alexnet {name}`"),
-          tracking.recorded(name, parameters) as record):
+          recording.recorded(name, parameters) as record):
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "tags"):
             record.tags |= module.tags(parameters)
@@ -49,13 +49,13 @@ def run(name: str, parameters: Parameters) -> None:
         record.finish(metrics)
         if name == "train":
             provenance.write(record.tags, record.texts, metrics)
-            record.artifact(PROVENANCE)
+            record.add_artifact(PROVENANCE)
             record.log_curve(_points(LEARNING))
             with TRACE.open(encoding="utf-8") as stream:
                 record.log_curve(live_curves.traced(json.loads(line)) for line in stream)
         for path in getattr(module, "ARTIFACTS", ()):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                record.artifact(file)
+                record.add_artifact(file)
 
 
 def _join(name: str, parameters: Parameters) -> None:

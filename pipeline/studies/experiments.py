@@ -21,12 +21,13 @@ from pipeline.config.parameters import FILE, Parameters
 from pipeline.config.parameters import read as read_parameters
 from pipeline.config.paths import WORK
 from pipeline.config.presets import leaves
-from pipeline.records import environment, tracking
+from pipeline.records import environment
 from pipeline.system.dvc import cached_file, dvc_command, dvc_environment, run_dvc
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock
 from pipeline.system.git import git_output, git_text
 from pipeline.system.processes import run_child
+from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
 
@@ -95,7 +96,7 @@ def changes(wanted: Parameters, file: Path = FILE) -> dict[str, Any]:
     found = dict(leaves(wanted.model_dump(mode="json")))
     location = found["dataset.location"]
     if location:  # of a copy in another folder
-        found["dataset.location"] = str((tracking.project() / Path(location).expanduser())
+        found["dataset.location"] = str((home_folder() / Path(location).expanduser())
                                         .resolve())
     return {key: value for key, value in found.items() if here.get(key, "missing") != value}
 

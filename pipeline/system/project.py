@@ -91,3 +91,13 @@ def enter() -> Path | None:
     os.environ[STARTED_IN] = os.getcwd()
     os.chdir(folder)
     return folder
+
+
+def home_folder() -> Path:
+    """Return the folder that keeps what outlives a command: the current one; the project's own
+    where DVC runs an experiment in a temporary copy."""
+    here = Path.cwd()
+    for folder in here.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return here

@@ -21,11 +21,10 @@ from pipeline.config.identity import start_digest
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
 from pipeline.config.stages import code_digest
-from pipeline.records.tracking import project
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 from pipeline.system.journal import read_finished
-from pipeline.system.project import CODE
+from pipeline.system.project import CODE, home_folder
 from pipeline.training.loading import read_weights
 
 FINISHED = "model.safetensors"  # where a folder has it, nothing is left to train
@@ -38,7 +37,7 @@ def run_folder(parameters: Parameters) -> Path:
         UserError: the data are not there.
     """
     # not in DVC's temporary copy: that of a killed experiment is never found again
-    folder = project() / CHECKPOINTS / _key(parameters)
+    folder = home_folder() / CHECKPOINTS / _key(parameters)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

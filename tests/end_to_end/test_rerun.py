@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import code_archive, environment, kept_runs
+from pipeline.records import code_archive, environment, exchange, kept_runs
 from tests.end_to_end.project import Project
 
 STEPS = [1, 2, 4, 6, 8, 10]  # in the trace
@@ -67,9 +67,9 @@ def doctored(record: Path, folder: Path, files: dict[str, bytes], tags: dict[str
     shutil.copytree(record, folder)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    facts = kept_runs.read(record).facts
+    facts = kept_runs.read_folder(record).facts
     facts.tags.update(tags)
-    kept_runs.write(folder, facts)
+    exchange.write_record(folder, facts)
     return folder
 
 
@@ -131,7 +131,7 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     Its environment is another too: without --anyway nothing is run. And the data come from DVC's
     cache."""
     code_archive.restored(record / "code.tar.gz", tmp_path / "code",
-                          kept_runs.read(record).facts.tags["code_digest"])
+                          kept_runs.read_folder(record).facts.tags["code_digest"])
     source = tmp_path / "code/alexnet/training.py"
     text = source.read_text()
     assert text.count("        self.step += 1\n") == 1

@@ -23,8 +23,9 @@ import psutil
 import pytest
 
 from pipeline.config import parameters
-from pipeline.config.paths import LEARNING, REPORT
-from pipeline.records import kept_runs, tracking
+from pipeline.config.paths import LEARNING, REPORT, metrics_of
+from pipeline.records import kept_runs, mlflow_store, recording
+from pipeline.system.files import write_json
 from pipeline.training.run_folder import learning_table
 from tests.end_to_end import postgresql
 
@@ -67,7 +68,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             assert process.stdout is not None
             said = process.stdout.readline()
             assert said.startswith("The runs: http://127.0.0.1:"), said
-            yield Pages(folder, tracking.tracking_uri(), port, process, said.split()[-1], runs)
+            yield Pages(folder, mlflow_store.tracking_uri(), port, process, said.split()[-1], runs)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -90,20 +91,20 @@ def trained(seed: int, falling: float) -> str:
     for path, content in ((LEARNING, learning_table(lines)), (REPORT, b"<h1>The report</h1>")):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    with tracking.recorded("train", read) as record:
+    with recording.recorded("train", read) as record:
         record.log_curve(lines)
         record.log_curve({"step": step, "batch_loss": 2.3 * falling**(step / 38)}
                          for step in range(1, 152, 10))
         record.finish({"steps": 152, "weights_digest": str(seed) * 64})
-        record.artifact(LEARNING)
-    tracking.write_json(tracking.metrics_of("train"), {"weights_digest": str(seed) * 64})
+        record.add_artifact(LEARNING)
+    write_json(metrics_of("train"), {"weights_digest": str(seed) * 64})
     for stage, metrics in (("evaluate",
                             {"top1_error": 0.5 * falling, "top1_error_10crop": 0.4 * falling,
                              "top5_error_10crop": 0.1 * falling}), ("report", {})):
-        with tracking.recorded(stage, read) as joined:
+        with recording.recorded(stage, read) as joined:
             joined.finish(metrics)
             if stage == "report":
-                joined.artifact(REPORT)
+                joined.add_artifact(REPORT)
     assert record.run_id
     return record.run_id
 

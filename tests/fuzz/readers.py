@@ -198,12 +198,12 @@ def record(content: bytes, name: str, folder: Path) -> str:
     for other in (CORPUS / "record").iterdir():
         if not other.name.startswith("failed-"):
             (folder / other.name).write_bytes(other.read_bytes())
-    whole = kept_runs.read(folder)
+    whole = kept_runs.read_folder(folder)
     file = folder / (name if not name.startswith("failed-") else name.split("-", 2)[2])
     file.write_bytes(content)
     sealed = zlib.crc32(content) % 2 and _seal(folder)
     try:
-        found = kept_runs.read(folder)
+        found = kept_runs.read_folder(folder)
         found.trace(), found.environment(), found.curve(), found.text("parameters.json")
     except UserError as error:
         return _refused(error, within=folder)
@@ -220,7 +220,7 @@ def _seal(folder: Path) -> bool:
         told = json.loads((folder / "record.json").read_text(encoding="utf-8"))
         told["files"] |= {name: kept_runs.sha256_of(folder / name) for name in told["files"]}
         told.pop("digest", None)
-        text = json.dumps(told | {"digest": kept_runs._digest(told)})
+        text = json.dumps(told | {"digest": kept_runs.record_digest(told)})
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OSError):
         return False
     (folder / "record.json").write_text(text, encoding="utf-8", errors="surrogatepass")

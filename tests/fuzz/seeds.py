@@ -25,7 +25,7 @@ from pipeline.data.sources.catalogue import Class, Picture
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.index import PictureTable, write_index
 from pipeline.data.store import Row, StoredShard, publish_description
-from pipeline.records import code_archive, kept_runs
+from pipeline.records import code_archive, exchange, kept_runs
 from pipeline.training import checkpoints
 from tests.fuzz.readers import CORPUS
 
@@ -100,9 +100,10 @@ def record() -> dict[str, bytes]:
                                                  'OMP_NUM_THREADS": "1"}')
         (folder / "parameters.json").write_text(json.dumps({"train": {"seed": 1}}))
         (folder / "learning.csv").write_text("step,training_loss\n1,0.5\n2,0.25\n")
-        kept_runs.write(folder, kept_runs.Facts("0123456789abcdef" * 2, "train", "FINISHED", 1, 2, {
-            "train.seed": "1"}, {"stage": "train", "code_digest": "0" * 64}, {"steps": 2.0},
-                                                [{"step": 1, "training_loss": 0.5}]))
+        exchange.write_record(folder, kept_runs.Facts(
+            "0123456789abcdef" * 2, "train", "FINISHED", 1, 2, {"train.seed": "1"},
+            {"stage": "train", "code_digest": "0" * 64}, {"steps": 2.0},
+            [{"step": 1, "training_loss": 0.5}]))
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 

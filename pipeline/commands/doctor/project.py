@@ -80,9 +80,9 @@ def dvc(parameters: Parameters) -> Finding:
 def mlflow(parameters: Parameters) -> Finding:
     """The store of runs answers and has the tables that this MLflow wants. Nothing is made
     there."""
-    from pipeline.records import tracking
+    from pipeline.records import mlflow_store
 
-    uri = tracking.tracking_uri()
+    uri = mlflow_store.tracking_uri()
     told = without_password(uri)
     scheme = urlsplit(uri).scheme
     if scheme == "sqlite":
@@ -94,7 +94,7 @@ def mlflow(parameters: Parameters) -> Finding:
             return ok(f"{told}: made by the first stage that runs")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     try:
-        found = tracking.client().get_experiment_by_name(tracking.experiment_name())
+        found = mlflow_store.client().get_experiment_by_name(mlflow_store.experiment_name())
     except Exception as error:  # of the network, the database, the disk, MLflow
         reason = without_password(" ".join(str(error).split())[:200])
         upgrade = (f"keep a copy of it, then: mlflow db upgrade '{told}'" if "schema" in reason
@@ -102,12 +102,12 @@ def mlflow(parameters: Parameters) -> Finding:
         return Finding("fails", f"{told}: {type(error).__name__}: {reason}", upgrade
                        or "start the server, or mend MLFLOW_TRACKING_URI (unset: mlflow.db here)")
     return ok(f"{told}: answers, {'has' if found else 'without'} the experiment "
-              f"{tracking.experiment_name()}")
+              f"{mlflow_store.experiment_name()}")
 
 
 def unsent(parameters: Parameters) -> Finding:
     """Records that wait for the store."""
-    from pipeline.records.tracking import UNSENT
+    from pipeline.records.unsent import UNSENT
 
     waiting = sorted(UNSENT.glob("*/record.json"))
     if not waiting:

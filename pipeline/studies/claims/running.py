@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.paths import PREDICTIONS, WEIGHTS, WORK
-from pipeline.records import environment, tracking
+from pipeline.records import environment, mlflow_store, recording
 from pipeline.studies import experiments, run_sets
 from pipeline.studies.claims import cost, evidence
 from pipeline.studies.claims.ledger import Book, Claim, Results
@@ -83,7 +82,7 @@ def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[i
         UserError: a run failed; what has ended is kept.
     """
     base = book.parameters(results.scale, next(iter(book.configurations)), seeds[0])
-    with experiments.one_at_a_time(), tracking.recorded("claims", base) as record:
+    with experiments.one_at_a_time(), recording.recorded("claims", base) as record:
         record.tags |= {"claims": ", ".join(claim.name for claim in claims), "scale": results.scale,
                         "mlflow.runName": f"claims {results.scale}: "
                                           f"{', '.join(claim.name for claim in claims)}"[:250]}
@@ -99,7 +98,7 @@ def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[i
             record.tags[f"verdict.{claim.name}"] = row.verdict
             for file in draw(claim, results):
                 say(f"claims: {file}")
-                record.artifact(file)
+                record.add_artifact(file)
 
 
 def _made(book: Book, results: Results, name: str, seed: int) -> Made:
@@ -174,17 +173,17 @@ class Children:
 
     def __init__(self, parent: str | None) -> None:
         self.parent = parent
-        self.tracker = tracking.Tracker(tracking.Record("claims", 0, {}, {}, {}, run_id=parent))
 
-    def adopt(self, names: Any) -> None:
-        """The newest training of each of these DVC experiments."""
-        if self.parent:
-            self.tracker.attempt(*([] if self.tracker.client else [self.tracker.open]),
-                                 *[lambda name=name: self._adopt(name) for name in names])
+    def adopt(self, names: Iterable[str]) -> None:
+        """Nest the newest training of each of these DVC experiments."""
+        if self.parent and not mlflow_store.attempt("claims", lambda: self._adopt(names)):
+            self.parent = None
 
-    def _adopt(self, name: str) -> None:
-        for found in self.tracker.find(f"tags.stage = 'train' and tags.dvc_experiment = '{name}'"):
-            self.tracker.client.set_tag(found.info.run_id, "mlflow.parentRunId", self.parent)
+    def _adopt(self, names: Iterable[str]) -> None:
+        store = mlflow_store.MlflowStore()
+        for name in names:
+            for run in store.find(f"tags.stage = 'train' and tags.dvc_experiment = '{name}'"):
+                store.nest(run.info.run_id, str(self.parent))
 
 
 def cleared(claims: Sequence[Claim], scale: str) -> None:

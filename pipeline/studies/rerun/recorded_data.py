@@ -17,12 +17,13 @@ import yaml
 
 from pipeline.config.paths import ARCHIVES, MEAN, PCA, STORE
 from pipeline.data.store import Store
-from pipeline.records.tracking import data_digests, project
+from pipeline.records.record import data_digests
 from pipeline.studies.rerun.restored_code import RestoredCode
 from pipeline.system.dvc import cache_folder, run_dvc
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 from pipeline.system.processes import run_child
+from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
 PARTS = {"resize": STORE, "mean": MEAN, "pca": PCA}
@@ -63,8 +64,8 @@ def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode,
         return [stage for stage in PARTS if _digest(stage, folder) != digests[stage]]
 
     for stage in missing():
-        if _digest(stage, project()) == digests[stage]:
-            _link(project() / PARTS[stage], folder / PARTS[stage])
+        if _digest(stage, home_folder()) == digests[stage]:
+            _link(home_folder() / PARTS[stage], folder / PARTS[stage])
     if not missing():
         return not (folder / "params.yaml").exists()
     _write_parameters(folder, parameters)
@@ -76,7 +77,7 @@ def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode,
                 f"{one}")
             if run_child(code.stage(one), environment, folder, output=2):
                 raise UserError("the data of the run cannot be had: "
-                                f"{_told(missing(), digests, project())}; DVC's cache has them "
+                                f"{_told(missing(), digests, home_folder())}; DVC's cache has them "
                                 f"not; and the stage {one} failed to make them again from "
                                 f"{_source(parameters)}, as told above")
     if missing():
@@ -132,7 +133,7 @@ def _write_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
     """As params.yaml; the data set's folder is meant relative to the project."""
     dataset = dict(parameters["dataset"])
     if dataset["source"] != "sample":
-        dataset["location"] = str(project() / Path(dataset.get("location")
+        dataset["location"] = str(home_folder() / Path(dataset.get("location")
                                                    or ARCHIVES).expanduser())
     with atomic_write(folder / "params.yaml") as stream:
         stream.write(yaml.safe_dump(dict(parameters) | {"dataset": dataset},
@@ -145,7 +146,7 @@ def _from_cache(folder: Path, code: Path, stages: list[str]) -> None:
     if not (code / "dvc.lock").exists():
         return
     try:
-        cache = cache_folder(project())
+        cache = cache_folder(home_folder())
     except UserError:
         return
     if not cache.is_dir():

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.config.paths import LEARNING, STORE, TRACE, WORK
 from pipeline.data.store import Store
-from pipeline.records import code_archive, environment, kept_runs, live_curves, tracking
+from pipeline.records import code_archive, environment, kept_runs, live_curves, recording
 from pipeline.records.differences import (
     Comparison,
     Difference,
@@ -29,13 +29,14 @@ from pipeline.records.differences import (
     deciding,
     of_curves,
 )
-from pipeline.records.kept_runs import Kept
-from pipeline.records.tracking import Record, project
+from pipeline.records.kept_runs import KeptRun
+from pipeline.records.record import Record, environment_tags, now, process_tags
 from pipeline.studies.rerun import recorded_data
 from pipeline.studies.rerun.restored_code import RestoredCode
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write, exclusive_lock, sha256_of, write_json
 from pipeline.system.journal import read_finished
+from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 from pipeline.system.verdicts import DIFFERS, IDENTICAL, NOT_COMPARED, Verdict
 from pipeline.training import launcher
@@ -91,8 +92,8 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
                         f"`alexnet diff latest {name}` names the files that differ; they are in "
                         f"{kept.file(code_archive.ARCHIVE)}. If you trust it, give the command "
                         "again with --trust")
-    with exclusive_lock(project() / RERUNS / "lock", "another `alexnet rerun`"):
-        code = (project() / RERUNS / kept.name / "code").resolve()
+    with exclusive_lock(home_folder() / RERUNS / "lock", "another `alexnet rerun`"):
+        code = (home_folder() / RERUNS / kept.name / "code").resolve()
         code_archive.restored(kept.file(code_archive.ARCHIVE), code, kept.tag("code_digest"))
         restored = RestoredCode(code, kept.facts.tags.get("interface"))
         variables = restored.environment(_variables(recorded))
@@ -108,13 +109,13 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
                           reasons=tuple(reasons))
         if reasons and not anyway:
             return refused
-        data = (project() / RERUNS / f"data-{_short(digests)}").resolve()
+        data = (home_folder() / RERUNS / f"data-{_short(digests)}").resolve()
         try:
             parameters = _parameters(kept, here)
             linked = recorded_data.restored(digests, data, restored, parameters, variables)
         except UserError as error:
             return RerunResult(NOT_COMPARED, kept.facts.run_id, len(trace), reasons=(str(error),))
-        with tracking.tracked(_record(kept, code, here, parameters), code) as record:
+        with recording.recorded_as(_record(kept, code, here, parameters), code) as record:
             training = code.parent / f"training-{_short(here)}"
             training.mkdir(parents=True, exist_ok=True)
             with live_curves.shown(record, training):
@@ -123,7 +124,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
             record.finish({"verdict": outcome.verdict, "steps_compared": outcome.comparison.steps,
                            "trace_digest": sha256_of(training / "trace.jsonl")})
         if kept.in_store:
-            kept_runs.link(kept, {"rerun_verdict": outcome.verdict}
+            kept_runs.set_tags(kept, {"rerun_verdict": outcome.verdict}
                            | ({"rerun_by": outcome.rerun} if outcome.rerun else {}))
         shutil.rmtree(code.parent)
         if linked:
@@ -133,15 +134,15 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
         return outcome
 
 
-def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int,
+def _compared(kept: KeptRun, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int,
               training: Path, data: Path, record: Record, differing: Pairs) -> RerunResult:
     """Compare what the training left with the record, and take it into the rerun's own."""
     lines, retraced = _retraced(training)
-    record.artifact(training / "trace.jsonl", TRACE.as_posix())
+    record.add_artifact(training / "trace.jsonl", TRACE.as_posix())
     if lines:
         with atomic_write(training / "learning.csv") as stream:
             stream.write(learning_table(lines))
-        record.artifact(training / "learning.csv", LEARNING.as_posix())
+        record.add_artifact(training / "learning.csv", LEARNING.as_posix())
         record.log_curve(lines)
     record.log_curve(live_curves.traced(entry) for entry in retraced)
     comparison = compared(trace, retraced, until)
@@ -160,7 +161,7 @@ def _compared(kept: Kept, trace: list[dict[str, Any]], curve: list[dict[str, str
                    tuple(reasons))
 
 
-def _of_weights(kept: Kept, training: Path, until: int, record: Record) -> Difference | None:
+def _of_weights(kept: KeptRun, training: Path, until: int, record: Record) -> Difference | None:
     """Of the published weights, if the rerun came so far as to have some."""
     from safetensors import safe_open
 
@@ -174,7 +175,7 @@ def _of_weights(kept: Kept, training: Path, until: int, record: Record) -> Diffe
             else Difference(until, "metrics", "weights_digest", values=(was, found)))
 
 
-def _parameters(kept: Kept, here: Mapping[str, str]) -> dict[str, Any]:
+def _parameters(kept: KeptRun, here: Mapping[str, str]) -> dict[str, Any]:
     """The recorded ones, to be executed as they were where this machine can; the bits do not depend
     on that.
 
@@ -198,7 +199,7 @@ def _parameters(kept: Kept, here: Mapping[str, str]) -> dict[str, Any]:
             and _processes(execution) > len(here.get("gpu", "none").split(", "))):
         execution |= {"placement": "one", "replicas": 1}
     if parameters["train"].get("start_from"):
-        file = project() / Path(parameters["train"]["start_from"])
+        file = home_folder() / Path(parameters["train"]["start_from"])
         wanted = tags.get("start_from_digest")
         if not file.exists() or sha256_of(file) != wanted:
             raise UserError(f"{file}: not the weights that the run started from, which have the "
@@ -220,7 +221,7 @@ def _variables(recorded: Mapping[str, str]) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE"} | kept
 
 
-def _record(kept: Kept, code: Path, here: Mapping[str, str],
+def _record(kept: KeptRun, code: Path, here: Mapping[str, str],
             parameters: Mapping[str, Any]) -> Record:
     execution = parameters["execution"]
     found = dict(here) | {"threads": str(execution["threads"])}
@@ -230,11 +231,11 @@ def _record(kept: Kept, code: Path, here: Mapping[str, str],
     tags = same | {
         "stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(_processes(execution)),
         **{name: str(execution[name]) for name in ("placement", "replicas", "device", "threads")},
-        **tracking.environment_tags(found), **tracking.process_tags()}
-    record = Record("rerun", tracking.now(), kept.facts.params, tags,
+        **environment_tags(found), **process_tags()}
+    record = Record("rerun", now(), kept.facts.params, tags,
                     {"environment.json": json.dumps(found, indent=2),
                      "parameters.json": json.dumps(parameters, indent=2)})
-    record.artifact(kept.file(code_archive.ARCHIVE), code_archive.ARCHIVE)
+    record.add_artifact(kept.file(code_archive.ARCHIVE), code_archive.ARCHIVE)
     return record
 
 

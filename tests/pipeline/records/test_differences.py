@@ -21,7 +21,7 @@ from pipeline.records.differences import (
     of_curves,
     of_records,
 )
-from pipeline.records.kept_runs import Facts, Kept
+from pipeline.records.kept_runs import Facts, KeptRun
 
 TENSORS = ("conv1.weight/0", "conv1.weight/1", "fc8.bias/0")
 STEPS = (1, 50, 100, 120)
@@ -122,7 +122,7 @@ def test_gpus_decide_on_gpus_and_their_number_does_not() -> None:
     assert set(deciding(FOUND, here, "cuda")) == {"gpu", "driver", "cudnn"}
 
 
-def kept(folder: Path, **changed: Any) -> Kept:
+def kept(folder: Path, **changed: Any) -> KeptRun:
     facts = {"params": {"train.seed": "1", "execution.placement": "auto"}, "metrics": {"loss": 0.5},
              "tags": {"resize.pixels_digest": "p", "placement": "one", "code_digest": "c",
                       "process.id": "1"}}
@@ -137,7 +137,7 @@ def kept(folder: Path, **changed: Any) -> Kept:
         (folder / "code" / name).write_text(text)
     (folder / "code.tar.gz").write_bytes(code_archive.taken(folder / "code"))
     named = Facts("r" * 32, "train", "FINISHED", 0, 1, curve=[], **facts)
-    return Kept(named, lambda name: folder / name if (folder / name).exists() else None,
+    return KeptRun(named, lambda name: folder / name if (folder / name).exists() else None,
                 in_store=False)
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import code_archive, environment, kept_runs, tracking
-from pipeline.records.kept_runs import Facts, find, read
+from pipeline.records import code_archive, environment, exchange, kept_runs, mlflow_store
+from pipeline.records.kept_runs import Facts, find, read_folder
+from pipeline.records.record import Record, process_tags
 from pipeline.studies.rerun.replay import rerun
 from pipeline.system.errors import UserError
 
@@ -42,7 +43,7 @@ def record(folder: Path, facts: Facts = FACTS, **files: bytes) -> Path:
                 "learning.csv": b"step,training_loss\n1,0.5\n"}
     for name, content in (contents | files).items():
         (folder / name).write_bytes(content)
-    kept_runs.write(folder, facts)
+    exchange.write_record(folder, facts)
     return folder
 
 
@@ -51,7 +52,8 @@ def doctored(folder: Path, **told: Any) -> Path:
     whole = json.loads((record(folder) / "record.json").read_text())
     del whole["digest"]
     whole |= told
-    (folder / "record.json").write_text(json.dumps(whole | {"digest": kept_runs._digest(whole)}))
+    whole["digest"] = kept_runs.record_digest(whole)
+    (folder / "record.json").write_text(json.dumps(whole))
     return folder
 
 
@@ -66,13 +68,13 @@ def doctored(folder: Path, **told: Any) -> Path:
 def test_a_field_that_no_record_has_is_refused(tmp_path: Path, field: str, value: Any) -> None:
     with pytest.raises(UserError, match=r"record\.json: .*"
                        + ("names a file" if ".." in str(value) and field == "files" else field)):
-        read(doctored(tmp_path / "record", **{field: value}))
+        read_folder(doctored(tmp_path / "record", **{field: value}))
 
 
 def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
     (record(tmp_path / "record") / "record.json").write_text("[" * 200_000)
     with pytest.raises(UserError, match=r"record\.json: not the record of a run \(RecursionError"):
-        read(tmp_path / "record")
+        read_folder(tmp_path / "record")
 
 
 @pytest.mark.parametrize("name", ["record.json", "environment.json"])
@@ -81,7 +83,7 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path, name: str) -> None:
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=f"{name}: not a plain file"):
-        read(tmp_path / "record")
+        read_folder(tmp_path / "record")
     file.unlink()
     os.mkfifo(file)  # reading it would wait for ever
     with pytest.raises(UserError,
@@ -146,8 +148,8 @@ def test_a_store_with_runs_that_are_not_ours(tmp_path: Path,
     """Of every odd kind: no tags at all, artifacts that are missing, folders or nonsense, processes
     that are none."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    tracker = tracking.connected()
-    client, experiment = tracker.client, tracker.experiment
+    store = mlflow_store.connect()
+    client, experiment = store.client, store.experiment
     plain = client.create_run(experiment, run_name="\x1b[2J<b>").info.run_id
     client.log_metric(plain, "odd", float("nan"), step=-5)
     pretending = client.create_run(experiment,
@@ -157,7 +159,7 @@ def test_a_store_with_runs_that_are_not_ours(tmp_path: Path,
                                  tags={"stage": "train", **DATA, "threads": "many"}).info.run_id
     client.log_text(nonsense, json.dumps(ENTRY), "models/trace.jsonl")
     client.log_text(nonsense, "{}", "environment.json")
-    here = {name: value for name, value in tracking.process_tags().items() if name != "record"}
+    here = {name: value for name, value in process_tags().items() if name != "record"}
     dead = [client.create_run(experiment, tags=here | {"process.id": number}).info.run_id
             for number in ("1e9", "9" * 30, "")]
     for run_id in (pretending, nonsense):
@@ -166,9 +168,8 @@ def test_a_store_with_runs_that_are_not_ours(tmp_path: Path,
                        ("latest", r"has no code\.tar")):
         with pytest.raises(UserError, match=told):
             rerun(name)
-    kept_runs.export(find(plain), tmp_path / "plain")
-    assert read(tmp_path / "plain").facts.stage == "\x1b[2J<b>"
-    tracker.record = tracking.Record("pca", 1, {}, here | {"git_commit": "c", "record": "r"}, {})
-    tracker.begin()
-    assert tracker.reached  # no odd run keeps a stage from its record
+    exchange.export_record(find(plain), tmp_path / "plain")
+    assert read_folder(tmp_path / "plain").facts.stage == "\x1b[2J<b>"
+    # no odd run keeps a stage from its record
+    store.begin(Record("pca", 1, {}, here | {"git_commit": "c", "record": "r"}, {}))
     assert {client.get_run(run_id).info.status for run_id in dead} == {"KILLED"}

@@ -12,9 +12,10 @@ import pytest
 
 from pipeline.config import parameters
 from pipeline.config.paths import LEARNING, TRACE, WEIGHTS
-from pipeline.records import environment, kept_runs, tracking
-from pipeline.records.kept_runs import Kept, bring, export, find, read
-from pipeline.records.tracking import recorded
+from pipeline.records import environment, kept_runs, mlflow_store
+from pipeline.records.exchange import export_record, import_record
+from pipeline.records.kept_runs import KeptRun, find, read_folder
+from pipeline.records.recording import recorded
 from pipeline.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,13 +56,13 @@ def trained(**tags: str) -> str:
         record.finish({"steps": 10, "weights_digest": "w" * 64} | tags)
         record.log_curve(CURVE)
         for path in (WEIGHTS, TRACE, LEARNING):
-            record.artifact(path)
+            record.add_artifact(path)
     assert record.run_id
     return record.run_id
 
 
 def all_runs() -> list[Any]:
-    return list(tracking.connected().find("attributes.status != 'nothing'", limit=100))
+    return list(mlflow_store.connect().find("attributes.status != 'nothing'", limit=100))
 
 
 def test_a_run_is_found_by_its_id_by_the_beginning_of_it_and_as_the_latest() -> None:
@@ -98,65 +99,66 @@ def test_there_may_be_no_latest_and_no_store(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_travels_is_what_the_store_has(tmp_path: Path) -> None:
     kept = find(trained())
-    folder = export(kept, tmp_path / "record")
+    folder = export_record(kept, tmp_path / "record")
     assert sorted(file.name for file in folder.iterdir()) == FILES
-    assert read(folder).facts == find(str(folder)).facts == kept.facts
+    assert read_folder(folder).facts == find(str(folder)).facts == kept.facts
     assert kept.facts.curve == CURVE
     assert kept.facts.metrics == {"steps": 10.0}
     assert kept.facts.tags["weights_digest"] == "w" * 64
     assert not [name for name in kept.facts.tags if name.startswith("mlflow.")]
     with pytest.raises(UserError, match="is there already"):
-        export(kept, folder)
-    with_weights = export(kept, tmp_path / "whole", weights=True)
+        export_record(kept, folder)
+    with_weights = export_record(kept, tmp_path / "whole", weights=True)
     assert (with_weights / "model.safetensors").read_bytes() == b"weights"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["record", "whole"]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_one_changed_byte_of_any_file_is_named(tmp_path: Path, name: str) -> None:
-    folder = export(find(trained()), tmp_path / "record")
-    read(folder)
+    folder = export_record(find(trained()), tmp_path / "record")
+    read_folder(folder)
     content = bytearray((folder / name).read_bytes())
     for at in (0, len(content) // 2, len(content) - 3):
         changed = content.copy()
         changed[at] ^= 1
         (folder / name).write_bytes(changed)
-        for look in (read, bring):
+        for look in (read_folder, import_record):
             with pytest.raises(UserError, match=name):
                 look(folder)
     (folder / name).unlink()
     with pytest.raises(UserError, match=name):
-        read(folder)
+        read_folder(folder)
     assert len(all_runs()) == 1
 
 
 def test_a_changed_value_in_the_record_is_noticed(tmp_path: Path) -> None:
-    folder = export(find(trained()), tmp_path / "record")
+    folder = export_record(find(trained()), tmp_path / "record")
     told = json.loads((folder / "record.json").read_text())
     for change in ({"params": told["params"] | {"train.seed": "2"}}, {"status": "FAILED"},
                    {"curve": []}, {"files": {**told["files"], "other.txt": "0" * 64}}):
         (folder / "record.json").write_text(json.dumps(told | change))
         with pytest.raises(UserError, match=r"record\.json: changed since it was written"):
-            read(folder)
+            read_folder(folder)
     for broken in ("[]", "{}", "", '{"digest": "", "files": {}, "format": 2}'):
         (folder / "record.json").write_text(broken)
         with pytest.raises(UserError, match=r"record\.json"):
-            read(folder)
+            read_folder(folder)
 
 
 def test_an_import_is_the_run_once_more_in_another_store_and_only_once(
         tmp_path: Path, stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     original = find(trained())
-    folder = export(original, tmp_path / "record", weights=True)
-    assert bring(folder) == (original.facts.run_id, False)  # the original itself is in this store
+    folder = export_record(original, tmp_path / "record", weights=True)
+    # the original itself is in this store
+    assert import_record(folder) == (original.facts.run_id, False)
     monkeypatch.chdir(stores[1])
     with monkeypatch.context() as broken:
         broken.setattr("mlflow.tracking.MlflowClient.set_terminated", None)
         with pytest.raises(UserError, match="not imported"):
-            bring(folder)
-    run_id, new = bring(folder)
+            import_record(folder)
+    run_id, new = import_record(folder)
     assert new
-    assert bring(folder) == (run_id, False)
+    assert import_record(folder) == (run_id, False)
     assert len(all_runs()) == 1
     imported = find(run_id)
     assert imported.facts.tags["imported_from"] == original.facts.run_id
@@ -171,16 +173,16 @@ def test_an_import_is_the_run_once_more_in_another_store_and_only_once(
         find("latest")  # imported ones are not meant
 
 
-def content_of(kept: Kept, name: str) -> bytes | None:
+def content_of(kept: KeptRun, name: str) -> bytes | None:
     file = kept.fetch(name)
     return file.read_bytes() if file else None
 
 
 def test_an_evaluation_here_does_not_join_an_imported_training(
         tmp_path: Path, stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = export(find(trained()), tmp_path / "record")
+    folder = export_record(find(trained()), tmp_path / "record")
     monkeypatch.chdir(stores[1])
-    imported, _ = bring(folder)
+    imported, _ = import_record(folder)
     shutil.rmtree("work", ignore_errors=True)
     with recorded("evaluate", READ) as record:
         record.finish({"top1_error": 0.5, "weights_digest": "w" * 64})

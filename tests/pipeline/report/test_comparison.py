@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from alexnet.digest import digest_of
 from pipeline.config.paths import STORE
-from pipeline.records import kept_runs
+from pipeline.records import exchange, kept_runs
 from pipeline.records.kept_runs import Facts
 from pipeline.report import comparison
 from pipeline.report.comparison import Side, compare
@@ -53,7 +53,7 @@ def record(folder: Path, run_id: str, seed: int, digit: str = "a",
         f"1,8,2,0.9,2,0.8\n2,16,1,0.5,1.5,{0.1 * seed}\n")
     for name in without:
         (folder / name).unlink()
-    kept_runs.write(folder, Facts(run_id, "train", "FINISHED",
+    exchange.write_record(folder, Facts(run_id, "train", "FINISHED",
                                   1_700_000_000_000, 0, {"train.seed": str(seed)},
                                   {"weights_digest": digit * 64} | (tags or {}), {}, []))
     return str(folder)
@@ -151,7 +151,7 @@ def test_what_cannot_stand_side_by_side_is_refused(here: Path) -> None:
     with pytest.raises(UserError, match="a folder without record"):
         compare([one, str(here / "empty")])
     np.savez(here / "a" / "predictions.npz", labels=LABELS)
-    kept_runs.write(here / "a",
+    exchange.write_record(here / "a",
                     kept_runs.Facts("c3" * 16, "train", "FINISHED", 0, 0, {}, {}, {}, []))
     with pytest.raises(UserError, match=r"run c3c3.*predictions\.npz: damaged"):
         compare([one])

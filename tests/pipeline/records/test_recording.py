@@ -23,9 +23,12 @@ from hypothesis import strategies as st
 from pipeline.config import parameters
 from pipeline.config.paths import LISTING, MEAN, PCA, STORE, metrics_of
 from pipeline.data.statistics import mean_digest
-from pipeline.records import environment, live_curves, tracking
-from pipeline.records.tracking import data_digests, flat, project, recorded, send_unsent
+from pipeline.records import environment, live_curves, mlflow_store
+from pipeline.records.record import data_digests, flat
+from pipeline.records.recording import recorded
+from pipeline.records.unsent import send_unsent
 from pipeline.system.files import atomic_write, write_json
+from pipeline.system.project import home_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 READ = parameters.load(ROOT / "params.yaml")
@@ -60,7 +63,7 @@ def runs() -> list[Any]:
     """Of this test's experiment, the oldest first."""
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(tracking.tracking_uri())
+    client = MlflowClient(mlflow_store.tracking_uri())
     experiment = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
     return (client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
             if experiment else [])
@@ -69,7 +72,8 @@ def runs() -> list[Any]:
 def artifacts(run: Any) -> dict[str, bytes]:
     from mlflow.artifacts import download_artifacts
 
-    folder = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking.tracking_uri()))
+    folder = Path(download_artifacts(run_id=run.info.run_id,
+                                     tracking_uri=mlflow_store.tracking_uri()))
     return {file.relative_to(folder).as_posix(): file.read_bytes()
             for file in folder.rglob("*") if file.is_file()}
 
@@ -81,7 +85,7 @@ def finish(stage: str, metrics: dict[str, Any], **more: Any) -> None:
         if "curve" in more:
             record.log_curve(more["curve"])
         for path in more.get("artifacts", ()):
-            record.artifact(path)
+            record.add_artifact(path)
 
 
 def data_of(folder: Path, pixels_digest: str) -> np.ndarray[Any, Any]:
@@ -163,7 +167,7 @@ def history(run: Any, name: str) -> list[tuple[int, float]]:
     """Step and value of every point that MLflow has, in its order."""
     from mlflow.tracking import MlflowClient
 
-    found = MlflowClient(tracking.tracking_uri()).get_metric_history(run.info.run_id, name)
+    found = MlflowClient(mlflow_store.tracking_uri()).get_metric_history(run.info.run_id, name)
     return sorted((point.step, point.value) for point in found)
 
 
@@ -279,8 +283,8 @@ def test_a_failed_evaluation_does_not_fail_the_training() -> None:
 def test_a_run_shows_while_it_runs_and_one_killed_outright_is_marked_by_the_next(
         here: Path) -> None:
     script = ("import time; from pathlib import Path; from pipeline.config import parameters; from "
-              "pipeline.records import tracking\n"
-              "with tracking.recorded('mean', "
+              "pipeline.records import recording\n"
+              "with recording.recorded('mean', "
               f"parameters.load(Path({str(ROOT / 'params.yaml')!r}))):\n"
               "    print('running', flush=True); time.sleep(60)")
     child = subprocess.Popen([sys.executable, "-c", script], cwd=here, stdout=subprocess.PIPE,
@@ -407,11 +411,11 @@ def test_digests_are_of_the_data_that_lie_here(here: Path) -> None:
 
 def test_an_experiment_of_dvcs_goes_to_the_projects_own_store(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert project() == Path.cwd()
+    assert home_folder() == Path.cwd()
     for copy in (".dvc/tmp/exps/tmp0a1b", ".dvc/tmp/exps/standalone/tmp0a1b/sub"):
         (tmp_path / copy).mkdir(parents=True)
         monkeypatch.chdir(tmp_path / copy)
-        assert project() == tmp_path
+        assert home_folder() == tmp_path
 
 
 @given(st.integers(0, 2**62), st.floats(0.001, 1), st.sampled_from(["source", "paper"]))

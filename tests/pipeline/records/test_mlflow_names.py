@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import parameters, presets
-from pipeline.records.naming import flat_metric, metric, run_name
-from pipeline.records.tracking import flat
+from pipeline.records.mlflow_names import flat_metric, metric, run_name
+from pipeline.records.record import flat
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = tuple(parameters.Parameters.model_fields)

@@ -1,0 +1,80 @@
+"""Records that travel: a kept run as a folder, and such a folder as a run of this store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.records.kept_runs import (
+    FILES,
+    FORMAT,
+    LARGE,
+    RECORD,
+    TEXTS,
+    Facts,
+    KeptRun,
+    read_folder,
+    record_digest,
+)
+from pipeline.records.mlflow_store import attempt, connect
+from pipeline.records.record import IMPORTED, Record
+from pipeline.system.errors import UserError
+from pipeline.system.files import sha256_of, write_json
+
+
+def export_record(kept: KeptRun, folder: Path, weights: bool = False) -> Path:
+    """Write the record into a new folder, which appears when it is whole. Returns the folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is there already; name a new folder")
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    try:
+        for name in FILES:
+            if (name not in LARGE or weights) and (file := kept.fetch(name)):
+                shutil.copyfile(file, part / name)
+        write_record(part, kept.facts)
+        if folder.exists():
+            folder.rmdir()
+        os.rename(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def write_record(folder: Path, facts: Facts) -> None:
+    """Write record.json beside the files that it names with their digests."""
+    files = {name: sha256_of(folder / name) for name in FILES if (folder / name).exists()}
+    told = {"format": FORMAT, **asdict(facts), "files": files}
+    write_json(folder / RECORD, told | {"digest": record_digest(told)})
+
+
+def import_record(folder: Path) -> tuple[str, bool]:
+    """Put a record that travelled into the store. Returns the run's id here, and whether it is new.
+
+    A record that is here already, as the run itself or from an earlier import, is found and left as
+    it is.
+    """
+    kept = read_folder(folder)
+    facts = kept.facts
+    store = connect()
+    digest = sha256_of(folder / RECORD)
+    here = [*store.find(f"attributes.run_id = '{facts.run_id}'"),
+            *store.find(f"tags.imported_record = '{digest}'")]
+    whole = [run for run in here if run.info.status == facts.status]
+    if whole:
+        return whole[0].info.run_id, False
+    tags = facts.tags | {IMPORTED: facts.run_id, "imported_record": digest, "record": digest}
+    record = Record(facts.stage, facts.started, facts.params, tags,
+                    {name: kept.text(name) for name in TEXTS if kept.fetch(name)},
+                    facts.metrics, facts.curve, status=facts.status, ended=facts.ended)
+    for name in FILES:
+        if name not in TEXTS and kept.fetch(name):
+            record.add_artifact(kept.file(name), FILES[name])
+    if not attempt("the import", lambda: store.send(record)):
+        raise UserError(f"{folder}: not imported, for the reason above")
+    assert record.run_id
+    return record.run_id, True
+
+

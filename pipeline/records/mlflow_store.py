@@ -1,0 +1,308 @@
+"""The MLflow store: the connection, and what is written to it and found in it.
+
+The store is mlflow.db in the project's folder, or any server or database that MLFLOW_TRACKING_URI
+names. Each preparation stage and each training is a run of its own; `evaluate` and `report` log
+into the run of the training whose weights they saw, found by their digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib.abc
+import importlib.machinery
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipeline.config import stages
+from pipeline.records import mlflow_names, mlflow_pages
+from pipeline.records.record import IMPORTED, JOINING, Record
+from pipeline.system.errors import UserError, without_password
+from pipeline.system.processes import alive
+from pipeline.system.project import home_folder
+from pipeline.system.terminal import say
+
+EXPERIMENT = "alexnet"
+LONGEST_TAG = 5000
+# One try more at a server that does not answer, not MLflow's seven, which take minutes.
+SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+UNUSED = ("pandas", "pyarrow", "scipy")  # MLflow imports them if they are there
+
+
+def tracking_uri() -> str:
+    """Return MLFLOW_TRACKING_URI, or the address of mlflow.db in the project's folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home_folder() / 'mlflow.db'}"
+
+
+def experiment_name() -> str:
+    """Return MLFLOW_EXPERIMENT_NAME, or alexnet."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def is_server(uri: str) -> bool:
+    """Return whether the address is one of MLflow's server, not of a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def client() -> Any:
+    """Return MLflow's client of the store. That of a database looks at its tables, or makes them,
+    at once."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with _without(*UNUSED):
+        from mlflow.tracking import MlflowClient  # takes more than a second
+
+    # The tables it creates; errors with tracebacks, which are reported where they are caught.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # every try; the last is reported by whoever asked
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri())
+
+
+@contextlib.contextmanager
+def _without(*modules: str) -> Iterator[None]:
+    """Have these modules be absent for what is imported within the block."""
+    class Absent(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Sequence[str] | None,
+                      target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+            if name in modules:
+                raise ModuleNotFoundError(f"{name} is not needed here", name=name)
+            return None
+
+    absent = Absent()
+    sys.meta_path.insert(0, absent)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(absent)
+
+
+def connect() -> MlflowStore:
+    """Return the store, to look for runs in.
+
+    Raises:
+        UserError: it cannot be reached.
+    """
+    try:
+        return MlflowStore()
+    except Exception as error:  # of the network, the database, the disk, MLflow
+        raise UserError(f"{describe_failure(error)}; correct MLFLOW_TRACKING_URI") from None
+
+
+def attempt(stage: str, action: Callable[[], object]) -> bool:
+    """Do this, or warn that MLflow cannot be used; return whether it was done.
+
+    Nothing that MLflow does or fails to do stops a stage.
+    """
+    try:
+        action()
+    except Exception as error:  # of the network, the database, the disk, MLflow
+        say(f"warning: {describe_failure(error)}; {stage} goes on without it")
+        return False
+    return True
+
+
+def describe_failure(error: Exception) -> str:
+    """Return a line on why the store cannot be used."""
+    first_line = (str(error).splitlines() or [""])[0]
+    return without_password(f"MLflow's store {tracking_uri()} cannot be used "
+                            f"({type(error).__name__}: {first_line[:200]})")
+
+
+class MlflowStore:
+    """A connection to the store and its experiment, which are made if they are not there.
+
+    Every method raises whatever MLflow raises.
+    """
+
+    def __init__(self) -> None:
+        self.client = client()
+        name = experiment_name()
+        experiment = self.client.get_experiment_by_name(name)
+        if not experiment:  # a server has a place of its own for files; a database has none
+            place = None if is_server(tracking_uri()) else (home_folder() / "mlartifacts").as_uri()
+            experiment = self.client.get_experiment(self.client.create_experiment(name, place))
+        self.experiment: str = experiment.experiment_id
+        for tag, value in mlflow_pages.experiment_tags().items():
+            if tag not in experiment.tags:
+                self.client.set_experiment_tag(self.experiment, tag, value)
+
+    def find(self, condition: str, limit: int = 1) -> list[Any]:
+        """Return the newest runs of the experiment for which MLflow's filter holds."""
+        return list(self.client.search_runs([self.experiment], condition, max_results=limit,
+                                            order_by=["start_time DESC"]))
+
+    def begin(self, record: Record) -> None:
+        """Create the run of a stage that starts, and mark as killed what died here before."""
+        self._mark_killed(record)
+        self._link_inputs(record)
+        self._create(record)
+
+    def end(self, record: Record) -> None:
+        """Write what is known when a stage has ended, into the run that `begin` created, or that of
+        the training which the stage joins."""
+        if record.stage in JOINING:
+            self._join(record)
+        else:
+            self._complete(record)
+
+    def send(self, record: Record) -> None:
+        """Write the whole of a record that has ended, into the run that has a part of it if there
+        is one."""
+        record.sent = 0  # the store need not be the one that had them
+        if record.stage not in JOINING:
+            self._find_or_create(record)
+        self.end(record)
+
+    def send_curve(self, record: Record) -> None:
+        """Write the points that MLflow does not have yet. Sent twice they would count once: each
+        has its own time."""
+        self._log_points(record, record.curve[record.sent:])
+        record.sent = len(record.curve)
+
+    def set_tags(self, run_id: str | None, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        from mlflow.entities import RunTag
+
+        for some in _portions([*tags.items()], 100):
+            self.client.log_batch(run_id,
+                                  tags=[RunTag(name, value[:LONGEST_TAG]) for name, value in some])
+
+    def nest(self, run_id: str, parent: str) -> None:
+        """Have a run stand under another one in MLflow's list."""
+        self.client.set_tag(run_id, "mlflow.parentRunId", parent)
+
+    def _mark_killed(self, record: Record) -> None:
+        """Mark as killed what was begun here by processes that are no more."""
+        for run in self.find("attributes.status = 'RUNNING'", limit=100):
+            tags = run.data.tags
+            if (all(tags.get(name) == record.tags[name]
+                    for name in ("process.host", "process.folder"))
+                    and not alive(tags.get("process.id", ""))):
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _link_inputs(self, record: Record) -> None:
+        """Name the runs that made the data which go in, here or where DVC's cache has them from."""
+        stage = stages.BY_NAME.get(record.stage)
+        for source in stage.inputs if stage else ():
+            for name in [name for name in record.tags if name.startswith(f"{source}.")]:
+                digest = name.removeprefix(f"{source}.")
+                runs = self.find(f"tags.stage = '{source}' and "
+                                 f"tags.`{digest}` = '{record.tags[name]}'")
+                if runs:
+                    record.tags[f"prepared_by.{source}"] = runs[0].info.run_id
+
+    def _find_or_create(self, record: Record) -> None:
+        runs = self.find(f"tags.record = '{record.tags['record']}'")
+        if runs:
+            record.run_id = runs[0].info.run_id
+        else:
+            self._link_inputs(record)
+            self._create(record)
+
+    def _create(self, record: Record) -> None:
+        """Create a run with what is known when a stage starts."""
+        from mlflow.entities import Param
+
+        standard = {"mlflow.user": _user(), "mlflow.source.name": f"alexnet {record.stage}",
+                    "mlflow.source.type": "LOCAL",
+                    "mlflow.source.git.commit": record.tags["git_commit"],
+                    "record": record.tags["record"]}
+        name = (record.tags.get("mlflow.runName")
+                or mlflow_names.run_name(record.stage, record.params))
+        run = self.client.create_run(self.experiment, record.started, tags=standard, run_name=name)
+        record.run_id = run_id = run.info.run_id
+        for some in _portions([*record.params.items()], 100):
+            self.client.log_batch(run_id, params=[Param(*pair) for pair in some])
+        about = mlflow_pages.description(record.stage, record.params, record.tags, self.experiment,
+                                         run_id, tuple(record.texts))
+        self.set_tags(run_id, record.tags | {"mlflow.note.content": about})
+        self.client.log_inputs(run_id, mlflow_pages.data_sets(record.stage, record.params,
+                                                              record.tags))
+        self._write_texts(record, "")
+
+    def _complete(self, record: Record, prefix: str = "") -> None:
+        """Write what is known when a stage has ended; `prefix` keeps the tags of a joining stage
+        apart from the training's."""
+        self.send_curve(record)
+        drawn = {name for point in record.curve for name in point}
+        self._log_points(record, [{"step": 0, "time": record.ended,
+                                   **{name: value for name, value in record.metrics.items()
+                                      if name not in drawn}}])
+        self.set_tags(record.run_id, {prefix + name: value for name, value in record.tags.items()
+                                      if not prefix or not name.startswith("mlflow.")})
+        for artifact in record.artifacts:
+            self._upload(record, Path(artifact["path"]), artifact["name"])
+        if not prefix:
+            self.client.set_terminated(record.run_id, record.status, record.ended)
+
+    def _join(self, record: Record) -> None:
+        """Write into the newest training with these weights; into a new run where there is none."""
+        digest = record.weights_digest
+        runs = (self.find(f"tags.stage = 'train' and tags.weights_digest = '{digest}'", limit=100)
+                if digest else [])
+        runs = [run for run in runs if IMPORTED not in run.data.tags]
+        if not runs:
+            self._find_or_create(record)
+            self._complete(record)
+            return
+        record.run_id = runs[0].info.run_id
+        training = runs[0].data.tags
+        record.tags = {name: value
+                       for name, value in record.tags.items() if training.get(name) != value}
+        record.tags["status"] = record.status
+        self._write_texts(record, f"{record.stage}/")
+        self._complete(record, prefix=f"{record.stage}.")
+        note = training.get("mlflow.note.content", "")
+        line = mlflow_pages.addition(record.stage, record.metrics, self.experiment,
+                                     str(record.run_id))
+        if line not in note:
+            self.set_tags(record.run_id, {"mlflow.note.content": f"{line}\n\n{note}".strip()})
+
+    def _log_points(self, record: Record, points: Sequence[Mapping[str, float]]) -> None:
+        from mlflow.entities import Metric
+
+        images = mlflow_names.images_a_step(record.stage, record.params)
+        values = [Metric(mlflow_names.metric(record.stage, name), value,
+                         int(point.get("time", record.ended)), int(point["step"]) * images)
+                  for point in points
+                  for name, value in point.items() if name not in ("step", "time")]
+        for some in _portions(values, 1000):
+            self.client.log_batch(record.run_id, metrics=some)
+
+    def _upload(self, record: Record, path: Path, name: str) -> None:
+        """Write a file under this name. MLflow keeps a file's own last name, so another one takes a
+        link of that name."""
+        folder, _, last = name.rpartition("/")
+        if path.name == last:
+            self.client.log_artifact(record.run_id, str(path), folder or None)
+            return
+        with tempfile.TemporaryDirectory() as place:
+            link = Path(place) / last
+            link.symlink_to(path.resolve())
+            self.client.log_artifact(record.run_id, str(link), folder or None)
+
+    def _write_texts(self, record: Record, folder: str) -> None:
+        for name, text in record.texts.items():
+            self.client.log_text(record.run_id, text, folder + name)
+
+
+def _portions(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield as many at a time as MLflow takes in one call."""
+    for start in range(0, len(items), size):
+        yield items[start: start + size]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
