@@ -191,7 +191,7 @@ def sync(as_json: bool) -> None:
 
 
 @command(short_help="Errors of several runs, their probabilities averaged.",
-         reads=f"{RUN_READ}, with predictions; or files predictions.npz", leaves="nothing",
+         reads=f"{RUN_READ}, with predictions; or files predictions.safetensors", leaves="nothing",
          takes="3 seconds")
 @click.argument("runs", nargs=-1, required=True)
 @JSON
@@ -200,7 +200,7 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
     2).
 
     A run is its id, the beginning of one, a folder made by `alexnet export --weights`, or a
-    predictions.npz.
+    predictions.safetensors.
     """
     from pipeline.studies import ensemble as together
 

@@ -84,7 +84,7 @@ STAGES = {
              "Under torchrun it trains on many devices or machines (docs/machines.md)."),
     "evaluate": Stage("Centre-crop and ten-crop errors on the validation set.",
                       "models/model.safetensors, data/store, data/mean.npy",
-                      "metrics/evaluate.json, models/predictions.npz (probabilities of each image)",
+                      "metrics/evaluate.json, models/predictions.safetensors (of each image)",
                       "seconds for the sample; for ImageNet eleven forward passes for each of "
                       "50,000 images", (DEVICE,)),
     "report": Stage(

@@ -3,7 +3,7 @@ follow.
 
 `Accumulator` takes images one by one, while each is in the processor's cache, and yields `Moments`:
 integers, so that adding them in any order, split over any number of workers, gives the same bits.
-`Moments` are kept in a .npz file.
+`Moments` are kept in a .safetensors file.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import arrays_in
 from pipeline.data.pixels import SIDE
+from pipeline.data.tensors import read_tensors, write_tensors
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 
@@ -64,14 +64,19 @@ class Moments:
         return int(self.sums.shape[0] * self.sums.shape[1])
 
     def save(self, file: Path) -> None:
-        """Equal moments give equal files: numpy dates the members of a .npz 1980."""
+        """Write the file; equal moments give equal files."""
+        write_tensors(file, {"count": np.array(self.count, np.int64), "sums": self.sums,
+                             "products": self.products})
+
+    def save_for_old_code(self, file: Path) -> None:
+        """Write the .npz that code reads whose records name no interface."""
         with atomic_write(file) as stream:
             np.savez(stream, count=np.int64(self.count), sums=self.sums, products=self.products)
 
     @staticmethod
     def load(file: Path) -> Moments:
         """Raises UserError when the file is missing, damaged, or holds something else."""
-        found = arrays_in(file, "make it with `alexnet resize` or `dvc repro resize`")
+        found = read_tensors(file, "make it with `alexnet resize` or `dvc repro resize`")
         side = len(found["sums"]) if found.get("sums", np.array(0)).ndim else 0
         shapes = {"count": (), "sums": (side, side, 3), "products": (3, 3)}
         if {name: (array.shape, array.dtype) for name, array in found.items()} != {

@@ -57,7 +57,7 @@ class Shard:
     @property
     def moments(self) -> Path:
         """The file with its sums."""
-        return self.record.with_suffix(".npz")
+        return self.record.with_suffix(".safetensors")
 
 
 def make_shard(shard: Shard) -> list[Quarantined]:

@@ -35,6 +35,9 @@ RAW_HEADER = 128  # bytes before the first image of a raw shard
 Place = tuple[int, int]
 
 
+FIX = "get the store again with `dvc pull`, or make it with `alexnet resize`"
+
+
 def shard_file(split: str, number: int, encoding: Encoding = "raw") -> str:
     """The name of a shard's file in the store's folder."""
     return f"{split}-{number:05}{SUFFIX[encoding]}"
@@ -187,18 +190,40 @@ def open_shard(file: Path, length: int, side: int,
     check_size(file, length, side, places)
     if places is not None:
         return JpegImages(file, places, side)
-    try:
-        mapped = np.load(file, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):  # no fault of the file's
-            raise
-        raise damaged(file, str(error)) from None
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
-        raise damaged(file, str(error)) from None
-    if mapped.shape != (length, side, side, 3) or mapped.dtype != np.uint8:
-        raise damaged(file, f"{mapped.dtype} {list(mapped.shape)} where uint8 "
-                            f"{[length, side, side, 3]} belongs")
+    mapped = mapped_array(file, np.uint8, FIX)
+    if mapped.shape != (length, side, side, 3):
+        raise damaged(file, f"uint8 {list(mapped.shape)} where uint8 {[length, side, side, 3]} "
+                            "belongs")
     return RawImages(file, mapped)
+
+
+def mapped_array(file: Path, dtype: type[np.generic], fix: str) -> np.memmap[Any, Any]:
+    """Return the array of a .npy file, mapped: it takes no memory by its header's word, and nothing
+    is unpickled.
+
+    Raises:
+        UserError: the file is missing, damaged, longer than its array, or of another type; the
+            message ends in `fix`.
+    """
+    try:
+        with file.open("rb") as stream:
+            if stream.read(8) != b"\x93NUMPY\1\0":  # headers of later versions may have gigabytes
+                raise ValueError("it is no .npy file of version 1.0")
+        mapped: np.memmap[Any, Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; {fix}") from None
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError, RecursionError, OverflowError,
+            tokenize.TokenError) as error:
+        # the first are no fault of the file's
+        if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise
+        raise UserError(f"{file}: damaged: {error}; {fix}") from None
+    if mapped.dtype != dtype:
+        raise UserError(f"{file}: damaged: {mapped.dtype} {list(mapped.shape)}, not "
+                        f"{np.dtype(dtype)}; {fix}")
+    if mapped.offset + mapped.nbytes != file.stat().st_size:
+        raise UserError(f"{file}: damaged: it goes on after its array; {fix}")
+    return mapped
 
 
 def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
@@ -259,5 +284,4 @@ def digest_of_images(images: Images, labels: Sequence[int]) -> str:
 
 def damaged(file: Path, what: str) -> UserError:
     """The error for a shard that is not as it was written; names the mend."""
-    return UserError(f"{file}: damaged: {what}; get the store again with `dvc pull`, or make it "
-                     "with `alexnet resize`")
+    return UserError(f"{file}: damaged: {what}; {FIX}")

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.paths import MEAN, PCA, STORE
-from pipeline.data.arrays import array_in
 from pipeline.data.moments import Moments
+from pipeline.data.shards import mapped_array
 from pipeline.data.store import MOMENTS
 from pipeline.system.errors import UserError
 from pipeline.system.files import read_json
@@ -65,9 +65,12 @@ def load_mean() -> NDArray[np.float32]:
 
 
 def read_mean(file: Path) -> NDArray[np.float32]:
-    """Return the array in a file like data/mean.npy, of whatever images; raises UserError as
-    `array_in`."""
-    return array_in(file, "make it with `alexnet mean`")
+    """Return the array in a file like data/mean.npy, float32 [side, side, 3], of whatever images.
+
+    Raises:
+        UserError: it is missing, damaged, or of another form.
+    """
+    return np.array(mapped_array(file, np.float32, "make it with `alexnet mean`"))
 
 
 def mean_digest(mean: NDArray[np.float32]) -> str:

@@ -8,7 +8,7 @@ says what they are.
                          its bytes in the shard
     classes.json         the classes, in the order of their labels: wnid, words
     quarantine.json      images that could not be decoded: split, name, reason, sha256
-    moments.npz          exact sums over the training images (pipeline.data.moments)
+    moments.safetensors  exact sums over the training images (pipeline.data.moments)
     store.json           format, encoding, decoder, order, shards with their lengths and digests,
                          pixels_digest, digest
 
@@ -59,7 +59,7 @@ DESCRIPTION = "store.json"
 INDEX = "index.parquet"
 CLASSES = "classes.json"
 QUARANTINE = "quarantine.json"
-MOMENTS = "moments.npz"  # has checksums of its own
+MOMENTS = "moments.safetensors"  # has a digest of its own
 Stamp = tuple[int, ...]  # of a file: inode, size and time of its last change
 DESCRIBED = (INDEX, CLASSES, QUARANTINE)
 
@@ -280,6 +280,7 @@ class Split:
     def __init__(self, path: Path, name: str, shards: list[dict[str, Any]], classes: int, side: int,
                  encoding: Encoding) -> None:
         self.side = side
+        self._name, self._index_file = name, path / INDEX
         self._files = [path / shard_file(name, shard["number"], encoding) for shard in shards]
         self._lengths = [int(shard["images"]) for shard in shards]
         self._digests = [str(shard["sha256"]) for shard in shards]
@@ -296,6 +297,33 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def names(self, indices: Sequence[int] | None = None) -> list[str]:
+        """Return the names of the images at these places, or of all, in stored order. The index is
+        read for it."""
+        column = self._name_column()
+        names: list[str] = (column if indices is None else column.take(list(indices))).to_pylist()
+        return names
+
+    def places(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return where these images are: int64 [n], places in this split. The index is read for it.
+
+        Raises:
+            UserError: one of them is not in the store.
+        """
+        import pyarrow
+        import pyarrow.compute
+
+        found = pyarrow.compute.index_in(pyarrow.array(names, pyarrow.string()),
+                                         value_set=self._name_column())
+        if found.null_count:
+            missing = names[found.is_null().to_pylist().index(True)]
+            raise UserError(f"{self._index_file}: no {self._name} image {missing!r}")
+        return np.asarray(found, np.int64)
+
+    def _name_column(self) -> Any:
+        """The names as Arrow's array, in which millions take little room."""
+        return _columns(self._index_file, self._name, ["name"])["name"].combine_chunks()
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """uint8 [side, side, 3], RGB, read-only: a view into the mapped shard, or a decoded JPEG.
@@ -415,21 +443,27 @@ def _index(file: Path, split: str, numbers: list[int], lengths: list[int],
            encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """The split's labels [n] and the places of its JPEGs [n, 2]; the index must count the same
     images as store.json."""
-    import pyarrow
-    import pyarrow.compute
-    import pyarrow.parquet
-
-    try:
-        with file.open("rb") as stream:
-            names = ["label", "shard", "row", *(["offset", "size"] if encoding == "jpeg" else [])]
-            table = pyarrow.parquet.read_table(stream, columns=["split", *names], use_threads=False)
-        table = table.filter(pyarrow.compute.equal(table["split"], split))
-        columns = {name: table[name].to_numpy().astype(np.int64) for name in names}
-    except (OSError, pyarrow.ArrowException, KeyError) as error:
-        raise damaged(file, str(error)) from None
+    names = ["label", "shard", "row", *(["offset", "size"] if encoding == "jpeg" else [])]
+    columns = {name: column.to_numpy().astype(np.int64)
+               for name, column in _columns(file, split, names).items()}
     shard = np.repeat(np.asarray(numbers, np.int64), lengths)
     row = np.concatenate([np.arange(0), *(np.arange(length) for length in lengths)])
     if not (np.array_equal(columns["shard"], shard) and np.array_equal(columns["row"], row)):
         raise damaged(file, f"its {split} images are not those of {DESCRIPTION}")
     places = np.stack([columns["offset"], columns["size"]], axis=1) if encoding == "jpeg" else None
     return columns["label"], places
+
+
+def _columns(file: Path, split: str, names: list[str]) -> dict[str, Any]:
+    """These columns of the index, of one split's images, as Arrow's chunked arrays."""
+    import pyarrow
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    try:
+        with file.open("rb") as stream:
+            table = pyarrow.parquet.read_table(stream, columns=["split", *names], use_threads=False)
+        table = table.filter(pyarrow.compute.equal(table["split"], split))
+        return {name: table[name] for name in names}
+    except (OSError, pyarrow.ArrowException, KeyError) as error:
+        raise damaged(file, str(error)) from None

@@ -38,8 +38,8 @@ RECORD = "record.json"
 FILES = {"environment.json": "environment.json", "parameters.json": "parameters.json",
          "code.diff": "code.diff", code_archive.ARCHIVE: code_archive.ARCHIVE,
          "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
-         "model.safetensors": WEIGHTS.as_posix(), "predictions.npz": PREDICTIONS.as_posix()}
-LARGE = ("model.safetensors", "predictions.npz")  # not exported unless asked for
+         "model.safetensors": WEIGHTS.as_posix(), PREDICTIONS.name: PREDICTIONS.as_posix()}
+LARGE = ("model.safetensors", PREDICTIONS.name)  # not exported unless asked for
 TEXTS = ("environment.json", "parameters.json", "code.diff")
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]  # MLflow's
 Moment = Annotated[int, Field(ge=0, lt=2**53)]  # milliseconds since 1970

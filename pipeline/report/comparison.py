@@ -7,10 +7,11 @@ here, where it is the one that the runs were evaluated on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import parameters
-from pipeline.config.paths import REPORT, STORE
-from pipeline.data.arrays import arrays_in
+from pipeline.config.paths import PREDICTIONS, REPORT, STORE
+from pipeline.data.predictions import Predictions
 from pipeline.data.store import DESCRIPTION, Store
 from pipeline.records import differences, environment, kept_runs, recording
 from pipeline.records.kept_runs import KeptRun
@@ -31,7 +32,7 @@ from pipeline.report.learning import learning_rates
 from pipeline.report.page import template
 from pipeline.report.predictions import GUESSES, SHOWN
 from pipeline.report.results import interval
-from pipeline.studies.ensemble import SETS, errors_of
+from pipeline.studies.ensemble import errors_of, same_images
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 
@@ -53,8 +54,7 @@ class Side:
     Attributes:
         settings: the sections of its parameters.
         kernels: float32 [k, 3, s, s].
-        said: what it said of the validation images: "centre" and "ten_crop", float32 [n, classes],
-            "labels", int64 [n].
+        predictions: what it says of the validation images.
     """
 
     letter: str
@@ -62,7 +62,7 @@ class Side:
     settings: dict[str, Any]
     curve: Curve | None
     kernels: NDArray[np.float32] | None
-    said: dict[str, NDArray[Any]] | None
+    predictions: Predictions | None
 
     @property
     def began(self) -> str:
@@ -75,14 +75,14 @@ class Side:
         return self.settings.get("train", {}).get("seed", "unknown")
 
     @property
-    def tested(self) -> dict[str, NDArray[Any]]:
-        """`said`, of a run that has it."""
-        assert self.said is not None
-        return self.said
+    def tested(self) -> Predictions:
+        """`predictions`, of a run that has some."""
+        assert self.predictions is not None
+        return self.predictions
 
     def right(self) -> NDArray[np.bool_]:
         """bool [n]: whether the most probable class, ten crops, is the right one."""
-        found: NDArray[np.bool_] = self.tested["ten_crop"].argmax(1) == self.tested["labels"]
+        found: NDArray[np.bool_] = self.tested.ten_crop.argmax(1) == self.tested.labels
         return found
 
 
@@ -142,24 +142,20 @@ def _written(sides: Sequence[Side], folder: Path) -> Path:
 
 def _side(letter: str, name: str) -> Side:
     kept = kept_runs.find(name)
-    curve = said = kernels = None
+    curve = predictions = kernels = None
     if file := kept.fetch("learning.csv"):
         try:
             curve = curve_in(file)
         except BROKEN_CURVE as error:
             raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
-    if file := kept.fetch("predictions.npz"):
-        opened = arrays_in(file, f"take the record of run {kept.name} anew")
-        try:
-            said = {name: opened[name] for name in (*SETS, "labels")}
-        except KeyError as error:
-            raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
+    if file := kept.fetch(PREDICTIONS.name):
+        predictions = Predictions.load(file, f"take the record of run {kept.name} anew")
     if file := kept.fetch("model.safetensors"):
         try:
             kernels = first_layer(file)[1]
         except BROKEN_WEIGHTS as error:
             raise UserError(f"run {kept.name}: {file}: damaged ({error})") from None
-    return Side(letter, kept, kept.json("parameters.json"), curve, kernels, said)
+    return Side(letter, kept, kept.json("parameters.json"), curve, kernels, predictions)
 
 
 # --- figures ---
@@ -214,18 +210,23 @@ def _kernels(sides: Sequence[Side]) -> list[Exhibit]:
 # --- what they say of the same images ---
 
 def tested_alike(sides: Sequence[Side]) -> list[Side]:
-    """Those that were tested on the same images as the first that was tested."""
-    every = [side for side in sides if side.said]
-    return [side for side in every
-            if np.array_equal(side.tested["labels"], every[0].tested["labels"])
-            and side.tested["ten_crop"].shape == every[0].tested["ten_crop"].shape]
+    """Those that were tested on the same images as the first that was tested, by name; in the order
+    of its images."""
+    every = [side for side in sides if side.predictions]
+    alike = []
+    for side in every:
+        with contextlib.suppress(UserError):  # of other images
+            alike.append(replace(side, predictions=same_images(
+                side.tested, every[0].tested, side.letter, every[0].letter)))
+    return alike
 
 
 def errors(side: Side) -> dict[str, tuple[float, tuple[float, float]]] | None:
     """Each error with its 95 % interval over images; None where it was not evaluated."""
-    if side.said is None:
+    if side.predictions is None:
         return None
-    found, count = errors_of(side.said, side.said["labels"]), len(side.said["labels"])
+    found = errors_of(vars(side.predictions), side.predictions.labels)
+    count = len(side.predictions.labels)
     return {name: (value, interval(value, count)) for name, value in found.items()}
 
 
@@ -247,11 +248,11 @@ def agreement(first: Side, second: Side) -> Agreement:
     """Of two runs that were tested on the same images."""
     from scipy.stats import binomtest
 
-    said = [side.tested["ten_crop"].argmax(1) for side in (first, second)]
+    best = [side.tested.ten_crop.argmax(1) for side in (first, second)]
     a, b = first.right(), second.right()
     only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
     either = only_first + only_second
-    return Agreement(first, second, float((said[0] == said[1]).mean()), only_first, only_second,
+    return Agreement(first, second, float((best[0] == best[1]).mean()), only_first, only_second,
                      float(binomtest(only_first, either).pvalue) if either else 1.0)
 
 
@@ -260,7 +261,7 @@ def class_errors(alike: Sequence[Side]) -> list[tuple[int, list[float]]]:
     that are furthest apart."""
     if not alike:
         return []
-    labels, classes = alike[0].tested["labels"], alike[0].tested["ten_crop"].shape[1]
+    labels, classes = alike[0].tested.labels, alike[0].tested.ten_crop.shape[1]
     images = np.bincount(labels, minlength=classes)
     wrong = [np.bincount(labels[~side.right()], minlength=classes) for side in alike]
     shares = np.stack(wrong, axis=1) / np.maximum(images, 1)[:, None]
@@ -273,16 +274,16 @@ def contested(alike: Sequence[Side]) -> list[int]:
     crops."""
     if len(alike) < 2:
         return []
-    labels = alike[0].tested["labels"]
-    own = np.stack([side.tested["ten_crop"][np.arange(len(labels)), labels] for side in alike])
+    labels = alike[0].tested.labels
+    own = np.stack([side.tested.ten_crop[np.arange(len(labels)), labels] for side in alike])
     found: list[int] = np.argsort(-np.ptp(own, axis=0), kind="stable")[:PICTURES].tolist()
     return found
 
 
 def guesses(side: Side, index: int) -> list[tuple[int, float, bool]]:
     """The five most probable classes: label, probability, whether it is the right one."""
-    values = side.tested["ten_crop"][index]
-    return [(int(label), float(values[label]), bool(label == side.tested["labels"][index]))
+    values = side.tested.ten_crop[index]
+    return [(int(label), float(values[label]), bool(label == side.tested.labels[index]))
             for label in np.argsort(-values, kind="stable")[:GUESSES]]
 
 
@@ -292,7 +293,7 @@ def store_of(alike: Sequence[Side]) -> Store | None:
         return None
     store = Store(STORE)
     fits = store.pixels_digest == alike[0].kept.facts.tags.get("resize.pixels_digest") and \
-        np.array_equal(store.split("val").labels, alike[0].tested["labels"])
+        store.split("val").names() == alike[0].tested.names
     return store if fits else None
 
 
@@ -328,7 +329,7 @@ def differing(sides: Sequence[Side]) -> dict[str, dict[str, list[Any]]]:
 def _context(sides: Sequence[Side], exhibits: Sequence[Exhibit]) -> dict[str, Any]:
     alike = tested_alike(sides)
     store = store_of(alike)
-    count = alike[0].tested["ten_crop"].shape[1] if alike else 0
+    count = alike[0].tested.ten_crop.shape[1] if alike else 0
     words = ([one.words for one in store.classes] if store
              else [f"class {label}" for label in range(count)])
     return {"sides": sides, "exhibits": {one.name: one for one in exhibits}, "alike": alike,

@@ -28,7 +28,7 @@ from pipeline.config.paths import (
     WEIGHTS,
     metrics_of,
 )
-from pipeline.data.arrays import arrays_in
+from pipeline.data.predictions import Predictions
 from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import QUARANTINE, Store
 from pipeline.report.evidence import Evidence, evidence
@@ -55,24 +55,6 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """models/predictions.npz, as the stage `evaluate` describes it.
-
-    Attributes:
-        probabilities: float32 [validation images, classes]: the averages of ten crops.
-        each_crop: float32 [10, some validation images, classes].
-        queries, hidden, pixels: int64 [q], [q, 6], [q, 6]: nearest training images; None where none
-            were sought.
-    """
-
-    probabilities: NDArray[np.float32]
-    each_crop: NDArray[np.float32]
-    queries: NDArray[np.int64] | None
-    hidden: NDArray[np.int64] | None
-    pixels: NDArray[np.int64] | None
-
-
-@dataclass(frozen=True)
 class Inputs:
     """What the stages left.
 
@@ -83,7 +65,7 @@ class Inputs:
         mean: float32 [side, side, 3], RGB, 0..255.
         colours: data/pca.json.
         quarantined: the rows of quarantine.json.
-        predictions: of the validation images.
+        predictions: of the store's validation images, in stored order.
         network: the layer table, as `alexnet describe --json` has it.
         provenance: what made the weights; None beside those of an older version.
         matrix: None where there is none.
@@ -107,7 +89,7 @@ class Inputs:
     @property
     def probabilities(self) -> NDArray[np.float32]:
         """float32 [validation images, classes]: the averages of ten crops."""
-        return self.predictions.probabilities
+        return self.predictions.ten_crop
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -202,19 +184,19 @@ def curve_in(file: Path) -> Curve:
 
 
 def _predictions(store: Store) -> Predictions:
-    arrays = arrays_in(PREDICTIONS, "make it with `alexnet evaluate` or `dvc repro evaluate`")
+    """The predictions, in the order of the store's validation images, by their names."""
+    predictions = Predictions.load(PREDICTIONS,
+                                   "make it with `alexnet evaluate` or `dvc repro evaluate`")
+    split = store.split("val")
     try:
-        found = Predictions(arrays["ten_crop"], arrays["each_crop"],
-                            *(arrays.get(name)
-                              for name in ("queries", "nearest_hidden", "nearest_pixels")))
-        labels = arrays["labels"]
-    except KeyError as error:
-        raise _damaged(PREDICTIONS, "evaluate", f"no array {error}") from None
-    expected, shape = store.split("val").labels, (len(store.split("val")), len(store.classes))
-    if not np.array_equal(labels, expected) or found.probabilities.shape != shape:
+        predictions = predictions.of(split.names())
+    except UserError as error:
+        raise UserError(f"{PREDICTIONS}: {error}; run `alexnet evaluate`") from None
+    if (not np.array_equal(predictions.labels, split.labels)
+            or predictions.ten_crop.shape[1] != len(store.classes)):
         raise UserError(f"{PREDICTIONS}: of other validation images than those in {STORE}; run "
                         "`alexnet evaluate`")
-    return found
+    return predictions
 
 
 def _provenance() -> dict[str, Any] | None:

@@ -128,14 +128,15 @@ def ten_crops(inputs: Inputs) -> TenCrops:
     each = inputs.predictions.each_crop
     best = each.mean(0).argmax(1)
     own = each[:, np.arange(len(best)), best]  # [10, n]
-    index = int(own.std(0).argmax())
+    kept = int(own.std(0).argmax())
+    index = int(inputs.predictions.crops_of[kept])
     image = inputs.store.split("val").image(index)
     crop = inputs.parameters.the_table(len(inputs.store.classes)).crop
     found: list[tuple[str, bool, NDArray[np.uint8], int, float]] = []
     for mirrored in (False, True):
         for place, (top, left) in zip(PLACES, corners(len(image) - crop), strict=True):
             pixels = image[top: top + crop, left: left + crop]
-            says = each[len(found), index]
+            says = each[len(found), kept]
             found.append((place, mirrored, pixels[:, ::-1] if mirrored else pixels,
                           int(says.argmax()), float(says.max())))
     average = inputs.probabilities[index]

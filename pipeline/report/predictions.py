@@ -111,17 +111,19 @@ def neighbours(inputs: Inputs) -> list[Query]:
     """Five queries, at equal distances among those that were sought for, each of another class
     while there are others; none where nothing was sought."""
     found = inputs.predictions
-    if found.queries is None or found.hidden is None or found.pixels is None:
+    if not len(found.queries):
         return []
     words = [one.words for one in inputs.store.classes]
     train, val = inputs.store.split("train"), inputs.store.split("val")
+    searched = train.places(found.searched)
     shown = []
     for place in _of_other_classes(inputs.labels[found.queries]):
         query = int(found.queries[place])
         label = int(inputs.labels[query])
         hidden, pixels = ([Neighbour(int(k), train.image(int(k)), words[train.labels[k]],
                                       bool(train.labels[k] == label))
-                           for k in near[place]] for near in (found.hidden, found.pixels))
+                           for k in searched[near[place]]]
+                          for near in (found.nearest_hidden, found.nearest_pixels))
         shown.append(Query(query, val.image(query), words[label], hidden, pixels))
     return shown
 

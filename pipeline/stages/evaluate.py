@@ -1,15 +1,7 @@
 """The `evaluate` stage: centre-crop and ten-crop top-1 and top-5 errors on the validation images (P
 §4.1, Table 2).
 
-Yields `models/predictions.npz`, of validation images in stored order:
-
-    ten_crop, centre    float32 [n, classes]: probabilities
-    labels              int64 [n]
-    each_crop           float32 [10, CROPS_KEPT at most, classes]: of the first images, what each of
-                        the ten crops says
-    queries             int64 [q]: the images whose nearest training images were sought
-    nearest_hidden      int64 [q, 6]: these, by the last hidden layer
-    nearest_pixels      int64 [q, 6]: and by their pixels
+Yields `models/predictions.safetensors`, by the images' names (pipeline.data.predictions).
 
 Also measured is what the paper looks at in its figures 3 and 4: the colour of the two columns'
 kernels, and the nearest images.
@@ -20,7 +12,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,9 +24,9 @@ from alexnet.testing import CENTRE, centre_crop, errors, probabilities
 from alexnet.weights import load_weights
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
+from pipeline.data.predictions import Predictions
 from pipeline.data.store import Split, Store
 from pipeline.system.errors import UserError
-from pipeline.system.files import atomic_write
 from pipeline.system.terminal import progress
 from pipeline.training.execution import prepare, resolve
 from pipeline.training.loading import build_network, image_reader, load_mean_image, read_weights
@@ -92,13 +83,17 @@ def run(parameters: Parameters) -> dict[str, Any]:
             each = each or [found[:, :CROPS_KEPT]]
             advance(len(images))
     labels = torch.from_numpy(split.labels)
-    said = {"centre": torch.cat(centre), "ten_crop": torch.cat(ten), "each_crop": each[0],
-            "labels": labels}
-    near = _nearest(network, split, store.split("train"), len(store.classes), mean)
-    with atomic_write(PREDICTIONS) as stream:
-        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in (said | near).items()}
-        numpy.savez(stream, **arrays)
-    return (_errors(said["centre"], said["ten_crop"], labels)
+    centre_crops, ten_crops = torch.cat(centre), torch.cat(ten)
+    searched = min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * len(store.classes)),
+                   len(store.split("train")))
+    near = _nearest(network, split, store.split("train"), searched, mean)
+    Predictions(split.names(), split.labels, centre_crops.numpy(), ten_crops.numpy(),
+                torch.arange(each[0].shape[1]).numpy(), each[0].numpy(),
+                store.split("train").names(range(searched if near else 0)),
+                *(near.get(name, torch.zeros(shape, dtype=torch.int64)).numpy()
+                  for name, shape in (("queries", (0,)), ("nearest_hidden", (0, 0)),
+                                      ("nearest_pixels", (0, 0))))).save(PREDICTIONS)
+    return (_errors(centre_crops, ten_crops, labels)
             | {"images": len(split), "weights_digest": digest_of(weights)}
             | _same_class(near, labels, torch.from_numpy(store.split("train").labels))
             | (_colours(weights["conv1.weight"]) if network.table.columns == 2 else {}))
@@ -127,12 +122,11 @@ def _colours(kernels: Tensor) -> dict[str, float]:
             "specialisation": qualitative.specialisation(colours)}
 
 
-def _nearest(network: Network, queries: Split, images: Split, classes: int,
+def _nearest(network: Network, queries: Split, images: Split, searched: int,
              mean: Tensor) -> dict[str, Tensor]:
     """P §6.1, Fig. 4: {"queries", "nearest_hidden", "nearest_pixels"}, places in the two splits; {}
-    where fewer than six images are to be found."""
-    asked, searched = (min(QUERIES, len(queries)),
-                       min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * classes), len(images)))
+    where fewer than six images are searched."""
+    asked = min(QUERIES, len(queries))
     if searched < qualitative.NEAREST:
         return {}
     step = len(queries) / asked  # validation images need not be shuffled

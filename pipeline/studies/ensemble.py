@@ -2,18 +2,20 @@
 nets (P §6, Table 2).
 
 `alexnet ensemble RUN RUN ...` where a RUN is the id of an evaluated run in MLflow, the beginning of
-one, or a file `predictions.npz` as `alexnet evaluate` leaves it.
+one, or a file `predictions.safetensors` as `alexnet evaluate` leaves it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.arrays import arrays_in
+from pipeline.config.paths import PREDICTIONS
+from pipeline.data.predictions import Predictions
 from pipeline.records import kept_runs
 from pipeline.system.errors import UserError
 
@@ -30,21 +32,18 @@ def ensemble(runs: list[str]) -> dict[str, Any]:
     """
     if len(runs) < 2:
         raise UserError("an ensemble needs two runs or more")
-    found = [_predictions(run) for run in runs]
-    for run, one in zip(runs[1:], found[1:], strict=True):
-        if (any(one[name].shape != found[0][name].shape for name in SETS)
-                or (one["labels"] != found[0]["labels"]).any()):
-            raise UserError(f"{run}: its predictions are for other images or classes than those of "
-                            f"{runs[0]}")
-    labels = found[0]["labels"]
-    average = {name: np.mean([one[name] for one in found], axis=0, dtype=np.float64)
+    first = predictions_of(runs[0])
+    members = [first, *(same_images(predictions_of(run), first, run, runs[0])
+                        for run in runs[1:])]
+    sets = [{name: getattr(member, name) for name in SETS} for member in members]
+    average = {name: np.mean([arrays[name] for arrays in sets], axis=0, dtype=np.float64)
                for name in SETS}
-    return {"members": [{"run": run} | errors_of(one, labels)
-                        for run, one in zip(runs, found, strict=True)],
-            **errors_of(average, labels)}
+    return {"members": [{"run": run} | errors_of(arrays, first.labels)
+                        for run, arrays in zip(runs, sets, strict=True)],
+            **errors_of(average, first.labels)}
 
 
-def errors_of(probabilities: dict[str, Any], labels: NDArray[np.int64]) -> dict[str, float]:
+def errors_of(probabilities: Mapping[str, Any], labels: NDArray[np.int64]) -> dict[str, float]:
     """{"top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"} of what `evaluate`
     left."""
     import torch
@@ -56,12 +55,28 @@ def errors_of(probabilities: dict[str, Any], labels: NDArray[np.int64]) -> dict[
             for name, suffix in SETS.items() for top in (1, 5)}
 
 
-def _predictions(run: str) -> dict[str, NDArray[Any]]:
-    file = Path(run) if run.endswith(".npz") else kept_runs.find(run).file("predictions.npz")
-    found = arrays_in(file, "make it with `alexnet evaluate`")
-    wanted = {**dict.fromkeys(SETS, ("float32", 2)), "labels": ("int64", 1)}
-    if any(name not in found or (str(found[name].dtype), found[name].ndim) != wanted[name]
-           for name in wanted) or any(len(found[name]) != len(found["labels"]) for name in SETS):
-        raise UserError(f"{file}: not the predictions of a run, which are {', '.join(SETS)} and "
-                        "labels")
-    return found
+def same_images(other: Predictions, first: Predictions, run: str, first_run: str) -> Predictions:
+    """Return the predictions of `run` in the order of the images of `first_run`.
+
+    Raises:
+        UserError: they are for other images or classes, or the images have other labels.
+    """
+    try:
+        other = other.of(first.names)
+    except UserError as error:
+        raise UserError(f"{run}: its predictions are for other images than those of {first_run}: "
+                        f"{error}") from None
+    if other.ten_crop.shape != first.ten_crop.shape or (other.labels != first.labels).any():
+        raise UserError(f"{run}: its predictions are for other classes than those of {first_run}")
+    return other
+
+
+def predictions_of(run: str) -> Predictions:
+    """Return the predictions of a run, or those in a file.
+
+    Raises:
+        UserError: there is no such run or file, or it is damaged.
+    """
+    file = (Path(run) if run.endswith(PREDICTIONS.suffix)
+            else kept_runs.find(run).file(PREDICTIONS.name))
+    return Predictions.load(file, "make it with `alexnet evaluate`")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+import safetensors.numpy
 
 from pipeline.data.pixels import decoder
 from tests.end_to_end.kill_and_resume import copy
@@ -28,9 +29,8 @@ def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> No
     for name in ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"):
         assert 0.0 <= evaluate[name] <= 1.0
         assert evaluate[name] * 20 == pytest.approx(round(evaluate[name] * 20))  # of 20 images
-    with numpy.load(reproduced.folder / "models/predictions.npz") as found:
-        apart = numpy.abs(found["ten_crop"].astype(float)
-                          - found["centre"].astype(float)).sum(1) / 2
+    found = safetensors.numpy.load_file(reproduced.folder / "models/predictions.safetensors")
+    apart = numpy.abs(found["ten_crop"].astype(float) - found["centre"].astype(float)).sum(1) / 2
     assert 0.0 < evaluate["distance_10crop"] == pytest.approx(sum(apart.tolist()) / 20)
     assert reproduced.metrics("resize")["quarantined"] == 1
     assert reproduced.metrics("resize")["images"] == 59

@@ -21,7 +21,7 @@ ROTTEN = [
     pytest.param("data/store/val-00000.npy", 0.1, ("evaluate",), id="shard-of-validation",
                  marks=pytest.mark.long),
     pytest.param("data/store/index.parquet", 0.0, TRAIN, id="index", marks=pytest.mark.long),
-    pytest.param("data/store/moments.npz", 0.1, ("mean",), id="moments"),
+    pytest.param("data/store/moments.safetensors", 0.1, ("mean",), id="moments"),
     pytest.param("data/mean.npy", 0.1, TRAIN, id="mean", marks=pytest.mark.long),
     pytest.param("data/pca.json", 0.1, TRAIN, id="colours", marks=pytest.mark.long),
     pytest.param("models/model.safetensors", 0.2, ("evaluate",), id="weights",
@@ -29,7 +29,7 @@ ROTTEN = [
 ]
 OUTPUTS = {"train": ("models/model.safetensors", "models/trace.jsonl", "plots",
                      "metrics/train.json"),
-           "evaluate": ("models/predictions.npz", "metrics/evaluate.json"),
+           "evaluate": ("models/predictions.safetensors", "metrics/evaluate.json"),
            "mean": ("data/mean.npy", "data/mean.png", "metrics/mean.json")}
 
 
@@ -38,7 +38,6 @@ def test_rot(bench: Bench, outcome: Callable[[str], None], request: pytest.Fixtu
              name: str, start: float, command: tuple[str, ...]) -> None:
     bench.remove(*OUTPUTS[command[0]])
     draw = random.Random(request.node.name)
-    # the end of a .npz says only where things are
     bench.flip(name, draw.uniform(start, 0.98), draw.randrange(8))
     ran = bench.run(*command).refused(name)
     assert bench.wrong() == [name]

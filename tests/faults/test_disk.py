@@ -22,7 +22,7 @@ TRAINED = ("models/model.safetensors", "models/trace.jsonl", "plots", "metrics/t
 PREPARED = ("data/store", "metrics/resize.json")
 LEFT = {"train": TRAINED, "resize": PREPARED,
         "mean": ("data/mean.npy", "data/mean.png", "metrics/mean.json"),
-        "evaluate": ("models/predictions.npz", "metrics/evaluate.json"),
+        "evaluate": ("models/predictions.safetensors", "metrics/evaluate.json"),
         "download": ("data/download",), "report": ("report", "metrics/report.json")}
 MOUNTS = (subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
                          capture_output=True, check=False).returncode == 0

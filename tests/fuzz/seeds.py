@@ -150,7 +150,7 @@ def arrays() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         moments = Accumulator(4)
         moments.add(np.full((4, 4, 3), 7, np.uint8))
-        moments.moments().save(Path(folder) / "moments.npz")
+        moments.moments().save(Path(folder) / "moments.safetensors")
         np.save(Path(folder) / "mean.npy", np.arange(12, dtype=np.float32).reshape(2, 2, 3))
         return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 

@@ -148,7 +148,7 @@ def _together(book: Book, results: Results, name: str, seed: int) -> Made:
 def _named(file: str, number: int) -> Path:
     """A link that ends as predictions do: files of DVC's cache have no name."""
     PARTS.mkdir(parents=True, exist_ok=True)
-    link = PARTS / f"{number}.npz"
+    link = PARTS / f"{number}{PREDICTIONS.suffix}"
     link.unlink(missing_ok=True)
     link.symlink_to(Path(file).resolve())
     return link

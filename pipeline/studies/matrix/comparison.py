@@ -85,8 +85,9 @@ def _of_contents(a: Path, b: Path) -> str | None:
         return _of_traces(_lines_of_json(a), _lines_of_json(b))
     if a.suffix == ".npy":
         return of_arrays(numpy.load(a, allow_pickle=False), numpy.load(b, allow_pickle=False))
-    if a.suffix in (".npz", ".safetensors"):
-        return _of_named(_arrays(a), _arrays(b))
+    if a.suffix == ".safetensors":
+        return _of_named(*(dict(sorted(safetensors.numpy.load_file(file).items()))
+                           for file in (a, b)))
     if a.suffix in (".json", ".csv"):
         for number, (ours, theirs) in enumerate(zip(*map(_text_lines, (a, b)), strict=False), 1):
             if ours != theirs:
@@ -107,13 +108,6 @@ def _of_named(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> str | N
         if first:
             return f"{name}, {first}"
     return None
-
-
-def _arrays(file: Path) -> dict[str, NDArray[Any]]:
-    if file.suffix == ".safetensors":
-        return dict(sorted(safetensors.numpy.load_file(file).items()))
-    with numpy.load(file, allow_pickle=False) as opened:
-        return dict(opened)
 
 
 def _lines_of_json(file: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ part has the recorded digest.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from typing import Any
 import yaml
 
 from pipeline.config.paths import ARCHIVES, MEAN, PCA, STORE
-from pipeline.data.store import Store
+from pipeline.data.moments import Moments
+from pipeline.data.store import MOMENTS, Store
 from pipeline.records.record import data_digests
 from pipeline.studies.rerun.restored_code import RestoredCode
 from pipeline.system.dvc import cache_folder, run_dvc
@@ -66,6 +68,8 @@ def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode,
     for stage in missing():
         if _digest(stage, home_folder()) == digests[stage]:
             _link(home_folder() / PARTS[stage], folder / PARTS[stage])
+            if stage == "resize" and code.interface is None:
+                _add_old_moments(folder / STORE)
     if not missing():
         return not (folder / "params.yaml").exists()
     _write_parameters(folder, parameters)
@@ -110,16 +114,21 @@ def _digest(stage: str, folder: Path) -> str | None:
 
 def _link(source: Path, target: Path) -> None:
     """So that the user may go on with the project meanwhile; symbolic where the disk is another."""
-    _remove(target)
-    try:
-        if source.is_dir():
-            shutil.copytree(source.resolve(), target, copy_function=os.link)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(source.resolve(), target)
-    except (OSError, shutil.Error):
+    for link in (os.link, os.symlink):
         _remove(target)
-        target.symlink_to(source.resolve())
+        with contextlib.suppress(OSError, shutil.Error):
+            if source.is_dir():
+                shutil.copytree(source.resolve(), target, copy_function=link)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                link(source.resolve(), target)
+            return
+
+
+def _add_old_moments(store: Path) -> None:
+    """Give a store's links the file in which code that names no interface looks for the sums."""
+    with contextlib.suppress(UserError):  # of old code itself, which has that file
+        Moments.load(store / MOMENTS).save_for_old_code(store / "moments.npz")
 
 
 def _remove(path: Path) -> None:

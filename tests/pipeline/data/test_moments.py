@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import SIDE
+from pipeline.data.tensors import write_tensors
 from pipeline.system.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -112,25 +113,25 @@ def test_equality_looks_at_every_part() -> None:
 
 
 def test_a_file_round_trip_with_the_same_bytes_each_time(tmp_path: Path) -> None:
-    WHOLE.save(tmp_path / "a.npz")
-    WHOLE.save(tmp_path / "b.npz")
-    assert Moments.load(tmp_path / "a.npz") == WHOLE
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    WHOLE.save(tmp_path / "a.safetensors")
+    WHOLE.save(tmp_path / "b.safetensors")
+    assert Moments.load(tmp_path / "a.safetensors") == WHOLE
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("position", [0, 10_000, 800_000, -2000])
 def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path, position: int) -> None:
-    file = tmp_path / "moments.npz"
+    file = tmp_path / "moments.safetensors"
     WHOLE.save(file)
     content = bytearray(file.read_bytes())
     content[position] ^= 1
     file.write_bytes(content)
-    with pytest.raises(UserError, match=r"moments\.npz: (damaged|not the moments)"):
+    with pytest.raises(UserError, match=r"moments\.safetensors: (damaged|not the moments)"):
         Moments.load(file)
     file.write_bytes(content[:1000])
     with pytest.raises(UserError, match="damaged"):
         Moments.load(file)
-    np.savez(file, count=np.int64(1), sums=WHOLE.sums)
+    write_tensors(file, {"count": np.array(1), "sums": WHOLE.sums})
     with pytest.raises(UserError, match="not the moments"):
         Moments.load(file)
     np.save(file.with_suffix(".npy"), WHOLE.sums)

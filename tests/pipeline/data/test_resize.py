@@ -341,7 +341,7 @@ def test_finished_shards_are_not_made_again(catalogue: Catalogue, tmp_path: Path
 
 
 @pytest.mark.parametrize("pattern", ["store/train-00001.npy", "records/train-00001.json",
-                                     "records/train-00001.npz"])
+                                     "records/train-00001.safetensors"])
 @pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
 def test_a_damaged_shard_is_made_again(catalogue: Catalogue, tmp_path: Path, pattern: str,
                                        damage: str) -> None:

@@ -325,8 +325,8 @@ def test_missing_truncated_and_foreign_shards_are_named(copy: Path) -> None:
         Store(copy)
     for other in (np.zeros((3, SIDE, SIDE, 3), np.uint8), np.zeros((2, SIDE, SIDE, 3), np.int8)):
         np.save(shard, other)
-        with pytest.raises(UserError, match=r"train-00003\.npy: damaged: u?int8 .* where uint8 "
-                                            r"\[2, 256, 256, 3\]"):
+        with pytest.raises(UserError, match=r"train-00003\.npy: damaged: (uint8 .* where uint8 "
+                                            r"\[2, 256, 256, 3\]|int8 .*, not uint8)"):
             Store(copy).split("train").image(5)
     shard.write_bytes(b"\0" * len(content))
     with pytest.raises(UserError, match=r"train-00003\.npy: damaged"):

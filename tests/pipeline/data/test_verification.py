@@ -18,6 +18,7 @@ from pipeline.data.pixels import decoder
 from pipeline.data.shards import Encoding, shard_file, shard_written
 from pipeline.data.sources.catalogue import Class
 from pipeline.data.store import MOMENTS, Row, StoredShard, publish_description
+from pipeline.data.tensors import read_tensors, write_tensors
 from pipeline.stages import mean, pca
 
 SIDE = 32  # CIFAR-10's: quick
@@ -84,12 +85,11 @@ def test_one_changed_bit_of_a_stored_pixel_is_seen() -> None:
 def test_moments_that_are_off_by_one_are_seen() -> None:
     """As if the fast way had been wrong."""
     prepare("raw")
-    with np.load(STORE / MOMENTS) as found:
-        arrays = {name: found[name] for name in found.files}
+    arrays = read_tensors(STORE / MOMENTS, "")
     arrays["sums"][2, 3, 1] += 1
     arrays["products"][0, 2] += 1
     arrays["products"][2, 0] += 1
-    np.savez(STORE / MOMENTS, **arrays)
+    write_tensors(STORE / MOMENTS, arrays)
     mean.run(Parameters.model_construct())
     pca.run(Parameters.model_construct())
     refused("mean", "row 2, column 3, G is ")
@@ -156,6 +156,6 @@ def test_what_is_not_there_is_named_with_its_stage() -> None:
     refused("pca", "make it with `alexnet pca`")
     prepare("raw")
     np.save(MEAN, np.load(MEAN).astype(np.float64))
-    refused("mean", "float64 [32, 32, 3], not float32 [32, 32, 3]")
+    refused("mean", "float64 [32, 32, 3], not float32")
     (STORE / "store.json").unlink()
     refused("pca", "store.json: no such file; make it with `alexnet resize`")

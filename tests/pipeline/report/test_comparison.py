@@ -14,15 +14,19 @@ import torch
 from safetensors.numpy import save_file
 
 from alexnet.digest import digest_of
-from pipeline.config.paths import STORE
+from pipeline.config.paths import PREDICTIONS, STORE
+from pipeline.data.predictions import Predictions
+from pipeline.data.tensors import write_tensors
 from pipeline.records import exchange, kept_runs
 from pipeline.records.kept_runs import Facts
 from pipeline.report import comparison
 from pipeline.report.comparison import Side, compare
 from pipeline.system.errors import UserError
+from tests.pipeline.data.test_predictions import predictions_of
 from tests.pipeline.report.test_report import CLASSES, HOSTILE, Checked, read, write_store
 
 IMAGES = 40
+NAMES = [f"val{k}" for k in range(IMAGES)]
 LABELS = np.random.default_rng(1).integers(0, len(CLASSES), IMAGES)
 
 
@@ -36,9 +40,7 @@ def record(folder: Path, run_id: str, seed: int, digit: str = "a",
     """The folder of a recorded run, as `alexnet export --weights` leaves it."""
     random = np.random.default_rng(seed)
     folder.mkdir()
-    said = {name: random.dirichlet(np.ones(len(CLASSES)), IMAGES).astype(np.float32)
-            for name in ("centre", "ten_crop")}
-    np.savez(folder / "predictions.npz", labels=LABELS, **said)
+    predictions_of(NAMES, LABELS, len(CLASSES), seed).save(folder / PREDICTIONS.name)
     weights = {"conv1.weight": random.standard_normal((24, 3, 11, 11)).astype(np.float32)}
     save_file(weights, folder / "model.safetensors", {
         "digest": digest_of({name: torch.from_numpy(array) for name, array in weights.items()})})
@@ -73,7 +75,7 @@ def test_two_runs_stand_side_by_side(here: Path) -> None:
     assert compare(runs, Path("there")) == Path("there/index.html")
     html = (here / "there/index.html").read_text()
     page = Checked(html)
-    held = [dict(np.load(Path(run) / "predictions.npz")) for run in runs]
+    held = [vars(Predictions.load(Path(run) / PREDICTIONS.name, "")) for run in runs]
     for one in held:
         for name in ("centre", "ten_crop"):
             wrong = sum(int(max(range(len(CLASSES)), key=lambda c: values[c]) != label)
@@ -97,15 +99,13 @@ def test_two_runs_stand_side_by_side(here: Path) -> None:
 
 
 def side(seed: int) -> Side:
-    random = np.random.default_rng(seed)
-    said = {"ten_crop": random.dirichlet(np.ones(len(CLASSES)), IMAGES).astype(np.float32),
-            "labels": LABELS}
-    return Side("X", None, {}, None, None, said)  # type: ignore[arg-type]
+    predictions = predictions_of(NAMES, LABELS, len(CLASSES), seed)
+    return Side("X", None, {}, None, None, predictions)  # type: ignore[arg-type]
 
 
 def test_agreement_and_classes_are_those_of_loops() -> None:
     a, b = side(3), side(4)
-    said = [[max(range(len(CLASSES)), key=lambda c: values[c]) for values in one.tested["ten_crop"]]
+    said = [[max(range(len(CLASSES)), key=lambda c: values[c]) for values in one.tested.ten_crop]
             for one in (a, b)]
     only_a = sum(x == label != y for x, y, label in zip(*said, LABELS, strict=True))
     only_b = sum(y == label != x for x, y, label in zip(*said, LABELS, strict=True))
@@ -123,7 +123,7 @@ def test_agreement_and_classes_are_those_of_loops() -> None:
         assert shares == [sum(one[k] != label for k in images) / len(images) for one in said]
         apart.append(abs(shares[0] - shares[1]))
     assert apart == sorted(apart, reverse=True)
-    own = [[float(one.tested["ten_crop"][k, LABELS[k]]) for k in range(IMAGES)] for one in (a, b)]
+    own = [[float(one.tested.ten_crop[k, LABELS[k]]) for k in range(IMAGES)] for one in (a, b)]
     order = sorted(range(IMAGES), key=lambda k: -abs(own[0][k] - own[1][k]))
     assert comparison.contested([a, b]) == order[:comparison.PICTURES]
 
@@ -131,7 +131,7 @@ def test_agreement_and_classes_are_those_of_loops() -> None:
 def test_the_same_run_twice_is_the_same_and_a_poor_record_says_what_it_lacks(here: Path) -> None:
     one = record(here / "a", "a1" * 16, 1)
     again = record(here / "b", "b2" * 16, 1,
-                   without=("predictions.npz", "model.safetensors", "learning.csv"))
+                   without=(PREDICTIONS.name, "model.safetensors", "learning.csv"))
     text = Checked(compare([one, again], here / "page").read_text()).text
     assert "identical in all 2 traced steps, to step 2" in text
     assert "Nothing that their records tell." in text
@@ -150,9 +150,9 @@ def test_what_cannot_stand_side_by_side_is_refused(here: Path) -> None:
     (here / "empty").mkdir()
     with pytest.raises(UserError, match="a folder without record"):
         compare([one, str(here / "empty")])
-    np.savez(here / "a" / "predictions.npz", labels=LABELS)
+    write_tensors(here / "a" / PREDICTIONS.name, {"labels": LABELS})
     exchange.write_record(here / "a",
                     kept_runs.Facts("c3" * 16, "train", "FINISHED", 0, 0, {}, {}, {}, []))
-    with pytest.raises(UserError, match=r"run c3c3.*predictions\.npz: damaged"):
+    with pytest.raises(UserError, match=r"predictions\.safetensors: not the predictions.*run c3c3"):
         compare([one])
     assert not (here / comparison.FOLDER).exists()

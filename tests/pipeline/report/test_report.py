@@ -41,6 +41,7 @@ from pipeline.config.paths import (
     metrics_of,
 )
 from pipeline.data.moments import Accumulator
+from pipeline.data.predictions import Predictions
 from pipeline.data.shards import shard_file, shard_written
 from pipeline.data.sources.catalogue import Class
 from pipeline.data.store import Quarantined, Row, StoredShard, publish_description
@@ -51,6 +52,7 @@ from pipeline.stages import mean, pca, report
 from pipeline.studies.matrix.running import Cell
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
+from tests.pipeline.data.test_predictions import predictions_of
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "<b>dog</b> & \"friends\" $x^{ '</script>"
@@ -86,12 +88,9 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
     pixels_digest = write_store(classes, labels, random)
     for file in (WEIGHTS, MEAN, LEARNING):
         file.parent.mkdir(exist_ok=True)
-    queries = np.arange(0, images, 2)
-    np.savez(PREDICTIONS, centre=probabilities, ten_crop=probabilities, labels=labels,
-             each_crop=random.dirichlet(np.ones(len(classes)),
-                                        (10, min(images, 4))).astype(np.float32),
-             queries=queries, nearest_hidden=random.integers(0, TRAINING, (len(queries), 6)),
-             nearest_pixels=random.integers(0, TRAINING, (len(queries), 6)))
+    predictions_of([f"val{k}" for k in range(images)], labels, len(classes), 7,
+                   [f"train{k}" for k in range(TRAINING)], centre=probabilities,
+                   ten_crop=probabilities).save(PREDICTIONS)
     save_file({"conv1.weight": KERNELS}, WEIGHTS, {"digest": DIGEST["weights"]})
     for stage in (mean, pca):
         stage.run(read())
@@ -117,6 +116,10 @@ def write_inputs(classes: list[Class] = CLASSES, images: int = IMAGES) -> None:
                          DIGEST["weights"], "same_class_hidden": 0.71, "same_class_pixels": 0.29,
                          "colour_0": 0.12, "colour_1": 0.34, "specialisation": 0.213}}.items():
         write_json(metrics_of(stage), metrics)
+
+
+def held() -> Predictions:
+    return Predictions.load(PREDICTIONS, "")
 
 
 def write_store(classes: list[Class], labels: np.ndarray, random: np.random.Generator) -> str:
@@ -307,9 +310,9 @@ def test_dvc_shows_every_figure() -> None:
 def test_a_figure_of_an_earlier_run_does_not_stay(here: Path) -> None:
     report.FIGURES.mkdir(parents=True)
     (report.FIGURES / "old.png").touch()
-    held = dict(np.load(PREDICTIONS))
-    np.savez(PREDICTIONS,
-             **{name: held[name] for name in ("centre", "ten_crop", "labels", "each_crop")})
+    nothing = np.zeros((0, 6), np.int64)
+    replace(held(), queries=nothing[:, 0], nearest_hidden=nothing,
+            nearest_pixels=nothing).save(PREDICTIONS)
     report.run(read())
     assert not (report.FIGURES / "old.png").exists()
     assert not (report.FIGURES / "neighbours.png").exists()
@@ -351,10 +354,11 @@ def _colours(inputs: Inputs, name: str, *where: int) -> Inputs:
 
 
 def _predictions() -> None:
-    held = dict(np.load(PREDICTIONS))
-    first_right = np.flatnonzero(held["ten_crop"].argmax(1) == held["labels"])[0]  # always shown
-    held["ten_crop"][first_right].sort()
-    np.savez(PREDICTIONS, **held)
+    predictions = held()
+    # always shown
+    first_right = np.flatnonzero(predictions.ten_crop.argmax(1) == predictions.labels)[0]
+    predictions.ten_crop[first_right].sort()
+    predictions.save(PREDICTIONS)
 
 
 def _without_digests() -> None:
@@ -445,9 +449,9 @@ def test_a_truncated_input_names_its_stage(here: Path, file: Path) -> None:
 
 
 def _labels() -> None:
-    held = dict(np.load(PREDICTIONS))
-    held["labels"][5] ^= 1
-    np.savez(PREDICTIONS, **held)
+    predictions = held()
+    predictions.labels[5] ^= 1
+    predictions.save(PREDICTIONS)
 
 
 FOREIGN: dict[str, tuple[Callable[[], None], str]] = {

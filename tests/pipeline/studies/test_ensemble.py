@@ -1,31 +1,32 @@
-"""An ensemble is the average of its members' softmax outputs."""
+"""An ensemble is the average of its members' softmax outputs, image by image, by name."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.data.predictions import Predictions
 from pipeline.studies.ensemble import ensemble
 from pipeline.system.errors import UserError
+from tests.pipeline.data.test_predictions import predictions_of
 
-LABELS = np.array([0, 1, 2, 0])
+NAMES, LABELS = ["c", "a", "d", "b"], [0, 1, 2, 0]
 
 
 def predictions(folder: Path, name: str, seed: int, classes: int = 7) -> str:
-    random = np.random.default_rng(seed)
-    arrays = {part: random.dirichlet(np.ones(classes), 4).astype(np.float32)
-              for part in ("centre", "ten_crop")}
-    np.savez(folder / name, labels=LABELS, **arrays)
+    predictions_of(NAMES, LABELS, classes, seed).save(folder / name)
     return str(folder / name)
 
 
 def test_the_average_is_that_of_loops(tmp_path: Path) -> None:
-    runs = [predictions(tmp_path, f"{seed}.npz", seed) for seed in range(3)]
+    runs = [predictions(tmp_path, f"{seed}.safetensors", seed) for seed in range(3)]
     told = ensemble(runs)
+    loaded = [Predictions.load(Path(run), "") for run in runs]
     for part, suffix in (("centre", ""), ("ten_crop", "_10crop")):
-        members = [np.load(run)[part].astype(np.float64) for run in runs]
+        members = [getattr(one, part).astype(np.float64) for one in loaded]
         wrong = {1: 0, 5: 0}
         for image, label in enumerate(LABELS):
             average = [sum(member[image, c] for member in members) / 3 for c in range(7)]
@@ -35,23 +36,39 @@ def test_the_average_is_that_of_loops(tmp_path: Path) -> None:
         for top, count in wrong.items():
             assert told[f"top{top}_error{suffix}"] == count / 4
     assert [member["run"] for member in told["members"]] == runs
-    alone = np.load(runs[1])["centre"]
-    assert told["members"][1]["top1_error"] == np.mean(alone.argmax(1) != LABELS)
+    assert told["members"][1]["top1_error"] == np.mean(loaded[1].centre.argmax(1) != LABELS)
+
+
+def test_a_member_with_its_images_in_another_order_counts_the_same(tmp_path: Path) -> None:
+    runs = [predictions(tmp_path, f"{seed}.safetensors", seed) for seed in range(3)]
+    told = ensemble(runs)
+    second = Predictions.load(Path(runs[1]), "")
+    second.of(["a", "b", "c", "d"]).save(Path(runs[1]))
+    assert ensemble(runs) == told
+    # the same rows under other names are other predictions
+    replace(second, names=second.names[::-1], labels=second.labels[::-1]).save(Path(runs[1]))
+    assert ensemble(runs) != told
 
 
 def test_runs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    one, other = predictions(tmp_path, "a.npz", 1), predictions(tmp_path, "b.npz", 2, classes=8)
+    one = predictions(tmp_path, "a.safetensors", 1)
+    other = predictions(tmp_path, "b.safetensors", 2, classes=8)
     with pytest.raises(UserError, match="two runs or more"):
         ensemble([one])
-    with pytest.raises(UserError, match="other images or classes"):
+    with pytest.raises(UserError, match="other classes"):
         ensemble([one, other])
-    arrays = dict(np.load(one))
-    arrays["labels"] = LABELS[::-1].copy()
-    np.savez(tmp_path / "c.npz", **arrays)
-    with pytest.raises(UserError, match="other images or classes"):
-        ensemble([one, str(tmp_path / "c.npz")])
-    (tmp_path / "d.npz").write_bytes(b"nothing")
+    loaded, changed = Predictions.load(Path(one), ""), str(tmp_path / "c.safetensors")
+    replace(loaded, labels=loaded.labels[::-1].copy()).save(Path(changed))
+    with pytest.raises(UserError, match="other classes"):
+        ensemble([one, changed])
+    predictions_of(NAMES[:3], LABELS[:3], 7).save(Path(changed))
+    with pytest.raises(UserError, match=r"other images .*1 of the images wanted have none.*'b'"):
+        ensemble([one, changed])
+    predictions_of([*NAMES, "e"], [*LABELS, 1], 7).save(Path(changed))
+    with pytest.raises(UserError, match=r"other images .*1 are not wanted.*'e'"):
+        ensemble([one, changed])
+    Path(changed).write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"damaged|not the predictions"):
-        ensemble([one, str(tmp_path / "d.npz")])
+        ensemble([one, changed])
     with pytest.raises(UserError, match="no such file"):
-        ensemble([one, str(tmp_path / "e.npz")])
+        ensemble([one, str(tmp_path / "e.safetensors")])

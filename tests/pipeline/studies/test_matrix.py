@@ -34,6 +34,8 @@ from pipeline.config.paths import (
     WEIGHTS,
     metrics_of,
 )
+from pipeline.data.store import MOMENTS
+from pipeline.data.tensors import read_tensors, write_tensors
 from pipeline.report import matrix
 from pipeline.studies.matrix.axes import ALL, AXES, INPUTS, OUTPUTS, REQUIRED, STAGES, WORKLOAD
 from pipeline.studies.matrix.comparison import NothingToCompare, difference, of_arrays
@@ -58,7 +60,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         (a / name).parent.mkdir(parents=True, exist_ok=True)
     pixels = numpy.arange(2 * 4 * 4 * 3, dtype=numpy.uint8).reshape(2, 4, 4, 3)
     numpy.save(a / STORE / "train-00000.npy", pixels)
-    numpy.savez(a / STORE / "moments.npz", sums=numpy.arange(6), products=numpy.eye(3))
+    write_tensors(a / STORE / MOMENTS, {"sums": numpy.arange(6), "products": numpy.eye(3)})
     (a / STORE / "store.json").write_text('{\n  "format": 1\n}\n')
     numpy.save(a / MEAN, pixels[0].astype(numpy.float32))
     (a / MEAN_PICTURE).write_bytes(b"\x89PNG not really")
@@ -67,7 +69,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     (a / LEARNING).write_text("step,loss\n1,2.5\n2,2.25\n")
     safetensors.numpy.save_file({"conv1.weight": numpy.ones(3, numpy.float32),
                                  "fc8.bias": numpy.zeros(2)}, a / WEIGHTS)
-    numpy.savez(a / PREDICTIONS, centre=numpy.ones((2, 3), numpy.float32), labels=numpy.arange(2))
+    write_tensors(a / PREDICTIONS, {"centre": numpy.ones((2, 3), numpy.float32),
+                                    "labels": numpy.arange(2)})
     for stage in STAGES:
         (a / metrics_of(stage)).write_text(json.dumps({"digest": stage}, indent=2))
     shutil.copytree(a, b)
@@ -87,10 +90,9 @@ def flip_last_bit(file: Path) -> None:
 
 def in_arrays(name: str, change: Callable[[Any], None]) -> Callable[[Path], None]:
     def mutate(file: Path) -> None:
-        with numpy.load(file) as opened:
-            found = dict(opened)
-        change(found[name])
-        numpy.savez(file, **found)
+        arrays = read_tensors(file, "")
+        change(arrays[name])
+        write_tensors(file, arrays)
     return mutate
 
 
@@ -111,8 +113,8 @@ def last_up(values: Any) -> None:
 @pytest.mark.parametrize(("stage", "name", "mutate", "told"), [
     ("resize", STORE / "train-00000.npy", flip_last_bit,
      "data/store/train-00000.npy: element [1, 3, 3, 2]"),
-    ("resize", STORE / "moments.npz", in_arrays("sums", last_up),
-     "data/store/moments.npz: sums, element [5]"),
+    ("resize", STORE / MOMENTS, in_arrays("sums", last_up),
+     "data/store/moments.safetensors: sums, element [5]"),
     ("resize", STORE / "store.json", replaced("1", "2"), "data/store/store.json: line 2"),
     ("resize", STORE / "store.json", Path.unlink, "data/store/store.json: only in a"),
     ("resize", STORE / "more.npy", lambda file: numpy.save(file, 1),
@@ -132,7 +134,7 @@ def last_up(values: Any) -> None:
     ("train", WEIGHTS, flip_last_bit, "models/model.safetensors: "),
     ("train", metrics_of("train"), replaced("train", "other"), "metrics/train.json"),
     ("evaluate", PREDICTIONS, in_arrays("centre", last_up),
-     "models/predictions.npz: centre, element [1, 2]"),
+     "models/predictions.safetensors: centre, element [1, 2]"),
     ("evaluate", metrics_of("evaluate"), replaced("evaluate", "other"), "metrics/evaluate.json"),
 ])
 def test_every_change_is_found_and_named(folders: tuple[Path, Path], stage: str, name: Path,
