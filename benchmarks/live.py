@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import ratio, report
+from pipeline.config.stages import PREPARATION
 from tests.end_to_end.project import Project
 
 TIMED = """
@@ -50,7 +51,7 @@ def main(as_json: bool, rounds: int, epochs: int) -> None:
         project = Project(Path(made))
         project.set(**{"train.epochs": epochs, "train.trace_every": 1, "train.validate_every": 5,
                        "execution.checkpoint_every": 100})
-        for stage in ("download", "resize", "mean", "pca"):
+        for stage in PREPARATION:
             project.run("alexnet", stage)
         for _ in range(rounds):
             for name in seconds:

@@ -31,6 +31,7 @@ import psutil
 from benchmarks.harness import report
 from benchmarks.prep import drawn, pictures_in
 from pipeline.config.paths import STORE, metrics_of
+from pipeline.config.stages import PREPARATION
 from pipeline.data.sources import ilsvrc, ilsvrc_writer
 from pipeline.data.sources.catalogue import Class
 from pipeline.records.environment import cores
@@ -41,7 +42,6 @@ from pipeline.system.terminal import say
 
 CLASSES = [Class(f"n{k:08}", f"class {k}") for k in range(1, 1001)]
 IMAGENET, IMAGENET_21K = 1_331_167, 14_197_122
-STAGES = ("download", "resize", "mean", "pca")
 VERIFICATIONS = (("mean", "--verify"), ("pca", "--verify"))
 SECONDS_BETWEEN_LOOKS = 0.1
 # The archives are not the official ones, so the stages are run with these ones' checksums in place
@@ -197,10 +197,10 @@ def main(folder: Path, images: tuple[Path, ...], count: int, encoding: str, work
     _write_parameters(folder, encoding)
     written = _per_class(count) * len(CLASSES) + count // 20
     rows: list[dict[str, Any]] = []
-    for arguments in (*((stage,) for stage in STAGES), *VERIFICATIONS):
+    for arguments in (*((stage,) for stage in PREPARATION), *VERIFICATIONS):
         options = ("--workers", workers) if arguments == ("resize",) else ()
         rows.append({"stage": " ".join(arguments)} | run_stage(folder, *arguments, *options))
-    resize = rows[STAGES.index("resize")]
+    resize = rows[PREPARATION.index("resize")]
     per_image = resize["core-seconds"] / written
     store = sum(file.stat().st_size for file in (folder / STORE).iterdir())
     found = read_json(folder / metrics_of("resize"), "resize")

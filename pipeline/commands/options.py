@@ -14,13 +14,12 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 def keys_of(file: Path = Path("params.yaml")) -> list[str]:
     """`section.key` of every parameter in the file, unchecked; none where it cannot be read."""
-    import yaml
-
-    from pipeline.config.presets import leaves
+    from pipeline.config.safe_yaml import flatten, read_sections
+    from pipeline.system.errors import UserError
 
     try:
-        return [key for key, _ in leaves(yaml.safe_load(file.read_text(encoding="utf-8")))]
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return list(flatten(read_sections(file)))
+    except UserError:
         return []
 
 

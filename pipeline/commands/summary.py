@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config.paths import METRICS, REPORT, metrics_of
+from pipeline.config.stages import NAMES
 from pipeline.records.mlflow_store import tracking_uri
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.files import read_json
 from pipeline.system.terminal import cell
 
-STAGES = ("download", "resize", "mean", "pca", "train", "evaluate", "report")
 DIGITS = 16  # of a digest of 64: enough to tell two runs apart by eye
 
 
@@ -27,7 +27,7 @@ def found() -> dict[str, dict[str, Any]]:
         UserError: none has.
     """
     metrics = {stage: read_json(metrics_of(stage), stage)
-               for stage in STAGES if metrics_of(stage).exists()}
+               for stage in NAMES if metrics_of(stage).exists()}
     if not metrics:
         raise UserError(f"{METRICS}: no metrics yet; make them with `dvc repro`")
     return metrics

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from pipeline.commands.group import command
 from pipeline.commands.options import JSON, parameter_options
+from pipeline.config import datasets
 
 
 @command(short_help="Is everything here that a run needs?",
@@ -31,9 +32,7 @@ def doctor(file: Path, overrides: tuple[str, ...], checks: tuple[str, ...], as_j
 
 
 def _presets(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
-    from pipeline.config import presets as configuring
-
-    return [CompletionItem(name) for name in configuring.names() if name.startswith(begun)]
+    return [CompletionItem(name) for name in datasets.NAMES if name.startswith(begun)]
 
 
 @command(short_help="Rewrite params.yaml for another data set.",
@@ -91,12 +90,13 @@ def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_jso
 
 def _classes(source: str) -> int:
     """How many classes the data set has: by the listing if it is there, else by its name."""
+    from pipeline.config.describe import PUBLISHED_CLASSES
     from pipeline.config.paths import LISTING
     from pipeline.system.files import read_json
 
     if LISTING.exists():
         return len(read_json(LISTING, made_by="download")["classes"])
-    return 10 if source in ("sample", "imagenette", "cifar10") else 1000
+    return datasets.BY_NAME[source].classes or PUBLISHED_CLASSES
 
 
 @command(short_help="Remove what a killed `dvc repro` left half written.",

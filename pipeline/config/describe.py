@@ -21,7 +21,7 @@ def described(parameters: Parameters, classes: int) -> dict[str, Any]:
     published = {name: architecture(name, recipe("source"), PUBLISHED_CLASSES)
                  for name in ARCHITECTURES}
     return {"architecture": parameters.network.architecture,
-            "recipe": parameters.recipe.name,  # type: ignore[attr-defined]
+            "recipe": parameters.recipe.name,
             "width": parameters.network.width, "classes": classes, "columns": table.columns,
             "parameters": table.parameters, "macs": table.macs,
             "layers": [_layer(table, shape) for shape in table.shapes()],

@@ -8,47 +8,61 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.parameters import Parameters
-from pipeline.records.record import flat
+from pipeline.config.safe_yaml import flatten
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
 
-# The seed tells runs of a configuration apart; where the pictures lie, whence they came and how
+# The seed tells runs of a configuration apart; where the pictures lie, from where they came and how
 # many may be damaged decides no bit.
 APART = ("train.seed", "dataset.location", "dataset.origin", "resize.max_quarantined")
-# the sections that the stage `train` depends on, besides its data
-TRAINING = ("network", "recipe", "train")
+SECTIONS = tuple(name for name in Parameters.model_fields if name != "execution")
 
 
-def configuration(parameters: Parameters, sections: Iterable[str] | None = None) -> dict[str, str]:
-    """`section.key` to value, switches of the recipe as they take effect, weights to start from by
-    their SHA-256.
+def flat_parameters(parameters: Parameters, sections: Iterable[str]) -> dict[str, str]:
+    """Return `section.key` to value as text, the recipe's switches as they take effect."""
+    values = parameters.model_dump(mode="json", include=set(sections))
+    if "recipe" in values:
+        values["recipe"] |= asdict(parameters.the_recipe())
+    return {name: as_text(value) for name, value in flatten(values).items()}
 
-    Of all sections but `execution`, or of these.
+
+def as_text(value: Any) -> str:
+    """Return a parameter's value as text: a string itself, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def configuration(parameters: Parameters, sections: Iterable[str] = SECTIONS) -> dict[str, str]:
+    """Return `section.key` to value of all that decides the bits of a run but its seed.
+
+    Switches of the recipe stand as they take effect, weights to start from as their SHA-256.
     """
-    found = flat(parameters,
-                 sections or [name for name in Parameters.model_fields if name != "execution"])
-    if found.get("train.start_from", "null") != "null":
-        found["train.start_from"] = start_digest(parameters) or ""
-    return {name: value for name, value in sorted(found.items()) if name not in APART}
+    values = flat_parameters(parameters, sections)
+    if values.get("train.start_from", "null") != "null":
+        values["train.start_from"] = start_digest(parameters) or ""
+    return {name: value for name, value in sorted(values.items()) if name not in APART}
 
 
 def digest(configured: Mapping[str, str]) -> str:
-    """SHA-256, in hexadecimal."""
+    """Return the SHA-256 of a configuration, in hexadecimal."""
     return hashlib.sha256(json.dumps(dict(sorted(configured.items()))).encode()).hexdigest()
 
 
 def fits(stored: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether they are one configuration, as far as both tell: a parameter that came into being
-    after runs were stored stood, in effect, at what the code then did. Where it does not now, their
-    metrics will part."""
+    """Return whether they are one configuration, as far as both say.
+
+    A parameter that was added after runs were stored stood, in effect, at what the code then did.
+    Where that is no longer so, their metrics will differ.
+    """
     return all(wanted[name] == value for name, value in stored.items() if name in wanted)
 
 
 def start_digest(parameters: Parameters) -> str | None:
-    """The SHA-256 of the file whose weights are fine-tuned, if they are."""
+    """Return the SHA-256 of the file whose weights are fine-tuned; None if there is none."""
     file = parameters.train.start_from
     try:
         return sha256_of(Path(file)) if file else None

@@ -7,38 +7,34 @@ depends on it in dvc.yaml.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
     ValidationError,
-    create_model,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 
-from alexnet.recipe import Recipe, recipe, switches
+from alexnet.recipe import Recipe, recipe
+from pipeline.config import datasets
+from pipeline.config.datasets import DataSet
+from pipeline.config.safe_yaml import NOT_YAML, flatten, load_yaml, read_sections
 from pipeline.system.errors import UserError, closest
 
 if TYPE_CHECKING:
     from alexnet.layers import Architecture
 
 FILE = Path("params.yaml")
-# besides addresses
-ORIGINS = {"imagenet2012": ("official", "kaggle", "huggingface"), "imagenet2010": ("official",)}
-
-
-LARGEST = 100_000  # bytes; it has some 5,000
 LONGEST_SHOWN = 200  # characters of a value in a message
-# of its reader
-NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Section(BaseModel):
@@ -57,6 +53,12 @@ def _workers(value: Any) -> Any:
     raise ValueError("input should be a number from 1, or auto")
 
 
+def _data_set(value: str) -> str:
+    if value not in datasets.BY_NAME:
+        raise ValueError(f"input should be {', '.join(datasets.NAMES)}")
+    return value
+
+
 class SampleSection(Section):
     """The generated data set."""
 
@@ -68,10 +70,15 @@ class SampleSection(Section):
 class DatasetSection(Section):
     """Which data set, where its files are, where they come from."""
 
-    source: Literal["sample", "imagenet2012", "imagenet2010", "imagenette", "cifar10", "folder"]
+    source: Annotated[str, AfterValidator(_data_set)]
     location: Annotated[Path | None, BeforeValidator(_path)]
     origin: str | None
     sample: SampleSection
+
+    @property
+    def data_set(self) -> DataSet:
+        """Return what is known of the data set that `source` names."""
+        return datasets.BY_NAME[self.source]
 
 
 class ResizeSection(Section):
@@ -100,9 +107,50 @@ class NetworkSection(Section):
     without: Literal["conv3", "conv4", "conv5", "fc6", "fc7"] | None
 
 
-RecipeSection = create_model(
-    "RecipeSection", __base__=Section, name=(Literal["source", "paper"], ...),
-    **{switch.name: (Any, None) for switch in switches()})  # type: ignore[call-overload]
+def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """A whole number stays 0, and does not become 0.0: stored evidence has its text."""
+    number = check(value)
+    return value if isinstance(value, int) else number
+
+
+def _whole(value: Any) -> Any:
+    if type(value) is not int:  # True == 1, and 33.0 == 33
+        raise ValueError("input should be a whole number")
+    return value
+
+
+AsGiven, Whole = WrapValidator(_as_given), BeforeValidator(_whole)
+Rate = Annotated[float, Field(ge=0, le=10), AsGiven]
+Decay = Annotated[float, Field(ge=0, le=1), AsGiven]
+
+
+class RecipeSection(Section):
+    """The named recipe, and its switches: None leaves one as the recipe has it."""
+
+    name: Literal["source", "paper"]
+    lrn_divisor: Literal["window", "none"] | None = None
+    lrn_window: Literal["column", "layer"] | None = None
+    layer1_order: Literal["norm-pool-relu", "relu-norm-pool"] | None = None
+    spatial_norm: bool | None = None
+    conv1_padding: Literal["right-bottom", "symmetric"] | None = None
+    conv345_init_std: Annotated[float, Field(ge=1e-6, le=1), AsGiven] | None = None
+    dropout_scaling: Literal["test", "train"] | None = None
+    weight_lr: Rate | None = None
+    bias_lr: Rate | None = None
+    weight_decay: Decay | None = None
+    bias_decay: Decay | None = None
+    bias_schedule: Literal["constant", "with weights"] | None = None
+    schedule: Literal["hand", "dexp", "flat"] | None = None
+    conv1_freezing: bool | None = None
+    momentum_at_drop: Literal["kept", "rescaled"] | None = None
+    colour_noise: Literal["stdev", "eigenvalue", "eigenvalue-unit", "none"] | None = None
+    noise_division: bool | None = None
+    noise_off_late: bool | None = None
+    crops: Literal["random", "centre"] | None = None
+    crop_offsets: Annotated[Literal[33, 32], Whole] | None = None
+    images_per_crop: Annotated[Literal[32, 1], Whole] | None = None
+    mean_window: Literal["centre", "crop"] | None = None
+    order: Literal["file", "epoch"] | None = None
 
 
 class TrainSection(Section):
@@ -139,159 +187,139 @@ class Parameters(Section):
     resize: ResizeSection
     store: StoreSection
     network: NetworkSection
-    recipe: RecipeSection  # type: ignore[valid-type]
+    recipe: RecipeSection
     train: TrainSection
     execution: ExecutionSection
 
     def the_table(self, classes: int) -> Architecture:
         """The layers of the configured network."""
-        from alexnet.architectures import (
-            architecture,  # imports torch, which most commands do without
-        )
+        from alexnet.architectures import architecture  # imports torch, which takes seconds
 
         section = self.network.model_dump()
         return architecture(section.pop("architecture"), self.the_recipe(), classes, **section)
 
     def the_recipe(self) -> Recipe:
         """The named recipe with the switches that the section sets."""
-        section = self.recipe.model_dump()  # type: ignore[attr-defined]
+        section = self.recipe.model_dump()
         return recipe(section.pop("name"),
                       **{name: value for name, value in section.items() if value is not None})
 
 
-def load(file: Path = FILE, overrides: Iterable[str] = ()) -> Parameters:
-    """Read and check the parameters; each override is `section.key=value`, its value read as YAML.
+Origins = Mapping[str, str]  # of values that do not stand in the file: key to where they do
+
+
+def load(file: Path = FILE, overrides: Iterable[str] = (),
+         options: Mapping[str, str] | None = None) -> Parameters:
+    """Read and check the parameters of a file.
+
+    Args:
+        overrides: of `--set`: `section.key=value`, the value read as YAML.
+        options: the values of options that are short for `--set execution.OPTION=VALUE`, by name.
 
     Raises:
-        UserError: no such file, broken YAML, an unknown or missing key, a value out of range; all
-            of them named.
+        UserError: there is no such file, it is not YAML, keys are unknown or missing, values out of
+            range; all of them named, with the file or the option that they stand in.
     """
-    return check(_overridden(read(file), overrides, file), file)
-
-
-def check(values: dict[str, Any], file: Path = FILE) -> Parameters:
-    """The parameters in these nested dictionaries, or a UserError that names every problem."""
-    try:
-        parameters = Parameters.model_validate(values)
-    except ValidationError as error:
-        raise UserError("\n".join([f"{file}: {_told(problem)}"
-                                   for problem in error.errors()])) from None
-    try:
-        parameters.the_recipe()
-    except ValueError as error:
-        raise UserError(f"{file}: {error}") from None
-    if parameters.train.batch % parameters.train.micro_batches:
-        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} does not "
-                        f"divide train.batch ({parameters.train.batch})")
-    if parameters.train.micro_batches & (parameters.train.micro_batches - 1):
-        raise UserError(f"{file}: train.micro_batches: {parameters.train.micro_batches} is not a "
-                        "power of two")
-    net = parameters.network
-    if net.architecture == "cifar" and (net.without or net.pooling == "separate"):
-        raise UserError(f"{file}: network.architecture: cifar has neither variants of pooling nor "
-                        "a middle layer to leave out; set network.without to null and "
-                        "network.pooling to overlapping")
-    _check_dataset(parameters.dataset, file)
-    return parameters
-
-
-def _check_dataset(dataset: DatasetSection, file: Path) -> None:
-    """Where its files are, and where they come from."""
-    if dataset.source == "folder" and dataset.location is None:
-        raise UserError(f"{file}: dataset.location: null, but dataset.source folder needs the "
-                        "folder that holds its files")
-    if dataset.origin is None:
-        return
-    names = ORIGINS.get(dataset.source, ())
-    if dataset.source in ("sample", "folder"):
-        raise UserError(f"{file}: dataset.origin: {dataset.origin}, but dataset.source "
-                        f"{dataset.source} is not fetched from anywhere; set it to null")
-    if dataset.origin in names:
-        return
-    try:
-        parts = urlsplit(dataset.origin)
-        good = parts.scheme in ("https", "http") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
-        raise UserError(f"{file}: dataset.origin: input should be {', '.join((*names, 'null'))} or "
-                        f"an address, https://..., for {dataset.source}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UserError(f"{file}: dataset.origin: an address with credentials or a query in it, "
-                        "which would go into every record; put credentials into the environment or "
-                        "a netrc file (docs/data.md)")
-
-
-def _told(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "the file"
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; remove it or mend its spelling"
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    found = repr(problem["input"])
-    return (f"{key}: {problem['msg'].removeprefix('Value error, ').lower()}, not "
-            f"{found if len(found) <= LONGEST_SHOWN else found[:LONGEST_SHOWN] + '...'}")
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Plain YAML: no aliases, by which a few lines stand for gigabytes; no key twice, of which one
-    would be lost."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None,
-                                                    "an alias (*name), which is not taken here",
-                                                    self.peek_event().start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key.value, str) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None,
-                                                        f"{key.value} stands there twice",
-                                                        key.start_mark)
-            seen.add(key.value if isinstance(key.value, str) else None)
-        return super().construct_mapping(node, deep)
-
-
-def read(file: Path = FILE) -> dict[str, Any]:
-    """The file's nested dictionaries, unchecked; UserError when there is no such file or it is no
-    YAML of sections."""
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise UserError(f"{file}: more than {LARGEST:,} bytes are no parameters")
-        values = yaml.load(text.decode(), _Loader)  # noqa: S506  (it is a SafeLoader)
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file in {os.getcwd()}; run this in the project's top "
-                        "folder") from None
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from None
-    except NOT_YAML as error:
-        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{file}: expected sections (dataset, resize, ...), found "
-                        f"{type(values).__name__}")
-    return values
-
-
-def _overridden(values: dict[str, Any], overrides: Iterable[str], file: Path) -> dict[str, Any]:
-    for override in overrides:
+    values = read_sections(file)
+    origins: dict[str, str] = {}
+    given = [(f"--set {override}", override) for override in overrides]
+    given += [(f"--{name} {text}", f"execution.{name}={text}")
+              for name, text in (options or {}).items()]
+    for origin, override in given:
         key, equals, text = override.partition("=")
         *parents, last = key.split(".")
         section: Any = values
         for parent in parents:
             section = section.get(parent) if isinstance(section, dict) else None
         if not equals or not isinstance(section, dict) or last not in section:
-            from pipeline.config.presets import leaves  # which imports this module
-
-            near = closest(key, (name for name, _ in leaves(values)))
-            raise UserError(f"--set {override}: expected section.key=value with a key that stands "
-                            f"in {file}{near}")
+            raise UserError(f"{origin}: expected section.key=value with a key that stands in "
+                            f"{file}{_similar_key(key, values)}")
         try:
-            section[last] = yaml.load(text, _Loader)  # noqa: S506
+            section[last] = load_yaml(text)
         except NOT_YAML:
-            raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
-    return values
+            raise UserError(f"{origin}: {text!r} is not a YAML value") from None
+        origins[key] = origin
+    return check(values, file, origins)
+
+
+def _similar_key(key: str, values: Mapping[str, Any]) -> str:
+    """Return `; did you mean ...?`: keys of that last name, else the most similar key, first of
+    the same section."""
+    keys = list(flatten(values))
+    section, _, last = key.rpartition(".")
+    same = [name for name in keys if name.rpartition(".")[0] == section]
+    alike = [name for name in keys if name.rpartition(".")[2] == last]
+    if alike:
+        return f"; did you mean {' or '.join(alike)}?"
+    return closest(key, same, 1) or closest(key, keys, 1)
+
+
+def check(values: dict[str, Any], file: Path = FILE, origins: Origins | None = None) -> Parameters:
+    """Return the parameters in these nested dictionaries.
+
+    Raises:
+        UserError: naming every problem, each with the file it stands in, or else its origin.
+    """
+    try:
+        parameters = Parameters.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(_described(problem, file, origins or {})
+                                  for problem in error.errors())) from None
+    for keys, problem in _contradictions(parameters):
+        place = next((origin for key in keys if (origin := (origins or {}).get(key))), file)
+        raise UserError(f"{place}: {keys[0]}: {problem}")
+    return parameters
+
+
+def _described(problem: Any, file: Path, origins: Origins) -> str:
+    parts = [str(part) for part in problem["loc"]]
+    key = ".".join(parts) or "the file"
+    place = next((origins[prefix] for length in range(len(parts), 0, -1)
+                  if (prefix := ".".join(parts[:length])) in origins), file)
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: {key}: unknown key; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return f"{place}: {key}: missing"
+    value = repr(problem["input"])
+    return (f"{place}: {key}: {problem['msg'].removeprefix('Value error, ').lower()}, not "
+            f"{value if len(value) <= LONGEST_SHOWN else value[:LONGEST_SHOWN] + '...'}")
+
+
+def _contradictions(parameters: Parameters) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys and the problem of values that do not go together."""
+    train, net = parameters.train, parameters.network
+    if train.batch % train.micro_batches:
+        yield (("train.micro_batches", "train.batch"),
+               f"{train.micro_batches} does not divide train.batch ({train.batch})")
+    if train.micro_batches & (train.micro_batches - 1):
+        yield ("train.micro_batches",), f"{train.micro_batches} is not a power of two"
+    if net.architecture == "cifar" and (net.without or net.pooling == "separate"):
+        yield (("network.architecture", "network.without", "network.pooling"),
+               "cifar has neither variants of pooling nor a middle layer to leave out; set "
+               "network.without to null and network.pooling to overlapping")
+    dataset = parameters.dataset
+    if dataset.data_set.files == "own" and dataset.location is None:
+        yield (("dataset.location", "dataset.source"),
+               f"null, but dataset.source {dataset.source} needs the folder that holds its files")
+    if dataset.origin is not None and (problem := _problem_with_origin(dataset, dataset.origin)):
+        yield ("dataset.origin", "dataset.source"), problem
+
+
+def _problem_with_origin(dataset: DatasetSection, origin: str) -> str | None:
+    data_set = dataset.data_set
+    if data_set.files != "fetched":
+        return (f"{origin}, but dataset.source {dataset.source} is not fetched from anywhere; set "
+                "it to null")
+    if origin in data_set.origins:
+        return None
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        return (f"input should be {', '.join((*data_set.origins, 'null'))} or an address, "
+                f"https://..., for {dataset.source}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return ("an address with credentials or a query in it, which would go into every record; "
+                "put credentials into the environment or a netrc file (docs/data.md)")
+    return None

@@ -17,7 +17,9 @@ PROVENANCE = Path("models/provenance.json")  # what made the weights
 PREDICTIONS = Path("models/predictions.safetensors")
 LEARNING = Path("plots/learning.csv")
 REPORT = Path("report/index.html")
-MATRIX = Path("experiments/matrix.json")  # evidence, to be committed: how this stack reproduces
+FIGURES = Path("report/figures")
+EXPERIMENTS = Path("experiments")
+MATRIX = EXPERIMENTS / "matrix.json"  # evidence, to be committed: how this stack reproduces
 METRICS = Path("metrics")
 # half-finished work that survives a kill; no stage's output, so DVC leaves it alone
 WORK = Path("work")
@@ -25,5 +27,5 @@ CHECKPOINTS = WORK / "checkpoints"
 
 
 def metrics_of(stage: str) -> Path:
-    """The file in which a stage leaves its metrics."""
+    """Return the file in which a stage leaves its metrics."""
     return METRICS / f"{stage}.json"

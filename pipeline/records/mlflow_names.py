@@ -9,23 +9,17 @@ runs of any batch size have in common.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
 
 from alexnet.recipe import recipe
-from pipeline.config import presets
+from pipeline.config import datasets, presets
+from pipeline.config.identity import as_text
 
-# Of params.yaml as it is committed, what no preset sets and what can make runs differ.
-USUAL = {"dataset.sample.seed": 2012, "dataset.sample.train_images": 1200,
-         "dataset.sample.val_images": 300, "resize.order_seed": 2012, "store.encoding": "raw",
-         "network.neuron": "relu", "network.normalization": True, "network.pooling": "overlapping",
-         "network.dropout": True, "network.without": None, "train.precision": "fp32",
-         "train.start_from": None}
 # told by their value alone
 BARE = ("network.architecture", "network.neuron", "train.precision", "store.encoding")
-UNTOLD = ("dataset.location", "dataset.origin", "train.validate_every", "train.trace_every")
+UNTOLD = ("dataset.source", "dataset.location", "dataset.origin", "resize.max_quarantined",
+          "recipe.name", "train.seed", "train.validate_every", "train.trace_every")
 LONGEST = 100
 TRAININGS = ("train", "rerun")
 CURVES = {"training_loss": "train/loss", "training_error": "train/top1_error",
@@ -106,15 +100,10 @@ def plain(value: str) -> str:
 
 
 def _usual(source: str, recipe_name: str) -> dict[str, str]:
-    preset = presets.values_of(source if source in presets.names() else presets.BASE)
+    preset = presets.template_values() | presets.values_of(
+        source if source in datasets.BY_NAME else presets.BASE)
     switches = asdict(recipe("paper" if recipe_name == "paper" else "source"))
-    found = USUAL | {f"recipe.{name}": value for name, value in switches.items()} | {
+    usual = {f"recipe.{name}": value for name, value in switches.items()} | {
         key: value for key, value in preset.items()
-        if not key.startswith(("execution.", "dataset.source"))
-        and not (key.startswith("recipe.") and value is None)}
-    return {key: as_text(value) for key, value in found.items()}
-
-
-def as_text(value: Any) -> str:
-    """A parameter's value in a record."""
-    return value if isinstance(value, str) else json.dumps(value)
+        if not key.startswith("execution.") and not (key.startswith("recipe.") and value is None)}
+    return {key: as_text(value) for key, value in usual.items()}

@@ -20,9 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.config import stages
+from pipeline.config.stages import stage_of
 from pipeline.records import mlflow_names, mlflow_pages
-from pipeline.records.record import IMPORTED, JOINING, Record
+from pipeline.records.record import IMPORTED, Record
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.processes import alive
 from pipeline.system.project import home_folder
@@ -149,7 +149,7 @@ class MlflowStore:
     def end(self, record: Record) -> None:
         """Write what is known when a stage has ended, into the run that `begin` created, or that of
         the training which the stage joins."""
-        if record.stage in JOINING:
+        if stage_of(record.stage).joins:
             self._join(record)
         else:
             self._complete(record)
@@ -158,7 +158,7 @@ class MlflowStore:
         """Write the whole of a record that has ended, into the run that has a part of it if there
         is one."""
         record.sent = 0  # the store need not be the one that had them
-        if record.stage not in JOINING:
+        if not stage_of(record.stage).joins:
             self._find_or_create(record)
         self.end(record)
 
@@ -191,8 +191,7 @@ class MlflowStore:
 
     def _link_inputs(self, record: Record) -> None:
         """Name the runs that made the data which go in, here or where DVC's cache has them from."""
-        stage = stages.BY_NAME.get(record.stage)
-        for source in stage.inputs if stage else ():
+        for source in stage_of(record.stage).recorded:
             for name in [name for name in record.tags if name.startswith(f"{source}.")]:
                 digest = name.removeprefix(f"{source}.")
                 runs = self.find(f"tags.stage = '{source}' and "

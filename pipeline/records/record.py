@@ -13,22 +13,19 @@ import platform
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import stages
+from pipeline.config.identity import flat_parameters
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LISTING, MEAN, PCA, STORE, WORK, metrics_of
-from pipeline.config.presets import leaves
 from pipeline.records import code_archive, environment, mlflow_names
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write, read_json, sha256_of
 from pipeline.system.project import INTERFACE, home_folder
 
-JOINING = ("evaluate", "report")  # these log into the run of the training whose weights they saw
-WITH_TORCH = ("train", "evaluate")  # what PyTorch is here decides what these make
-PREPARATION = stages.BY_NAME["train"].inputs
 IMPORTED = "imported_from"  # the tag of a run that was made elsewhere: its run id there
 SHOWN = ("torch", "pillow", "cpu", "gpu")  # of the environment, tags that are searched by
 
@@ -93,7 +90,8 @@ class Record:
 
 def begin_record(stage: str, parameters: Parameters) -> Record:
     """Return the record of an execution that starts now."""
-    fingerprint = environment.fingerprint(with_torch=stage in WITH_TORCH)
+    row = stages.stage_of(stage)
+    fingerprint = environment.fingerprint(with_torch=row.with_torch)
     if stage == "train":
         fingerprint["threads"] = str(parameters.execution.threads)
     git = environment.git_state()
@@ -106,16 +104,16 @@ def begin_record(stage: str, parameters: Parameters) -> Record:
              "parameters.json": parameters.model_dump_json(indent=2)}
     if git.dirty:
         texts["code.diff"] = git.diff
-    sections = (stages.BY_NAME[stage].sections if stage in PREPARATION
-                else tuple(Parameters.model_fields))
-    tags["mlflow.runName"] = mlflow_names.run_name(stage, flat(parameters, ("dataset", *sections)))
-    inputs = stages.BY_NAME[stage].inputs if stage in stages.BY_NAME else ()
-    for source in inputs:
+    # from training on, a stage rests on all parameters
+    sections = row.sections if row.prepares else tuple(Parameters.model_fields)
+    tags["mlflow.runName"] = mlflow_names.run_name(
+        stage, flat_parameters(parameters, ("dataset", *sections)))
+    for source in row.recorded:
         tags |= {f"{source}.{name}": value for name, value in data_digests(source).items()}
-    if "resize" in inputs:
+    if "resize" in row.recorded:
         tags |= {f"images.{split}": str(count) for split, count in _image_counts().items()}
-    record = Record(stage, now(), flat(parameters, sections), tags, texts,
-                    weights_digest=_trained_weights() if stage in JOINING else None)
+    record = Record(stage, now(), flat_parameters(parameters, sections), tags, texts,
+                    weights_digest=_trained_weights() if row.joins else None)
     if stage == "train":
         file = WORK / "code" / f"{tags['code_digest'][:16]}.tar.gz"
         with atomic_write(file) as stream:
@@ -127,14 +125,6 @@ def begin_record(stage: str, parameters: Parameters) -> Record:
 def now() -> int:
     """Return the time in milliseconds since 1970."""
     return int(time.time() * 1000)
-
-
-def flat(parameters: Parameters, sections: Iterable[str]) -> dict[str, str]:
-    """Return `section.key` to value as text, the recipe's switches as they take effect."""
-    values = parameters.model_dump(mode="json", include=set(sections))
-    if "recipe" in values:
-        values["recipe"] |= asdict(parameters.the_recipe())
-    return {name: mlflow_names.as_text(value) for name, value in leaves(values)}
 
 
 def process_tags() -> dict[str, str]:

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config.parameters import Parameters
+from pipeline.config.stages import stage_of
 from pipeline.records import environment, unsent
 from pipeline.records.mlflow_store import MlflowStore, attempt
-from pipeline.records.record import JOINING, Record, begin_record, now
+from pipeline.records.record import Record, begin_record, now
 from pipeline.system.project import CODE
 from pipeline.system.terminal import say
 
@@ -53,7 +54,7 @@ class Recorder:
 
     def begin(self) -> None:
         """Create the run, unless the stage joins one when it ends."""
-        if self.record.stage not in JOINING:
+        if not stage_of(self.record.stage).joins:
             self._attempt(lambda store: store.begin(self.record))
 
     def end(self, status: str, code: Path) -> None:

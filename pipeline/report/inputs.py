@@ -28,6 +28,7 @@ from pipeline.config.paths import (
     WEIGHTS,
     metrics_of,
 )
+from pipeline.config.stages import MEASURED
 from pipeline.data.predictions import Predictions
 from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import QUARANTINE, Store
@@ -40,7 +41,6 @@ BROKEN_WEIGHTS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 BROKEN_CURVE = (KeyError, ValueError, TypeError, csv.Error)
 PROVENANCE_KEYS = ("weights_digest", "configuration_digest", "code_digest", "git_dirty",
                    "environment_digest", "data", "environment", "execution")
-STAGES = ("resize", "mean", "pca", "train", "evaluate")
 CURVE = ("step", "epoch", "training_loss", "training_error", "validation_loss", "validation_error")
 Curve = dict[str, NDArray[np.float64]]  # [points] under each name in CURVE
 
@@ -59,7 +59,7 @@ class Inputs:
     """What the stages left.
 
     Attributes:
-        metrics: of each stage in STAGES, as in metrics/<stage>.json.
+        metrics: of each stage in MEASURED, as in metrics/<stage>.json.
         curve: float64 [points] under each name in CURVE.
         kernels: float32 [k, 3, 11, 11], RGB: the first layer's, column after column.
         mean: float32 [side, side, 3], RGB, 0..255.
@@ -104,7 +104,7 @@ def gather(parameters: Parameters) -> Inputs:
         UserError: a file is missing or damaged, or two are of different runs; names the file and
             the stage to run.
     """
-    metrics = {stage: read_json(metrics_of(stage), stage) for stage in STAGES}
+    metrics = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
     store = Store(STORE)
     network = described(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()

@@ -10,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.studies.matrix.axes import AXES, STAGES, WORKLOAD
+from pipeline.config.stages import MEASURED
+from pipeline.studies.matrix.axes import AXES, WORKLOAD
 from pipeline.studies.matrix.running import Cell
 from pipeline.system.terminal import printable
 
@@ -32,7 +33,7 @@ def show(rows: Sequence[Cell], stack: Mapping[str, str], console: Console | None
     if not console.is_terminal:  # a pipe has no edge to wrap at
         console.width = max(console.width, WIDE)
     wide = console.width >= WIDE
-    table = Table("axis", *["against the reference run"] * wide, *STAGES, box=box.SIMPLE_HEAD)
+    table = Table("axis", *["against the reference run"] * wide, *MEASURED, box=box.SIMPLE_HEAD)
     for axis, told, cells in lines(rows):
         table.add_row(axis, *[told] * wide,
                       *(f"[{STYLES[kind(row)]}]{short(row)}" if row else "" for row in cells))
@@ -49,7 +50,7 @@ def show(rows: Sequence[Cell], stack: Mapping[str, str], console: Console | None
 def html(rows: Sequence[Cell], stack: Mapping[str, str]) -> str:
     """The page; it loads nothing."""
     head = "".join(f"<th scope=col>{escape(name)}</th>"
-                   for name in ("axis", "against the reference run", *STAGES))
+                   for name in ("axis", "against the reference run", *MEASURED))
     body = "".join(f"<tr><th scope=row>{escape(axis)}</th><td>{escape(told)}</td>" + "".join(
         f'<td class="{kind(row)}" title="{escape(row.detail)}">{short(row)}</td>' if row
         else "<td></td>" for row in cells) + "</tr>\n" for axis, told, cells in lines(rows))
@@ -81,7 +82,7 @@ def lines(rows: Sequence[Cell]) -> list[tuple[str, str, list[Cell | None]]]:
     """Axis (with a * if required), what it changes, and the rows of the stages."""
     found = {(row.axis, row.stage): row for row in rows}
     return [(axis.name + "*" * any(row.required for row in rows if row.axis == axis.name),
-             axis.change, [found.get((axis.name, stage)) for stage in STAGES])
+             axis.change, [found.get((axis.name, stage)) for stage in MEASURED])
             for axis in AXES if any(row.axis == axis.name for row in rows)]
 
 

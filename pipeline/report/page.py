@@ -80,7 +80,7 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
             "others": results.to_compare(len(store.classes)),
             "intervals": {name: results.interval(error, images) for name, error in errors.items()},
             "unlike": results.unlike_the_paper(parameters, len(store.classes)),
-            "table": results.TABLES.get(parameters.dataset.source, 2),
+            "table": parameters.dataset.data_set.paper_table or 2,
             "table_1": TABLE_1, "table_2": TABLE_2, "evidence": inputs.evidence,
             "claims": [row for row in rows if row.claim.section != "ours"],
             "own_claims": [row for row in rows if row.claim.section == "ours"],

@@ -10,9 +10,9 @@ from typing import Any
 
 from alexnet.recipe import recipe, switches
 from pipeline.config.parameters import Parameters
+from pipeline.config.stages import MEASURED
 from pipeline.report import matrix
 from pipeline.report.inputs import Inputs
-from pipeline.studies.matrix.axes import STAGES
 from pipeline.studies.matrix.running import Cell
 
 # Of models/provenance.json, with words for people.
@@ -74,7 +74,7 @@ def matrix_table(inputs: Inputs) -> MatrixTable | None:
     if inputs.matrix is None:
         return None
     rows: Sequence[Cell] = inputs.matrix.rows
-    return MatrixTable(matrix.total(rows), STAGES, [
+    return MatrixTable(matrix.total(rows), MEASURED, [
         (axis, told, [(matrix.kind(row), matrix.short(row)) if row else ("", "") for row in cells])
         for axis, told, cells in matrix.lines(rows)], matrix.notes(rows))
 
@@ -107,7 +107,7 @@ class Choice:
 
 def choices(parameters: Parameters) -> list[Choice]:
     """Every switch of the recipe, as it takes effect."""
-    named = recipe(parameters.recipe.name)  # type: ignore[attr-defined]
+    named = recipe(parameters.recipe.name)
     chosen = parameters.the_recipe()
     return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name),
                    switch.meaning) for switch in switches()]

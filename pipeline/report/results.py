@@ -14,7 +14,6 @@ from pipeline.report.inputs import Inputs
 
 FULL_CLASSES = 1000
 FULL_EPOCHS = 90  # P §5: "roughly 90 cycles through the training set"
-TABLES = {"imagenet2010": 1, "imagenet2012": 2}  # of the paper, by data set
 Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
 
@@ -62,7 +61,7 @@ def interval(fraction: float, count: int) -> tuple[float, float]:
 def unlike_the_paper(parameters: Parameters, classes: int) -> list[str]:
     """Why the run's errors cannot be held against the paper's; empty where they can."""
     network, found = parameters.network, []
-    if parameters.dataset.source not in TABLES:
+    if parameters.dataset.data_set.paper_table is None:
         found.append(f"its images are {data_name(parameters)}, not ImageNet's")
     if classes != FULL_CLASSES:
         found.append(f"it tells {classes:,} classes apart, not {FULL_CLASSES:,}")
@@ -84,8 +83,6 @@ def data_name(parameters: Parameters) -> str:
     """What to call the data set; of a folder only its name, for where it lies says nothing about
     the run."""
     dataset = parameters.dataset
-    if dataset.source == "folder" and dataset.location is not None:
-        return dataset.location.name or "a folder of pictures"
-    return {"sample": "the built-in sample", "imagenet2012": "ILSVRC 2012",
-            "imagenet2010": "ILSVRC 2010", "imagenette": "Imagenette",
-            "cifar10": "CIFAR-10"}.get(dataset.source, dataset.source)
+    if dataset.data_set.files == "own" and dataset.location is not None:
+        return dataset.location.name or dataset.data_set.title
+    return dataset.data_set.title

@@ -14,9 +14,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.identity import TRAINING, configuration, digest
+from pipeline.config.identity import configuration, digest
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LEARNING, TRACE, WEIGHTS
+from pipeline.config.stages import BY_NAME
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock, write_json
 from pipeline.system.project import environment
@@ -53,7 +54,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
         elif not (folder / FINISHED).exists():
             _train(parameters, folder, processes)
         metrics = publish(folder) | {"seed": parameters.train.seed, "configuration_digest":
-                                     digest(configuration(parameters, TRAINING))}
+                                     digest(configuration(parameters, BY_NAME["train"].sections))}
         shutil.rmtree(folder)
     return metrics
 

@@ -18,9 +18,8 @@ from typing import Any
 import yaml
 
 from pipeline.config.parameters import FILE, Parameters
-from pipeline.config.parameters import read as read_parameters
 from pipeline.config.paths import WORK
-from pipeline.config.presets import leaves
+from pipeline.config.safe_yaml import flatten, read_sections
 from pipeline.records import environment
 from pipeline.system.dvc import cached_file, dvc_command, dvc_environment, run_dvc
 from pipeline.system.errors import UserError
@@ -92,8 +91,8 @@ def performed(name: str, wanted: Parameters) -> Experiment:
 
 def changes(wanted: Parameters, file: Path = FILE) -> dict[str, Any]:
     """`section.key` to value, where the wanted parameters are not those of the file."""
-    here = dict(leaves(read_parameters(file)))
-    found = dict(leaves(wanted.model_dump(mode="json")))
+    here = flatten(read_sections(file))
+    found = flatten(wanted.model_dump(mode="json"))
     location = found["dataset.location"]
     if location:  # of a copy in another folder
         found["dataset.location"] = str((home_folder() / Path(location).expanduser())

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.paths import LEARNING, TRACE, metrics_of
+from pipeline.config.stages import MEASURED
 from pipeline.records import differences
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 
 FORMAT = 1
-STAGES = ("resize", "mean", "pca", "train", "evaluate")  # whose metrics a run is known by
 DECODER = ("pillow", "libjpeg", "zlib", "pixels")  # of the fingerprint, what decides pixels
 LONGEST_TRACE = 100  # entries kept of a trace; its digest covers them all
 CURVE = ("epoch", "training_loss", "training_error", "validation_loss", "validation_error")
@@ -105,7 +105,7 @@ def environment_key(environment: Mapping[str, str]) -> str:
 
 def run_of(read: Read, seed: int, record: Mapping[str, Any], with_trace: bool) -> Run:
     """A run from the files that it left; with its trace, or with its learning curve."""
-    metrics = {stage: json.loads(read(metrics_of(stage))) for stage in STAGES}
+    metrics = {stage: json.loads(read(metrics_of(stage))) for stage in MEASURED}
     if with_trace:
         content = read(TRACE)
         if hashlib.sha256(content).hexdigest() != metrics["train"]["trace_digest"]:

@@ -44,9 +44,9 @@ class UserError(Exception):
         super().__init__(printable(message))
 
 
-def closest(name: str, names: Iterable[str]) -> str:
+def closest(name: str, names: Iterable[str], most: int = 3) -> str:
     """Return `; did you mean ...?` for a message about an unknown name; "" if none is like it."""
-    like = difflib.get_close_matches(name, list(names), n=3)
+    like = difflib.get_close_matches(name, list(names), n=most)
     return f"; did you mean {' or '.join(like)}?" if like else ""
 
 

@@ -11,20 +11,19 @@ import numpy
 import pytest
 import safetensors.numpy
 
+from pipeline.config.stages import NAMES
 from pipeline.data.pixels import decoder
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 
-STAGES = ["download", "resize", "mean", "pca", "train", "evaluate", "report"]
-
 
 def ran(output: str) -> list[str]:
     """The stages that `dvc repro` ran."""
-    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+    return [stage for stage in NAMES if f"Running stage '{stage}'" in output]
 
 
 def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> None:
-    assert ran(reproduced.first_output) == STAGES  # type: ignore[attr-defined]
+    assert ran(reproduced.first_output) == list(NAMES)  # type: ignore[attr-defined]
     evaluate = reproduced.metrics("evaluate")
     for name in ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"):
         assert 0.0 <= evaluate[name] <= 1.0
@@ -151,7 +150,7 @@ def test_each_stage_is_a_command(reproduced: Project) -> None:
     before = reproduced.metrics("mean")
     reproduced.run("alexnet", "mean")
     assert reproduced.metrics("mean") == before
-    for stage in STAGES:
+    for stage in NAMES:
         assert "--set KEY=VALUE" in reproduced.run("alexnet", stage, "--help")
     for command in (["alexnet", "train", "--set", "train.sede=2"],
                     ["alexnet", "train", "--placement", "three"]):

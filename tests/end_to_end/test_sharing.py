@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 
 from pipeline.config.paths import STORE
+from pipeline.config.stages import PREPARATION
 from pipeline.data.store import Store
 from pipeline.system.processes import kill_with_children
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 from tests.end_to_end.test_pipeline import ran
-
-PREPARATION = ("download", "resize", "mean", "pca")
 
 
 def test_nothing_is_stored_twice(reproduced: Project) -> None:

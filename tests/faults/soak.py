@@ -38,6 +38,7 @@ from typing import Any
 import click
 import psutil
 
+from pipeline.config.stages import PREPARATION
 from pipeline.system.processes import kill_with_children
 from pipeline.system.terminal import say
 from tests.end_to_end.kill_and_resume import copy
@@ -186,7 +187,7 @@ def main(minutes: float, steps: int, seed: int, between: float) -> None:
     say(f"in {place}, which stays if anything is not as it should be")
     base = Project(place / "undisturbed")
     base.set(**WORKLOAD, **{"train.epochs": steps * BATCH / IMAGES})
-    for stage in ("download", "resize", "mean", "pca"):
+    for stage in PREPARATION:
         base.run("alexnet", stage)
     began = time.monotonic()
     runs = [Run(base, steps, began), Run(copy(base, place / "killed"), steps, began)]

@@ -55,7 +55,7 @@ def test_two_dvc_repro_in_one_clone(reproduced: Project, tmp_path: Path,
     assert statuses[0] == 0, said
     for one, text in zip(both, said, strict=True):
         if one.returncode:
-            assert "lock" in text or "is at work here" in text, text
+            assert "lock" in text or "is running here" in text, text
     assert project.metrics("train") == metrics
     project.run("dvc", "repro")
     assert "up to date" in project.run("dvc", "status")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.commands.doctor.finding import Finding, ok, size, skipped
+from pipeline.config.describe import PUBLISHED_CLASSES
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import CHECKPOINTS, STORE
 from pipeline.system.errors import UserError
@@ -94,7 +95,7 @@ def parameters_of(parameters: Parameters) -> int:
 
 
 def _classes(parameters: Parameters) -> int:
-    return 10 if parameters.dataset.source in ("sample", "imagenette", "cifar10") else 1000
+    return parameters.dataset.data_set.classes or PUBLISHED_CLASSES
 
 
 def needed_memory(parameters: Parameters) -> float:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pipeline.commands.doctor.finding import Finding, ok
 from pipeline.config.parameters import Parameters
+from pipeline.config.stages import NAMES
 from pipeline.records import environment
 from pipeline.system.errors import without_password
 from pipeline.system.git import git_text
@@ -69,12 +70,10 @@ def dvc(parameters: Parameters) -> Finding:
     if done.returncode:
         return Finding("fails", " ".join(done.stderr.split()) or "`dvc stage list` fails",
                        "mend the file it names")
-    from pipeline.commands.stages import STAGES
-
-    missing = [stage for stage in STAGES if stage not in done.stdout.split()]
+    missing = [stage for stage in NAMES if stage not in done.stdout.split()]
     if missing:
         return Finding("fails", f"dvc.yaml: no stage {', '.join(missing)}", "git checkout dvc.yaml")
-    return ok(f"DVC reads dvc.yaml; {len(STAGES)} stages")
+    return ok(f"DVC reads dvc.yaml; {len(NAMES)} stages")
 
 
 def mlflow(parameters: Parameters) -> Finding:

@@ -31,7 +31,7 @@ def fetch(dataset: DatasetSection) -> Listing:
     Raises:
         UserError: something is missing or damaged, or cannot be downloaded.
     """
-    if (dataset.location and dataset.source not in ("sample", "folder")
+    if (dataset.location and dataset.data_set.files == "fetched"
             and not dataset.location.is_dir()):
         raise UserError(f"dataset.location: {dataset.location}: no such folder; make it, or name "
                         "the one that holds the data set's files or shall hold them, or set it to "

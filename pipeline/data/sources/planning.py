@@ -97,7 +97,7 @@ class Plan:
 def data_folder(dataset: DatasetSection) -> Path:
     """The folder of the data set's files: `dataset.location`, or archives/ where that is null; the
     sample's own."""
-    return DOWNLOAD if dataset.source == "sample" else dataset.location or ARCHIVES
+    return DOWNLOAD if dataset.data_set.files == "made" else dataset.location or ARCHIVES
 
 
 def missing_files(remotes: list[RemoteFile], folder: Path) -> list[RemoteFile]:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from alexnet.recipe import switches
 from pipeline.config import identity, parameters, presets
 from pipeline.config.parameters import Parameters
+from pipeline.config.safe_yaml import read_sections
 from pipeline.studies import run_sets
 from pipeline.studies.run_sets import Run
 from pipeline.system.errors import UserError, closest
@@ -197,8 +198,8 @@ def load(file: Path = FILE) -> Book:
     """Raises UserError that names what is wrong."""
     try:
         told = yaml.safe_load(file.read_text(encoding="utf-8"))
-        book = Book.model_validate(told | {"params": parameters.read()} if isinstance(told, dict)
-                                   else told)
+        book = Book.model_validate(told | {"params": read_sections(parameters.FILE)}
+                                   if isinstance(told, dict) else told)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; run this in the project's top folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

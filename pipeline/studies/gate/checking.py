@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pipeline.config.stages import MEASURED
 from pipeline.studies import run_sets
 from pipeline.studies.gate.decision import ALPHA, SEEDS, Judgement, judged
 from pipeline.studies.run_sets import DECODER, Run, RunSet
@@ -108,7 +109,7 @@ def _exact(run: Run, here: dict[str, str], goldens: Sequence[RunSet]) -> list[Ju
     for golden in goldens:
         stored = golden.run_of(run.seed)
         if stored and _same(golden, here):
-            return [finding for stage in run_sets.STAGES
+            return [finding for stage in MEASURED
                     if stage != "evaluate" or _same(golden, here, ("cores",))
                     for finding in _stage(stage, golden, stored, run)]
     data = next(filter(None, (_data(golden, here, run) for golden in goldens)), [])

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.config import identity
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import metrics_of
+from pipeline.config.stages import BY_NAME, MEASURED
 from pipeline.records import environment
 from pipeline.studies import run_sets
 from pipeline.studies.run_sets import Run, RunSet
@@ -43,9 +44,9 @@ def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
     Raises:
         UserError: it is not there, not whole, or of other parameters than these.
     """
-    found = {stage: read_json(metrics_of(stage), stage) for stage in run_sets.STAGES}
+    found = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
     train = found["train"]
-    wanted = identity.digest(identity.configuration(parameters, identity.TRAINING))
+    wanted = identity.digest(identity.configuration(parameters, BY_NAME["train"].sections))
     if (train.get("configuration_digest"), train.get("seed")) != (wanted, parameters.train.seed):
         raise UserError(f"{metrics_of('train')}: of other parameters than params.yaml has; run "
                         "`dvc repro`")
@@ -140,7 +141,7 @@ def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,
 def difference(stored: Run, found: Run) -> str | None:
     """What first differs between two runs of one seed, or None: "train.trace, from step 50:
     gradients"."""
-    for stage in run_sets.STAGES:
+    for stage in MEASURED:
         if stage == "train" and (parts := run_sets.first_difference(stored.trace, found.trace)):
             return f"train.trace, from {parts}"
         mine, other = stored.metrics.get(stage, {}), found.metrics.get(stage, {})

@@ -10,31 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config.parameters import ExecutionSection
-from pipeline.config.paths import (
-    DOWNLOAD,
-    LEARNING,
-    MEAN,
-    MEAN_PICTURE,
-    PCA,
-    PREDICTIONS,
-    STORE,
-    TRACE,
-    WEIGHTS,
-    metrics_of,
-)
-
-STAGES = ("resize", "mean", "pca", "train", "evaluate")
-INPUTS: dict[str, tuple[Path, ...]] = {
-    "resize": (DOWNLOAD,), "mean": (STORE,), "pca": (STORE,), "train": (STORE, MEAN, PCA),
-    "evaluate": (STORE, MEAN, WEIGHTS)}
-# What is compared, that which tells most first.
-OUTPUTS: dict[str, tuple[Path, ...]] = {stage: (*files, metrics_of(stage)) for stage, files in {
-    "resize": (STORE,), "mean": (MEAN, MEAN_PICTURE), "pca": (PCA,),
-    "train": (TRACE, LEARNING, WEIGHTS), "evaluate": (PREDICTIONS,)}.items()}
+from pipeline.config.stages import MEASURED
 
 # Over params.yaml, whose network, recipe and seeds stay: eight updates, each traced, with four
 # checkpoints.
@@ -68,7 +47,7 @@ class Axis:
 
     name: str
     change: str
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = MEASURED
     required: bool = True
     execution: Callable[[ExecutionSection], Mapping[str, Any]] = lambda section: {}
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -17,9 +17,9 @@ import numpy
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from pipeline.config.paths import TRACE
+from pipeline.config.paths import TRACE, metrics_of
+from pipeline.config.stages import BY_NAME
 from pipeline.records.differences import compared
-from pipeline.studies.matrix.axes import OUTPUTS
 
 
 class NothingToCompare(Exception):
@@ -37,7 +37,7 @@ def difference(stage: str, a: Path, b: Path) -> str | None:
     Raises:
         NothingToCompare: an output that both lack.
     """
-    for output in OUTPUTS[stage]:
+    for output in (*BY_NAME[stage].outputs, metrics_of(stage)):
         for name in sorted({file.relative_to(folder) for folder in (a, b)
                             for file in _files(folder / output)}):
             missing = next((folder for folder in (a, b) if not (folder / name).is_file()), None)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.parameters import Parameters
+from pipeline.config.stages import MEASURED
 from pipeline.records.environment import cores
-from pipeline.studies.matrix.axes import STAGES, Axis
+from pipeline.studies.matrix.axes import Axis
 from pipeline.studies.matrix.comparison import NothingToCompare, difference
 from pipeline.studies.matrix.variant import Failed, Project, clone_code, surroundings, variant
 from pipeline.system.errors import UserError
@@ -69,7 +70,7 @@ def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str],
     jobs = [(axis, stage) for axis in axes for stage in axis.stages]
     jobs.sort(key=lambda job: job[0].manner != "killed")  # the longest first
     needed = ("download",
-              *STAGES[: 1 + max((STAGES.index(stage) for _, stage in jobs), default=-1)])
+              *MEASURED[: 1 + max((MEASURED.index(stage) for _, stage in jobs), default=-1)])
     cells: dict[tuple[str, str], Cell] = {}
     with (tempfile.TemporaryDirectory(prefix="alexnet-matrix-") as elsewhere,
           progress("matrix", len(needed) + len(jobs), "stages") as advance):
@@ -94,7 +95,7 @@ def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str],
             raise
         finally:
             pool.shutdown()
-    return [cells[axis.name, stage] for axis in axes for stage in STAGES if stage in axis.stages]
+    return [cells[axis.name, stage] for axis in axes for stage in MEASURED if stage in axis.stages]
 
 
 def _reference(project: Project, stages: Sequence[str]) -> Iterator[tuple[str, float]]:

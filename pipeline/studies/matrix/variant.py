@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.parameters import Parameters
+from pipeline.config.stages import BY_NAME
 from pipeline.records.environment import LOCK, PACKAGES
-from pipeline.studies.matrix.axes import INPUTS, SURROUNDINGS, Axis
+from pipeline.studies.matrix.axes import SURROUNDINGS, Axis
 from pipeline.system.files import write_json
 from pipeline.system.processes import kill_with_children
 from pipeline.system.project import CODE
@@ -60,7 +61,7 @@ class Project:
 
     def link(self, stage: str, reference: Path) -> None:
         """Link the stage's inputs, as the reference run left them."""
-        for name in INPUTS[stage]:
+        for name in BY_NAME[stage].inputs:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).symlink_to((reference / name).resolve())
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.config.paths import ARCHIVES, MEAN, PCA, STORE
+from pipeline.config.paths import ARCHIVES, STORE
+from pipeline.config.stages import BY_NAME, STAGES
 from pipeline.data.moments import Moments
 from pipeline.data.store import MOMENTS, Store
 from pipeline.records.record import data_digests
@@ -28,7 +29,9 @@ from pipeline.system.processes import run_child
 from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
-PARTS = {"resize": STORE, "mean": MEAN, "pca": PCA}
+# what a training reads, by the stage that makes it
+PARTS = {stage.name: stage.outputs[0] for stage in STAGES
+         if stage.outputs[0] in BY_NAME["train"].inputs}
 
 
 def wanted(tags: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from pipeline.commands.group import Command
 from pipeline.commands.main import main
-from pipeline.commands.stages import STAGES
+from pipeline.config.stages import STAGES
 from tests.terminal import CTRL_C, on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,7 +54,7 @@ def test_help_names_every_stage_and_imports_nothing_heavy() -> None:
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "[]", arguments
     told = alexnet("--help").output
-    for stage in STAGES.values():
+    for stage in STAGES:
         assert stage.summary in told
 
 
@@ -93,7 +93,7 @@ def test_every_command_says_what_it_reads_what_it_leaves_and_how_long_it_takes()
 
 def test_every_stage_explains_its_options() -> None:
     for stage in STAGES:
-        told = alexnet(stage, "--help")
+        told = alexnet(stage.name, "--help")
         assert told.exit_code == 0
         assert "--set KEY=VALUE" in told.output
         assert "--params" in told.output
@@ -104,9 +104,12 @@ def test_every_stage_explains_its_options() -> None:
 @pytest.mark.parametrize(("arguments", "told"), [
     (("download", "--set", "train.sed=2"), "--set train.sed=2"),
     (("train", "--set", "train.epoch=3"), "did you mean train.epochs"),
-    (("mean", "--set", "train.batch=0"), "params.yaml: train.batch"),
-    (("train", "--threads", "0"), "params.yaml: execution.threads"),
-    (("train", "--placement", "three"), "params.yaml: execution.placement"),
+    (("mean", "--set", "train.batch=0"), "error: --set train.batch=0: train.batch: input"),
+    (("train", "--threads", "0"), "error: --threads 0: execution.threads: input"),
+    (("train", "--placement", "three"), "error: --placement three: execution.placement: input"),
+    (("train", "--set", "train.micro_batches=3"), "error: --set train.micro_batches=3: train."),
+    (("train", "--set", "train.batch=1", "--set", "train.micro_batches=2"),
+     "error: --set train.micro_batches=2: train.micro_batches: 2 does not divide"),
     (("pca", "--params", "other.yaml"), "other.yaml: no such file"),
     (("configure", "cifar"), "imagenet2012, imagenette, sample"),
     (("summary",), "dvc repro"),
@@ -135,8 +138,9 @@ def test_the_same_in_a_real_process(here: Path) -> None:
                                       .replace("epochs:", "epoch:"))
     done = process("train")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["error: params.yaml: train.epochs: missing", "params.yaml: "
-                                        "train.epoch: unknown key; remove it or mend its spelling"]
+    assert done.stderr.splitlines() == [
+        "error: params.yaml: train.epochs: missing",
+        "params.yaml: train.epoch: unknown key; remove it or correct its spelling"]
 
 
 def test_debug_gives_the_traceback_before_the_command_or_after_it() -> None:
@@ -289,6 +293,7 @@ def test_options_of_a_stage_override_params_yaml(monkeypatch: pytest.MonkeyPatch
 
 
 def test_configure_prints_what_it_changes() -> None:
+    Path("pictures").mkdir()
     done = alexnet("configure", "imagenette", "--location", "pictures")
     assert done.exit_code == 0
     assert ("dataset.source: sample -> imagenette\ndataset.location: null -> pictures\n"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from alexnet.recipe import recipe, switches
-from pipeline.config import parameters
-from pipeline.config.parameters import Parameters, check, load
+from pipeline.config.parameters import Parameters, RecipeSection, check, load
+from pipeline.config.safe_yaml import read_sections
 from pipeline.system.errors import UserError
 
 COMMITTED = Path(__file__).resolve().parents[3] / "params.yaml"
@@ -65,6 +65,26 @@ def test_the_choices_in_the_comments_are_the_switches_choices() -> None:
             if line.strip().startswith(f"{switch.name}:") and switch.choices:
                 told = {choice.strip() for choice in line.partition("#")[2].split(",")}
                 assert told == {str(choice).lower() for choice in switch.choices}, switch.name
+
+
+def test_the_recipes_section_has_the_recipes_switches_choices_and_bounds() -> None:
+    """And takes each value that the recipe takes, as it is, and no other."""
+    names = [name for name in RecipeSection.model_fields if name != "name"]
+    assert names == [switch.name for switch in switches()]
+    for switch in switches():
+        field = f"recipe.{switch.name}"
+        good = (*(switch.choices or ()), *(switch.bounds or ()), switch.source, switch.paper)
+        low, high = switch.bounds or (0.0, 0.0)
+        bad = (*(1, 1.0, True, "other"), *((low - 1e-9, high + 1e-6) if switch.bounds else (0.5,)))
+        for value in (*good, *bad):
+            try:
+                recipe(**{switch.name: value})
+            except ValueError:
+                with pytest.raises(UserError, match=re.escape(field)):
+                    check(changed(field, value))
+            else:
+                taken = getattr(check(changed(field, value)).recipe, switch.name)
+                assert (taken, type(taken)) == (value, type(value))
 
 
 @pytest.mark.parametrize("key", leaves(VALUES))
@@ -176,7 +196,7 @@ def test_a_file_that_is_not_parameters_is_told(tmp_path: Path, content: bytes, t
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no such file.*project's top folder"):
+    with pytest.raises(UserError, match=r"no such file.*alexnet configure sample"):
         load(tmp_path / "params.yaml")
 
 
@@ -197,8 +217,26 @@ def test_overrides_are_read_as_yaml() -> None:
 def test_a_bad_override_is_named(override: str) -> None:
     with pytest.raises(UserError) as told:
         load(COMMITTED, [override])
-    key = override.partition("=")[0]
-    assert f"--set {override}" in str(told.value) or f"params.yaml: {key}" in str(told.value)
+    assert str(told.value).startswith(f"--set {override}: ")
+    assert "params.yaml:" not in str(told.value)
+
+
+@pytest.mark.parametrize(("override", "suggested"), [
+    ("train.epoch=2", "train.epochs"), ("epochs=2", "train.epochs"),
+    ("dataset.sed=1", "dataset.source"), ("trian.epochs=2", "train.epochs"),
+    ("execution.epochs=2", "train.epochs"), ("seed=1", "dataset.sample.seed or train.seed")])
+def test_the_nearest_key_is_suggested_alone(override: str, suggested: str) -> None:
+    with pytest.raises(UserError, match=rf"did you mean {re.escape(suggested)}\?$"):
+        load(COMMITTED, [override])
+
+
+def test_a_problem_is_of_the_option_that_made_it_and_else_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(changed("train.seed", -1)))
+    with pytest.raises(UserError) as told:
+        load(file, ["train.epochs=0"], {"threads": "0"})
+    assert [line.partition(": ")[0] for line in str(told.value).splitlines()] == [
+        str(file), "--set train.epochs=0", "--threads 0"]
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -212,7 +250,7 @@ def test_an_override_is_the_same_as_the_file(tmp_path: Path, seed: int, width: f
 
 
 def test_read_does_not_check() -> None:
-    assert parameters.read(COMMITTED) == VALUES
+    assert read_sections(COMMITTED) == VALUES
 
 
 # params.yaml from elsewhere

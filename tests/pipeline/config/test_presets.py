@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from pipeline.commands.main import main
 from pipeline.config import parameters
-from pipeline.config.presets import configure, leaves, names, values_of
+from pipeline.config.datasets import NAMES
+from pipeline.config.presets import TEMPLATE, configure, values_of
+from pipeline.config.safe_yaml import flatten, read_sections
 from pipeline.system.errors import UserError
 
 COMMITTED = Path(__file__).resolve().parents[3] / "params.yaml"
-PRESETS = ["cifar10", "imagenet2010", "imagenet2012", "imagenette", "sample"]
+PRESETS = [name for name in NAMES if name != "folder"]  # which needs a location
 
 
 @pytest.fixture
@@ -29,23 +32,31 @@ def comments(file: Path) -> list[str]:
     return [line.partition("#")[2] for line in file.read_text().splitlines()]
 
 
-def test_there_are_these() -> None:
-    assert names() == PRESETS
+def test_every_data_set_has_a_preset_and_there_are_no_others() -> None:
+    assert {file.stem for file in TEMPLATE.parent.glob("*.yaml")} == set(NAMES)
+    for name in NAMES:
+        assert values_of(name)["dataset.source"] == name
+
+
+def test_the_template_is_the_committed_file() -> None:
+    committed = subprocess.run(["git", "show", "HEAD:params.yaml"], cwd=COMMITTED.parent,
+                               capture_output=True, check=False)
+    assert TEMPLATE.read_bytes() == (committed.stdout or COMMITTED.read_bytes())
 
 
 def test_the_sample_is_what_is_committed_and_names_all_that_others_change() -> None:
-    committed = dict(leaves(yaml.safe_load(COMMITTED.read_text())))
+    committed = flatten(yaml.safe_load(COMMITTED.read_text()))
     sample = values_of("sample")
     assert sample == {key: committed[key] for key in sample}
-    for name in names():
+    for name in NAMES:
         assert values_of(name).keys() == sample.keys(), name
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_only_the_presets_keys_change_and_comments_stay(file: Path, name: str) -> None:
-    before = dict(leaves(parameters.read(file)))
+    before = flatten(read_sections(file))
     changed = configure(name, file=file)
-    after = dict(leaves(parameters.read(file)))
+    after = flatten(read_sections(file))
     assert after == before | values_of(name)
     assert changed == {key: (before[key], after[key]) for key in after if after[key] != before[key]}
     assert comments(file) == comments(COMMITTED)
@@ -77,10 +88,36 @@ def test_what_no_preset_names_stays(file: Path) -> None:
     assert (read.train.seed, read.execution.threads) == (77, 2)
 
 
-def test_the_data_sets_folder_can_be_named(file: Path) -> None:
-    changed = configure("imagenette", Path("/elsewhere/pictures: new"), file)
-    assert changed["dataset.location"] == (None, "/elsewhere/pictures: new")
-    assert parameters.load(file).dataset.location == Path("/elsewhere/pictures: new")
+def test_the_data_sets_folder_can_be_named(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures: new"
+    folder.mkdir()
+    changed = configure("imagenette", folder, file)
+    assert changed["dataset.location"] == (None, str(folder))
+    assert parameters.load(file).dataset.location == folder
+    assert configure("sample", file=file)["dataset.location"] == (str(folder), None)
+    assert file.read_bytes() == COMMITTED.read_bytes()
+
+
+def test_pictures_of_ones_own_need_their_folder(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--location is missing: alexnet configure folder"):
+        configure("folder", file=file)
+    with pytest.raises(UserError, match=r"--location .*pictures: no such folder; make it"):
+        configure("folder", tmp_path / "pictures", file)
+    assert file.read_bytes() == COMMITTED.read_bytes()
+    configure("folder", tmp_path, file)
+    assert parameters.load(file).dataset.location == tmp_path
+    configure("sample", file=file)
+    assert file.read_bytes() == COMMITTED.read_bytes()
+
+
+def test_without_a_file_it_is_written_from_the_template(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    assert configure("sample", file=file) == {}
+    assert file.read_bytes() == TEMPLATE.read_bytes()
+    file.unlink()
+    assert configure("cifar10", file=file)["train.epochs"] == (16, 60)
+    assert parameters.load(file).dataset.source == "cifar10"
+    assert comments(file) == comments(TEMPLATE)
 
 
 def test_what_is_printed_reads_as_it_stands_in_the_file(file: Path) -> None:
@@ -92,7 +129,7 @@ def test_what_is_printed_reads_as_it_stands_in_the_file(file: Path) -> None:
 
 def test_an_unknown_preset_is_refused_with_those_there_are(file: Path) -> None:
     with pytest.raises(UserError,
-                       match=r"'cifar'.*cifar10, imagenet2010, imagenet2012, imagenette, sample"):
+                       match=r"'cifar'.* cifar10, folder, imagenet2010, .*, imagenette, sample"):
         configure("cifar", file=file)
     assert file.read_bytes() == COMMITTED.read_bytes()
 
@@ -113,9 +150,7 @@ def test_a_key_that_was_lost_comes_back(file: Path) -> None:
     assert parameters.load(file).train.epochs == 32
 
 
-def test_a_file_that_is_missing_or_broken_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        configure("sample", file=tmp_path / "params.yaml")
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("dataset: [")
     with pytest.raises(UserError, match="not YAML"):
         configure("sample", file=tmp_path / "params.yaml")

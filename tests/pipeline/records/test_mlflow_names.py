@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import parameters, presets
+from pipeline.config import datasets, parameters, presets
+from pipeline.config.identity import flat_parameters
 from pipeline.records.mlflow_names import flat_metric, metric, run_name
-from pipeline.records.record import flat
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = tuple(parameters.Parameters.model_fields)
@@ -24,7 +24,7 @@ EVALUATE = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"
 
 def named(*overrides: str, stage: str = "train", sections: tuple[str, ...] = SECTIONS,
           file: Path = ROOT / "params.yaml") -> str:
-    return run_name(stage, flat(parameters.load(file, overrides), sections))
+    return run_name(stage, flat_parameters(parameters.load(file, overrides), sections))
 
 
 def test_a_run_is_named_for_what_differs() -> None:
@@ -46,11 +46,11 @@ def test_what_makes_no_difference_is_not_named(override: str) -> None:
     assert named(override) == named()
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", datasets.NAMES)
 def test_a_preset_is_named_as_itself(name: str, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", file)
-    presets.configure(name, file=file)
+    presets.configure(name, tmp_path, file)
     assert named(file=file) == f"{name} seed 1"
 
 

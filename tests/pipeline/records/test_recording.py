@@ -21,10 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import parameters
+from pipeline.config.identity import flat_parameters
 from pipeline.config.paths import LISTING, MEAN, PCA, STORE, metrics_of
 from pipeline.data.statistics import mean_digest
 from pipeline.records import environment, live_curves, mlflow_store
-from pipeline.records.record import data_digests, flat
+from pipeline.records.record import data_digests
 from pipeline.records.recording import recorded
 from pipeline.records.unsent import send_unsent
 from pipeline.system.files import atomic_write, write_json
@@ -109,7 +110,7 @@ def test_a_preparation_stage_is_a_run(here: Path) -> None:
     assert run.data.tags["code_digest"] == environment.code_digest()
     assert run.data.tags["lock_digest"] == "l" * 64
     assert "code_changed" not in run.data.tags
-    assert run.data.params == flat(READ, ("dataset", "resize", "store"))
+    assert run.data.params == flat_parameters(READ, ("dataset", "resize", "store"))
     assert Path(here / "mlflow.db").exists()
     held = artifacts(run)
     assert json.loads(held["environment.json"])["cpu"] == "x"
@@ -332,7 +333,7 @@ def test_an_unreachable_server_loses_nothing(here: Path,
     assert point == {"step": 1, "training_loss": 2.0, "time": point["time"]}
     assert kept["artifacts"][-1]["path"] == "weights"
     assert len(kept["artifacts"][-1]["sha256"]) == 64
-    assert kept["params"] == flat(READ, tuple(parameters.Parameters.model_fields))
+    assert kept["params"] == flat_parameters(READ, tuple(parameters.Parameters.model_fields))
     assert kept["texts"].keys() >= {"environment.json", "parameters.json"}
 
 
@@ -423,7 +424,7 @@ def test_parameters_are_flat_and_whole(seed: int, width: float, name: str) -> No
     values = READ.model_dump()
     values["train"]["seed"], values["network"]["width"], values["recipe"]["name"] = (seed, width,
                                                                                      name)
-    told = flat(parameters.check(values), ("network", "recipe", "train"))
+    told = flat_parameters(parameters.check(values), ("network", "recipe", "train"))
     assert int(told["train.seed"]) == seed
     assert float(told["network.width"]) == width
     assert told["recipe.name"] == name

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.stages import MEASURED
 from pipeline.studies import run_sets
 from pipeline.studies.run_sets import first_difference, spread, trace_lines
 from pipeline.system.errors import UserError
@@ -88,7 +89,7 @@ def test_a_trace_that_is_not_the_one_the_metrics_name_is_refused() -> None:
     trace = "".join(json.dumps(one) + "\n" for one in entries(3)).encode()
     metrics = {"trace_digest": hashlib.sha256(trace).hexdigest()}
     files = {run_sets.TRACE: trace,
-             **{run_sets.metrics_of(stage): b"{}" for stage in run_sets.STAGES},
+             **{run_sets.metrics_of(stage): b"{}" for stage in MEASURED},
              run_sets.metrics_of("train"): json.dumps(metrics).encode()}
     assert run_sets.run_of(files.__getitem__, 1, {}, True).trace == trace_lines(entries(3))
     files[run_sets.TRACE] = trace[:-9] + bytes([trace[-9] ^ 1]) + trace[-8:]
