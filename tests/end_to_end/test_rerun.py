@@ -3,11 +3,15 @@ travelled; and one in which a single weight was moved by one unit in its last pl
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +178,114 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     assert state(reproduced) == before
 
 
+EVIL_LOCK = """schema: '2.0'
+stages:
+  resize:
+    cmd: 'true'
+    outs:
+    - path: data/store
+      files:
+      - {relpath: ../../../../escaped, md5: d41d8cd98f00b204e9800998ecf8427e, size: 0}
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """What a hostile scheduler would be: whoever connects to it would unpickle its answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield server
+
+
+def forged(record: Path, folder: Path, listener: socket.socket, **dataset: Any) -> Path:
+    """A record by the code here that asks for everything that it must not have."""
+    code = folder / "code"
+    code_archive.restored(record / "code.tar.gz", code,
+                          kept_runs.read(record).facts.tags["code_digest"])
+    (code / "dvc.lock").write_text(EVIL_LOCK)
+    parameters = json.loads((record / "parameters.json").read_text())
+    parameters["execution"] |= {
+        "scheduler": f"tcp://127.0.0.1:{listener.getsockname()[1]}", "workers": 64,
+        "replicas": 100_000_000, "placement": "two"}
+    parameters["dataset"] |= {"location": str(folder / "bait"), **dataset}
+    return doctored(record, folder / "forged",
+                    {"parameters.json": json.dumps(parameters).encode(),
+                     "code.tar.gz": code_archive.taken(code)},
+                    {"replicas": "100000000", "placement": "two", "interface": "666"})
+
+
+def connections(listener: socket.socket) -> int:
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while listener.accept():
+            count += 1
+    return count
+
+
+def test_nothing_of_a_strangers_record_is_obeyed_before_consent(
+        reproduced: Project, record: Path, tmp_path: Path, listener: socket.socket) -> None:
+    """Neither its scheduler nor its number of processes, its folders, its dvc.lock: where the data
+    are here, where the sample is made again, and where they cannot be had."""
+    bad = forged(record, tmp_path, listener)
+    found = last_json(reproduced.run("alexnet", "rerun", str(bad), "--json"))
+    assert (found["verdict"], found["steps_compared"]) == ("identical", 6)
+    assert tags_of(reproduced, found["rerun"])["processes"] == "1"
+
+    clone = Clone(reproduced, tmp_path / "clone")
+    told = clone.run("alexnet", "rerun", str(bad), "--steps", "4")
+    assert "making them again" in told
+    assert "identical: 3 of 3 traced steps" in told
+    kept = next((clone.folder / "work/reruns").glob("data-*"))
+    assert f"127.0.0.1:{listener.getsockname()[1]}" not in (kept / "params.yaml").read_text()
+
+    shutil.rmtree(kept)
+    worse = forged(record, tmp_path / "worse", listener, source="folder")
+    told = clone.run("alexnet", "rerun", str(worse), status=2)
+    assert "not compared: the data of the run cannot be had" in told
+    assert "a record from elsewhere does not decide where folder is read from" in told
+    assert not list(tmp_path.rglob("escaped"))
+    assert not list(reproduced.folder.parent.rglob("escaped"))
+    assert connections(listener) == 0
+    with socket.create_connection(listener.getsockname()):
+        assert connections(listener) == 1  # the test could have failed
+
+
+def test_a_copy_of_the_data_that_has_rotted_is_made_anew(reproduced: Project, record: Path,
+                                                         tmp_path: Path) -> None:
+    clone = Clone(reproduced, tmp_path / "clone")
+    clone.run("alexnet", "rerun", str(record), "--steps", "1")
+    [copy] = (clone.folder / "work/reruns").glob("data-*")
+    shard = copy / "data/store/train-00000.npy"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.unlink()
+    shard.write_bytes(content)
+    told = clone.run("alexnet", "rerun", str(record), "--steps", "1")
+    assert f"{shard}: damaged" in told
+    assert "It is removed and made anew" in told
+    assert "identical: 1 of 1 traced steps" in told
+
+
+@pytest.mark.parametrize(("name", "change"), [
+    ("models/trace.jsonl", lambda content: content.replace(b'"step": 2', b'"step": 3', 1)),
+    ("models/model.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1]))])
+def test_evidence_that_has_changed_in_the_store_is_named_and_not_compared(
+        reproduced: Project, record: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    run_id = kept_runs.read(record).facts.run_id
+    [file] = [file for file in (reproduced.folder / "mlartifacts").rglob(name)
+              if run_id in file.parts]
+    whole = file.read_bytes()
+    assert change(whole) != whole
+    file.write_bytes(change(whole))
+    try:
+        told = reproduced.run("alexnet", "rerun", run_id, "--steps", "1", status=1)
+    finally:
+        file.write_bytes(whole)
+    assert re.search(f"{file.name}.*(has changed since it was recorded|damaged|digest)", told)
+    assert "differs from" not in told
+    assert "identical" not in told
+
+
 def test_data_that_cannot_be_had_are_refused(reproduced: Project, record: Path,
                                              tmp_path: Path) -> None:
     parameters = json.loads((record / "parameters.json").read_text())
@@ -183,6 +295,8 @@ def test_data_that_cannot_be_had_are_refused(reproduced: Project, record: Path,
     told = reproduced.run("alexnet", "rerun", str(gone), status=2)
     assert "not compared: the data of the run cannot be had: data/store has the digest" in told
     assert "the record names 0000000000000000" in told
+    assert f"{reproduced.folder / 'gone'}" not in told  # a stranger does not say where to look
+    told = reproduced.run("alexnet", "rerun", str(gone), "--trust", status=2)
     assert f"{reproduced.folder / 'gone'}" in told
     assert "Traceback" not in told
     (gone / "code.tar.gz").write_bytes(b"")

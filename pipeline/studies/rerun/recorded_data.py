@@ -1,17 +1,21 @@
-"""The data that a recorded training was made from, put together again in a folder of its own.
+"""Finds the data that a recorded training was made from, by their digests, and puts them together
+in a folder of its own.
 
-`restored()` takes what it can from the project (hard links), then from DVC's cache, and makes the
-rest again from the named source, with the recorded code and parameters. Whatever way it came, each
-part has the recorded digest.
+`restore()` links what the project has, then a store from DVC's cache, and makes the rest: the mean
+and the colours from the store, the store itself from its source. Nothing of the record is obeyed
+but the digests, and, where it may be, the source. Whatever way it came, each part has the recorded
+digest; of copies every byte is read to prove it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -19,10 +23,10 @@ import yaml
 from pipeline.config.paths import ARCHIVES, STORE
 from pipeline.config.stages import BY_NAME, STAGES
 from pipeline.data.moments import Moments
-from pipeline.data.store import MOMENTS, Store
+from pipeline.data.store import DESCRIPTION, MOMENTS, Store
 from pipeline.records.record import data_digests
 from pipeline.studies.rerun.restored_code import RestoredCode
-from pipeline.system.dvc import cache_folder, run_dvc
+from pipeline.system.dvc import cache_folder
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 from pipeline.system.processes import run_child
@@ -32,68 +36,119 @@ from pipeline.system.terminal import say
 # what a training reads, by the stage that makes it
 PARTS = {stage.name: stage.outputs[0] for stage in STAGES
          if stage.outputs[0] in BY_NAME["train"].inputs}
+MD5 = re.compile(r"[0-9a-f]{32}")
+LARGEST_LISTING = 64 << 20  # bytes of a folder's listing in DVC's cache
 
 
-def wanted(tags: Mapping[str, str]) -> dict[str, str]:
-    """The digest of each part, by the stage that makes it, from the tags of a training's record.
+def recorded_digests(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the digest of each part, by the stage that makes it, from the tags of a record.
 
     Raises:
         UserError: the record names no such digest.
     """
-    found = {stage: tags.get(f"{stage}.{stage if stage != 'resize' else 'pixels'}_digest")
-             for stage in PARTS}
-    if not all(found.values()):
+    digests = {stage: tags.get(f"{stage}.{'pixels' if stage == 'resize' else stage}_digest", "")
+               for stage in PARTS}
+    if not all(digests.values()):
         raise UserError("the record does not name the digests of its data, so nothing can be "
                         "proved from it")
-    return {stage: str(digest) for stage, digest in found.items()}
+    return digests
 
 
-def restored(digests: Mapping[str, str], folder: Path, code: RestoredCode,
-             parameters: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
+def restore(digests: Mapping[str, str], folder: Path, code: RestoredCode,
+            parameters: Mapping[str, Any], environment: Mapping[str, str],
+            from_source: bool) -> bool:
     """Put the data into `folder`, where data/store, data/mean.npy and data/pca.json will be.
 
     Args:
-        digests: as `wanted` yields them.
-        folder: may hold some of it from an earlier time.
-        code: the restored code, which makes what is missing; `environment` is that of its
-            processes.
-        parameters: the recorded ones.
+        digests: by stage, as `recorded_digests` returns them.
+        folder: may hold some of them from an earlier rerun.
+        code: makes what is missing, with these variables as its `environment`.
+        parameters: of the rerun.
+        from_source: whether the named source may be read, or else only what lies here.
 
     Returns:
-        Whether all of it was there in the project, so that the folder holds nothing but links.
+        Whether all of them lie in the project, so that the folder holds nothing but links.
 
     Raises:
-        UserError: it cannot be had: for each part, what was tried.
+        UserError: they cannot be had; it says what was tried.
     """
     def missing() -> list[str]:
         return [stage for stage in PARTS if _digest(stage, folder) != digests[stage]]
 
+    _remove_damaged(folder)
     for stage in missing():
         if _digest(stage, home_folder()) == digests[stage]:
             _link(home_folder() / PARTS[stage], folder / PARTS[stage])
-            if stage == "resize" and code.interface is None:
-                _add_old_moments(folder / STORE)
+    if "resize" in missing():
+        _from_cache(digests["resize"], folder)
+    if code.interface is None and "resize" not in missing():
+        _add_old_moments(folder / STORE)
     if not missing():
-        return not (folder / "params.yaml").exists()
+        return _is_linked(folder)
     _write_parameters(folder, parameters)
-    _from_cache(folder, code.folder, missing())
-    from_source = {"resize": ("download", "resize")}
     for stage in missing():
-        for one in from_source.get(stage, (stage,)):
-            say("rerun: the recorded data are neither here nor in DVC's cache; making them again: "
-                f"{one}")
-            if run_child(code.stage(one), environment, folder, output=2):
+        if stage == "resize":
+            _check_source(parameters, from_source, digests)
+            steps = ["download", "resize"]
+            say("rerun: the recorded pictures are neither here nor in DVC's cache; making them "
+                "again: download, resize")
+        else:
+            steps = [stage]
+            say(f"rerun: the recorded {PARTS[stage]} is not here; computing it from the store")
+        for step in steps:
+            if run_child(code.stage(step), environment, folder, output=2):
                 raise UserError("the data of the run cannot be had: "
-                                f"{_told(missing(), digests, home_folder())}; DVC's cache has them "
-                                f"not; and the stage {one} failed to make them again from "
-                                f"{_source(parameters)}, as told above")
+                                f"{_account(missing(), digests, home_folder())}; DVC's cache does "
+                                f"not have them; and the stage {step} failed to make them again "
+                                f"from {_source(parameters)}, for the reason above")
     if missing():
         raise UserError("the data of the run cannot be had: made again from "
-                        f"{_source(parameters)}, {_told(missing(), digests, folder)}")
+                        f"{_source(parameters)}, {_account(missing(), digests, folder)}")
     return False
 
 
-def _told(stages: list[str], digests: Mapping[str, str], folder: Path) -> str:
+def damage(folder: Path) -> str | None:
+    """Read every pixel in `folder`; return what is damaged, None if nothing is.
+
+    What is a link is damaged in the project itself, and is named there. A damaged copy is removed,
+    so that the next rerun makes it anew.
+    """
+    linked = _is_linked(folder)
+    try:
+        Store((home_folder() if linked else folder) / STORE).verify()
+    except UserError as error:
+        if linked:
+            return str(error)
+        shutil.rmtree(folder)
+        return f"{error} It was a copy, which is now removed; the same command makes it anew"
+    return None
+
+
+def _is_linked(folder: Path) -> bool:
+    return not (folder / "params.yaml").exists()
+
+
+def _remove_damaged(folder: Path) -> None:
+    """Prove what an earlier rerun has left, by every byte, and remove it if it has rotted."""
+    if folder.exists() and not _is_linked(folder) and (folder / STORE).exists():
+        try:
+            Store(folder / STORE).verify()
+        except UserError as error:
+            say(f"rerun: {error} It is removed and made anew")
+            shutil.rmtree(folder)
+
+
+def _check_source(parameters: Mapping[str, Any], from_source: bool,
+                  digests: Mapping[str, str]) -> None:
+    source = parameters["dataset"]["source"]
+    if source != "sample" and not from_source:
+        raise UserError("the data of the run cannot be had: "
+                        f"{_account(['resize'], digests, home_folder())}; DVC's cache does not "
+                        "have them; and a record from elsewhere does not decide where "
+                        f"{source} is read from. Prepare that data set here, or give --trust")
+
+
+def _account(stages: list[str], digests: Mapping[str, str], folder: Path) -> str:
     return ", ".join(f"{PARTS[stage]} has the digest {(_digest(stage, folder) or 'none')[:16]}, "
                      f"and the record names {digests[stage][:16]}"
                      for stage in stages) or "nothing is missing"
@@ -106,7 +161,7 @@ def _source(parameters: Mapping[str, Any]) -> str:
 
 
 def _digest(stage: str, folder: Path) -> str | None:
-    """None where it is missing or only a part of it is there."""
+    """Return the digest of a part in `folder`; None where it is missing or not whole."""
     if stage == "resize":
         try:
             Store(folder / STORE)
@@ -116,7 +171,7 @@ def _digest(stage: str, folder: Path) -> str | None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """So that the user may go on with the project meanwhile; symbolic where the disk is another."""
+    """Link a part, so that the user may go on with the project; symbolically to another disk."""
     for link in (os.link, os.symlink):
         _remove(target)
         with contextlib.suppress(OSError, shutil.Error):
@@ -142,7 +197,7 @@ def _remove(path: Path) -> None:
 
 
 def _write_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
-    """As params.yaml; the data set's folder is meant relative to the project."""
+    """Write params.yaml; the data set's folder is meant relative to the project."""
     dataset = dict(parameters["dataset"])
     if dataset["source"] != "sample":
         dataset["location"] = str(home_folder() / Path(dataset.get("location")
@@ -152,24 +207,51 @@ def _write_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
                                     sort_keys=False).encode())
 
 
-def _from_cache(folder: Path, code: Path, stages: list[str]) -> None:
-    """`dvc checkout` by the dvc.lock of the record, in a DVC repository that shares the project's
-    cache."""
-    if not (code / "dvc.lock").exists():
-        return
+def _from_cache(pixels_digest: str, folder: Path) -> None:
+    """Put the store with this digest into `folder`, if this project's DVC cache has one, whole."""
     try:
-        cache = cache_folder(home_folder())
+        files = cache_folder(home_folder()) / "files/md5"
     except UserError:
         return
-    if not cache.is_dir():
+    for listing in sorted(files.glob("*/*.dir")):
+        names = dict(_listed(listing))
+        if DESCRIPTION not in names or _described(files, names[DESCRIPTION]) != pixels_digest:
+            continue
+        _remove(folder / STORE)
+        try:
+            for name, md5 in names.items():
+                _link(_cached(files, md5), folder / STORE / name)
+            Store(folder / STORE).verify()
+        except (UserError, OSError) as error:
+            say(f"rerun: a store in DVC's cache is damaged and not used ({error})")
+            _remove(folder / STORE)
+            continue
         return
-    for name in ("dvc.yaml", "dvc.lock"):
-        shutil.copyfile(code / name, folder / name)
-    with atomic_write(folder / ".dvc/config") as stream:
-        stream.write('[core]\n    no_scm = true\n    analytics = false\n    check_update = '
-                     'false\n[cache]\n'
-                     f'    dir = {cache}\n    type = "hardlink,symlink"\n'.encode())
-    for stage in stages:
-        _remove(folder / PARTS[stage])
-        # where it fails, the digest of what is there will show it
-        run_dvc("checkout", "--quiet", str(PARTS[stage]), folder=folder)
+
+
+def _listed(listing: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the MD5 of each file of a folder in DVC's cache; nothing where the listing
+    is damaged or one of its names leads out of the folder."""
+    try:
+        if listing.stat().st_size > LARGEST_LISTING:
+            return
+        rows = [(str(row["relpath"]), str(row["md5"])) for row in json.loads(listing.read_bytes())]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if all(MD5.fullmatch(md5) and name.isprintable() and name == PurePosixPath(name).as_posix()
+           and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+           for name, md5 in rows):
+        yield from rows
+
+
+def _described(files: Path, md5: str) -> object:
+    """Return the pixels_digest that a cached store.json names, None if it is none."""
+    try:
+        description = json.loads(_cached(files, md5).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return description.get("pixels_digest") if isinstance(description, dict) else None
+
+
+def _cached(files: Path, md5: str) -> Path:
+    return files / md5[:2] / md5[2:]

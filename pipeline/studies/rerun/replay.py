@@ -1,9 +1,13 @@
 """Runs a recorded training again and compares the two: `rerun()` returns a `RerunResult`.
 
 Code, parameters and data are restored in work/reruns, never in the user's own files; the training
-runs there, in processes of its own, with the recorded threads and variables. Its trace is then
-compared with the recorded one, bit for bit. It is tracked as a run of the stage `rerun`. A rerun
-that was killed goes on when it is asked for again.
+runs there, in processes of its own, as this project executes trainings. Its trace is then compared
+with the recorded one, bit for bit. It is tracked as a run of the stage `rerun`. A rerun that was
+killed goes on when it is asked for again.
+
+A record from elsewhere is a stranger's word. Its code is not run unless the user trusts it: where
+it has the digest of the code here, the code here runs. `recorded_parameters` says what else of it
+is obeyed.
 """
 
 from __future__ import annotations
@@ -11,17 +15,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.paths import LEARNING, STORE, TRACE, WORK
-from pipeline.data.store import Store
+from alexnet.digest import digest_of
+from pipeline.config.paths import LEARNING, TRACE, WORK
 from pipeline.records import code_archive, environment, kept_runs, live_curves, recording
 from pipeline.records.differences import (
+    DATA,
     Comparison,
     Difference,
     Pairs,
@@ -32,14 +36,20 @@ from pipeline.records.differences import (
 from pipeline.records.kept_runs import KeptRun
 from pipeline.records.record import Record, environment_tags, now, process_tags
 from pipeline.studies.rerun import recorded_data
+from pipeline.studies.rerun.recorded_parameters import (
+    processes_of,
+    recorded_parameters,
+    variables,
+)
 from pipeline.studies.rerun.restored_code import RestoredCode
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write, exclusive_lock, sha256_of, write_json
 from pipeline.system.journal import read_finished
-from pipeline.system.project import home_folder
+from pipeline.system.project import CODE, home_folder
 from pipeline.system.terminal import say
 from pipeline.system.verdicts import DIFFERS, IDENTICAL, NOT_COMPARED, Verdict
 from pipeline.training import launcher
+from pipeline.training.loading import read_weights
 from pipeline.training.run_folder import learning_table
 
 RERUNS = WORK / "reruns"
@@ -47,96 +57,151 @@ RERUNS = WORK / "reruns"
 
 @dataclass(frozen=True)
 class RerunResult:
-    """The verdict and what it rests on."""
+    """The verdict and what it rests on.
+
+    Attributes:
+        verdict: of the comparison.
+        run: the id of the recorded run.
+        traced: steps in its trace.
+        comparison: how many of them were compared, and the first difference.
+        rerun: the id of the new run; None where nothing was trained.
+        environment: what can change bits and differs: recorded, here.
+        reasons: why they were not compared.
+    """
 
     verdict: Verdict
-    run: str  # the id of the recorded run
-    traced: int  # steps in its trace
+    run: str
+    traced: int
     comparison: Comparison = field(default_factory=lambda: Comparison(0, 0, None))
-    rerun: str | None = None  # the id of the new run
-    # what can change bits and differs: recorded, here
+    rerun: str | None = None
     environment: Pairs = field(default_factory=dict)
-    reasons: tuple[str, ...] = ()  # why they are not compared
+    reasons: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """As `alexnet rerun --json` prints it."""
+        """Return what `alexnet rerun --json` prints."""
         return {"verdict": self.verdict, **self.comparison.as_json(), "traced_steps": self.traced,
                 "run": self.run, "rerun": self.rerun, "environment": self.environment,
                 "reasons": list(self.reasons)}
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What of a record is compared, up to the last step that is rerun.
+
+    Attributes:
+        kept: the record.
+        trace: its entries, all of them.
+        until: the last step to rerun.
+        curve: rows of its learning curve, to that step.
+    """
+
+    kept: KeptRun
+    trace: list[dict[str, Any]]
+    until: int
+    curve: list[dict[str, str]]
+
+    def not_compared(self, *reasons: str, environment: Pairs | None = None) -> RerunResult:
+        """Return the result for a run that could not be run again."""
+        return RerunResult(NOT_COMPARED, self.kept.facts.run_id, len(self.trace),
+                           environment=environment or {}, reasons=reasons)
+
+
 def rerun(name: str, steps: int | None = None, anyway: bool = False,
           trusted: bool = False) -> RerunResult:
-    """Run it again and compare.
+    """Run a recorded training again and compare.
 
     Args:
-        name: of the run, as `records.find` takes it.
+        name: of the run, as `kept_runs.find` takes it.
         steps: only the beginning: up to the last traced step among so many.
         anyway: even where the environment differs in what can change bits.
-        trusted: even where the code is neither the one here nor from this store.
+        trusted: whether the user trusts whoever made the record.
 
     Raises:
-        UserError: there is no such run, its record lacks what a rerun needs, its code is a
-            stranger's, or the training failed.
+        UserError: there is no such run, its record lacks what a rerun needs or is damaged, its code
+            is a stranger's, or the training failed.
     """
     kept = kept_runs.find(name)
     trace = kept.trace()
     until = max((entry["step"] for entry in trace if steps is None or entry["step"] <= steps),
                 default=0)
-    curve = [row for row in kept.curve() if int(row["step"]) <= until]
-    digests = recorded_data.wanted(kept.facts.tags)
-    recorded = kept.environment()
-    if kept.foreign and not trusted and kept.tag("code_digest") != environment.code_digest():
+    recorded = Recorded(kept, trace, until,
+                        [row for row in kept.curve() if int(row["step"]) <= until])
+    digests = recorded_data.recorded_digests(kept.facts.tags)
+    made_on = kept.environment()
+    recorded_variables = variables(made_on)
+    own_code = kept.foreign and not trusted
+    if own_code and kept.tag("code_digest") != environment.code_digest():
         raise UserError(f"run {kept.name} was made elsewhere, by code that is not the code here. "
                         "To rerun it is to run that code, which may do all that you may. "
                         f"`alexnet diff latest {name}` names the files that differ; they are in "
                         f"{kept.file(code_archive.ARCHIVE)}. If you trust it, give the command "
                         "again with --trust")
+    _check_evidence(kept)
     with exclusive_lock(home_folder() / RERUNS / "lock", "another `alexnet rerun`"):
-        code = (home_folder() / RERUNS / kept.name / "code").resolve()
-        code_archive.restored(kept.file(code_archive.ARCHIVE), code, kept.tag("code_digest"))
-        restored = RestoredCode(code, kept.facts.tags.get("interface"))
-        variables = restored.environment(_variables(recorded))
-        here = restored.fingerprint(variables)
-        device = kept.facts.tags.get("device", "cpu")
-        differing = deciding(recorded, here, device)
+        folder = (home_folder() / RERUNS / kept.name).resolve()
+        code = RestoredCode(CODE) if own_code else _restored_code(kept, folder / "code")
+        child_variables = code.environment(recorded_variables)
+        here = code.fingerprint(child_variables)
+        differing = deciding(made_on, here, kept.facts.tags.get("device", "cpu"))
         reasons = [f"{field}: {was} when it was recorded, {now} here"
                    for field, (was, now) in differing.items()]
         if "code_changed" in kept.facts.tags:
             reasons.append("its source files changed while it ran, so its record does not say "
                            "which code it was")
-        refused = RerunResult(NOT_COMPARED, kept.facts.run_id, len(trace), environment=differing,
-                          reasons=tuple(reasons))
         if reasons and not anyway:
-            return refused
-        data = (home_folder() / RERUNS / f"data-{_short(digests)}").resolve()
+            return recorded.not_compared(*reasons, environment=differing)
+        data = folder.with_name(f"data-{_short(digests)}")
         try:
-            parameters = _parameters(kept, here)
-            linked = recorded_data.restored(digests, data, restored, parameters, variables)
+            parameters = recorded_parameters(kept, trusted=not own_code)
+            linked = recorded_data.restore(digests, data, code, parameters, child_variables,
+                                           from_source=not own_code)
         except UserError as error:
-            return RerunResult(NOT_COMPARED, kept.facts.run_id, len(trace), reasons=(str(error),))
-        with recording.recorded_as(_record(kept, code, here, parameters), code) as record:
-            training = code.parent / f"training-{_short(here)}"
-            training.mkdir(parents=True, exist_ok=True)
+            return recorded.not_compared(str(error))
+        training = folder / f"training-{_short(here | {'code': kept.tag('code_digest')})}"
+        training.mkdir(parents=True, exist_ok=True)
+        with recording.recorded_as(_record(kept, code, here, parameters), code.folder) as record:
             with live_curves.shown(record, training):
-                _train(parameters, training, until, data, variables, restored)
-            outcome = _compared(kept, trace, curve, until, training, data, record, differing)
-            record.finish({"verdict": outcome.verdict, "steps_compared": outcome.comparison.steps,
+                _train(parameters, training, until, data, child_variables, code)
+            result = _compared(recorded, training, data, record, differing)
+            record.finish({"verdict": result.verdict, "steps_compared": result.comparison.steps,
                            "trace_digest": sha256_of(training / "trace.jsonl")})
         if kept.in_store:
-            kept_runs.set_tags(kept, {"rerun_verdict": outcome.verdict}
-                           | ({"rerun_by": outcome.rerun} if outcome.rerun else {}))
-        shutil.rmtree(code.parent)
+            kept_runs.set_tags(kept, {"rerun_verdict": result.verdict}
+                           | ({"rerun_by": result.rerun} if result.rerun else {}))
+        shutil.rmtree(folder)
         if linked:
             shutil.rmtree(data)
-        else:
+        elif data.exists():
             say(f"rerun: the data are left in {data}, for the next rerun; delete them as you like")
-        return outcome
+        return result
 
 
-def _compared(kept: KeptRun, trace: list[dict[str, Any]], curve: list[dict[str, str]], until: int,
-              training: Path, data: Path, record: Record, differing: Pairs) -> RerunResult:
-    """Compare what the training left with the record, and take it into the rerun's own."""
+def _restored_code(kept: KeptRun, folder: Path) -> RestoredCode:
+    code_archive.restored(kept.file(code_archive.ARCHIVE), folder, kept.tag("code_digest"))
+    return RestoredCode(folder, kept.facts.tags.get("interface"))
+
+
+def _check_evidence(kept: KeptRun) -> None:
+    """Hold the record's trace and weights against the digests that it names.
+
+    Raises:
+        UserError: one of them has changed since; a comparison with it would say nothing.
+    """
+    digests = {"trace.jsonl": ("trace_digest", sha256_of(kept.file("trace.jsonl")))}
+    if weights := kept.fetch("model.safetensors"):
+        tensors = read_weights(weights, f"it belongs to run {kept.name}; get it from where it was "
+                                        "made")
+        digests["model.safetensors"] = ("weights_digest", digest_of(tensors))
+    for name, (tag, digest) in digests.items():
+        if kept.facts.tags.get(tag, digest) != digest:
+            raise UserError(f"run {kept.name}: {name} has changed since it was recorded: it has "
+                            f"the digest {digest[:16]}, and the record names "
+                            f"{kept.facts.tags[tag][:16]}; nothing is compared with it")
+
+
+def _compared(recorded: Recorded, training: Path, data: Path, record: Record,
+              differing: Pairs) -> RerunResult:
+    """Compare what the training left with the record, and take it into the rerun's own record."""
     lines, retraced = _retraced(training)
     record.add_artifact(training / "trace.jsonl", TRACE.as_posix())
     if lines:
@@ -145,130 +210,87 @@ def _compared(kept: KeptRun, trace: list[dict[str, Any]], curve: list[dict[str, 
         record.add_artifact(training / "learning.csv", LEARNING.as_posix())
         record.log_curve(lines)
     record.log_curve(live_curves.traced(entry) for entry in retraced)
-    comparison = compared(trace, retraced, until)
+    comparison = compared(recorded.trace, retraced, recorded.until)
     first = comparison.first
-    other = of_curves(curve, _text(lines)) or _of_weights(kept, training, until, record)
+    other = (of_curves(recorded.curve, _as_text(lines))
+             or _weights_difference(recorded, training, record))
     if other and (first is None or other.step < first.step):
         comparison = Comparison(comparison.steps, comparison.last, other)
-    verdict, reasons = (DIFFERS if comparison.first else IDENTICAL), list[str]()
-    if comparison.first:
-        try:
-            # equal traces prove that the pixels were the same; other ones do not
-            Store(data / STORE).verify()
-        except UserError as error:
-            verdict, reasons = NOT_COMPARED, [str(error)]
-    return RerunResult(verdict, kept.facts.run_id, len(trace), comparison, record.run_id, differing,
-                   tuple(reasons))
+    verdict, reasons = (DIFFERS if comparison.first else IDENTICAL), tuple[str, ...]()
+    # equal traces prove that the pixels were the same; other ones do not
+    if comparison.first and (damaged := recorded_data.damage(data)):
+        verdict, reasons = NOT_COMPARED, (damaged,)
+    return RerunResult(verdict, recorded.kept.facts.run_id, len(recorded.trace), comparison,
+                       record.run_id, differing, reasons)
 
 
-def _of_weights(kept: KeptRun, training: Path, until: int, record: Record) -> Difference | None:
-    """Of the published weights, if the rerun came so far as to have some."""
+def _weights_difference(recorded: Recorded, training: Path, record: Record) -> Difference | None:
+    """Compare the published weights, if the rerun came so far as to have some."""
     from safetensors import safe_open
 
     if not (training / "model.safetensors").exists():
         return None
     with safe_open(training / "model.safetensors", framework="numpy") as opened:
-        found = opened.metadata()["digest"]
-    record.finish({"weights_digest": found})
-    was = kept.facts.tags.get("weights_digest", found)
-    return (None if was == found
-            else Difference(until, "metrics", "weights_digest", values=(was, found)))
+        digest = opened.metadata()["digest"]
+    record.finish({"weights_digest": digest})
+    was = recorded.kept.facts.tags.get("weights_digest", digest)
+    return (None if was == digest
+            else Difference(recorded.until, "metrics", "weights_digest", values=(was, digest)))
 
 
-def _parameters(kept: KeptRun, here: Mapping[str, str]) -> dict[str, Any]:
-    """The recorded ones, to be executed as they were where this machine can; the bits do not depend
-    on that.
-
-    Raises:
-        UserError: the weights that were fine-tuned are not where they were; or these are no
-            parameters.
-    """
-    parameters: dict[str, Any] = kept.json("parameters.json")
-    tags = kept.facts.tags
-    try:
-        execution = parameters["execution"]
-        execution |= {"placement": tags.get("placement", "one"),
-                      "device": tags.get("device", "cpu"),
-                      "threads": int(tags.get("threads", execution["threads"])),
-                      "replicas": int(tags.get("replicas", "1"))}
-        parameters["train"].get("start_from"), parameters["dataset"]["source"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"run {kept.name}: its parameters.json or tags are not those of a training "
-                        f"({error!r})") from None
-    if (execution["device"] == "cuda"
-            and _processes(execution) > len(here.get("gpu", "none").split(", "))):
-        execution |= {"placement": "one", "replicas": 1}
-    if parameters["train"].get("start_from"):
-        file = home_folder() / Path(parameters["train"]["start_from"])
-        wanted = tags.get("start_from_digest")
-        if not file.exists() or sha256_of(file) != wanted:
-            raise UserError(f"{file}: not the weights that the run started from, which have the "
-                            f"SHA-256 {wanted}; put them there")
-        parameters["train"]["start_from"] = str(file)
-    return parameters
-
-
-def _processes(execution: Mapping[str, Any]) -> int:
-    return int(execution["replicas"]) * (2 if execution["placement"] == "two" else 1)
-
-
-def _variables(recorded: Mapping[str, str]) -> dict[str, str]:
-    """Of the rerun's processes: this process's own, and as recorded what can change bits."""
-    kept = {name: value
-            for name, value in os.environ.items() if name not in environment.BIT_CHANGING_VARIABLES}
-    kept |= {name: recorded[f"variable {name}"] for name in environment.BIT_CHANGING_VARIABLES
-             if f"variable {name}" in recorded}
-    return {"OMP_WAIT_POLICY": "PASSIVE"} | kept
-
-
-def _record(kept: KeptRun, code: Path, here: Mapping[str, str],
+def _record(kept: KeptRun, code: RestoredCode, here: Mapping[str, str],
             parameters: Mapping[str, Any]) -> Record:
     execution = parameters["execution"]
     found = dict(here) | {"threads": str(execution["threads"])}
     same = {name: value for name, value in kept.facts.tags.items()
-            if name in ("code_digest", "git_commit", "git_dirty", "interface")
-            or (name.endswith("_digest") and "." in name)}
+            if name in ("code_digest", "git_commit", "git_dirty", "interface", *DATA)}
     tags = same | {
-        "stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(_processes(execution)),
+        "stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(processes_of(execution)),
         **{name: str(execution[name]) for name in ("placement", "replicas", "device", "threads")},
         **environment_tags(found), **process_tags()}
     record = Record("rerun", now(), kept.facts.params, tags,
                     {"environment.json": json.dumps(found, indent=2),
                      "parameters.json": json.dumps(parameters, indent=2)})
-    record.add_artifact(kept.file(code_archive.ARCHIVE), code_archive.ARCHIVE)
+    archive = kept.file(code_archive.ARCHIVE)
+    if code.folder == CODE:  # which ran, and the stranger's archive did not
+        archive = home_folder() / RERUNS / kept.name / code_archive.ARCHIVE
+        with atomic_write(archive) as stream:
+            stream.write(code_archive.taken())
+    record.add_artifact(archive, code_archive.ARCHIVE)
     return record
 
 
 def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path,
-           variables: Mapping[str, str], code: RestoredCode) -> None:
+           child_variables: Mapping[str, str], code: RestoredCode) -> None:
     execution = parameters["execution"]
-    processes = _processes(execution)
+    processes = processes_of(execution)
     write_json(training / "parameters.json", parameters)
     say(f"rerun: to step {until}, on {execution['device']}, {processes} "
         f"process{'es' * (processes > 1)}")
     more = {"OMP_NUM_THREADS": str(execution["threads"])} if processes > 1 else {}
-    status = launcher.launch(training, processes, {**variables, **more}, until, data, code.train())
+    status = launcher.launch(training, processes, {**child_variables, **more}, until, data,
+                             code.train())
     if status:
         raise UserError(f"rerun: {launcher.told(status)}. The same command goes on from the last "
                         "checkpoint")
 
 
-def _text(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return list(csv.DictReader(learning_table(lines).decode().splitlines())) if lines else []
+def _as_text(points: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return list(csv.DictReader(learning_table(points).decode().splitlines())) if points else []
 
 
 def _retraced(training: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The learning curve and the trace, as they were written: what has rotted since would be told
-    as a difference."""
+    """Return the learning curve and the trace as they were written: what has rotted since would
+    count as a difference."""
     try:
         learned, trace = read_finished(training, "learning.jsonl", "trace.jsonl")
     except (OSError, ValueError) as error:
         raise UserError(f"{training}: what the rerun has written there is damaged ({error}); "
                         "remove it, and the same command trains again") from None
-    return _entries(learned), _entries(trace)
+    return _parsed(learned), _parsed(trace)
 
 
-def _entries(lines: bytes) -> list[dict[str, Any]]:
+def _parsed(lines: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines.decode().splitlines()]
 
 

@@ -134,11 +134,11 @@ def test_code_from_elsewhere_is_not_run_until_the_user_says_so(tmp_path: Path) -
 
 def test_only_variables_that_change_bits_are_taken_over(tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.studies.rerun import replay
+    from pipeline.studies.rerun.recorded_parameters import variables
 
     monkeypatch.setenv("MKL_CBWR", "here")
-    found = replay._variables({"variable OMP_NUM_THREADS": "3", "variable LD_PRELOAD": "evil.so",
-                                            "variable PYTHONSTARTUP": "evil.py"})
+    found = variables({"variable OMP_NUM_THREADS": "3", "variable LD_PRELOAD": "evil.so",
+                       "variable PYTHONSTARTUP": "evil.py"})
     assert found["OMP_NUM_THREADS"] == "3"
     assert {"LD_PRELOAD", "PYTHONSTARTUP", "MKL_CBWR"}.isdisjoint(found)
 
