@@ -123,7 +123,7 @@ def test_a_record_that_travelled_to_a_clone_without_data(reproduced: Project, re
                      str(record)).splitlines()[-2:] == [run_id, f"{record}: is there already"]
     before = state(clone)
     told = clone.run("alexnet", "rerun", run_id[:8])
-    assert "making them again: resize" in told
+    assert "making them again: download, resize" in told
     assert "identical: 6 of 6 traced steps, to step 10" in told
     assert state(clone) == before
     assert "making them again" not in clone.run("alexnet", "rerun", run_id[:8], "--steps", "1")
