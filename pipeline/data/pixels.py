@@ -14,13 +14,12 @@ import hashlib
 import io
 import logging
 import warnings
+from pathlib import Path
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, features
-
-from pipeline.data import reference_pictures
 
 SIDE = 256
 PIXEL_LIMIT = 150_000_000  # pixels of one picture; ImageNet's largest has some 60 million
@@ -28,6 +27,9 @@ BYTE_LIMIT = 1 << 26  # of one picture's file; ImageNet's largest has some 15 mi
 # Pillow takes time with the square of a GIF's comments: of 8 MB, some seconds
 GIF_BYTE_LIMIT = 1 << 23
 FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; told by content, not by name
+
+REFERENCES = ("420.jpg", "422.jpg", "444.jpg", "progressive.jpg", "gray.jpg", "cmyk.jpg",
+              "ramps.png")
 
 # it logs corrupt EXIF, which nothing here reads
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -146,23 +148,29 @@ def decode_stored(content: bytes) -> NDArray[np.uint8]:
                           else "broken data") from None
 
 
+def reference_pictures() -> dict[str, bytes]:
+    """Return the files whose pixels tell one decoder from another, by name; see
+    reference/README.md."""
+    return {name: (Path(__file__).with_name("reference") / name).read_bytes()
+            for name in REFERENCES}
+
+
 @functools.cache
 def decoder() -> dict[str, str]:
     """What decodes and resamples here.
 
     Returns:
         `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; and two fingerprints,
-        each the first 16 digits of a sha256 over the pixels of golden pictures: `fingerprint`, of
-        all of them, as `decode` leaves them; `jpeg`, of that one which is like the images of a
+        each the first 16 digits of a sha256 over pixels of the reference pictures: `fingerprint`,
+        of all of them, as `decode` leaves them; `jpeg`, of that one which is like the images of a
         store of JPEGs, just decoded.
     """
-    golden = reference_pictures.jpegs()
-    resampled = b"".join(decode(picture).tobytes()
-                         for picture in (*golden.values(), reference_pictures.png()))
+    pictures = reference_pictures()
+    resampled = b"".join(decode(content).tobytes() for content in pictures.values())
     libjpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
     library = f"{'pillow-simd' if '.post' in PIL.__version__ else 'Pillow'} {PIL.__version__}"
     return {"library": library, "libjpeg": str(libjpeg), "fingerprint": _short(resampled),
-            "jpeg": _short(decode_stored(golden["4:2:0"]).tobytes())}
+            "jpeg": _short(decode_stored(pictures["420.jpg"]).tobytes())}
 
 
 def _short(content: bytes) -> str:

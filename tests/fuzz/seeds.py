@@ -17,9 +17,8 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from pipeline.data import reference_pictures
 from pipeline.data.moments import Accumulator
-from pipeline.data.pixels import decoder
+from pipeline.data.pixels import decoder, reference_pictures
 from pipeline.data.shards import shard_file, shard_written
 from pipeline.data.sources.catalogue import Class, Picture
 from pipeline.data.sources.ilsvrc import Y2012
@@ -54,8 +53,8 @@ def tar(contents: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
 def images() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return {**{f"{kind.replace(':', '')}.jpg": content
-               for kind, content in reference_pictures.jpegs().items()},
+    return {**{name: content for name, content in reference_pictures().items()
+               if name.endswith(".jpg")},
             "exif.jpg": picture("JPEG", exif=exif, icc_profile=b"profile" * 9, comment=b"words"),
             "rgb.png": picture("PNG"), "palette.png": picture("PNG", "P", transparency=0),
             "alpha.png": picture("PNG", "RGBA"),

@@ -80,7 +80,7 @@ def pillow(parameters: Parameters) -> Finding:
 
 
 def pictures(parameters: Parameters) -> Finding:
-    """The golden pictures decode; their fingerprint, and whether data/store was made with the
+    """The reference pictures decode; their fingerprint, and whether data/store was made with the
     same."""
     from pipeline.config.paths import STORE
     from pipeline.data import pixels
@@ -89,8 +89,8 @@ def pictures(parameters: Parameters) -> Finding:
         pixels.decoder.cache_clear()
         here = pixels.decoder()
     except pixels.Undecodable as error:
-        return Finding("fails", f"a golden picture cannot be decoded: {error}", SET_UP)
-    told = f"golden pictures have the fingerprint {here['fingerprint']}"
+        return Finding("fails", f"a reference picture cannot be decoded: {error}", SET_UP)
+    told = f"reference pictures have the fingerprint {here['fingerprint']}"
     if not (STORE / "store.json").exists():
         return ok(f"{told}; no image store yet to compare with")
     from pipeline.data.store import Store

@@ -20,7 +20,7 @@ from pipeline.commands.doctor.agreement import Pair, agreement
 from pipeline.commands.doctor.finding import Finding
 from pipeline.config import parameters
 from pipeline.config.parameters import Parameters
-from pipeline.data import reference_pictures
+from pipeline.data import pixels
 from pipeline.records import environment
 from pipeline.system.errors import UserError
 from tests.pipeline.data.test_store import write_store
@@ -116,8 +116,8 @@ def test_pictures(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fails(software.pictures(with_()), "0000000000000000", "dvc repro", "warning")
     (here / "data/store/store.json").write_text("{")
     fails(software.pictures(with_()), "data/store/store.json", "dvc repro resize")
-    cut = {kind: content[:-40] for kind, content in reference_pictures.jpegs().items()}
-    monkeypatch.setattr(reference_pictures, "jpegs", lambda: cut)
+    cut = {name: content[:-40] for name, content in pixels.reference_pictures().items()}
+    monkeypatch.setattr(pixels, "reference_pictures", lambda: cut)
     fails(software.pictures(with_()), "cannot be decoded: truncated", "make setup")
     monkeypatch.undo()
 

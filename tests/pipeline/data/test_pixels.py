@@ -2,10 +2,12 @@
 every broken one."""
 
 import io
+import re
 import struct
 import time
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from pipeline.data import pixels, reference_pictures
+from pipeline.data import pixels
 from pipeline.data.pixels import (
     SIDE,
     Undecodable,
@@ -309,7 +311,7 @@ def test_the_decoder_is_told_from_one_that_differs_in_one_bit(
 
 
 def test_another_filter_or_decoder_has_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every golden picture counts: each alone, decoded at half its resolution, changes it."""
+    """Every reference picture counts: each alone, decoded at half its resolution, changes it."""
     here = decoder()["fingerprint"]
     resize = Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda image, size, _, box: resize(
@@ -317,7 +319,7 @@ def test_another_filter_or_decoder_has_another_fingerprint(monkeypatch: pytest.M
     assert decoder.__wrapped__()["fingerprint"] != here
     monkeypatch.undo()
     original = pixels._rgb
-    for picture in [*reference_pictures.jpegs().values(), reference_pictures.png()]:
+    for picture in pixels.reference_pictures().values():
         monkeypatch.setattr(pixels, "_rgb", lambda content, own=picture: original(content).reduce(
             2 if content == own else 1))
         assert decoder.__wrapped__()["fingerprint"] != here
@@ -325,18 +327,26 @@ def test_another_filter_or_decoder_has_another_fingerprint(monkeypatch: pytest.M
     assert decoder.__wrapped__()["fingerprint"] == here
 
 
-def test_the_golden_pictures_are_what_they_say() -> None:
-    found = {}
-    for kind, content in reference_pictures.jpegs().items():
+def test_the_reference_pictures_are_what_they_say() -> None:
+    found, pictures = {}, pixels.reference_pictures()
+    with Image.open(io.BytesIO(pictures.pop("ramps.png"))) as ramps:
+        y, x = np.mgrid[0:311, 0:463]
+        assert np.array_equal(ramps, np.stack([x * 7, y * 11, x * y], -1).astype(np.uint8))
+    for kind, content in pictures.items():
         image = Image.open(io.BytesIO(content))
         assert (image.format, image.size) == ("JPEG", (37, 29))
         sampling = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0",
                     -1: None}[JpegImagePlugin.get_sampling(image)]
         found[kind] = (image.mode, sampling, "progressive" in image.info)
-    assert found == {"4:2:0": ("RGB", "4:2:0", False), "4:2:2": ("RGB", "4:2:2", False),
-                     "4:4:4": ("RGB", "4:4:4", False), "progressive": ("RGB", "4:2:0", True),
-                     "gray": ("L", None, False), "CMYK": ("CMYK", found["CMYK"][1], False)}
-    assert sum(len(content) for content in reference_pictures.jpegs().values()) < 6000
+    assert found == {
+        "420.jpg": ("RGB", "4:2:0", False), "422.jpg": ("RGB", "4:2:2", False),
+        "444.jpg": ("RGB", "4:4:4", False), "progressive.jpg": ("RGB", "4:2:0", True),
+        "gray.jpg": ("L", None, False), "cmyk.jpg": ("CMYK", found["cmyk.jpg"][1], False)}
+
+
+def test_the_readme_says_of_each_reference_picture_what_it_is_for() -> None:
+    readme = (Path(pixels.__file__).with_name("reference") / "README.md").read_text()
+    assert re.findall(r"^\| `(\S+)` \|", readme, re.M) == [*pixels.reference_pictures()]
 
 
 def test_a_stored_jpeg_is_of_quality_95_with_halved_colour() -> None:
