@@ -90,7 +90,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
             raise UserError("nobody is there to ask; give --yes to run it")
         if not yes and not click.confirm("Run?", err=True):
             return
-        running.run(book, results, chosen, seeds, figure_1.drawn)
+        running.run(book, results, chosen, seeds, figure_1.write)
     _tell([evidence.row(claim, results) for claim in chosen], as_json)
 
 

@@ -64,7 +64,7 @@ def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: st
     with recording.recorded("matrix", parameters) as record:
         cells = run(parameters, [axis for axis in AXES if axis.name in chosen], required, folder)
         rows = [asdict(cell) for cell in cells]
-        page = pages.html(cells, stack).encode()
+        page = pages.html(cells, stack, [*WORKLOAD, *overrides]).encode()
         write_json(folder / "matrix.json", rows)
         write_json(folder / "stack.json", stack)
         write_json(MATRIX, {"workload": [*WORKLOAD, *overrides], "stack": stack, "rows": rows})

@@ -1,13 +1,14 @@
 """Several recorded runs side by side, on a page of their own: `alexnet report RUN RUN ...`.
 
-`compare()` leaves index.html and figures/ in a folder; `recorded()` has them in MLflow's store,
-too. Everything is taken from the records of the runs; class names and pictures from the image store
-here, where it is the one that the runs were evaluated on.
+`compare()` writes index.html and figures/ into a folder; `recorded()` puts them into MLflow's
+store, too. Everything is taken from the records of the runs; class names and pictures are taken
+from the image store here, where it is the one that the runs were evaluated on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -29,12 +30,13 @@ from pipeline.records.record import Record, now, process_tags
 from pipeline.report.figures import RUN_COLOURS, Exhibit, Line, array, chart, kernel_sheet, table
 from pipeline.report.inputs import BROKEN_CURVE, BROKEN_WEIGHTS, Curve, curve_in, first_layer
 from pipeline.report.learning import learning_rates
-from pipeline.report.page import template
 from pipeline.report.predictions import GUESSES, SHOWN
 from pipeline.report.results import interval
+from pipeline.report.templates import template
 from pipeline.studies.ensemble import errors_of, same_images
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
+from pipeline.system.verdicts import DIFFERS, IDENTICAL, NOT_COMPARED, Verdict
 
 FOLDER = REPORT.parent / "comparison"
 LISTED = 10  # classes, and rows of lists
@@ -48,8 +50,7 @@ DIGESTS = {"weights_digest": "weights", "trace_digest": "trace",
 
 @dataclass(frozen=True)
 class Side:
-    """One of the runs: its letter, its record, and what of it the record has, None where it has
-    not.
+    """One of the runs: its letter, its record, and the parts of it; None for those it lacks.
 
     Attributes:
         settings: the sections of its parameters.
@@ -65,29 +66,39 @@ class Side:
     predictions: Predictions | None
 
     @property
+    def colour(self) -> str:
+        """The key of its colour, in the palettes and in the style sheet."""
+        return f"run{ord(self.letter) - ord('A')}"
+
+    @property
+    def title(self) -> str:
+        """The run's name in MLflow, or the beginning of its id."""
+        return self.kept.facts.tags.get("mlflow.runName", self.kept.name)
+
+    @property
     def began(self) -> str:
-        """When, to the minute."""
+        """The time of its start, to the minute."""
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.kept.facts.started / 1000))
 
     @property
     def seed(self) -> Any:
-        """Of the training."""
+        """The training's seed."""
         return self.settings.get("train", {}).get("seed", "unknown")
 
     @property
     def tested(self) -> Predictions:
-        """`predictions`, of a run that has some."""
+        """Its predictions, of a run that has them."""
         assert self.predictions is not None
         return self.predictions
 
     def right(self) -> NDArray[np.bool_]:
-        """bool [n]: whether the most probable class, ten crops, is the right one."""
-        found: NDArray[np.bool_] = self.tested.ten_crop.argmax(1) == self.tested.labels
-        return found
+        """Return bool [n]: whether the most probable class, ten crops, is the right one."""
+        hits: NDArray[np.bool_] = self.tested.ten_crop.argmax(1) == self.tested.labels
+        return hits
 
 
 def compare(names: Sequence[str], folder: Path = FOLDER) -> Path:
-    """Write the page and its figures. Returns the page.
+    """Write the page and its figures, and return the page.
 
     Raises:
         UserError: a run cannot be found or is damaged, more than six are named, or one twice.
@@ -96,11 +107,11 @@ def compare(names: Sequence[str], folder: Path = FOLDER) -> Path:
 
 
 def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
-    """As `compare`; page and figures become a run of MLflow's store, of the stage `comparison`,
-    which names the runs.
+    """Do as `compare`, and record the page and its figures as a run of MLflow's store, of the stage
+    `comparison`, which names the runs.
 
     Raises:
-        UserError: as `compare`; then there is no such run.
+        UserError: as `compare`; then nothing is recorded.
     """
     sides = _sides(names)
     page = _written(sides, folder)
@@ -118,8 +129,7 @@ def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
 
 def _sides(names: Sequence[str]) -> list[Side]:
     if len(names) > RUN_COLOURS:
-        raise UserError(f"{len(names)} runs; no more than {RUN_COLOURS} can be told apart side by "
-                        "side")
+        raise UserError(f"{len(names)} runs; no more than {RUN_COLOURS} fit side by side")
     sides = [_side(chr(ord("A") + number), name) for number, name in enumerate(names)]
     ids = [side.kept.facts.run_id for side in sides]
     for name, run_id in zip(names, ids, strict=True):
@@ -210,8 +220,8 @@ def _kernels(sides: Sequence[Side]) -> list[Exhibit]:
 # --- what they say of the same images ---
 
 def tested_alike(sides: Sequence[Side]) -> list[Side]:
-    """Those that were tested on the same images as the first that was tested, by name; in the order
-    of its images."""
+    """Return the runs that were tested on the same images as the first that was tested, by name, in
+    the order of its images."""
     every = [side for side in sides if side.predictions]
     alike = []
     for side in every:
@@ -222,19 +232,24 @@ def tested_alike(sides: Sequence[Side]) -> list[Side]:
 
 
 def errors(side: Side) -> dict[str, tuple[float, tuple[float, float]]] | None:
-    """Each error with its 95 % interval over images; None where it was not evaluated."""
+    """Return each error with its 95 % interval over images; None for a run without predictions."""
     if side.predictions is None:
         return None
-    found = errors_of(vars(side.predictions), side.predictions.labels)
-    count = len(side.predictions.labels)
-    return {name: (value, interval(value, count)) for name, value in found.items()}
+    labels = side.predictions.labels
+    return {name: (value, interval(value, len(labels)))
+            for name, value in errors_of(vars(side.predictions), labels).items()}
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two runs on the same images, ten crops: the share on which they say the same; how many only
-    one has right; and how often as unequal a division would come by chance, if both were equally
-    good (exact two-sided McNemar test)."""
+    """Two runs on the same images, ten crops.
+
+    Attributes:
+        same: the share of images for which both predict the same class.
+        only_first, only_second: how many images only one of them has right.
+        chance: how often as unequal a division would come by chance, if both were equally good
+            (exact two-sided McNemar test).
+    """
 
     first: Side
     second: Side
@@ -245,7 +260,7 @@ class Agreement:
 
 
 def agreement(first: Side, second: Side) -> Agreement:
-    """Of two runs that were tested on the same images."""
+    """Return how far two runs agree that were tested on the same images."""
     from scipy.stats import binomtest
 
     best = [side.tested.ten_crop.argmax(1) for side in (first, second)]
@@ -257,8 +272,8 @@ def agreement(first: Side, second: Side) -> Agreement:
 
 
 def class_errors(alike: Sequence[Side]) -> list[tuple[int, list[float]]]:
-    """Of each class with images its label and the top-1 errors of the runs, ten crops; those first
-    that are furthest apart."""
+    """Return the label of each class with images and the runs' top-1 errors on it, ten crops; the
+    classes on which they are furthest apart come first."""
     if not alike:
         return []
     labels, classes = alike[0].tested.labels, alike[0].tested.ten_crop.shape[1]
@@ -270,25 +285,25 @@ def class_errors(alike: Sequence[Side]) -> list[tuple[int, list[float]]]:
 
 
 def contested(alike: Sequence[Side]) -> list[int]:
-    """The images on which the runs are furthest apart in the probability of the right class, ten
-    crops."""
+    """Return the images on which the runs are furthest apart in the probability of the right class,
+    ten crops."""
     if len(alike) < 2:
         return []
     labels = alike[0].tested.labels
     own = np.stack([side.tested.ten_crop[np.arange(len(labels)), labels] for side in alike])
-    found: list[int] = np.argsort(-np.ptp(own, axis=0), kind="stable")[:PICTURES].tolist()
-    return found
+    images: list[int] = np.argsort(-np.ptp(own, axis=0), kind="stable")[:PICTURES].tolist()
+    return images
 
 
 def guesses(side: Side, index: int) -> list[tuple[int, float, bool]]:
-    """The five most probable classes: label, probability, whether it is the right one."""
+    """Return the five most probable classes: label, probability, whether it is the right one."""
     values = side.tested.ten_crop[index]
     return [(int(label), float(values[label]), bool(label == side.tested.labels[index]))
             for label in np.argsort(-values, kind="stable")[:GUESSES]]
 
 
 def store_of(alike: Sequence[Side]) -> Store | None:
-    """The image store here, if these runs were tested on its images."""
+    """Return the image store here, if these runs were tested on its images."""
     if not alike or not (STORE / DESCRIPTION).exists():
         return None
     store = Store(STORE)
@@ -299,19 +314,37 @@ def store_of(alike: Sequence[Side]) -> Store | None:
 
 # --- what their records say ---
 
-def traces(first: Side, second: Side) -> str:
-    """Whether two trainings were the same, in words."""
+def traces(first: Side, second: Side) -> tuple[Verdict, str]:
+    """Return whether two trainings were the same, and where they part or why nobody knows."""
     if not all(side.kept.fetch("trace.jsonl") for side in (first, second)):
-        return "no trace to compare"
-    found = differences.compared(*differences.common_steps(first.kept.trace(), second.kept.trace()))
-    if not found.steps:
-        return "no traced step in common"
-    return f"they part at {found.first}" if found.first else \
-        f"identical in all {found.steps} traced steps, to step {found.last}"
+        return NOT_COMPARED, "one of the records has no trace"
+    result = differences.compared(*differences.common_steps(first.kept.trace(),
+                                                            second.kept.trace()))
+    if not result.steps:
+        return NOT_COMPARED, "the traces have no step in common"
+    if result.first:
+        return DIFFERS, f"they part at {result.first}"
+    return IDENTICAL, f"in all {result.steps} traced steps, to step {result.last}"
+
+
+def digest_rows(sides: Sequence[Side]) -> list[tuple[str, Verdict, list[tuple[str | None, int]]]]:
+    """Return a row for each digest: what it is of, whether all are equal, and of each run the
+    digest with the number of its group; equal digests have the same number, the first has 0."""
+    rows: list[tuple[str, Verdict, list[tuple[str | None, int]]]] = []
+    for name, words in DIGESTS.items():
+        values = [side.kept.facts.tags.get(name) for side in sides]
+        if not any(values):
+            continue
+        distinct = list(dict.fromkeys(value for value in values if value is not None))
+        verdict = (NOT_COMPARED if None in values or len(values) < 2 else
+                   IDENTICAL if len(distinct) == 1 else DIFFERS)
+        rows.append((words, verdict, [(value, distinct.index(value) if value is not None else 0)
+                                      for value in values]))
+    return rows
 
 
 def differing(sides: Sequence[Side]) -> dict[str, dict[str, list[Any]]]:
-    """{topic: {name: the value of each run}} where they are not all the same."""
+    """Return {topic: {name: the value of each run}} where they are not all the same."""
     first, others = sides[0], sides[1:]
     pairs = [differences.of_records(first.kept, other.kept) for other in others]
     found: dict[str, dict[str, list[Any]]] = {}
@@ -334,9 +367,10 @@ def _context(sides: Sequence[Side], exhibits: Sequence[Exhibit]) -> dict[str, An
              else [f"class {label}" for label in range(count)])
     return {"sides": sides, "exhibits": {one.name: one for one in exhibits}, "alike": alike,
             "errors": [(side, errors(side)) for side in sides], "words": words, "store": store,
-            "agreements": [agreement(alike[0], other) for other in alike[1:]],
-            "traces": [(side, traces(sides[0], side)) for side in sides[1:]],
+            "agreements": [agreement(*pair) for pair in itertools.combinations(alike, 2)],
+            "traces": [(*pair, *traces(*pair)) for pair in itertools.combinations(sides, 2)],
+            "digest_rows": digest_rows(sides),
             "differing": differing(sides),
-            "classes": class_errors(alike)[:LISTED], "digests": DIGESTS,
+            "classes": class_errors(alike)[:LISTED],
             "pictures": [(index, [(side, guesses(side, index)) for side in alike])
                          for index in contested(alike)] if store else [], "shown": SHOWN}

@@ -17,6 +17,8 @@ from pipeline.report.figure_1 import exhibit
 from pipeline.report.figures import Exhibit
 from pipeline.studies.claims import evidence as ledgered
 from pipeline.studies.claims.ledger import SCALES, Book, Results, load
+from pipeline.studies.gate import golden
+from pipeline.studies.run_sets import RunSet, in_folder
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,19 @@ TABLE_2 = (
 
 @dataclass(frozen=True)
 class Evidence:
-    """Rows of the ledger, those with runs at every scale, of the others one; errors by
-    configuration; and the figures of claims on epochs (P Fig. 1)."""
+    """What this project has measured.
+
+    Attributes:
+        rows: of the ledger, those with runs at every scale, of the others one.
+        errors: by configuration.
+        figures: of claims on epochs (P Fig. 1).
+        run_sets: every kept set of runs, of golden/ and experiments/results.
+    """
 
     rows: list[ledgered.LedgerRow]
     errors: dict[str, list[Errors]]
     figures: list[Exhibit]
+    run_sets: list[RunSet]
 
     @property
     def scales(self) -> list[str]:
@@ -98,7 +107,10 @@ def evidence() -> Evidence:
     drawn = [exhibit(row.claim, results[row.scale]) for row in rows
              if row.verdict != ledgered.NOT_RUN]
     return Evidence(rows, {name: _errors(book, results, name) for name in names},
-                    [one for one in drawn if one])
+                    [one for one in drawn if one],
+                    [each for folder in (golden.FOLDER, *(results[scale].folder for scale in
+                                                          book.scales))
+                     for each in in_folder(folder)])
 
 
 def _errors(book: Book, results: Mapping[Any, Results], name: str) -> list[Errors]:

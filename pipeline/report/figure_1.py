@@ -1,12 +1,13 @@
-"""Figure 1 of the paper from our runs: training error over epochs, ReLU solid, tanh dashed, the
-level dotted."""
+"""Figure 1 of the paper from our runs: an error over epochs, one side of a claim solid, the other
+dashed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.report.figures import CHART_PIXELS, Exhibit, table, twice
+from pipeline.report.figures import CHART_PIXELS, Exhibit, over_epochs, table, twice
 from pipeline.studies.claims.evidence import fastest
 from pipeline.studies.claims.ledger import Claim, Epochs, Results
 from pipeline.studies.run_sets import Run
@@ -15,22 +16,30 @@ from pipeline.system.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SEED_ALPHA = 0.45  # of the thin lines
 
-def drawn(claim: Claim, results: Results) -> list[Path]:
-    """Leaves experiments/results/SCALE/CLAIM.svg for a claim on epochs whose runs are there; the
-    files it left."""
-    found = exhibit(claim, results)
-    if found is None:
+
+def write(claim: Claim, results: Results) -> list[Path]:
+    """Write experiments/results/SCALE/CLAIM.svg for a claim on epochs whose runs are kept.
+
+    Returns:
+        The files written; none for another claim, or where no run is kept.
+    """
+    drawn = exhibit(claim, results)
+    if drawn is None:
         return []
     file = results.folder / f"{claim.name}.svg"
     with atomic_write(file) as stream:
-        stream.write(found.figure.content)
+        stream.write(drawn.figure.content)
     return [file]
 
 
 def exhibit(claim: Claim, results: Results) -> Exhibit | None:
-    """The figure of a claim on epochs, with the curves behind it; None of another claim, or where
-    no run is there."""
+    """Return the figure of a claim on epochs, with its curves as a file.
+
+    Returns:
+        None for another claim, or where no run is kept.
+    """
     measure = claim.measure
     if not isinstance(measure, Epochs):
         return None
@@ -38,33 +47,37 @@ def exhibit(claim: Claim, results: Results) -> Exhibit | None:
     runs = {name: results.runs(name) for name in sides if name}
     if not runs:
         return None
-    rows = [[name, seed, epoch, value] for name, ones in runs.items()
-            for seed, one in sorted(ones.items()) for epoch, value in one.points(measure.curve)]
-    lists = {name: list(ones.values()) for name, ones in runs.items()}
-    figure = twice(lambda axes, colours: _draw(axes, colours, lists, measure), CHART_PIXELS,
-                   f"{measure.curve.replace('_', ' ').capitalize()} over epochs: {', '.join(runs)}")
+    rows = [[name, seed, epoch, value] for name, by_seed in runs.items()
+            for seed, run in sorted(by_seed.items()) for epoch, value in run.points(measure.curve)]
+    by_side = {name: list(by_seed.values()) for name, by_seed in runs.items()}
+    figure = twice(lambda axes, colours: _draw(axes, colours, by_side, measure), CHART_PIXELS,
+                   f"{_words(measure)} over epochs: {', '.join(runs)}")
     return Exhibit(f"{claim.name}-{results.scale}", figure, ".csv",
                    table(["configuration", "seed", "epoch", measure.curve], rows))
 
 
-def _draw(axes: Axes, colours: dict[str, str], runs: dict[str, list[Run]], measure: Epochs) -> None:
-    """Every seed as a thin line, their mean as a thick one; as in the paper, solid the fast side,
-    dashed the slow."""
-    for name, ones in runs.items():
-        style = "-" if name in measure.fast else "--"
-        curves = [one.points(measure.curve) for one in ones]
+def _words(measure: Epochs) -> str:
+    return measure.curve.replace("_", " ").capitalize()
+
+
+def _draw(axes: Axes, colours: Mapping[str, str], runs: Mapping[str, Sequence[Run]],
+          measure: Epochs) -> None:
+    """Every seed is a thin line, their mean a thick one; as in the paper, the fast side is solid
+    and the slow one dashed."""
+    longest = 0.0
+    for name, seeds in runs.items():
+        fast = name in measure.fast
+        colour, style = colours["validation" if fast else "training"], "-" if fast else "--"
+        curves = [run.points(measure.curve) for run in seeds]
         for curve in curves:
-            axes.plot(*zip(*curve, strict=True), style, color=colours["text"], linewidth=0.4,
-                      alpha=0.5)
+            axes.plot(*zip(*curve, strict=True), style, color=colour, linewidth=0.7,
+                      alpha=SEED_ALPHA)
+            longest = max(longest, curve[-1][0])
         epochs = [epoch for epoch, _ in min(curves, key=len)]
         mean = [sum(curve[place][1] for curve in curves) / len(curves)
                 for place in range(len(epochs))]
-        seeds = f"{len(ones)} seed{'s' * (len(ones) != 1)}"
-        axes.plot(epochs, mean, style, color=colours["text"], linewidth=1.8,
-                  label=f"{name} ({seeds})")
-    axes.axhline(measure.below, color=colours["grid"], linewidth=1.0, linestyle=":")
-    axes.set_xlim(0, None)
-    axes.set_ylim(0, None)
-    axes.set_xlabel("epochs")
-    axes.set_ylabel(measure.curve.replace("_", " "))
+        axes.plot(epochs, mean, style, color=colour, linewidth=1.8,
+                  label=f"{name} ({len(seeds)} seed{'s' * (len(seeds) != 1)})")
+    axes.axhline(measure.below, color=colours["text"], linewidth=0.8, linestyle=":")
+    over_epochs(axes, _words(measure), longest, percent=True)
     axes.legend(frameon=False, loc="upper right")

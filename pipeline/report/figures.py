@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +152,7 @@ STYLE = {"svg.hashsalt": "alexnet", "svg.fonttype": "path", "font.size": 9,
          "text.parse_math": False}
 
 
-def svg(draw: Callable[..., None], colours: dict[str, str],
+def svg(draw: Callable[..., None], colours: Mapping[str, str],
         pixels: tuple[int, int] = CHART_PIXELS) -> bytes:
     """What `draw(axes, colours)` draws: an SVG without date, with text as outlines (no font
     needed), with ids that depend on the content alone."""
@@ -169,7 +169,7 @@ def svg(draw: Callable[..., None], colours: dict[str, str],
 
 
 @contextlib.contextmanager
-def styled(colours: dict[str, str]) -> Iterator[None]:
+def styled(colours: Mapping[str, str]) -> Iterator[None]:
     """Matplotlib set for us, and silent about letters that its font does not have: the page has
     them."""
     import matplotlib.style
@@ -182,23 +182,28 @@ def styled(colours: dict[str, str]) -> Iterator[None]:
         yield
 
 
-def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line],
-          rates: Sequence[tuple[float, float]], percent: bool) -> None:
+def over_epochs(axes: Axes, title: str, last: float, percent: bool, pad: float = 6) -> None:
+    """Give a chart over epochs, from 0 to `last`, its title, axes and grid."""
     from matplotlib.ticker import PercentFormatter
 
-    last = max(float(line.epochs[-1]) for line in lines)
-    for line in lines:
-        axes.plot(line.epochs, line.values, label=line.name, color=colours[line.colour],
-                  linewidth=1.6, linestyle="--" if line.dashed else "-", marker="o"
-                  if len(line.epochs) <= 40 else None, markersize=6 if len(line.epochs) == 1 else 3,
-                  clip_on=False)  # the last point lies on the frame
-    axes.set_title(title, loc="left", fontsize=10, pad=18)
+    axes.set_title(title, loc="left", fontsize=10, pad=pad)
     axes.set_xlabel("epoch (one pass over the training images)")
     axes.set_xlim(0, last)
     axes.set_ylim(0, None)
     axes.grid(axis="y")
     if percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+
+
+def _draw(axes: Axes, colours: Mapping[str, str], title: str, lines: Sequence[Line],
+          rates: Sequence[tuple[float, float]], percent: bool) -> None:
+    last = max(float(line.epochs[-1]) for line in lines)
+    for line in lines:
+        axes.plot(line.epochs, line.values, label=line.name, color=colours[line.colour],
+                  linewidth=1.6, linestyle="--" if line.dashed else "-", marker="o"
+                  if len(line.epochs) <= 40 else None, markersize=6 if len(line.epochs) == 1 else 3,
+                  clip_on=False)  # the last point lies on the frame
+    over_epochs(axes, title, last, percent, pad=18)  # the rates stand between title and frame
     ends = [start for start, _ in rates[1:]] + [last] * bool(rates)
     for number, ((start, rate), end) in enumerate(zip(rates, ends, strict=True)):
         if number:
@@ -213,7 +218,7 @@ def _draw(axes: Axes, colours: dict[str, str], title: str, lines: Sequence[Line]
         axes.legend(frameon=False, loc="best")
 
 
-def _draw_bars(axes: Axes, colours: dict[str, str], title: str,
+def _draw_bars(axes: Axes, colours: Mapping[str, str], title: str,
                rows: Sequence[tuple[str, float, str]]) -> None:
     from matplotlib.ticker import PercentFormatter
 

@@ -33,6 +33,7 @@ from pipeline.data.predictions import Predictions
 from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import QUARANTINE, Store
 from pipeline.report.evidence import Evidence, evidence
+from pipeline.report.training import Training, recorded
 from pipeline.studies.matrix.running import Cell
 from pipeline.system.errors import UserError
 from pipeline.system.files import read_json
@@ -69,7 +70,8 @@ class Inputs:
         network: the layer table, as `alexnet describe --json` has it.
         provenance: what made the weights; None beside those of an older version.
         matrix: None where there is none.
-        evidence: the ledger of the paper's claims.
+        evidence: the ledger of the paper's claims, and the sets of runs that are kept.
+        training: when and by how many processes it was trained; None where no record says so.
     """
 
     parameters: Parameters
@@ -85,6 +87,7 @@ class Inputs:
     provenance: dict[str, Any] | None
     matrix: Matrix | None
     evidence: Evidence
+    training: Training | None
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
@@ -108,9 +111,11 @@ def gather(parameters: Parameters) -> Inputs:
     store = Store(STORE)
     network = described(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()
+    provenance = _provenance()
+    training = (recorded(weights_digest, provenance["environment_digest"]) if provenance else None)
     inputs = Inputs(parameters, metrics, _curve(), kernels, load_mean(), load_pca(), store,
                     read_json(STORE / QUARANTINE, "resize"), _predictions(store), network,
-                    _provenance(), _matrix(), evidence())
+                    provenance, _matrix(), evidence(), training)
     first = network["layers"][0]
     if kernels.shape != (expected := (first["columns"] * first["outputs_per_column"],
                                       *first["weight_per_column"][1:])):
@@ -123,8 +128,8 @@ def gather(parameters: Parameters) -> Inputs:
             raise UserError(f"{what}: of other weights than {metrics_of('train')}; run "
                             f"`alexnet {stage}`")
     if inputs.provenance and inputs.provenance["weights_digest"] != weights_digest:
-        raise UserError(f"{PROVENANCE}: of other weights than {WEIGHTS}; run `alexnet train`, or "
-                        "remove it")
+        raise UserError(f"{PROVENANCE}: of other weights than {WEIGHTS}; run "
+                        "`alexnet train`")
     if store.pixels_digest != metrics["resize"]["pixels_digest"]:
         raise UserError(f"{metrics_of('resize')}: of another store than {STORE}; run "
                         "`alexnet resize`")

@@ -4,20 +4,17 @@ else."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from pipeline.report import confusion, learning, pictures, predictions, record, results
+from pipeline.report import confusion, learning, pictures, predictions, record, results, training
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.confusion import Confusion
 from pipeline.report.evidence import TABLE_1, TABLE_2
-from pipeline.report.figures import Exhibit, document, photo
+from pipeline.report.figures import Exhibit, document
 from pipeline.report.inputs import Inputs
+from pipeline.report.matrix import matrix_table
 from pipeline.report.predictions import Prediction, Query
-
-HERE = Path(__file__).parent
+from pipeline.report.templates import template
 
 
 @dataclass(frozen=True)
@@ -57,27 +54,17 @@ def render(inputs: Inputs, parts: Parts) -> str:
     return str(template("page.html.j2").render(**_context(inputs, parts)))
 
 
-def template(name: str) -> Any:
-    """A template of this folder, which escapes all that is put into it."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                              keep_trailing_newline=True)
-    environment.filters |= {"percent": percent, "short": short, "plain": plain, "number": number,
-                            "significant": significant, "signed": signed}
-    environment.globals |= {"photo": photo,
-                            "style": (HERE / "page.css").read_text(encoding="utf-8")}
-    return environment.get_template(name)
-
-
 def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
     parameters, store = inputs.parameters, inputs.store
     errors, images = results.errors(inputs), inputs.metrics["evaluate"]["images"]
     rows = inputs.evidence.rows
+    yardstick = results.yardstick(parameters.dataset.source, inputs.evidence.run_sets)
     return {"parameters": parameters, "recipe": parameters.the_recipe(), "metrics": inputs.metrics,
             "network": inputs.network, "store": store, "data": results.data_name(parameters),
             "images": images, "train_images": len(store.split("train")),
             "words": [one.words for one in store.classes], "errors": errors,
-            "others": results.to_compare(len(store.classes)),
+            "others": results.to_compare(len(store.classes), yardstick), "yardstick": yardstick,
+            "about": training.about(parameters, inputs.provenance, inputs.training),
             "intervals": {name: results.interval(error, images) for name, error in errors.items()},
             "unlike": results.unlike_the_paper(parameters, len(store.classes)),
             "table": parameters.dataset.data_set.paper_table or 2,
@@ -97,41 +84,8 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
             "quarantined": inputs.quarantined, "longest": LONGEST_LIST,
             "digests": record.digests(inputs), "more_digests": record.more_digests(inputs),
             "environment": record.environment(inputs), "provenance": inputs.provenance,
-            "matrix": record.matrix_table(inputs), "other_stack": record.other_stack(inputs),
+            "matrix": matrix_table(inputs.matrix.rows) if inputs.matrix else None,
+            "other_stack": record.other_stack(inputs),
             "workload": inputs.matrix.workload if inputs.matrix else [],
             "choices": record.choices(parameters), "settings": record.settings(parameters),
     }
-
-
-def percent(fraction: float, digits: int = 1) -> str:
-    """The number and its sign stay on one line."""
-    return f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def number(value: float) -> str:
-    """Three significant digits, or a whole number with its thousands apart."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
-
-
-def significant(value: float | None) -> str:
-    """Three significant digits; a dash for none."""
-    return "–" if value is None else f"{value:.3g}".replace("-", "−")
-
-
-def signed(value: float, form: str) -> str:
-    """With its sign, a minus being one."""
-    return format(value, f"+{form}").replace("-", "−")
-
-
-def short(words: str) -> str:
-    """The first of a class's synonyms."""
-    return words.split(",")[0]
-
-
-def plain(value: Any) -> str:
-    """As params.yaml writes it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.12g}" if isinstance(value, float) else str(value)

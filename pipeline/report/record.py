@@ -3,17 +3,13 @@ reproduces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alexnet.recipe import recipe, switches
 from pipeline.config.parameters import Parameters
-from pipeline.config.stages import MEASURED
-from pipeline.report import matrix
 from pipeline.report.inputs import Inputs
-from pipeline.studies.matrix.running import Cell
 
 # Of models/provenance.json, with words for people.
 CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has",
@@ -57,27 +53,6 @@ def environment(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 # --- the matrix ---
-
-@dataclass(frozen=True)
-class MatrixTable:
-    """The matrix for the page: its sum in words; of each axis its name, what it changes, and a kind
-    and a word for each stage; and what is to be told of single results."""
-
-    total: str
-    stages: tuple[str, ...]
-    lines: list[tuple[str, str, list[tuple[str, str]]]]
-    notes: list[Cell]
-
-
-def matrix_table(inputs: Inputs) -> MatrixTable | None:
-    """None where there is none."""
-    if inputs.matrix is None:
-        return None
-    rows: Sequence[Cell] = inputs.matrix.rows
-    return MatrixTable(matrix.total(rows), MEASURED, [
-        (axis, told, [(matrix.kind(row), matrix.short(row)) if row else ("", "") for row in cells])
-        for axis, told, cells in matrix.lines(rows)], matrix.notes(rows))
-
 
 def other_stack(inputs: Inputs) -> list[str]:
     """What of the matrix's stack is not that of the training, by name."""

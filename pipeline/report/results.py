@@ -1,5 +1,5 @@
-"""How the run came out: its errors, how far they can be trusted, and whether they can be held
-against the paper's.
+"""How the run came out: its errors, their intervals, what is good on its data, and whether they can
+be compared with the paper's.
 
 Fractions stay fractions, and the template writes them as percentages.
 """
@@ -7,18 +7,23 @@ Fractions stay fractions, and the template writes them as percentages.
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config.parameters import Parameters
 from pipeline.report.inputs import Inputs
+from pipeline.studies.run_sets import RunSet
 
+ERRORS = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop")
+FEWEST_RUNS = 3  # of a set that says what is good
 FULL_CLASSES = 1000
 FULL_EPOCHS = 90  # P §5: "roughly 90 cycles through the training set"
 Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass(frozen=True)
-class Row:
+class ErrorRow:
     """A row of the table of errors, as fractions: centre crop and ten crops, top-1 and top-5; None
     where unknown."""
 
@@ -28,30 +33,51 @@ class Row:
 
 
 PAPER = (
-    Row("The paper, ILSVRC-2012 validation images, one network (Table 2)", (None, None),
-        (0.407, 0.182)),
-    Row("The paper, ILSVRC-2010 test images (Table 1; centre crop: §6, footnote)", (0.390, 0.183),
-        (0.375, 0.170)),
-    Row("Re-implementations by others, ILSVRC-2012 validation images, about (not in the paper)",
-        (0.425, 0.196), (None, None)),
+    ErrorRow("The paper, ILSVRC-2012 validation images, one network (Table 2)",
+             (None, None), (0.407, 0.182)),
+    ErrorRow("The paper, ILSVRC-2010 test images (Table 1; centre crop: §6, footnote)",
+             (0.390, 0.183), (0.375, 0.170)),
+    ErrorRow("Re-implementations by others, ILSVRC-2012 validation images, about",
+             (0.425, 0.196), (None, None)),
 )
 
 
 def errors(inputs: Inputs) -> dict[str, float]:
-    """This run's, in the order of a row of the table."""
-    return {name: inputs.metrics["evaluate"][name]
-            for name in ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop")}
+    """Return this run's errors as fractions, in the order of a row of the table."""
+    return {name: inputs.metrics["evaluate"][name] for name in ERRORS}
 
 
-def to_compare(classes: int) -> list[Row]:
-    """Guessing, and the published numbers."""
+def yardstick(source: str, run_sets: Sequence[RunSet]) -> ErrorRow | None:
+    """Return the mean errors of the best configuration that was measured on a data set.
+
+    The best has the lowest mean top-1 error with ten crops, of sets of three runs or more.
+
+    Returns:
+        None where no such set is of this data set.
+    """
+    rows = []
+    for each in run_sets:
+        if each.configuration.get("dataset.source") == source and len(each.runs) >= FEWEST_RUNS:
+            values = {name: [run.number(f"evaluate.{name}") for run in each.runs]
+                      for name in ERRORS}
+            top1, top5, top1_ten, top5_ten = map(statistics.fmean, values.values())
+            ten = values["top1_error_10crop"]
+            rows.append(ErrorRow(
+                f"Measured here: mean of {len(each.runs)} runs of {each.name}, from "
+                f"{min(ten):.1%} to {max(ten):.1%} top-1 with ten crops".replace("%", "\u00a0%"),
+                (top1, top5), (top1_ten, top5_ten)))
+    return min(rows, key=lambda row: row.ten[0] or 0.0, default=None)
+
+
+def to_compare(classes: int, yardstick: ErrorRow | None) -> list[ErrorRow]:
+    """Return the rows below the run's own: what is good on its data, guessing, published ones."""
     guessing = (1 - 1 / classes, max(0.0, 1 - 5 / classes))
-    return [Row(f"Guessing among {classes:,} classes", guessing, guessing), *PAPER]
+    return [*([yardstick] if yardstick else []),
+            ErrorRow(f"Guessing among {classes:,} classes", guessing, guessing), *PAPER]
 
 
 def interval(fraction: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a fraction that was found on `count` images: how far another sample
-    of as many images may lie from it."""
+    """Return Wilson's 95 % interval of a fraction of `count` images."""
     middle = (fraction + Z * Z / (2 * count)) / (1 + Z * Z / count)
     reach = Z / (1 + Z * Z / count) * math.sqrt(fraction * (1 - fraction) / count
                                                 + Z * Z / (4 * count * count))
@@ -59,24 +85,24 @@ def interval(fraction: float, count: int) -> tuple[float, float]:
 
 
 def unlike_the_paper(parameters: Parameters, classes: int) -> list[str]:
-    """Why the run's errors cannot be held against the paper's; empty where they can."""
-    network, found = parameters.network, []
+    """Return the reasons why the run's errors cannot be compared with the paper's, if any."""
+    network, reasons = parameters.network, []
     if parameters.dataset.data_set.paper_table is None:
-        found.append(f"its images are {data_name(parameters)}, not ImageNet's")
+        reasons.append(f"its images are {data_name(parameters)}, not ImageNet's")
     if classes != FULL_CLASSES:
-        found.append(f"it tells {classes:,} classes apart, not {FULL_CLASSES:,}")
+        reasons.append(f"it tells {classes:,} classes apart, not {FULL_CLASSES:,}")
     if network.width != 1:
-        found.append(f"its layers have {network.width:g} of the paper's width")
+        reasons.append(f"its layers have {network.width:g} of the paper's width")
     changed = [f"{name} {value}" for name, value, usual in (
         ("architecture", network.architecture, "two-column"), ("neuron", network.neuron, "relu"),
         ("normalization", network.normalization, True), ("pooling", network.pooling, "overlapping"),
         ("dropout", network.dropout, True), ("without", network.without, None)) if value != usual]
     if changed:
-        found.append(f"its network is another ({', '.join(map(str, changed)).lower()})")
+        reasons.append(f"its network is another ({', '.join(map(str, changed)).lower()})")
     if parameters.train.epochs < FULL_EPOCHS:
-        found.append(f"it was trained for {parameters.train.epochs:g} epochs, not some "
-                     f"{FULL_EPOCHS}")
-    return found
+        reasons.append(f"it was trained for {parameters.train.epochs:g} epochs, not about "
+                       f"{FULL_EPOCHS}")
+    return reasons
 
 
 def data_name(parameters: Parameters) -> str:

@@ -83,6 +83,8 @@ def test_two_runs_stand_side_by_side(here: Path) -> None:
             assert f"{100 * wrong / IMAGES:.1f}" in page.text
     assert "they part at step 2: gradients of conv1.weight, column 0" in page.text
     assert "train.seed" in page.text
+    assert "≠ differs" in page.text
+    assert page.text.count("A and B") == 2  # as images and as traces
     assert "one <i>b</i>" in page.text
     assert HOSTILE in page.text
     assert "<i>b</i>" not in html
@@ -133,8 +135,10 @@ def test_the_same_run_twice_is_the_same_and_a_poor_record_says_what_it_lacks(her
     again = record(here / "b", "b2" * 16, 1,
                    without=(PREDICTIONS.name, "model.safetensors", "learning.csv"))
     text = Checked(compare([one, again], here / "page").read_text()).text
-    assert "identical in all 2 traced steps, to step 2" in text
-    assert "Nothing that their records tell." in text
+    assert "in all 2 traced steps, to step 2" in text
+    assert "≠ differs" not in text
+    assert "✓ identical" in text
+    assert "Nothing in their records differs." in text
     assert "its record has no predictions" in text
     assert "Its record has no weights." in text
     assert "the image store here is not the one" in text

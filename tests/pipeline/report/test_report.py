@@ -48,6 +48,7 @@ from pipeline.data.store import Quarantined, Row, StoredShard, publish_descripti
 from pipeline.report import learning, pictures, predictions
 from pipeline.report.inputs import Inputs, gather
 from pipeline.report.page import Parts, draw, render
+from pipeline.report.training import Training
 from pipeline.stages import mean, pca, report
 from pipeline.studies.matrix.running import Cell
 from pipeline.system.errors import UserError
@@ -224,7 +225,21 @@ def test_the_page_needs_nothing_else(page: str) -> None:
             assert target is None or target.startswith(("data:image/", "#")), target
     assert "url(" not in page
     assert "@import" not in page
-    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert "http" not in re.sub(r"data:[^\"]*", "", page).replace("http-equiv", "")
+    [policy] = [attributes["content"] for attributes in found.all("meta")
+                if attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    allowed = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert allowed == {"default-src": "'none'", "img-src": "data:",
+                       "style-src": "'unsafe-inline'", "base-uri": "'none'",
+                       "form-action": "'none'"}
+
+
+def test_the_contents_name_every_section(page: str) -> None:
+    found = Checked(page)
+    sections = [attributes["id"] for attributes in found.all("section")]
+    links = [str(attributes["href"])[1:] for attributes in found.all("a")]
+    assert links[:len(sections)] == sections
 
 
 def test_the_page_is_accessible(page: str) -> None:
@@ -382,6 +397,7 @@ def _curve() -> None:
     LEARNING.write_text(LEARNING.read_text().replace("1.25", "1.75"))
 
 
+TRAINED = Training(0, 3_600_000, 2, 4, 2, "cpu")
 Drawn = Callable[[Inputs], Any]
 # What has a digest cannot be another on the disk: it is changed after it was read.
 CHANGES: dict[str, tuple[Callable[[Inputs], object], Drawn | None]] = {
@@ -395,6 +411,7 @@ CHANGES: dict[str, tuple[Callable[[Inputs], object], Drawn | None]] = {
         inputs, pictures.components(inputs))),
     "curve": (lambda _: _curve(), learning.exhibits),
     "error": (lambda _: _json(metrics_of("evaluate"), "top1_error_10crop"), None),
+    "time": (lambda inputs: replace(inputs, training=TRAINED), None),
     "trace": (lambda _: _json(metrics_of("train"), "trace_digest"), None),
     "quarantine": (lambda _: (_json(STORE / "quarantine.json", 0, "name"), _without_digests()),
                    None),

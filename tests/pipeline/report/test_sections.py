@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,22 +22,25 @@ from scipy.stats import binomtest
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
 from pipeline.data.sources.catalogue import Class
+from pipeline.records import mlflow_store
 from pipeline.report import (
     confusion,
     evidence,
     figures,
     learning,
+    matrix,
     pictures,
     predictions,
     record,
     results,
     sheets,
+    training,
 )
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.inputs import Inputs, Matrix
 from pipeline.studies.claims.ledger import Epochs, Results, load
 from pipeline.studies.matrix.running import Cell
-from pipeline.studies.run_sets import Run
+from pipeline.studies.run_sets import Run, RunSet
 from tests.pipeline.report.test_report import MADE, ROOT, read
 
 
@@ -284,13 +288,63 @@ def test_the_matrix_is_told_whole_and_a_matrix_of_another_stack_is_named() -> No
             Cell("threads", "train", "differs", False, "step 1")]
     inputs = cast(Inputs, SimpleNamespace(provenance=MADE,
                                           matrix=Matrix(rows, {"cpu": "one", "gpu": "none"}, [])))
-    table = record.matrix_table(inputs)
-    assert table
-    assert [(axis, kinds[3]) for axis, _, kinds in table.lines] == [
-        ("process*", ("identical", "identical")), ("threads", ("differs", "differs"))]
-    assert [row.detail for row in table.notes] == ["step 1"]
+    table = matrix.matrix_table(rows)
+    assert [(axis, cells[3]) for axis, _, cells in table.lines] == [
+        ("process*", rows[0]), ("threads", rows[1])]
+    assert table.notes == [rows[1]]
     assert record.other_stack(inputs) == ["cpu"]
-    assert record.matrix_table(cast(Inputs, SimpleNamespace(matrix=None))) is None
+
+
+def test_the_top_of_the_page_says_when_where_and_at_what_cost() -> None:
+    made = MADE | {"environment": {"cpu": "EPYC", "cores": "2", "torch": "2.13", "gpu": "none",
+                                   "cpu_capability": "AVX2"},
+                   "execution": {"device": "cpu", "deterministic": "true"}}
+    resumed = training.Training(0, 5_400_000, 2, 4, 2, "cpu")
+    assert training.about(read(), made, resumed) == [
+        ("Trained", "1970-01-01 01:30 UTC, 90 min in the last of 2 sessions"),
+        ("Cost", "12 core-hours in the last of 2 sessions: 4 processes of 2 threads"),
+        ("Machine", "EPYC, 2 cores, no GPU"),
+        ("Arithmetic", "fp32, PyTorch 2.13, AVX2, deterministic algorithms")]
+    assert replace(resumed, device="cuda").hours == 6
+    assert training.about(read(), None, None) == [
+        ("Trained", "at a time that MLflow’s store here does not have")]
+
+
+def test_the_time_is_that_of_the_training_of_these_weights(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert training.recorded("1" * 64, "2" * 64) is None
+    assert list(tmp_path.iterdir()) == []  # no store is made by asking
+    client = mlflow_store.client()
+    experiment = client.create_experiment(mlflow_store.experiment_name())
+    tags = {"stage": "train", "weights_digest": "1" * 64, "environment_digest": "2" * 64,
+            "processes": "2", "threads": "1", "device": "cpu"}
+    run = client.create_run(experiment, 1000, tags=tags)
+    client.set_terminated(run.info.run_id, "FINISHED", 61_000)
+    client.create_run(experiment, 500, tags={"stage": "train",
+                                             "mlflow.parentRunId": run.info.run_id})
+    assert training.recorded("1" * 64, "2" * 64) == training.Training(1000, 61_000, 2, 2, 1, "cpu")
+    assert training.recorded("3" * 64, "2" * 64) is None
+    assert training.recorded("1" * 64, "3" * 64) is None
+
+
+def test_the_yardstick_is_the_best_of_what_was_measured_on_the_data() -> None:
+    def kept(source: str, name: str, *errors: float) -> RunSet:
+        runs = [Run(seed, {"evaluate": dict.fromkeys(results.ERRORS, error)})
+                for seed, error in enumerate(errors)]
+        return RunSet(name, {"dataset.source": source}, "", {}, runs)
+
+    sets = [kept("sample", "good", 0.1, 0.2, 0.3), kept("sample", "bad", 0.4, 0.4, 0.4),
+            kept("sample", "lucky", 0.0), kept("cifar10", "other", 0.0, 0.0, 0.0)]
+    best = results.yardstick("sample", sets)
+    assert best is not None
+    assert best.ten == (pytest.approx(0.2), pytest.approx(0.2))
+    assert best.what.replace("\u00a0", " ") == (
+        "Measured here: mean of 3 runs of good, from 10.0 % to 30.0 % top-1 with ten crops")
+    assert results.yardstick("imagenet2012", sets) is None
+    assert [row.ten for row in results.to_compare(10, best)][:2] == [best.ten, (0.9, 0.5)]
+    assert results.to_compare(10, None)[0].what.startswith("Guessing")
 
 
 def test_the_tables_have_the_means_of_the_runs_that_are_kept(

@@ -222,9 +222,9 @@ def test_figure_1_is_a_ratio_of_the_best_of_each_side(book: Book) -> None:
     assert (found.interval
             == pytest.approx(np.exp(stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs)))))
     assert "best: figure-1-tanh-0.001 against figure-1-relu-0.002" in found.note
-    [drawn] = figure_1.drawn(claim, results)
+    [drawn] = figure_1.write(claim, results)
     assert drawn.read_text().count("<svg") == 1
-    assert figure_1.drawn(book.claim("dropout-error"), results) == []
+    assert figure_1.write(book.claim("dropout-error"), results) == []
 
 
 def test_a_result_of_another_configuration_does_not_count(book: Book) -> None:
