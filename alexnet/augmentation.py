@@ -7,20 +7,19 @@ function of (seed, position), so any process can prepare any part of any batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from alexnet import draws
+from alexnet.arithmetic.native import NATIVE, Arithmetic
 from alexnet.layers import CROP, STORED
 from alexnet.recipe import Recipe
 
 MARGIN = STORED - CROP  # P §4.1: crops may begin 0 to 32 pixels from the edge
 NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
 GREY_LEVELS = 255.0
-CACHED_IMAGES = 4  # made into input at a time on the CPU
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,8 @@ def draw_views(recipe: Recipe, seed: int, order: Order, positions: Tensor,
                  draws.integers(drawn[:, 1], offsets), draws.integers(drawn[:, 2], 2))
 
 
-def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions: Tensor) -> Tensor:
+def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions: Tensor,
+                   arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Draw what is added to R, G and B of every pixel of an image, float32 [n, 3].
 
     P §4.1: "PCA on the set of RGB pixel values".
@@ -119,12 +119,13 @@ def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions:
         seed: of the noise.
         statistics: has the components.
         positions: int64 [n], in the stream.
+        arithmetic: that draws the Gaussians.
     """
     eigenvalues = statistics.eigenvalues
     size = {"stdev": eigenvalues.sqrt(),
             "eigenvalue": eigenvalues,
             "eigenvalue-unit": eigenvalues / GREY_LEVELS}[recipe.colour_noise]  # l / 255^2 * 255
-    alphas = draws.gaussians(draws.words(seed, "colour", 0, positions))[:, :3] * NOISE
+    alphas = arithmetic.gaussians(draws.words(seed, "colour", 0, positions))[:, :3] * NOISE
     amounts = alphas * size
     # Written out, so that no library decides the order of the sums.
     a, vectors = amounts, statistics.eigenvectors
@@ -134,7 +135,7 @@ def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions:
 
 
 def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor,
-                   offsets: Tensor | None) -> Tensor:
+                   offsets: Tensor | None, arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Return crops less mean, plus colour noise, divided by 1.1 while there is noise (S).
 
     Args:
@@ -143,57 +144,25 @@ def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor,
         views: where they were cut, for the mean's window.
         mean: float32 [256, 256, 3]; another net has other sides.
         offsets: float32 [n, 3], or None without noise.
+        arithmetic: that computes it.
 
     Returns:
         float32 [n, 3, 224, 224], with the channels last in memory.
     """
-    divisor = 1.0 + NOISE if recipe.noise_division else None
-    return _centred(crops, _mean_windows(recipe, views, mean, crops.shape[1]), offsets, divisor)
+    factor = 1.0 / (1.0 + NOISE) if recipe.noise_division else 1.0
+    windows = None if recipe.mean_window == "centre" else (views.tops, views.lefts, views.flips)
+    return arithmetic.centred(crops, mean, windows, offsets, factor)
 
 
-def subtract_mean(crops: Tensor, mean: Tensor) -> Tensor:
+def subtract_mean(crops: Tensor, mean: Tensor, arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Return crops less a mean, float32 [n, 3, 224, 224], with the channels last in memory.
 
     Args:
         crops: uint8 [n, 224, 224, 3].
-        mean: float32 [224, 224, 3].
+        mean: float32 [224, 224, 3], or larger: its central window counts.
+        arithmetic: that computes it.
     """
-    return _centred(crops, [mean.flatten(1)], None, None)
-
-
-def _centred(crops: Tensor, means: Sequence[Tensor] | Tensor, offsets: Tensor | None,
-             divisor: float | None) -> Tensor:
-    """Return (crops - means + offsets) / divisor as [n, 3, side, side].
-
-    A few images are handled at a time, which stay in the processor's cache. Noise and division are
-    one pass: offsets / divisor + (1 / divisor) * (crops - means).
-
-    Args:
-        crops: uint8 [n, side, side, 3].
-        means: float32 [side, side * 3] for each image, or one for all.
-        offsets: float32 [n, 3] or None; without them nothing is divided.
-    """
-    n, side = crops.shape[:2]
-    # [n, side, side * 3]: a row is long enough for vector instructions, a pixel is not
-    rows = crops.flatten(2)
-    factor = 1.0 / (divisor or 1.0)
-    # [n, 1, side * 3]
-    added = None if offsets is None else (offsets * factor).repeat(1, side)[:, None]
-    x = torch.empty(rows.shape, dtype=torch.float32, device=crops.device)
-    part = CACHED_IMAGES if crops.device.type == "cpu" else max(1, n)
-    for start in range(0, n, part):
-        here = slice(start, start + part)
-        some = x[here].copy_(rows[here])
-        if len(means) == 1:
-            some.sub_(means[0])
-        elif isinstance(means, Tensor):
-            some.sub_(means[here])
-        else:
-            for image, mean in zip(some, means[here], strict=True):
-                image.sub_(mean)
-        if added is not None:
-            torch.add(added[here], some, alpha=factor, out=some)
-    return x.view(crops.shape).permute(0, 3, 1, 2)
+    return arithmetic.centred(crops, mean, None, None, 1.0)
 
 
 def centre_window(mean: Tensor, crop: int = CROP) -> Tensor:
@@ -205,25 +174,3 @@ def centre_window(mean: Tensor, crop: int = CROP) -> Tensor:
     """
     border = (len(mean) - crop) // 2
     return mean[border: border + crop, border: border + crop]
-
-
-def _mean_windows(recipe: Recipe, views: Views, mean: Tensor,
-                  crop: int) -> Sequence[Tensor] | Tensor:
-    """Return each crop's window of the mean image, [crop, crop * 3], or the one for all.
-
-    On the CPU they share the memory of one copy; elsewhere they are copied in one go.
-    """
-    if recipe.mean_window == "centre":
-        return [centre_window(mean, crop).flatten(1)]
-    side = len(mean)
-    both = torch.stack([mean, mean.flip(1)])  # a mirrored window is a window of the mirrored mean
-    lefts = torch.where(views.flips == 1, side - crop - views.lefts, views.lefts)
-    if mean.device.type == "cpu":
-        starts = (views.flips * side**2 + views.tops * side + lefts) * 3
-        return [both.as_strided((crop, crop * 3), (3 * side, 1), start)
-                for start in starts.tolist()]
-    offsets = side - crop + 1
-    windows = both.as_strided((2, offsets, offsets, crop, crop * 3),
-                              (3 * side**2, 3 * side, 3, 3 * side, 1))
-    flips, tops = views.flips.to(mean.device), views.tops.to(mean.device)
-    return windows[flips, tops, lefts.to(mean.device)]

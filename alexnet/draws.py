@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -85,7 +86,8 @@ def gaussians(words_: Tensor) -> Tensor:
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
 
 
-def gaussian_tensor(seed: int, purpose: str, shape: tuple[int, ...], std: float) -> Tensor:
+def gaussian_tensor(seed: int, purpose: str, shape: tuple[int, ...], std: float,
+                    turn: Callable[[Tensor], Tensor] = gaussians) -> Tensor:
     """Return Gaussians of zero mean, float32 of this shape, on the CPU.
 
     Args:
@@ -93,13 +95,14 @@ def gaussian_tensor(seed: int, purpose: str, shape: tuple[int, ...], std: float)
         purpose: what is drawn.
         shape: of the result.
         std: standard deviation.
+        turn: words into Gaussians, as `gaussians` does.
     """
     count = math.prod(shape)
     drawn = torch.empty(count, dtype=torch.float32)
     for start in range(0, count, 4 * _CHUNK):
         stop = min(start + 4 * _CHUNK, count)
         indices = torch.arange(start // 4, (stop + 3) // 4)
-        scaled = gaussians(words(seed, purpose, 0, indices)) * std
+        scaled = turn(words(seed, purpose, 0, indices)) * std
         drawn[start:stop] = scaled.flatten()[: stop - start]
     return drawn.view(shape)
 

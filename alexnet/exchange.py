@@ -13,34 +13,35 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from alexnet.arithmetic.native import NATIVE, Arithmetic, LayerOperator
 from alexnet.messages import receive, send, start_swap, swap
 from alexnet.placement import Placement
 
-Apply = Callable[[Tensor, Tensor, Tensor], Tensor]  # a layer: (input, weight, bias) -> output
 
-
-def gather_and_apply(maps: list[Tensor], placement: Placement, layer: Apply,
-                     parameters: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+def gather_and_apply(maps: list[Tensor], placement: Placement, operator: LayerOperator,
+                     parameters: list[tuple[Tensor, Tensor]],
+                     arithmetic: Arithmetic = NATIVE) -> list[Tensor]:
     """Apply a layer that sees the maps of both columns, column 0's first.
 
     Args:
         maps: [n, c, ...] of each column held here.
         placement: which columns they are.
-        layer: the layer as a function of input [n, 2c, ...], weight and bias.
+        operator: the layer as a function of input [n, 2c, ...], weight and bias.
         parameters: weight and bias of each column held here.
+        arithmetic: that adds the gradients of the two columns.
 
     Returns:
         The layer's output for each column held here.
     """
     if placement.columns == 1:
-        return [layer(maps[0], *parameters[0])]
+        return [operator(maps[0], *parameters[0])]
     if not placement.split:
-        both = torch.cat(maps, dim=1)
-        return [layer(both, *own) for own in parameters]
+        both = arithmetic.branch(torch.cat(maps, dim=1), len(parameters))
+        return [operator(x, *own) for x, own in zip(both, parameters, strict=True)]
     column, peer = placement.held[0], placement.peer
     if torch.is_grad_enabled():
-        return [_GatherAndApply.apply(maps[0], *parameters[0], layer, column, peer)]
-    return [layer(_all_gather(maps[0], column, peer), *parameters[0])]
+        return [_GatherAndApply.apply(maps[0], *parameters[0], operator, arithmetic, column, peer)]
+    return [operator(_all_gather(maps[0], column, peer), *parameters[0])]
 
 
 def gather_on_first(maps: list[Tensor], placement: Placement) -> list[Tensor]:
@@ -56,13 +57,15 @@ def gather_on_first(maps: list[Tensor], placement: Placement) -> list[Tensor]:
     return [torch.cat(maps, dim=1)]
 
 
-def with_halo(maps: list[Tensor], count: int, placement: Placement) -> list[Tensor]:
+def with_halo(maps: list[Tensor], count: int, placement: Placement,
+              arithmetic: Arithmetic = NATIVE) -> list[Tensor]:
     """Return each column's maps with the `count` maps of the other column that are next to them.
 
     Args:
         maps: [n, c, ...] of each column held here.
         count: maps that each column lends to the other, at most c.
         placement: which columns they are.
+        arithmetic: that adds the gradients of the halo to its owner's.
 
     Returns:
         [n, c + count, ...] of each column: the halo is after the maps of column 0, and before those
@@ -71,8 +74,9 @@ def with_halo(maps: list[Tensor], count: int, placement: Placement) -> list[Tens
     if placement.columns == 1:
         return maps
     if placement.split:
-        return [_HaloFromPeer.apply(maps[0], count, placement.held[0], placement.peer)]
-    return list(_Halo.apply(maps[0], maps[1], count))
+        return [_HaloFromPeer.apply(maps[0], count, arithmetic, placement.held[0],
+                                    placement.peer)]
+    return list(_Halo.apply(maps[0], maps[1], count, arithmetic))
 
 
 def _all_gather(maps: Tensor, column: int, peer: int) -> Tensor:
@@ -85,24 +89,22 @@ class _GatherAndApply(Function):
     other column's gradient before it computes those of weight and bias."""
 
     @staticmethod
-    def forward(context: Any, maps: Tensor, weight: Tensor, bias: Tensor, layer: Apply,
-                column: int, peer: int) -> Tensor:
-        context.column, context.peer = column, peer
-        with torch.enable_grad():
-            context.inputs = [tensor.detach().requires_grad_()
-                              for tensor in (_all_gather(maps, column, peer), weight, bias)]
-            context.output = layer(*context.inputs)
-        output: Tensor = context.output.detach()
+    def forward(context: Any, maps: Tensor, weight: Tensor, bias: Tensor,
+                operator: LayerOperator, arithmetic: Arithmetic, column: int,
+                peer: int) -> Tensor:
+        context.column, context.peer, context.operator = column, peer, operator
+        context.arithmetic = arithmetic
+        output, context.saved = operator.forward(_all_gather(maps, column, peer), weight, bias)
         return output
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        both, *parameters = context.inputs
-        of_maps = torch.autograd.grad(context.output, both, gradient, retain_graph=True)[0]
+        of_maps = context.operator.input_gradient(context.saved, gradient)
         halves = of_maps.chunk(2, dim=1)
         peers = start_swap(halves[1 - context.column], context.peer)
-        of_parameters = torch.autograd.grad(context.output, parameters, gradient)
-        return halves[context.column] + peers(), *of_parameters, None, None, None
+        of_parameters = context.operator.parameter_gradients(context.saved, gradient)
+        of_maps = context.arithmetic.add(halves[context.column], peers())
+        return of_maps, *of_parameters, None, None, None, None
 
 
 class _GatherOnFirst(Function):
@@ -126,23 +128,27 @@ class _GatherOnFirst(Function):
 
 class _Halo(Function):
     @staticmethod
-    def forward(context: Any, maps0: Tensor, maps1: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        context.count = count
+    def forward(context: Any, maps0: Tensor, maps1: Tensor, count: int,
+                arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
+        context.count, context.arithmetic = count, arithmetic
         return (torch.cat([maps0, maps1[:, :count]], dim=1),
                 torch.cat([maps0[:, -count:], maps1], dim=1))
 
     @staticmethod
     def backward(context: Any, gradient0: Tensor,
                  gradient1: Tensor) -> tuple[Tensor | None, ...]:
-        count = context.count
-        return (_add_at_edge(gradient0[:, :-count], gradient1[:, :count], 0, count),
-                _add_at_edge(gradient1[:, count:], gradient0[:, -count:], 1, count), None)
+        count, add = context.count, context.arithmetic.add
+        return (_add_at_edge(gradient0[:, :-count], gradient1[:, :count], 0, count, add),
+                _add_at_edge(gradient1[:, count:], gradient0[:, -count:], 1, count, add),
+                None, None)
 
 
 class _HaloFromPeer(Function):
     @staticmethod
-    def forward(context: Any, maps: Tensor, count: int, column: int, peer: int) -> Tensor:
+    def forward(context: Any, maps: Tensor, count: int, arithmetic: Arithmetic, column: int,
+                peer: int) -> Tensor:
         context.count, context.column, context.peer = count, column, peer
+        context.arithmetic = arithmetic
         if column == 0:
             return torch.cat([maps, swap(maps[:, -count:], peer)], dim=1)
         return torch.cat([swap(maps[:, :count], peer), maps], dim=1)
@@ -153,13 +159,15 @@ class _HaloFromPeer(Function):
         of_halo = gradient[:, -count:] if column == 0 else gradient[:, :count]
         own = gradient[:, :-count] if column == 0 else gradient[:, count:]
         lent = swap(of_halo, context.peer)
-        return _add_at_edge(own, lent, column, count), None, None, None
+        own = _add_at_edge(own, lent, column, count, context.arithmetic.add)
+        return own, None, None, None, None
 
 
-def _add_at_edge(own: Tensor, lent: Tensor, column: int, count: int) -> Tensor:
+def _add_at_edge(own: Tensor, lent: Tensor, column: int, count: int,
+                 add: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Return a column's gradient, with the gradient of the maps it lent to the other column added
     at the edge where the two are next to each other."""
     own = own.clone(memory_format=torch.channels_last)
     edge = own[:, -count:] if column == 0 else own[:, :count]
-    edge += lent
+    edge.copy_(add(edge, lent))
     return own

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from alexnet.arithmetic.native import NATIVE, Arithmetic
 from alexnet.augmentation import (
     Order,
     Statistics,
@@ -61,6 +62,7 @@ class InputLoader:
         crops: reads crops of training images; called with a part of a batch that no other process
             reads.
         expect: called with the images, int64 [n], that `crops` will soon be asked for.
+        arithmetic: that centres the images.
 
     Attributes:
         mean: the mean image, float32 [256, 256, 3], on the run's device.
@@ -68,9 +70,11 @@ class InputLoader:
 
     def __init__(self, recipe: Recipe, plan: Plan, table: Architecture, placement: Placement,
                  labels: Tensor, statistics: Statistics, crops: Crops,
-                 expect: Callable[[Tensor], None] | None = None) -> None:
+                 expect: Callable[[Tensor], None] | None = None,
+                 arithmetic: Arithmetic = NATIVE) -> None:
         self.recipe, self.plan, self.placement, self.labels = recipe, plan, placement, labels
         self.statistics, self.crops, self.expect = statistics, crops, expect
+        self.arithmetic = arithmetic
         self.margin = table.stored - table.crop
         self.mean = statistics.mean.to(placement.device)
         self.order = Order(recipe, plan.seed, len(labels))
@@ -116,16 +120,16 @@ class InputLoader:
         crops = read_jointly(len(positions), lambda part: self.crops(views.part(part)),
                              self.placement, CPU, self.group)
         noisy = noise_is_on(self.recipe, index // self.share / self.plan.steps)
-        noise = colour_offsets(self.recipe, self.plan.seed, self.statistics, positions) \
-            if noisy else None
+        noise = colour_offsets(self.recipe, self.plan.seed, self.statistics, positions,
+                               self.arithmetic) if noisy else None
         labels = self.labels[views.images]
         if self.stream is None:
-            images = training_input(self.recipe, crops, views, self.mean, noise)
+            images = training_input(self.recipe, crops, views, self.mean, noise, self.arithmetic)
             return MicroBatch(offset, images, labels), None
         with torch.cuda.stream(self.stream):
             crops, labels = self._to_device(crops), self._to_device(labels)
             noise = None if noise is None else self._to_device(noise)
-            images = training_input(self.recipe, crops, views, self.mean, noise)
+            images = training_input(self.recipe, crops, views, self.mean, noise, self.arithmetic)
             return MicroBatch(offset, images, labels), self.stream.record_event()
 
     def _to_device(self, tensor: Tensor) -> Tensor:

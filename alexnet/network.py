@@ -6,21 +6,18 @@ same bits either way.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet import draws
+from alexnet.arithmetic.native import NATIVE, Arithmetic
 from alexnet.exchange import gather_and_apply, gather_on_first, with_halo
-from alexnet.layers import After, Architecture, Convolution, FullyConnected, Layer, Local, Shape
-from alexnet.normalization import lrn, spatial_norm
+from alexnet.layers import After, Architecture, FullyConnected, Layer, Shape
 from alexnet.placement import Placement
 from alexnet.recipe import Recipe
 
-KEEP = 0.5  # P §4.2: each hidden unit of fc6 and fc7 is kept with probability 0.5
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
@@ -40,14 +37,22 @@ class Network(nn.Module):
             with weights, their update, normalisation and loss in float32. `fp32` and `tf32` leave
             everything in float32; what a GPU does within a product of float32 is the process's
             setting (`torch.backends`).
+        arithmetic: that computes it.
+
+    Raises:
+        ValueError: portable arithmetic with another precision than `fp32`, or not on the CPU.
     """
 
     def __init__(self, table: Architecture, recipe: Recipe, seed: int,
-                 placement: Placement | None = None, precision: Precision = "fp32") -> None:
+                 placement: Placement | None = None, precision: Precision = "fp32",
+                 arithmetic: Arithmetic = NATIVE) -> None:
         super().__init__()
         self.table, self.recipe, self.seed, self.precision = table, recipe, seed, precision
         self.placement = placement or Placement(table.columns, tuple(range(table.columns)))
-        self.columns = nn.ModuleDict({str(column): Column(table, column, seed)
+        self.arithmetic = arithmetic
+        if arithmetic.name == "portable":
+            _check_portable(precision, self.placement.device)
+        self.columns = nn.ModuleDict({str(column): Column(table, column, seed, arithmetic)
                                       for column in self.placement.held})
         self.to(self.placement.device)
 
@@ -103,15 +108,16 @@ class Network(nn.Module):
 
     def _learned_layer(self, layer: Layer, maps: list[Tensor],
                        gather: bool = False) -> list[Tensor]:
-        apply = partial(_apply, layer)
+        operator = self.arithmetic.operator(layer)
         in_column_0_alone = isinstance(layer, FullyConnected) and layer.only_first
         if gather and not in_column_0_alone:
-            return gather_and_apply(maps, self.placement, apply, [
-                self._weight_and_bias(column, layer) for column in self.placement.held])
+            return gather_and_apply(maps, self.placement, operator, [
+                self._weight_and_bias(column, layer) for column in self.placement.held],
+                self.arithmetic)
         if gather:
             maps = gather_on_first(maps, self.placement)
         # The output layer has one column, so that there may be fewer maps than columns.
-        return [apply(x, *self._weight_and_bias(column, layer))
+        return [operator(x, *self._weight_and_bias(column, layer))
                 if layer.name in self._layers(column) else x
                 for column, x in zip(self.placement.held, maps, strict=False)]
 
@@ -125,27 +131,28 @@ class Network(nn.Module):
     def _after(self, name: After, layer: Layer, maps: list[Tensor], step: int,
                offset: int) -> list[Tensor]:
         """Return what the maps of each column become in one of the steps after a learned layer."""
+        arithmetic = self.arithmetic
         if name == "relu":
-            return [F.relu(x, inplace=True) for x in maps]  # P §3.1
+            return [arithmetic.relu(x) for x in maps]
         if name == "tanh":
-            return [torch.tanh(x) for x in maps]
+            return [arithmetic.tanh(x) for x in maps]
         if name == "lrn":
             return self._lrn(maps)
         if name == "spatial":
-            return [spatial_norm(x) for x in maps]
+            return [arithmetic.spatial_norm(x) for x in maps]
         if name == "pool":
             size, stride = self.table.pool
-            return [F.max_pool2d(x, size, stride, ceil_mode=True) for x in maps]  # P §3.4
+            return [arithmetic.max_pool(x, size, stride) for x in maps]
         return self._dropout(maps, layer, step, offset)
 
     def _lrn(self, maps: list[Tensor]) -> list[Tensor]:
         """Normalise in windows that end at the edge of the column, or reach into the other one."""
-        divisor, constants = self.recipe.lrn_divisor, self.table.lrn
+        lrn, divisor, constants = self.arithmetic.lrn, self.recipe.lrn_divisor, self.table.lrn
         if self.recipe.lrn_window == "column" or self.placement.columns == 1:
             return [lrn(x, divisor, constants) for x in maps]
         channels = maps[0].shape[1]
         reach = min(constants.size // 2, channels)  # a column of a very narrow net has one map
-        wide = with_halo(maps, reach, self.placement)
+        wide = with_halo(maps, reach, self.placement, self.arithmetic)
         return [lrn(x, divisor, constants).narrow(1, reach * column, channels)
                 for column, x in zip(self.placement.held, wide, strict=True)]
 
@@ -153,12 +160,12 @@ class Network(nn.Module):
         """Silence half the units in training; in testing all speak, half as loud (P §4.2)."""
         in_testing = self.recipe.dropout_scaling == "test"
         if not self.training:
-            return [x * KEEP if in_testing else x for x in units]
+            return [self.arithmetic.halve(x) if in_testing else x for x in units]
         dropped = []
         for column, x in zip(self.placement.held, units, strict=True):
             kept = draws.coins(self.seed, f"dropout {layer.name} column {column}", step, offset,
                                len(x), x.shape[1], x.device)
-            dropped.append(x * kept if in_testing else x * kept / KEEP)
+            dropped.append(self.arithmetic.drop(x, kept, rescaled=not in_testing))
         return dropped
 
 
@@ -169,38 +176,34 @@ class Column(nn.Module):
         table: the layers.
         column: number of the column.
         seed: of the initial weights.
+        arithmetic: that turns random words into Gaussians.
     """
 
-    def __init__(self, table: Architecture, column: int, seed: int) -> None:
+    def __init__(self, table: Architecture, column: int, seed: int,
+                 arithmetic: Arithmetic = NATIVE) -> None:
         super().__init__()
         self.layers = nn.ModuleDict()
         for shape in table.shapes():
             if column < table.held_by(shape.layer):
-                self.layers[shape.layer.name] = _initial(table, shape, column, seed)
+                self.layers[shape.layer.name] = _initial(table, shape, column, seed,
+                                                             arithmetic)
 
 
-def _initial(table: Architecture, shape: Shape, column: int, seed: int) -> nn.Module:
+def _initial(table: Architecture, shape: Shape, column: int, seed: int,
+             arithmetic: Arithmetic) -> nn.Module:
     """Return a layer with its initial weights: zero-mean Gaussians, drawn for each layer and column
     (P §5), and a constant bias."""
     layer = shape.layer
     module = nn.Module()
     module.weight = nn.Parameter(draws.gaussian_tensor(
-        seed, f"initial {layer.name} column {column}", shape.weight, table.init_std(shape)))
+        seed, f"initial {layer.name} column {column}", shape.weight, table.init_std(shape),
+        arithmetic.gaussians))
     module.bias = nn.Parameter(torch.full(shape.bias, layer.init_bias))
     return module
 
 
-def _apply(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return the layer's output: maps [n, outputs, height, width], or units [n, outputs]."""
-    if not isinstance(layer, Convolution):
-        return F.linear(x.flatten(1), weight, bias)
-    if isinstance(layer, Local):
-        # [n, inputs x size x size, positions]; each position has its own weights
-        patches = F.unfold(x, layer.size, padding=layer.padding[0])
-        outputs: Tensor = torch.einsum("nip,poi->nop", patches, weight.flatten(2)) + bias.T
-        return torch.unflatten(outputs, 2, (x.shape[2], x.shape[3]))
-    x = x.contiguous(memory_format=torch.channels_last)
-    left, right = layer.padding
-    if left != right:  # S layer.py: windows may hang over the right and lower edge and read zeros
-        x, left = F.pad(x, (left, right, left, right)), 0
-    return F.conv2d(x, weight, bias, layer.stride, left)
+def _check_portable(precision: Precision, device: torch.device) -> None:
+    if precision != "fp32":
+        raise ValueError(f"{precision} is a precision of native arithmetic; portable has fp32")
+    if device.type != "cpu":
+        raise ValueError(f"portable arithmetic runs on the CPU; native on {device.type}, too")

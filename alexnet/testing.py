@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from alexnet.arithmetic.native import NATIVE, Arithmetic
 from alexnet.augmentation import centre_window, subtract_mean
 from alexnet.layers import CROP
 
@@ -23,7 +24,8 @@ def corners(margin: int) -> tuple[tuple[int, int], ...]:
     return ((0, 0), (0, margin), (margin, 0), (margin, margin), (margin // 2, margin // 2))
 
 
-def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
+def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP,
+              arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Return the network's ten inputs for each image.
 
     Args:
@@ -31,39 +33,42 @@ def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
         mean: float32 [256, 256, 3]; its central window is subtracted from every patch, after the
             flip (S).
         crop: side of the crops, in pixels.
+        arithmetic: that computes them.
 
     Returns:
         float32 [10, n, 3, 224, 224]: the five patches, then their mirror images, in the order of
         `corners`.
     """
-    return torch.stack(list(_crops(images, mean, crop)))
+    return torch.stack(list(_crops(images, mean, crop, arithmetic)))
 
 
-def _crops(images: Tensor, mean: Tensor, crop: int) -> Iterator[Tensor]:
+def _crops(images: Tensor, mean: Tensor, crop: int, arithmetic: Arithmetic) -> Iterator[Tensor]:
     """Yield the ten crops, each float32 [n, 3, 224, 224], made when it is asked for."""
     window = centre_window(mean, crop)
     for mirrored in (False, True):
         for top, left in corners(images.shape[1] - crop):
             patch = images[:, top: top + crop, left: left + crop]
-            yield subtract_mean(patch.flip(2) if mirrored else patch, window)
+            yield subtract_mean(patch.flip(2) if mirrored else patch, window, arithmetic)
 
 
-def centre_crop(images: Tensor, mean: Tensor, crop: int = CROP) -> Tensor:
+def centre_crop(images: Tensor, mean: Tensor, crop: int = CROP,
+                arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Return the network's input at the centre, float32 [n, 3, 224, 224].
 
     Args:
         images: uint8 [n, 256, 256, 3].
         mean: float32 [256, 256, 3].
         crop: side of the crop, in pixels.
+        arithmetic: that computes it.
     """
     top, left = corners(images.shape[1] - crop)[CENTRE]
     patch = images[:, top: top + crop, left: left + crop]
-    return subtract_mean(patch, centre_window(mean, crop))
+    return subtract_mean(patch, centre_window(mean, crop), arithmetic)
 
 
 @torch.no_grad()
 def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Tensor,
-                  crop: int = CROP) -> Tensor:
+                  crop: int = CROP, arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Return the softmax outputs for the ten crops of each image, in the order of `ten_crops`.
 
     Args:
@@ -71,28 +76,25 @@ def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Ten
         images: uint8 [n, 256, 256, 3].
         mean: float32 [256, 256, 3].
         crop: side of the crops, in pixels.
+        arithmetic: that computes them.
 
     Returns:
         float32 [10, n, classes].
     """
-    return torch.stack([torch.softmax(network(patch), dim=1)
-                        for patch in _crops(images, mean, crop)])
+    return torch.stack([arithmetic.softmax(network(patch))
+                        for patch in _crops(images, mean, crop, arithmetic)])
 
 
-def errors(probabilities: Tensor, labels: Tensor, top: int) -> float:
+def errors(probabilities: Tensor, labels: Tensor, top: int,
+           arithmetic: Arithmetic = NATIVE) -> float:
     """Return the fraction of images whose label is not among the `top` most probable classes.
 
-    A label that ties with others counts by the share of the tied places that are within the top (S
-    LogregCostLayer). A probability that is not a number, after training diverged, ranks below all
-    others.
+    See `Arithmetic.errors` for ties.
 
     Args:
         probabilities: [n, classes].
         labels: int64 [n].
-        top: 1 or 5; with fewer classes than that, nothing can be wrong.
+        top: 1 or 5.
+        arithmetic: that computes it.
     """
-    own = probabilities.gather(1, labels[:, None])
-    above = (~(probabilities <= own)).sum(1)  # not ">": nothing compares with what is not a number
-    tied = (probabilities == own).sum(1).clamp(min=1)  # with itself
-    share = ((top - above).clamp(min=0) / tied).clamp(max=1.0)
-    return float((1.0 - share.double()).mean())
+    return arithmetic.errors(probabilities, labels, top)

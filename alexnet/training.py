@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet.augmentation import Statistics
@@ -22,7 +21,7 @@ from alexnet.optimizer import rescale, update
 from alexnet.plan import Plan
 from alexnet.recipe import Recipe
 from alexnet.schedule import Rate, rate
-from alexnet.testing import centre_crop, errors
+from alexnet.testing import centre_crop
 from alexnet.trace import PendingEntry
 from alexnet.weights import part_of_column
 
@@ -58,14 +57,14 @@ class Training:
                  statistics: Statistics, crops: Crops,
                  expect: Callable[[Tensor], None] | None = None) -> None:
         self.network, self.recipe, self.plan = network, recipe, plan
-        self.placement = network.placement
+        self.placement, self.arithmetic = network.placement, network.arithmetic
         parts, replicas = plan.micro_batches, self.placement.replicas
         if parts % replicas:
             raise ValueError(f"{replicas} replicas cannot share {parts} micro-batches")
         if parts & (parts - 1) or plan.batch % parts:
             raise ValueError(f"{parts} micro-batches: not a power of two that divides {plan.batch}")
         self.inputs = InputLoader(recipe, plan, network.table, self.placement, labels, statistics,
-                                  crops, expect)
+                                  crops, expect, network.arithmetic)
         self.parameters = network.named_columns()
         self.decays = {layer.name: layer.decay for layer in network.table.layers}
         self.velocities = [torch.zeros_like(parameter) for _, _, parameter in self.parameters]
@@ -87,12 +86,13 @@ class Training:
         self.wrong, self.loss = sums[-2:] if 0 in self.placement.held else (None, None)
         for (name, _, parameter), velocity, gradient in zip(
                 self.parameters, self.velocities, self.gradients, strict=True):
-            now = rate(self.recipe, name, self.progress)
+            now = rate(self.recipe, name, self.progress, self.arithmetic)
             now = Rate(now.lr, now.decay * self.decays[name.split(".")[0]])
             if self.recipe.momentum_at_drop == "rescaled" and self.step:
-                before = rate(self.recipe, name, (self.step - 1) / self.plan.steps)
-                rescale(velocity, before, now)
-            update(parameter, velocity, gradient, now)
+                before = rate(self.recipe, name, (self.step - 1) / self.plan.steps,
+                              self.arithmetic)
+                rescale(velocity, before, now, self.arithmetic)
+            update(parameter, velocity, gradient, now, self.arithmetic)
         self.step += 1
 
     def _sum_over_micro_batches(self) -> list[Tensor]:
@@ -106,7 +106,8 @@ class Training:
         for number in range(first, first + share):
             size, sums = 1, self._micro_batch(number)
             while pending and pending[-1][0] == size:
-                sums = [a.add_(b) for a, b in zip(pending.pop()[1], sums, strict=True)]
+                sums = [self.arithmetic.accumulate(a, b)
+                        for a, b in zip(pending.pop()[1], sums, strict=True)]
                 size *= 2
             pending.append((size, sums))
         return pending[0][1]
@@ -121,7 +122,7 @@ class Training:
         while distance < self.placement.replicas:
             partner = self.placement.rank_of(self.placement.replica ^ distance,
                                              self.placement.held[0])
-            sums = [a.add_(swap(a, partner)) for a in sums]
+            sums = [self.arithmetic.accumulate(a, swap(a, partner)) for a in sums]
             distance *= 2
         return sums
 
@@ -130,9 +131,7 @@ class Training:
         batch = self.inputs.take(self.step, number)
         logits = self.network(batch.images, self.step, batch.offset)
         if 0 in self.placement.held:
-            # P §3.5: the mean over the batch of the log-probability of the right label
-            loss = F.cross_entropy(logits, batch.labels, reduction="sum") / self.plan.batch
-            wrong = (logits.detach().argmax(1) != batch.labels).sum()
+            loss, wrong = self.arithmetic.loss(logits, batch.labels, self.plan.batch)
         else:
             loss = logits
             wrong = torch.zeros((), dtype=torch.int64, device=self.placement.device)
@@ -171,13 +170,14 @@ class Training:
                 return images(slice(start + part.start, start + part.stop))
 
             pixels = read_jointly(stop - start, read, self.placement, self.placement.device)
-            crops = centre_crop(pixels, self.inputs.mean, self.network.table.crop)
+            crops = centre_crop(pixels, self.inputs.mean, self.network.table.crop,
+                                self.arithmetic)
             outputs.append(self.network(crops).cpu())
         if 0 not in self.placement.held:
             return {}
         logits = torch.cat(outputs)
-        return {"error": errors(torch.softmax(logits, dim=1), labels, top=1),
-                "loss": float(F.cross_entropy(logits.double(), labels))}
+        return {"error": self.arithmetic.errors(self.arithmetic.softmax(logits), labels, top=1),
+                "loss": self.arithmetic.mean_cross_entropy(logits, labels)}
 
     def trace(self) -> PendingEntry:
         """Begin the trace's entry that identifies the run after this update.

@@ -17,6 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alexnet.architectures import Name, architecture
+from alexnet.arithmetic.native import NATIVE
+from alexnet.arithmetic.native import Name as ArithmeticName
+from alexnet.arithmetic.portable import Portable
 from alexnet.augmentation import Statistics, Views
 from alexnet.layers import CROP, STORED
 from alexnet.network import Network, Precision
@@ -48,6 +51,7 @@ class Run:
     split: bool = False
     threads: int = 1
     precision: Precision = "fp32"
+    arithmetic: ArithmeticName = "native"
 
 
 @cache
@@ -68,13 +72,16 @@ def statistics(images: Tensor) -> Statistics:
 
 def training(run: Run) -> Training:
     """The run's state before its first update, on this process."""
-    torch.set_num_threads(run.threads)
     torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)  # PyTorch's sums of pixels depend on it
     images = pictures()
+    of_images = statistics(images)
+    torch.set_num_threads(run.threads)
     chosen = recipe(run.recipe, **run.switches)
     table = architecture(run.architecture, chosen, run.classes, run.width)
     placement = placement_here(table.columns, run.split, torch.device("cpu"))
-    network = Network(table, chosen, 7, placement, run.precision)
+    arithmetic = NATIVE if run.arithmetic == "native" else Portable()
+    network = Network(table, chosen, 7, placement, run.precision, arithmetic)
 
     def crops(seen: Views) -> Tensor:
         READ.extend(seen.images.tolist())
@@ -87,7 +94,7 @@ def training(run: Run) -> Training:
 
     labels = torch.arange(IMAGES) % run.classes
     plan = Plan(seed=7, steps=run.steps, batch=run.batch, micro_batches=run.micro_batches)
-    return Training(network, chosen, plan, labels, statistics(images), crops)
+    return Training(network, chosen, plan, labels, of_images, crops)
 
 
 def perform(run: Run, folder: Path, resume: Path | None = None) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alexnet import optimizer
+from alexnet.arithmetic import native
 from alexnet.optimizer import rescale, update
-from alexnet.schedule import Rate
+from alexnet.schedule import MOMENTUM, Rate
 from tests.alexnet import reference
 
 rates = st.lists(st.tuples(st.sampled_from([0.0, 1e-5, 0.01, 0.02, 0.3]),
@@ -117,12 +117,12 @@ def test_part_by_part_it_is_the_update_of_the_whole_to_the_bit(
     def updated(gradient: Tensor) -> tuple[Tensor, Tensor]:
         weight, velocity = numbers(1, count).float(), numbers(2, count).float()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(optimizer, "CACHE_VALUES", part)
+            patch.setattr(native, "CACHE_VALUES", part)
             update(weight, velocity, gradient, Rate(0.01, decay))
         return weight, velocity
 
     weight, velocity, gradient = (numbers(seed, count).float() for seed in (1, 2, 3))
-    optimizer._update(weight, velocity, gradient, Rate(0.01, decay))
+    native._update(weight, velocity, gradient, MOMENTUM, 0.01, decay)
     assert all(torch.equal(a, b)
                for a, b in zip(updated(gradient), (weight, velocity), strict=True))
     gradient.view(torch.int32)[-1] ^= 1 << 20
@@ -130,8 +130,8 @@ def test_part_by_part_it_is_the_update_of_the_whole_to_the_bit(
 
 
 def test_at_the_size_of_a_cached_part_it_is_the_update_of_the_whole() -> None:
-    count = 3 * optimizer.CACHE_VALUES + 5
+    count = 3 * native.CACHE_VALUES + 5
     actual, plain = ([numbers(seed, count).float() for seed in (1, 2, 3)] for _ in range(2))
     update(actual[0], actual[1], actual[2], Rate(0.01, 0.0005))
-    optimizer._update(plain[0], plain[1], plain[2], Rate(0.01, 0.0005))
+    native._update(plain[0], plain[1], plain[2], MOMENTUM, 0.01, 0.0005)
     assert all(torch.equal(a, b) for a, b in zip(actual, plain, strict=True))

@@ -1,0 +1,344 @@
+"""Portable arithmetic on PyTorch's tensors, with the ways back: docs/arithmetic.md.
+
+Tensors are handed to `operators.py` as NumPy's arrays of the same memory, maps as [n, rows,
+columns, channels]. What PyTorch does here itself only moves numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+from alexnet.arithmetic import rates
+from alexnet.arithmetic.library import chosen, load
+from alexnet.arithmetic.native import Arithmetic, LayerOperator, Name, Windows
+from alexnet.arithmetic.operators import F32, Normalization, Operators, error_rate
+from alexnet.layers import Convolution, Layer, Local, Lrn
+from alexnet.normalization import SPATIAL_K, SPATIAL_SCALE, SPATIAL_SIZE
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def _array(tensor: Tensor) -> F32:
+    """Return the tensor's numbers, in its own order of dimensions."""
+    return cast(F32, tensor.detach().contiguous().numpy())
+
+
+def _maps(tensor: Tensor) -> F32:
+    """Return maps [n, c, h, w] as an array [n, h, w, c]."""
+    return _array(tensor.permute(0, 2, 3, 1))
+
+
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(array)
+
+
+def _first(maps: F32) -> Tensor:
+    """Return an array [n, h, w, c] as [n, c, h, w]."""
+    return _tensor(maps).permute(0, 3, 1, 2)
+
+
+def _flat(x: Tensor) -> F32:
+    """Return the numbers of a tensor in the order in which maps lie in memory."""
+    return _maps(x) if x.dim() == 4 else _array(x)
+
+
+def _like(array: F32, x: Tensor) -> Tensor:
+    return _first(array) if x.dim() == 4 else _tensor(array)
+
+
+class PortableLayer(LayerOperator):
+    """A learned layer in portable arithmetic.
+
+    Args:
+        layer: the layer, as the table has it.
+        operators: that compute it.
+    """
+
+    def __init__(self, layer: Layer, operators: Operators) -> None:
+        super().__init__(layer)
+        self.operators = operators
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return maps [n, outputs, height, width], or units [n, outputs]."""
+        output: Tensor = _Layer.apply(x, weight, bias, self)
+        return output
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Any]:
+        """Return the output, and input and weights."""
+        layer, o = self.layer, self.operators
+        w, b = _array(weight), _array(bias)
+        if not isinstance(layer, Convolution):
+            units = _array(x.flatten(1))
+            return _tensor(o.linear(units, w, b)), (units, w, x.shape)
+        maps = _maps(x)
+        if isinstance(layer, Local):
+            y = o.local(maps, w, b, layer.padding[0])
+        else:
+            y = o.convolution(maps, w, b, layer.stride, layer.padding)
+        return _first(y), (maps, w, x.shape)
+
+    def input_gradient(self, saved: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of the input."""
+        x, w, shape = saved
+        layer, o = self.layer, self.operators
+        if not isinstance(layer, Convolution):
+            return _tensor(o.linear_input_gradient(_array(gradient), w)).view(shape)
+        g = _maps(gradient)
+        if isinstance(layer, Local):
+            return _first(o.local_input_gradient(g, w, layer.padding[0]))
+        return _first(o.convolution_input_gradient(g, w, x.shape, layer.stride, layer.padding))
+
+    def parameter_gradients(self, saved: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients of weight and bias."""
+        x, w, _ = saved
+        layer, o = self.layer, self.operators
+        if not isinstance(layer, Convolution):
+            g = _array(gradient)
+            dw, db = o.linear_weight_gradient(g, x), o.bias_gradient(g)
+        elif isinstance(layer, Local):
+            g = _maps(gradient)
+            dw = o.local_weight_gradient(g, x, layer.size, layer.padding[0])
+            positions = w.shape[0]
+            db = o.bias_gradient(g.reshape(len(g), -1)).reshape(positions, -1)
+        else:
+            g = _maps(gradient)
+            dw = o.convolution_weight_gradient(g, x, layer.size, layer.stride, layer.padding)
+            db = o.bias_gradient(g)
+        return _tensor(dw), _tensor(db)
+
+
+class Portable(Arithmetic):
+    """The operations of the network as docs/arithmetic.md defines them, on the CPU.
+
+    Raises:
+        LibraryError: the kernels cannot be compiled or loaded on this machine.
+    """
+
+    name: Name = "portable"
+
+    def __init__(self) -> None:
+        self._operators = Operators(load(chosen()))
+
+    @property
+    def operators(self) -> Operators:
+        """The operators, on as many threads as PyTorch's own would have."""
+        self._operators.threads = torch.get_num_threads()
+        return self._operators
+
+    def operator(self, layer: Layer) -> LayerOperator:
+        """Return a learned layer of the table as an operator."""
+        return PortableLayer(layer, self.operators)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Return +0 where x <= 0, else x."""
+        return cast(Tensor, _Elementwise.apply(x, "relu", self.operators))
+
+    def tanh(self, x: Tensor) -> Tensor:
+        """Return the hyperbolic tangent."""
+        return cast(Tensor, _Elementwise.apply(x, "tanh", self.operators))
+
+    def lrn(self, x: Tensor, divisor: str, constants: Lrn) -> Tensor:
+        """Return the maps normalised across channels."""
+        a = constants.alpha / constants.size if divisor == "window" else constants.alpha
+        normalization = Normalization(constants.size, constants.k, a)
+        return cast(Tensor, _Normalize.apply(x, "lrn", normalization, self.operators))
+
+    def spatial_norm(self, x: Tensor) -> Tensor:
+        """Return the maps normalised across pixels."""
+        normalization = Normalization(SPATIAL_SIZE, SPATIAL_K, SPATIAL_SCALE)
+        return cast(Tensor, _Normalize.apply(x, "spatial", normalization, self.operators))
+
+    def max_pool(self, x: Tensor, size: int, stride: int) -> Tensor:
+        """Return the greatest of each window."""
+        return cast(Tensor, _MaxPool.apply(x, size, stride, self.operators))
+
+    def drop(self, x: Tensor, kept: Tensor, rescaled: bool) -> Tensor:
+        """Return x, or twice x, where it is kept, else +0."""
+        return cast(Tensor, _Drop.apply(x, kept, 2.0 if rescaled else 1.0, self.operators))
+
+    def halve(self, x: Tensor) -> Tensor:
+        """Return x / 2; it is for testing, and has no way back."""
+        return _tensor(self.operators.scale(_array(x), 0.5))
+
+    def branch(self, x: Tensor, count: int) -> list[Tensor]:
+        """Return x for so many users."""
+        return list(_Branch.apply(x, count, self))
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return a + b, outside of autograd."""
+        shape = a.shape
+        if a.dim() == 0:
+            a, b = a.view(1), b.view(1)
+        return _like(self.operators.add(_flat(a), _flat(b)), a).view(shape)
+
+    def accumulate(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return a + b; counts (integers) are PyTorch's to add."""
+        return self.add(a, b) if a.is_floating_point() else a + b
+
+    def loss(self, logits: Tensor, labels: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """Return the loss of a micro-batch, and how many of its images are wrong, as scalars."""
+        loss, wrong = _CrossEntropy.apply(logits, labels, batch, self.operators)
+        return loss, wrong
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """Return probabilities [n, classes]."""
+        return _tensor(self.operators.softmax(_array(logits)))
+
+    def average(self, probabilities: Tensor) -> Tensor:
+        """Return the mean over the first dimension."""
+        return _tensor(self.operators.average(_array(probabilities)))
+
+    def errors(self, probabilities: Tensor, labels: Tensor, top: int) -> float:
+        """Return the fraction of images whose label is not among the `top` most probable
+        classes."""
+        return error_rate(_array(probabilities), labels.numpy(), top)
+
+    def mean_cross_entropy(self, logits: Tensor, labels: Tensor) -> float:
+        """Return the mean loss of images, in nats."""
+        total, _, _ = self.operators.cross_entropy(_array(logits), labels.numpy(), 1)
+        return total / len(labels)
+
+    def update(self, weight: Tensor, velocity: Tensor, gradient: Tensor, momentum: float,
+               lr: float, decay: float) -> None:
+        """Do one update in place."""
+        self.operators.update(weight.detach().numpy(), velocity.numpy(), _array(gradient),
+                              momentum, lr, decay)
+
+    def rescale(self, velocity: Tensor, factor: float) -> None:
+        """Multiply the velocity in place."""
+        self.operators.rescale(velocity.numpy(), factor)
+
+    def gaussians(self, words: Tensor) -> Tensor:
+        """Turn words [n, 4] of 32 bits into standard Gaussians, float64 [n, 4]."""
+        return _tensor(self.operators.gaussians(words.contiguous().numpy()))
+
+    def centred(self, crops: Tensor, mean: Tensor, windows: Windows | None,
+                offsets: Tensor | None, factor: float) -> Tensor:
+        """Return (crops - mean + offsets) * factor, float32 [n, 3, side, side]."""
+        border = (len(mean) - crops.shape[1]) // 2
+        middle = torch.full((len(crops),), border)
+        tops, lefts, flips = (tensor.contiguous().numpy() for tensor in (
+            windows or (middle, middle, torch.zeros_like(middle))))
+        return _first(self.operators.centred(crops.contiguous().numpy(), _array(mean), tops, lefts,
+                                             flips, None if offsets is None else _array(offsets),
+                                             factor))
+
+    def drop_of_rate(self, drops: int) -> float:
+        """Return 10 ** -drops, rounded once."""
+        return rates.by_hand(drops)
+
+    def decay_of_rate(self, total: float, steps: int, step: int) -> float:
+        """Return total ** -(step / (steps - 1)), rounded once."""
+        return rates.automatic(int(total), steps, step)
+
+
+class _Layer(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor,
+                layer: PortableLayer) -> Tensor:
+        context.layer = layer
+        output, context.saved = layer.forward(x, weight, bias)
+        return output
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Gradients:
+        layer, saved = context.layer, context.saved
+        of_x = layer.input_gradient(saved, gradient) if context.needs_input_grad[0] else None
+        return of_x, *layer.parameter_gradients(saved, gradient), None
+
+
+class _Elementwise(Function):
+    """ReLU or tanh."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, name: str, operators: Operators) -> Tensor:
+        context.operators, context.name = operators, name
+        y = _like(getattr(operators, name)(_flat(x)), x)
+        context.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Gradients:
+        (y,) = context.saved_tensors
+        of_x = getattr(context.operators, f"{context.name}_gradient")
+        return _like(of_x(_flat(gradient), _flat(y)), y), None, None
+
+
+class _Normalize(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, name: str, constants: Normalization,
+                operators: Operators) -> Tensor:
+        context.operators, context.name, context.constants = operators, name, constants
+        context.x = _maps(x)
+        y, context.quotient = getattr(operators, name)(context.x, constants)
+        return _first(y)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Gradients:
+        of_x = getattr(context.operators, f"{context.name}_gradient")
+        dx = of_x(_maps(gradient), context.x, context.quotient, context.constants)
+        return _first(dx), None, None, None
+
+
+class _MaxPool(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, size: int, stride: int, operators: Operators) -> Tensor:
+        maps = _maps(x)
+        context.operators, context.shape, context.window = operators, maps.shape, (size, stride)
+        y, context.places = operators.max_pool(maps, size, stride)
+        return _first(y)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Gradients:
+        dx = context.operators.max_pool_gradient(_maps(gradient), context.places, context.shape,
+                                                 *context.window)
+        return _first(dx), None, None, None
+
+
+class _Drop(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, kept: Tensor, factor: float,
+                operators: Operators) -> Tensor:
+        context.operators, context.kept, context.factor = operators, kept.numpy(), factor
+        return _tensor(operators.dropout(_array(x), context.kept, factor))
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Gradients:
+        dx = context.operators.dropout(_array(gradient), context.kept, context.factor)
+        return _tensor(dx), None, None, None
+
+
+class _Branch(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, count: int, arithmetic: Portable) -> tuple[Tensor, ...]:
+        context.arithmetic = arithmetic
+        return tuple(x.detach() for _ in range(count))
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Gradients:
+        total = gradients[0]
+        for gradient in gradients[1:]:
+            total = context.arithmetic.add(total, gradient)
+        return total, None, None
+
+
+class _CrossEntropy(Function):
+    @staticmethod
+    def forward(context: Any, logits: Tensor, labels: Tensor, batch: int,
+                operators: Operators) -> tuple[Tensor, Tensor]:
+        total, wrong, gradient = operators.cross_entropy(_array(logits), labels.numpy(), batch)
+        context.gradient = _tensor(gradient)
+        failures = torch.tensor(wrong)
+        context.mark_non_differentiable(failures)
+        return torch.tensor(total / batch, dtype=torch.float32), failures
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor, _: Any) -> Gradients:
+        assert float(gradient) == 1.0, "the loss is what is differentiated"
+        return context.gradient, None, None, None
