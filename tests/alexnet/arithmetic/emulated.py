@@ -84,7 +84,8 @@ class Driven(Library):
         """Send the call and its arrays, and put what comes back in their place."""
         assert self.process.stdin
         assert self.process.stdout
-        message = struct.pack("=64s4q", name.encode(), threads, len(sizes), len(scalars), len(arrays))
+        message = struct.pack("=64s4q", name.encode(), threads, len(sizes), len(scalars),
+                              len(arrays))
         message += struct.pack(f"={len(sizes)}q{len(scalars)}d", *sizes, *scalars)
         message += struct.pack(f"={len(arrays)}q",
                                *(-1 if array is None else array.nbytes for array in arrays))

@@ -95,10 +95,10 @@ def test_its_gradients_are_those_of_native(case: str) -> None:
     ours, native = (advanced(case, arithmetic, 1) for arithmetic in (Portable(), NATIVE))
     later = advanced(case, NATIVE, 2)
     furthest, control = 0.0, 0.0
-    for ours_, native_, later_ in zip(ours.gradients, native.gradients, later.gradients, strict=True):
-        size = float(native_.abs().max()) or 1.0
-        furthest = max(furthest, float((ours_ - native_).abs().max()) / size)
-        control = max(control, float((later_ - native_).abs().max()) / size)
+    for a, b, c in zip(ours.gradients, native.gradients, later.gradients, strict=True):
+        size = float(b.abs().max()) or 1.0
+        furthest = max(furthest, float((a - b).abs().max()) / size)
+        control = max(control, float((c - b).abs().max()) / size)
     assert ours.loss is not None
     assert native.loss is not None
     assert abs(float(ours.loss) - float(native.loss)) < 1e-5
@@ -112,7 +112,8 @@ def test_every_machine_has_these_bits(case: str) -> None:
 
 
 @pytest.mark.parametrize("isa", library.ISA_FLAGS)
-def test_every_instruction_set_and_number_of_threads(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_instruction_set_and_number_of_threads(
+        isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if isa not in library.offered():
         pytest.skip(f"{isa}: not compared, this processor does not offer it")
     monkeypatch.setenv(library.VARIABLE, isa)
