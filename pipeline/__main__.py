@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import sys
 
+HELP = {"-h", "--help", "--version"}  # what runs no code of the project
+
 
 def main() -> None:
     """Run what the command line asks for."""
@@ -58,13 +60,15 @@ def _command() -> None:
     from pipeline.system import project
     from pipeline.system.errors import UserError
 
+    folder = None
     try:
-        project.enter()
+        folder = project.enter()
     except UserError as error:
-        sys.exit(f"error: {error}")
+        if not HELP & set(sys.argv[1:]):
+            sys.exit(f"error: {error}")
     from pipeline.commands.main import main as command
 
-    command(prog_name="alexnet")
+    command(prog_name="alexnet", obj={"project": folder})
 
 
 if __name__ == "__main__":

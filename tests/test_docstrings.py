@@ -55,7 +55,7 @@ def test_the_reference_is_made_from_them(tmp_path: Path) -> None:
                    cwd=ROOT, check=True, capture_output=True)
     page = (tmp_path / "pipeline/system/errors.html").read_text(encoding="utf-8")
     assert "EX_SOFTWARE of sysexits.h" in page
-    assert "MENDS" in page
+    assert "REMEDIES" in page
     index = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert '<a href="alexnet/recipe.html">alexnet.recipe</a></dt>' in index
     assert f"<dd>{(errors.__doc__ or '').strip().splitlines()[0]}" in html.unescape(index)

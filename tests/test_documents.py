@@ -47,7 +47,8 @@ def problem_with(words: list[str], whole: bool) -> str | None:
         except click.exceptions.Exit:  # --help
             pass
         except click.ClickException as error:
-            return f"{command.name}: {error.format_message()}"
+            if not error.format_message().endswith("does not exist."):  # a reader's own folder
+                return f"{command.name}: {error.format_message()}"
     return None
 
 

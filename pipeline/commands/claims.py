@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.commands.group import command, group
-from pipeline.commands.options import JSON, seeds_option
+from pipeline.commands.options import JSON, UserPath, seeds_option
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import cell, duration, printable, say
 
@@ -52,7 +52,7 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
 @click.option("--scale", type=click.Choice(SCALE), metavar="SCALE", required=True,
               help=f"The data set, and with it the size of the net: {', '.join(SCALE)}.")
 @seeds_option("[default: from 1, as many as the scale has]")
-@click.option("--location", type=click.Path(path_type=Path),
+@click.option("--location", type=UserPath(exists=True, file_okay=False),
               help="The data set's folder: the archives of the scale's source, or train/<class>/* "
                    "and val/<class>/*.")
 @click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")

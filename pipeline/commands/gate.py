@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.group import command, group
-from pipeline.commands.options import JSON, parameter_options, seeds_option
+from pipeline.commands.options import JSON, UserPath, parameter_options, seeds_option
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import printable, wrapped
 
@@ -18,7 +18,7 @@ from pipeline.system.terminal import printable, wrapped
          reads="metrics/*.json, models/trace.jsonl, golden/, params.yaml", leaves="nothing",
          takes="3 seconds")
 @parameter_options
-@click.option("--sample", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--sample", type=UserPath(dir_okay=False),
               help="Judge the runs in this file, as `golden record --output` leaves it, together.")
 @JSON
 def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def golden_group() -> None:
 @click.option("--replace", is_flag=True,
               help="Let stored runs give way: the change of bits is meant.")
 @click.option("--reason", help="Why they are replaced; it stands in the file.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False),
+@click.option("--output", type=UserPath(file_okay=False),
               help="Another folder than golden/, for `alexnet check --sample`.")
 def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None, replace: bool,
            reason: str | None, output: Path | None) -> None:
@@ -94,8 +94,8 @@ def record(file: Path, overrides: tuple[str, ...], seeds: tuple[int, ...] | None
 
 @command("assess", short_help="How often the statistical gate errs.",
          reads="FILE, and the samples --planted", leaves="nothing", takes="a second")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--planted", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+@click.argument("file", type=UserPath(dir_okay=False))
+@click.option("--planted", multiple=True, type=UserPath(dir_okay=False),
               help="A sample of runs with a planted regression; may be repeated.")
 @JSON
 def assess(file: Path, planted: tuple[Path, ...], as_json: bool) -> None:

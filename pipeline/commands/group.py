@@ -45,11 +45,15 @@ def _everywhere(hidden: bool) -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command that says what it reads, what it leaves and how long it takes."""
+    """A command that says what it reads, what it leaves and how long it takes.
+
+    It needs a project, unless it is one that runs `anywhere`.
+    """
 
     def __init__(self, *arguments: Any, reads: str = "", leaves: str = "", takes: str = "",
-                 **settings: Any) -> None:
+                 anywhere: bool = False, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.anywhere = anywhere
         self.facts = {"Reads": reads, "Leaves": leaves, "Takes": takes}
         self.params += _everywhere(hidden=True)
 
@@ -64,6 +68,18 @@ class Command(click.Command):
                                                             f"as --set {keys[0]}=VALUE.",
                                          error.possibilities, error.ctx) from None
             raise
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; outside a project, refuse where it needs one.
+
+        `context.obj` has the project, as pipeline.__main__ has found it; it is None in a test.
+        """
+        if not self.anywhere and context.obj is not None and context.obj["project"] is None:
+            raise errors.UserError(
+                f"{context.command_path}: no project here: neither this folder nor one above it "
+                "has dvc.yaml and pipeline/; change into a clone of the project (describe, doctor, "
+                "configure and --help work anywhere)")
+        return super().invoke(context)
 
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The docstring, then the facts."""

@@ -20,9 +20,9 @@ from pipeline.commands.matrix import matrix
 def main() -> None:
     """AlexNet as it was in 2012, and reruns that are identical to the bit.
 
-    `dvc repro` runs all stages that have something to do; each stage is also a command here. Run
-    them in the project's top folder, where params.yaml is. `alexnet COMMAND --help` says what a
-    command reads, what it leaves and how long it takes.
+    `dvc repro` runs all stages that have something to do; each stage is also a command here, which
+    runs in the project around the current folder. `alexnet COMMAND --help` says what a command
+    reads, what it leaves and how long it takes.
     """
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.group import command
-from pipeline.commands.options import JSON, parameter_options
+from pipeline.commands.options import JSON, UserPath, parameter_options
 from pipeline.system.errors import UserError
 
 
@@ -28,7 +28,7 @@ from pipeline.system.errors import UserError
 @click.option("--require", metavar="AXES", help="The axes that must be identical, separated by "
                                                 "commas; none for none.  [default: all but "
                                                 "threads, cores, device and mode-off]")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--html", type=UserPath(dir_okay=False),
               help="Write the report as a page, too.")
 @JSON
 def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: str | None,

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from pipeline.system import project
+
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class UserPath(click.Path):
+    """A path relative to the folder in which the user stands, which may lie within the project.
+
+    A default is relative to the project, the current folder of every command.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, parameter: click.Parameter | None,
+                context: click.Context | None) -> Any:
+        """Return the path relative to the project, or absolute outside it."""
+        source = (context.get_parameter_source(parameter.name)
+                  if context and parameter and parameter.name else None)
+        if source is not ParameterSource.DEFAULT:
+            value = from_start(value)
+        return super().convert(value, parameter, context)
+
+
+class RunName(click.types.StringParamType):
+    """A run's id, the beginning of one, `latest`; or a folder or file, as UserPath."""
+
+    name = "run"
+
+    def convert(self, value: Any, parameter: click.Parameter | None,
+                context: click.Context | None) -> Any:
+        """Return the name, of a folder or file that is there its path."""
+        path = from_start(value)
+        return str(path) if path.exists() else value
+
+
+def from_start(text: str | Path) -> Path:
+    """Return a path that the user gave as this process, which runs in the project, finds it."""
+    start, here = project.start_folder(), Path.cwd()
+    if start == here:
+        return Path(text)
+    path = Path(os.path.normpath(start / text))
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def keys_of(file: Path = Path("params.yaml")) -> list[str]:
@@ -33,7 +77,7 @@ def _keys(context: click.Context, option: click.Parameter, begun: str) -> list[C
 def parameter_options(command: Any) -> Any:
     """`--set` and `--params`, for every command that reads params.yaml."""
     for option in (click.option("--params", "file",
-                                type=click.Path(path_type=Path), default=Path("params.yaml"),
+                                type=UserPath(), default=Path("params.yaml"),
                                 show_default=True, help="The parameters to read."),
                    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
                                 shell_complete=_keys, help="Override a parameter, as in --set "

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from pipeline.commands.group import command
-from pipeline.commands.options import JSON
+from pipeline.commands.options import JSON, RunName, UserPath, from_start
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import printable, wrapped
 
@@ -40,7 +40,7 @@ def summary(as_json: bool) -> None:
          leaves="work/reruns, a run in MLflow's store tagged rerun_of",
          takes="as long as the run did, or its first --steps; and a minute where its data are made "
                "again")
-@click.argument("run")
+@click.argument("run", type=RunName())
 @click.option("--steps", type=click.IntRange(min=1), metavar="N",
               help="Rerun only the first N updates.")
 @click.option("--anyway", is_flag=True,
@@ -81,8 +81,8 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
 
 @command(short_help="Where two runs part, and what their records say of why.",
          reads=RUN_READ, leaves="nothing", takes="3 seconds")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=RunName())
+@click.argument("b", type=RunName())
 @JSON
 def diff(a: str, b: str, as_json: bool) -> None:
     """Where two recorded runs A and B part: the first step and tensor, and what their records say
@@ -144,8 +144,8 @@ def _short(value: Any, topic: str) -> str:
 @command(short_help="Write the record of a run as a folder that travels.",
          reads=RUN_READ, leaves="FOLDER, with the SHA-256 of every file in it",
          takes="3 seconds; more with --weights")
-@click.argument("run")
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.argument("run", type=RunName())
+@click.argument("folder", required=False, type=UserPath())
 @click.option("--weights", is_flag=True, help="With weights and predictions, which can be large.")
 def export(run: str, folder: Path | None, weights: bool) -> None:
     """Write the record of a RUN into a new FOLDER that travels: all that a rerun elsewhere needs.
@@ -155,13 +155,14 @@ def export(run: str, folder: Path | None, weights: bool) -> None:
     from pipeline.records import exchange, kept_runs
 
     kept = kept_runs.find(run)
-    click.echo(exchange.export_record(kept, folder or Path(f"record-{kept.name}"), weights))
+    folder = folder or from_start(f"record-{kept.name}")
+    click.echo(exchange.export_record(kept, folder, weights))
 
 
 @command("import", short_help="Bring such a folder into MLflow's store.",
          reads="FOLDER, every file of it checked", leaves="a run in MLflow's store, once",
          takes="3 seconds")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
 def import_(folder: Path) -> None:
     """Check the record in FOLDER and put it into MLflow's store as a run tagged imported_from."""
     from pipeline.records import exchange
@@ -193,7 +194,7 @@ def sync(as_json: bool) -> None:
 @command(short_help="Errors of several runs, their probabilities averaged.",
          reads=f"{RUN_READ}, with predictions; or files predictions.safetensors", leaves="nothing",
          takes="3 seconds")
-@click.argument("runs", nargs=-1, required=True)
+@click.argument("runs", nargs=-1, required=True, type=RunName())
 @JSON
 def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
     """Errors of several evaluated RUNS together, their softmax outputs averaged (section 6, Table

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.commands.group import Command
-from pipeline.commands.options import parameter_options
+from pipeline.commands.options import RunName, UserPath, parameter_options
 from pipeline.config.stages import STAGES, Stage
 
 EXECUTION = {  # short for --set execution.KEY=VALUE
@@ -34,8 +34,8 @@ OPTIONS: dict[str, Any] = EXECUTION | {
     "verify": click.option("--verify", is_flag=True,
                            help="Make nothing: check what is there against every stored pixel, "
                                 "slowly and by other means."),
-    "runs": click.argument("runs", nargs=-1, metavar="[RUN]..."),
-    "output": click.option("--output", type=click.Path(path_type=Path, file_okay=False),
+    "runs": click.argument("runs", nargs=-1, metavar="[RUN]...", type=RunName()),
+    "output": click.option("--output", type=UserPath(file_okay=False),
                            metavar="DIR",
                            help="The folder of the page of RUNs.  [default: report/comparison]")}
 

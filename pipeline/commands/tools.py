@@ -10,13 +10,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from pipeline.commands.group import command
-from pipeline.commands.options import JSON, parameter_options
+from pipeline.commands.options import JSON, UserPath, parameter_options
 from pipeline.config import datasets
 
 
 @command(short_help="Is everything here that a run needs?",
          reads="params.yaml, requirements.lock, what is installed, this machine",
-         leaves="nothing", takes="under 20 seconds")
+         leaves="nothing", takes="under 20 seconds", anywhere=True)
 @parameter_options
 @click.argument("checks", nargs=-1, metavar="[CHECK]...")
 @JSON
@@ -36,23 +36,24 @@ def _presets(context: click.Context, option: click.Parameter, begun: str) -> lis
 
 
 @command(short_help="Rewrite params.yaml for another data set.",
-         reads="presets/NAME.yaml", leaves="params.yaml, changed in place", takes="a moment")
-@click.argument("name", shell_complete=_presets)
-@click.option("--location", type=click.Path(path_type=Path),
+         anywhere=True, reads="the preset NAME", takes="a moment",
+         leaves="params.yaml, changed in place; outside a project, where there is none, a new one")
+@click.argument("name", metavar=f"[{'|'.join(datasets.NAMES)}]", shell_complete=_presets)
+@click.option("--location", type=UserPath(exists=True, file_okay=False),
               help="The folder with the data set's files, or for them.  [default: archives]")
-@click.option("--params", "file", type=click.Path(path_type=Path), default=Path("params.yaml"),
+@click.option("--params", "file", type=UserPath(), default=Path("params.yaml"),
               show_default=True, help="The parameters to rewrite.")
 @JSON
 def configure(name: str, location: Path | None, file: Path, as_json: bool) -> None:
-    """Rewrite params.yaml for another data set: sample, imagenette, cifar10, imagenet2012 or
-    imagenet2010.
+    """Rewrite params.yaml for another data set.
 
     Only the keys that the preset names change, and they are printed; comments stay. `alexnet
-    configure sample` goes back.
+    configure sample` goes back. `configure folder --location DIR` is for pictures of your own,
+    train/<class>/* and val/<class>/* in DIR.
     """
-    from pipeline.config import presets as configuring
+    from pipeline.config import presets
 
-    changed = configuring.configure(name, location, file)
+    changed = presets.configure(name, location, file)
     if as_json:
         click.echo(json.dumps({key: {"old": old, "new": new}
                                for key, (old, new) in changed.items()}, indent=2))
@@ -70,7 +71,7 @@ def _yaml(value: object) -> object:
 
 @command(short_help="The layers of the configured network.",
          reads="network.* and recipe.* of params.yaml; the number of classes from data/download, "
-               "if it is there", leaves="nothing", takes="3 seconds")
+               "if it is there", leaves="nothing", takes="3 seconds", anywhere=True)
 @parameter_options
 @click.option("--classes", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Units of the output layer.  [default: the data set's]")
@@ -78,9 +79,9 @@ def _yaml(value: object) -> object:
 def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_json: bool) -> None:
     """The layer table of the configured net: kernels, shapes, parameters, multiply-adds."""
     from pipeline.config import describe as describing
-    from pipeline.config import parameters
+    from pipeline.config import parameters, presets
 
-    read = parameters.load(file, overrides)
+    read = parameters.load(presets.file_or_template(file), overrides)
     told = describing.described(read, classes or _classes(read.dataset.source))
     if as_json:
         click.echo(json.dumps(told, indent=2))
@@ -126,7 +127,7 @@ NO_SPACE = """    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
 
 
 @command(short_help="The script that completes commands with Tab.", reads="nothing",
-         leaves="nothing", takes="a moment")
+         leaves="nothing", takes="a moment", anywhere=True)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

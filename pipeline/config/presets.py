@@ -44,6 +44,11 @@ def template_values() -> dict[str, Any]:
     return flatten(read_sections(TEMPLATE))
 
 
+def file_or_template(file: Path) -> Path:
+    """Return the file; the template for params.yaml that is not there, as outside a project."""
+    return TEMPLATE if file == parameters.FILE and not file.exists() else file
+
+
 def configure(name: str, location: Path | None = None,
               file: Path = parameters.FILE) -> dict[str, tuple[Any, Any]]:
     """Rewrite the file by the preset; comments, layout and what no preset names stay.

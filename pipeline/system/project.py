@@ -16,8 +16,8 @@ from pipeline.system.errors import UserError
 
 CODE = Path(__file__).resolve().parents[2]  # the folder whose packages this process has imported
 MARKS = ("dvc.yaml", "pipeline/__init__.py")
-STARTED_IN = "ALEXNET_STARTED_IN"  # the folder from which the user gave the command
 INTERFACE = "1"  # of `python -m pipeline fingerprint | stage | train`; every record names it
+_start: Path | None = None  # the folder from which the user gave the command
 
 
 def find(start: Path | None = None) -> Path | None:
@@ -30,7 +30,7 @@ def find(start: Path | None = None) -> Path | None:
 
 
 def check_owner(folder: Path) -> None:
-    """Refuse a project whose code another user could have written.
+    """Refuse a project that belongs to another user, who could have written its code.
 
     Raises:
         UserError: its folder or a package of it belongs to somebody else.
@@ -40,8 +40,8 @@ def check_owner(folder: Path) -> None:
     for place in (folder, folder / "pipeline", folder / "alexnet"):
         if place.exists() and place.stat().st_uid != os.geteuid():
             raise UserError(f"{place}: belongs to another user, whose code would run here with "
-                            "your rights. If you trust it, take a clone of your own (git clone "
-                            f"{folder}), or run it in so many words: cd {folder} && python -m "
+                            "your rights. If you trust it, make a clone of your own (git clone "
+                            f"{folder}), or run it explicitly: cd {folder} && python -m "
                             "pipeline ...")
 
 
@@ -65,17 +65,16 @@ def environment(code: Path = CODE, variables: Mapping[str, str] | None = None) -
 
 def start_folder() -> Path:
     """Return the folder from which the user gave the command, to which their paths are relative."""
-    return Path(os.environ.get(STARTED_IN) or Path.cwd())
+    return _start or Path.cwd()
 
 
 def enter() -> Path | None:
-    """Make the project in which this process stands its current folder, and run that project's
-    code.
+    """Make the project in which this process stands its current folder, and run its code.
 
     Where another tree's code has been imported, the process is replaced by one of the project's.
 
     Returns:
-        The project; None outside one.
+        The project; None outside one, where the current folder stays.
 
     Raises:
         UserError: the project belongs to another user.
@@ -88,7 +87,8 @@ def enter() -> Path | None:
         module = "pipeline" if (folder / "pipeline/__main__.py").is_file() else "pipeline.cli"
         command = [sys.executable, "-P", "-m", module, *sys.argv[1:]]
         os.execve(sys.executable, command, environment(folder.resolve()))  # noqa: S606
-    os.environ[STARTED_IN] = os.getcwd()
+    global _start
+    _start = Path.cwd()
     os.chdir(folder)
     return folder
 

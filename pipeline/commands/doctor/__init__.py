@@ -59,10 +59,11 @@ def command(file: Path, overrides: Sequence[str], names: Sequence[str], as_json:
 def examine(file: Path, overrides: Sequence[str], names: Sequence[str],
             quiet: bool = True) -> dict[str, Finding]:
     """What each of these checks finds, in the order of the table."""
-    from pipeline.config import parameters
+    from pipeline.config import parameters, presets
 
+    here = presets.file_or_template(file)
     try:
-        read = parameters.load(file, overrides)
+        read = parameters.load(here, overrides)
     except UserError as error:
         why = f"{file} cannot be used"
         mend = (f"mend {file}, or: git checkout {file}" if file.exists()
@@ -73,8 +74,9 @@ def examine(file: Path, overrides: Sequence[str], names: Sequence[str],
     found: dict[str, Finding] = {}
     with ExitStack() as started:
         checks = dict(CHECKS)
-        checks["parameters"] = lambda parameters: ok(f"{file}: every key known, every value in "
-                                                     "range")
+        checks["parameters"] = lambda parameters: ok(
+            f"{file}: every key known, every value in range" if here == file else
+            f"no {file} here: the sample's values are taken")
         if set(chosen) & set(TOGETHER):
             pair = started.enter_context(Pair(read))
             checks |= {"exchange": pair.exchange, "steps": pair.steps}
