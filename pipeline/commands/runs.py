@@ -1,4 +1,4 @@
-"""The commands about runs: summary, rerun, diff, export, import, sync, ensemble.
+"""The commands about runs: summary, runs, rerun, diff, export, import, sync, ensemble, ui.
 
 RUN is the id of a run in MLflow, or the beginning of one, or `latest`, or a folder made by `alexnet
 export`.
@@ -22,17 +22,45 @@ RUN_READ = ("MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folde
             "`alexnet export`")
 
 
-@command(short_help="All metrics in one table, and where the results are.",
+@command(short_help="The errors and all metrics, and where the results are.",
          reads="metrics/*.json", leaves="nothing", takes="2 seconds")
+@click.option("--all", "digests", is_flag=True, help="Also every digest.")
 @JSON
-def summary(as_json: bool) -> None:
-    """The metrics of all stages in one table, and where the report and the MLflow store are."""
-    from pipeline.commands import summary as summing
+def summary(digests: bool, as_json: bool) -> None:
+    """The errors, then the metrics of all stages, and where the report and the MLflow store are.
+
+    Metrics that belong to other weights or other data than those of the last training are marked.
+    """
+    from pipeline.commands import summary as summaries
 
     if as_json:
-        click.echo(json.dumps(summing.found(), indent=2))
+        click.echo(json.dumps(summaries.metrics_here(), indent=2))
     else:
-        summing.show()
+        summaries.show(digests)
+
+
+@command(short_help="The recorded trainings in a table, best first.",
+         reads="MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here)", leaves="nothing",
+         takes="3 seconds")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", default=20,
+              help="Only the N newest trainings.  [default: 20]")
+@click.option("--all", "unfinished", is_flag=True,
+              help="Also trainings that failed or were killed.")
+@JSON
+def runs(limit: int, unfinished: bool, as_json: bool) -> None:
+    """The recorded trainings in a table: their errors, the lowest first, and what differs between
+    them.
+
+    The ids in it are what other commands take as RUN: `alexnet rerun RUN`, `alexnet diff RUN RUN`,
+    `alexnet report RUN RUN`.
+    """
+    from pipeline.commands import run_list
+
+    trainings = run_list.listed(limit, unfinished)
+    if as_json:
+        click.echo(json.dumps(run_list.as_json(trainings), indent=2))
+    else:
+        run_list.show(trainings)
 
 
 @command(short_help="Train a recorded run again; compare bit for bit.",
@@ -232,4 +260,4 @@ def ui(port: int) -> None:
     pages.serve(port)
 
 
-COMMANDS = (summary, rerun, diff, export, import_, sync, ensemble, ui)
+COMMANDS = (summary, runs, rerun, diff, export, import_, sync, ensemble, ui)

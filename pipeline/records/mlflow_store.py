@@ -30,6 +30,7 @@ from pipeline.system.terminal import say
 
 EXPERIMENT = "alexnet"
 LONGEST_TAG = 5000
+SQLITE = "sqlite:///"
 # One try more at a server that does not answer, not MLflow's seven, which take minutes.
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -45,6 +46,12 @@ def tracking_uri() -> str:
 def experiment_name() -> str:
     """Return MLFLOW_EXPERIMENT_NAME, or alexnet."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def exists() -> bool:
+    """Return whether there is a store to look into; a database file is made by the first stage."""
+    uri = tracking_uri()
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
 
 
 def is_server(uri: str) -> bool:

@@ -29,9 +29,9 @@ from pipeline.records.mlflow_names import plain
 from pipeline.records.record import Record, now, process_tags
 from pipeline.report.figures import RUN_COLOURS, Exhibit, Line, array, chart, kernel_sheet, table
 from pipeline.report.inputs import BROKEN_CURVE, BROKEN_WEIGHTS, Curve, curve_in, first_layer
+from pipeline.report.intervals import interval
 from pipeline.report.learning import learning_rates
 from pipeline.report.predictions import GUESSES, SHOWN
-from pipeline.report.results import interval
 from pipeline.report.templates import template
 from pipeline.studies.ensemble import errors_of, same_images
 from pipeline.system.errors import UserError

@@ -51,7 +51,7 @@ def matrix_table(cells: Sequence[Cell]) -> MatrixTable:
 
 def show(cells: Sequence[Cell], stack: Mapping[str, str], console: Console | None = None) -> None:
     """Print the table, every difference, what could not be compared and why, and the stack."""
-    from pipeline.report.tables import terminal_table
+    from pipeline.system.tables import terminal_table
 
     console = console or Console()
     if not console.is_terminal:  # a pipe has no edge to wrap at

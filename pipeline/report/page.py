@@ -12,6 +12,7 @@ from pipeline.report.confusion import Confusion
 from pipeline.report.evidence import TABLE_1, TABLE_2
 from pipeline.report.figures import Exhibit, document
 from pipeline.report.inputs import Inputs
+from pipeline.report.intervals import interval
 from pipeline.report.matrix import matrix_table
 from pipeline.report.predictions import Prediction, Query
 from pipeline.report.templates import template
@@ -65,7 +66,7 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
             "words": [one.words for one in store.classes], "errors": errors,
             "others": results.to_compare(len(store.classes), yardstick), "yardstick": yardstick,
             "about": training.about(parameters, inputs.provenance, inputs.training),
-            "intervals": {name: results.interval(error, images) for name, error in errors.items()},
+            "intervals": {name: interval(error, images) for name, error in errors.items()},
             "unlike": results.unlike_the_paper(parameters, len(store.classes)),
             "table": parameters.dataset.data_set.paper_table or 2,
             "table_1": TABLE_1, "table_2": TABLE_2, "evidence": inputs.evidence,

@@ -6,7 +6,6 @@ Fractions stay fractions, and the template writes them as percentages.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ ERRORS = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop")
 FEWEST_RUNS = 3  # of a set that says what is good
 FULL_CLASSES = 1000
 FULL_EPOCHS = 90  # P §5: "roughly 90 cycles through the training set"
-Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,6 @@ def to_compare(classes: int, yardstick: ErrorRow | None) -> list[ErrorRow]:
     guessing = (1 - 1 / classes, max(0.0, 1 - 5 / classes))
     return [*([yardstick] if yardstick else []),
             ErrorRow(f"Guessing among {classes:,} classes", guessing, guessing), *PAPER]
-
-
-def interval(fraction: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a fraction of `count` images."""
-    middle = (fraction + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    reach = Z / (1 + Z * Z / count) * math.sqrt(fraction * (1 - fraction) / count
-                                                + Z * Z / (4 * count * count))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def unlike_the_paper(parameters: Parameters, classes: int) -> list[str]:

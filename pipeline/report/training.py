@@ -9,14 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.config.parameters import Parameters
 from pipeline.records import mlflow_store
 from pipeline.system.terminal import duration
-
-SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,7 @@ def recorded(weights_digest: str, environment_digest: str) -> Training | None:
     Returns:
         None where it has none, where there is no store yet, or where it does not answer.
     """
-    uri = mlflow_store.tracking_uri()
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    if not mlflow_store.exists():
         return None
     condition = (f"tags.stage = 'train' and attributes.status = 'FINISHED' and tags.weights_digest "
                  f"= '{weights_digest}' and tags.environment_digest = '{environment_digest}'")

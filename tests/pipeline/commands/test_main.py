@@ -313,26 +313,3 @@ def test_json_where_a_machine_reads(here: Path) -> None:
     (here / "dvc.lock").write_text("schema: '2.0'\nstages:\n  download: [")
     assert json.loads(alexnet("mend", "--json").stdout) == ["dvc.lock"]
     assert json.loads(alexnet("sync", "--json").stdout) == {"sent": [], "kept": []}
-
-
-def test_the_summary_of_what_the_stages_left(here: Path) -> None:
-    (here / "metrics").mkdir()
-    (here / "report").mkdir()
-    (here / "report/index.html").touch()
-    (here / "metrics/evaluate.json").write_text(json.dumps({"top1_error": 0.125,
-                                                            "top5_error_10crop": 0.0123}))
-    (here / "metrics/resize.json").write_text(json.dumps({"images": 1500,
-                                                          "pixels_digest": "0123456789abcdef" * 4}))
-    done = alexnet("summary")
-    assert done.exit_code == 0
-    assert "12.50 %" in done.stdout
-    assert "1.23 %" in done.stdout
-    assert "1,500" in done.stdout
-    assert "0123456789abcdef..." in done.stdout
-    assert done.stdout.index("resize") < done.stdout.index("evaluate")
-    assert done.stdout.splitlines()[-2:] == [f"report: {here / 'report/index.html'}",
-                                             f"MLflow: sqlite:///{here / 'mlflow.db'}"]
-    assert "\x1b" not in done.stdout
-    assert json.loads(alexnet("summary", "--json").stdout)["resize"]["images"] == 1500
-    (here / "metrics/resize.json").write_text("{")
-    assert "metrics/resize.json: broken" in alexnet("summary").stderr

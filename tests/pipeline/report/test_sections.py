@@ -38,6 +38,7 @@ from pipeline.report import (
 )
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.inputs import Inputs, Matrix
+from pipeline.report.intervals import interval
 from pipeline.studies.claims.ledger import Epochs, Results, load
 from pipeline.studies.matrix.running import Cell
 from pipeline.studies.run_sets import Run, RunSet
@@ -58,7 +59,7 @@ def test_rate_changes_are_those_that_every_step_shows(name: Any, schedule: str, 
 def test_intervals_are_wilsons(data: st.DataObject, count: int) -> None:
     wrong = data.draw(st.integers(0, count))
     expected = binomtest(wrong, count).proportion_ci(method="wilson")
-    found = results.interval(wrong / count, count)
+    found = interval(wrong / count, count)
     assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
