@@ -135,8 +135,10 @@ def _run(name: str, seed: int) -> Run:
     folder, shifted = _folder(name)
     options = [part for change in _changes(name, seed) for part in ("--set", change)]
     for stage in ("train", "evaluate"):
-        done = subprocess.run([sys.executable, "-m", "pipeline", stage, *options], cwd=folder,
-                              check=False, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+        # by the code here, in a folder that is no project
+        done = subprocess.run([sys.executable, "-m", "pipeline.commands.main", stage, *options],
+                              cwd=folder, check=False,
+                              env=os.environ | {"PYTHONPATH": str(Path.cwd())})
         if done.returncode:
             raise UserError(f"{name}, seed {seed}: {stage} failed, as told above")
     run = run_sets.run_of(lambda path: (folder / path).read_bytes(), seed, {"planted": name},

@@ -76,7 +76,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 
 def command(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], text=True,
+    return subprocess.Popen([sys.executable, "-m", "pipeline.commands.main", *arguments], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env=os.environ | {"PYTHONPATH": str(ROOT)} | variables)
 

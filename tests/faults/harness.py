@@ -150,7 +150,8 @@ class Bench:
         process: Any
         with output.open("w") as stream:
             if before or LONG in os.environ or "PYTHONPATH" in variables:
-                process = subprocess.Popen([*before, "alexnet", *command],
+                alone = (sys.executable, "-P", "-m", "pipeline.commands.main")  # in no project
+                process = subprocess.Popen([*before, *alone, *command],
                                            cwd=self.folder, env=environment, stdout=stream,
                                            stderr=subprocess.STDOUT, start_new_session=True,
                                            preexec_fn=lambda: limited(limits))
