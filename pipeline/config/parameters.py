@@ -85,6 +85,7 @@ class ResizeSection(Section):
     """How pictures become stored images."""
 
     side: Literal[256, 32]
+    filter: Literal["bicubic", "area"] = "bicubic"  # which older records do not name
     order_seed: int = Field(ge=0, lt=2**32)
     max_quarantined: int = Field(ge=0)
 

@@ -2,9 +2,9 @@
 (32x32 for CIFAR-10).
 
 `decode` yields uint8 [256, 256, 3], RGB: "we first rescaled the image such that the shorter side
-was of length 256, and then cropped out the central 256×256 patch" (P §2). The filter is bicubic,
-and only what the crop keeps is resampled. `decoder` says which library did it, with a fingerprint
-of its pixels: two builds need not agree in the last bit.
+was of length 256, and then cropped out the central 256×256 patch" (P §2). The filter is Pillow's
+bicubic, or `area_average`, which is exact; only what the crop keeps is resampled. `decoder` says
+which library did it, with a fingerprint of its pixels: two builds need not agree in the last bit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import PIL
@@ -27,6 +28,7 @@ BYTE_LIMIT = 1 << 26  # of one picture's file; ImageNet's largest has some 15 mi
 # Pillow takes time with the square of a GIF's comments: of 8 MB, some seconds
 GIF_BYTE_LIMIT = 1 << 23
 FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; told by content, not by name
+Filter = Literal["bicubic", "area"]
 
 REFERENCES = ("420.jpg", "422.jpg", "444.jpg", "progressive.jpg", "gray.jpg", "cmyk.jpg",
               "ramps.png")
@@ -40,14 +42,15 @@ class Undecodable(Exception):
     texts."""
 
 
-def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
+def decode(content: bytes, side: int = SIDE, filter: Filter = "bicubic") -> NDArray[np.uint8]:
     """The central square of a picture, resampled to side x side, 256x256 in the paper.
 
     The kept square is the one that torchvision's `Resize(256, BICUBIC)` and `CenterCrop(256)` keep;
     see `kept_box`. Colours are as Pillow's `convert("RGB")` makes them, as in 2012: grayscale is
     repeated, a palette looked up, CMYK converted without a profile, an alpha channel dropped. Of 16
     bits the upper 8 are kept. EXIF rotation is not applied, as in 2012. A shorter one is enlarged.
-    Of several frames the first is taken.
+    Of several frames the first is taken. With the filter `area` the kept square is that of
+    `area_average`; what is shorter than `side` is enlarged as with `bicubic`.
 
     Returns:
         uint8 [side, side, 3], RGB, 0..255.
@@ -70,6 +73,8 @@ def decode(content: bytes, side: int = SIDE) -> NDArray[np.uint8]:
             # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             raise Undecodable("truncated" if "truncated" in str(error).lower()
                               else "broken data") from None
+    if filter == "area" and min(image.size) >= side:
+        return area_average(np.asarray(image), side)
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC,
                                    box=kept_box(*image.size, side)))
 
@@ -125,6 +130,52 @@ def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, f
     first = round((resized - side) / 2)
     start, stop = first * longer / resized, (first + side) * longer / resized
     return (0.0, start, width, stop) if height > width else (start, 0.0, stop, height)
+
+
+def area_average(image: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+    """Return the central square of a picture that is reduced by averaging, to the bit everywhere.
+
+    A pixel of the result is the mean of the rectangle that it covers, in which a pixel at the edge
+    counts by its share; the mean is rounded to the nearest level, halves up, in whole numbers. The
+    longer side is rounded to the nearest, halves up, and (longer - side) // 2 pixels are cut off at
+    its beginning: C2 pyext.cpp, whose INTER_AREA rounds in float32.
+
+    Args:
+        image: uint8 [height, width, channels], neither side shorter than `side`.
+        side: of the result, in pixels.
+    """
+    shorter, total = min(image.shape[:2]), image.shape[0] * image.shape[1]
+    edges = [_window_edges(length, shorter, side) for length in image.shape[:2]]
+    rows, columns = (slice(pixels[0], pixels[-1] + 1) for pixels, _, _ in edges)
+    sums: NDArray[Any] = image[rows, columns]
+    for axis, (pixels, parts, units) in enumerate(edges):
+        sums = _window_sums(sums, axis, pixels - pixels[0], parts, units)
+    result: NDArray[np.uint8] = ((2 * sums + total) // (2 * total)).astype(np.uint8)
+    return result
+
+
+def _window_edges(length: int, shorter: int,
+                  side: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Return where the windows of the pixels that are kept begin and end along an axis, exactly.
+
+    Returns:
+        int64 [side + 1], the pixel that an edge lies in; int64 [side + 1], how many of its units
+        lie before the edge; and into how many units a pixel is divided, so that edges are whole.
+    """
+    units = (2 * side * length + shorter) // (2 * shorter)  # the length after resizing
+    first = (units - side) // 2
+    pixels, parts = np.divmod(np.arange(first, first + side + 1) * length, units)
+    return pixels, parts, units
+
+
+def _window_sums(x: NDArray[Any], axis: int, pixels: NDArray[np.int64], parts: NDArray[np.int64],
+                 units: int) -> NDArray[np.int64]:
+    """Return the sums over windows along an axis, int64, in which a pixel counts by its units."""
+    whole = np.add.reduceat(x.take(np.arange(pixels[-1]), axis), pixels[:-1], axis, np.int64)
+    shape = [-1 if k == axis else 1 for k in range(x.ndim)]
+    at_edges = x.take(np.minimum(pixels, x.shape[axis] - 1), axis)  # the last may end the picture
+    sums: NDArray[np.int64] = units * whole + np.diff(parts.reshape(shape) * at_edges, axis=axis)
+    return sums
 
 
 def encode_stored(image: NDArray[np.uint8]) -> bytes:

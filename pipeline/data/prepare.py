@@ -96,15 +96,15 @@ def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, exec
         _told_of_other_work(folder, made_by)
         code = code_digest("resize", CODE)
         shards = [Shard(split, number, tuple(entries), str(folder.absolute()), os.getcwd(),
-                        made_by["fingerprint"], code, settings.side, encoding)
+                        made_by["fingerprint"], code, settings.side, settings.filter, encoding)
                   for split, entries in _in_stored_order(catalogue, settings.order_seed).items()
                   for number, entries in enumerate(_chunks(entries))]
         try:
             quarantined = _make(shards, folder, settings.max_quarantined, executor)
             _check_unchanged(folder, stamp())
             metrics = _publish(shards, folder / "store", catalogue, quarantined,
-                               {"decoder": made_by, "order_seed": settings.order_seed}, encoding,
-                               store)
+                               {"decoder": made_by, "order_seed": settings.order_seed,
+                                "filter": settings.filter}, encoding, store)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
@@ -141,7 +141,7 @@ def _chunks(entries: list[Picture]) -> Iterator[list[Picture]]:
 def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: Encoding,
          made_by: dict[str, str]) -> str:
     deciding = [FORMATS[encoding], SHARD_IMAGES, listing, settings.order_seed, settings.side,
-                made_by]
+                settings.filter, made_by]
     digest = hashlib.sha256(json.dumps(deciding).encode())
     for split in SPLITS:
         for picture in getattr(catalogue, split):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.config.stages import code_digest
 from pipeline.data.moments import Accumulator, Moments
-from pipeline.data.pixels import SIDE, Undecodable, decode, decoder
+from pipeline.data.pixels import SIDE, Filter, Undecodable, decode, decoder
 from pipeline.data.shards import Encoding, digest_of_images, open_shard, shard_file, shard_written
 from pipeline.data.sources.catalogue import Picture
 from pipeline.data.sources.reading import read_picture
@@ -41,6 +41,7 @@ class Shard:
     fingerprint: str
     code: str
     side: int = SIDE
+    filter: Filter = "bicubic"
     encoding: Encoding = "raw"
 
     @property
@@ -81,7 +82,7 @@ def make_shard(shard: Shard) -> list[Quarantined]:
             content = read_picture(replace(picture, file=Path(shard.root, picture.file)))
             sha256 = hashlib.sha256(content).hexdigest()
             try:
-                image = decode(content, shard.side)
+                image = decode(content, shard.side, shard.filter)
             except Undecodable as reason:
                 quarantined.append(Quarantined(shard.split, picture.name, str(reason), sha256))
                 continue

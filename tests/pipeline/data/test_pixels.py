@@ -7,6 +7,7 @@ import struct
 import time
 import tracemalloc
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.data import pixels
 from pipeline.data.pixels import (
     SIDE,
     Undecodable,
+    area_average,
     decode,
     decode_stored,
     decoder,
@@ -119,6 +121,63 @@ def test_a_shorter_side_of_256_is_only_cropped() -> None:
 def test_small_and_long_pictures_fill_the_square(width: int, height: int) -> None:
     assert (decode(encoded(np.full((height, width, 3), 77, np.uint8))).tolist()
             == [[[77] * 3] * SIDE] * SIDE)
+
+
+def shares(length: int, shorter: int, side: int) -> list[list[Fraction]]:
+    """[side][length]: how much of each of the kept windows a pixel covers, as C2 pyext.cpp lays
+    them out: the longer side rounded to the nearest, the crop at (resized - side) / 2, cut off."""
+    resized = int(Fraction(side * length, shorter) + Fraction(1, 2))
+    size = Fraction(length, resized)
+    starts = [(k + (resized - side) // 2) * size for k in range(side)]
+    return [[max(min(start + size, pixel + 1) - max(start, pixel), Fraction(0)) / size
+             for pixel in range(length)] for start in starts]
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(4, 23), width=st.integers(4, 23), seed=st.integers(0, 99))
+def test_area_is_the_exact_mean_of_what_a_pixel_covers(height: int, width: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    down, across = (shares(length, min(height, width), 4) for length in (height, width))
+    expected = [[[int(Fraction(1, 2) + sum(rows * columns * int(value) for rows, row
+                                           in zip(down[i], image[..., c].tolist(), strict=True)
+                                           if rows
+                                           for columns, value in zip(across[j], row, strict=True)))
+                  for c in range(3)] for j in range(4)] for i in range(4)]
+    actual = area_average(image, 4)
+    assert actual.dtype == np.uint8
+    assert actual.tolist() == expected
+    brighter = image.copy()
+    brighter[height // 2, width // 2] ^= 255
+    assert area_average(brighter, 4).tolist() != expected
+
+
+def test_area_rounds_the_longer_side_where_bicubic_cuts_it_off() -> None:
+    """C2 makes 387 columns of 500 where torchvision makes 386 (386.7); both keep 256 from the 65th
+    on."""
+    image = picture(500, 331)
+    expected = area_average(image)
+    assert np.array_equal(decode(encoded(image), filter="area"), expected)
+    x, edges = np.arange(500), (65 + np.arange(257)) * 500 / 387
+    window = np.clip(np.minimum(edges[1:, None], x + 1) - np.maximum(edges[:-1, None], x), 0, None)
+    rows, edges = np.arange(331), np.arange(257) * 331 / 256
+    down = np.clip(np.minimum(edges[1:, None], rows + 1) - np.maximum(edges[:-1, None], rows), 0,
+                   None)
+    exact = np.einsum("ay,yxc,bx->abc", down, image.astype(np.float64), window)
+    exact /= 500 / 387 * 331 / 256
+    assert np.abs(expected - exact).max() <= 0.5 + 1e-9
+    assert 1 < np.abs(expected - decode(encoded(image)).astype(float)).mean() < 10
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 300), (300, 255), (1, 1)])
+def test_area_enlarges_as_bicubic_does(width: int, height: int) -> None:
+    content = encoded(picture(width, height))
+    assert np.array_equal(decode(content, filter="area"), decode(content))
+
+
+def test_area_keeps_a_picture_of_the_right_size_as_it_is() -> None:
+    image = picture(301, SIDE)
+    assert np.array_equal(decode(encoded(image), filter="area"), image[:, 22:278])
+    assert area_average(np.full((4000, 256, 3), 77, np.uint8)).tolist() == [[[77] * 3] * SIDE] * SIDE
 
 
 GRAY = picture(300, 280)[..., 0]

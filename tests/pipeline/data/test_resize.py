@@ -36,7 +36,7 @@ from pipeline.data.shard_worker import Shard, make_shard
 from pipeline.data.shards import Encoding
 from pipeline.data.sources.catalogue import Catalogue, Class, Picture
 from pipeline.data.statistics import covariance, mean_image
-from pipeline.data.store import MOMENTS, QUARANTINE, Store
+from pipeline.data.store import DESCRIPTION, MOMENTS, QUARANTINE, Store
 from pipeline.system.errors import UserError
 from pipeline.system.executors import process_pool
 from pipeline.system.files import exclusive_lock
@@ -365,6 +365,25 @@ def test_work_of_other_files_is_not_taken_up_but_removed(catalogue: Catalogue,
         make(catalogue, tmp_path, executor, listing="b")
     assert len(executor.made) == SHARDS
     assert not records(tmp_path)
+
+
+def test_another_filter_makes_other_pixels_of_other_work(catalogue: Catalogue, tmp_path: Path,
+                                                         thread: Executor) -> None:
+    bicubic = settings(7, 2)
+    area = bicubic.model_copy(update={"filter": "area"})
+    digests = [prepare.make_store(catalogue, "a", chosen, thread, tmp_path / "work",
+                                  tmp_path / "store")["pixels_digest"] for chosen in (bicubic, area)]
+    assert digests[0] != digests[1]
+    store = Store(tmp_path / "store")
+    assert json.loads((tmp_path / "store" / DESCRIPTION).read_text())["filter"] == "area"
+    order = prepare.stored_order([entry.name for entry in catalogue.train], 7)
+    contents = [entry.file.read_bytes()[entry.offset: entry.offset + entry.size]
+                for entry in (catalogue.train[k] for k in order) if entry.name not in UNDECODABLE]
+    train = store.split("train")
+    assert all(np.array_equal(train.image(k), decode(content, filter="area"))
+               for k, content in enumerate(contents))
+    assert not all(np.array_equal(train.image(k), decode(content))
+                   for k, content in enumerate(contents))
 
 
 def test_another_decoder_among_the_workers_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
