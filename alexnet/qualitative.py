@@ -9,30 +9,27 @@ show the same thing, though their pixels are far apart. `nearest()` finds them b
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from alexnet.arithmetic.native import NATIVE, Arithmetic
 
 NEAREST = 6  # P Fig. 4, right: six training images in each row
 SPLITS = 1000  # random divisions of the kernels in halves; their mean is exact to about 1 %
 
 
-def colour(kernels: Tensor) -> Tensor:
+def colour(kernels: Tensor, arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Return the share of each kernel's energy that is not grey, float64 [k].
 
     It is from 0, with the same weights for R, G and B, to 1; a kernel of zeros has no colour.
 
     Args:
         kernels: [k, 3, s, s], RGB.
+        arithmetic: that computes it.
     """
-    weights = kernels.detach().double().cpu()
-    energy = weights.square().sum((1, 2, 3))
-    grey = 3 * weights.mean(1).square().sum((1, 2))
-    return torch.where(energy > 0, 1 - grey / energy.clamp(min=1e-300), 0.0).clamp(0, 1)
+    return arithmetic.colours(kernels.detach().cpu())
 
 
-def specialisation(colours: Tensor) -> float:
+def specialisation(colours: Tensor, arithmetic: Arithmetic = NATIVE) -> float:
     """Return how far the mean colours of the two columns are apart, less what chance would show.
 
     It is about 0 where the columns are alike, and at most 1. Chance is the mean over random
@@ -40,19 +37,13 @@ def specialisation(colours: Tensor) -> float:
 
     Args:
         colours: [k], the first half of column 0, the second of column 1.
+        arithmetic: that computes it.
     """
-    values = colours.numpy()
-    half = len(values) // 2
-    generator = np.random.Generator(np.random.Philox(2012))
-    by_chance = [_distance(generator.permutation(values), half) for _ in range(SPLITS)]
-    return float(_distance(values, half) - np.mean(by_chance))
+    return arithmetic.specialisation(colours, SPLITS)
 
 
-def _distance(values: NDArray[np.float64], half: int) -> float:
-    return float(abs(values[:half].mean() - values[half:].mean()))
-
-
-def nearest(queries: Tensor, images: Tensor, count: int = NEAREST) -> Tensor:
+def nearest(queries: Tensor, images: Tensor, count: int = NEAREST,
+            arithmetic: Arithmetic = NATIVE) -> Tensor:
     """Return the images nearest to each query by Euclidean distance, int64 [q, count].
 
     The nearest is first.
@@ -61,11 +52,9 @@ def nearest(queries: Tensor, images: Tensor, count: int = NEAREST) -> Tensor:
         queries: [q, features].
         images: [n, features], n >= count.
         count: images for each query.
+        arithmetic: that computes the distances.
     """
-    images = images.float()
-    # |a - b|^2 = |a|^2 - 2 a b + |b|^2; |a|^2, of the query, is the same for all images.
-    distances = images.square().sum(1) - 2 * queries.float() @ images.T
-    return distances.topk(count, dim=1, largest=False).indices
+    return arithmetic.smallest(arithmetic.distances(queries.float(), images.float()), count)
 
 
 def same_class(neighbours: Tensor, query_labels: Tensor, labels: Tensor) -> float:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import draws
@@ -218,6 +220,49 @@ class Arithmetic:
     def mean_cross_entropy(self, logits: Tensor, labels: Tensor) -> float:
         """Return the mean loss of images, in nats, for logits [n, classes] and labels [n]."""
         return float(F.cross_entropy(logits.double(), labels))
+
+    def log(self, x: Tensor) -> Tensor:
+        """Return the natural logarithm of positive numbers, float64."""
+        return x.log()
+
+    def mean(self, x: Tensor) -> float:
+        """Return the mean over the rows of the sums of each, for float64 [n] or [n, m]."""
+        return float(x.sum(1).mean()) if x.dim() == 2 else float(x.mean())
+
+    def colours(self, kernels: Tensor) -> Tensor:
+        """Return the share of each kernel's energy that is not grey; see `qualitative.colour`."""
+        weights = kernels.double()
+        energy = weights.square().sum((1, 2, 3))
+        grey = 3 * weights.mean(1).square().sum((1, 2))
+        return torch.where(energy > 0, 1 - grey / energy.clamp(min=1e-300), 0.0).clamp(0, 1)
+
+    def specialisation(self, colours: Tensor, splits: int) -> float:
+        """Return how far apart the means of both halves are, less the mean over random divisions,
+        which are the same every time; see `qualitative.specialisation`."""
+        values = colours.numpy()
+        half = len(values) // 2
+
+        def distance(values: NDArray[np.float64]) -> float:
+            return float(abs(values[:half].mean() - values[half:].mean()))
+
+        generator = np.random.Generator(np.random.Philox(2012))
+        by_chance = [distance(generator.permutation(values)) for _ in range(splits)]
+        return float(distance(values) - np.mean(by_chance))
+
+    def distances(self, queries: Tensor, images: Tensor) -> Tensor:
+        """Return |a|^2 - 2 a b, float32 [q, n], for queries b [q, features] and images a.
+
+        It is |a - b|^2 less |b|^2, which is the same for all images.
+        """
+        return images.square().sum(1) - 2 * queries @ images.T
+
+    def smallest(self, values: Tensor, count: int) -> Tensor:
+        """Return where the smallest values of each row are, int64 [n, count], in their order."""
+        return values.topk(count, dim=1, largest=False).indices
+
+    def average_pixels(self, maps: Tensor, side: int) -> Tensor:
+        """Return maps [n, c, h, h] averaged to [n, c, side, side]."""
+        return F.adaptive_avg_pool2d(maps, side)
 
     def update(self, weight: Tensor, velocity: Tensor, gradient: Tensor, momentum: float,
                lr: float, decay: float) -> None:

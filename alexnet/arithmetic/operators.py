@@ -170,6 +170,13 @@ class Operators:
         self._run("local_weight_gradient", _local_sizes(x.shape, shape, padding), [g, x, dw])
         return dw
 
+    def squares(self, x: F32) -> F32:
+        """The sum of squares of each row of x [n, k], in blocks: [n]."""
+        _check("x", x, x.shape)
+        result = np.empty(len(x), np.float32)
+        self._run("squares", x.shape, [x, result])
+        return result
+
     def bias_gradient(self, g: F32) -> F32:
         """The gradient of biases: g [n, ..., o] summed over the pixels of each image, and then
         over the images: [o]."""

@@ -6,6 +6,7 @@ columns, channels]. What PyTorch does here itself only moves numbers.
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
+from alexnet import draws
 from alexnet.arithmetic import rates
 from alexnet.arithmetic.library import chosen, load
 from alexnet.arithmetic.native import Arithmetic, LayerOperator, Name, Windows
@@ -203,6 +205,60 @@ class Portable(Arithmetic):
         """Return the mean loss of images, in nats."""
         total, _, _ = self.operators.cross_entropy(_array(logits), labels.numpy(), 1)
         return total / len(labels)
+
+    def log(self, x: Tensor) -> Tensor:
+        """Return the natural logarithm of positive numbers, float64."""
+        return _tensor(self.operators.log(x.contiguous().numpy()))
+
+    def mean(self, x: Tensor) -> float:
+        """Return the mean over the rows of the sums of each: the exact sum, rounded once."""
+        return math.fsum(x.flatten().tolist()) / len(x)
+
+    def colours(self, kernels: Tensor) -> Tensor:
+        """Return the share of each kernel's energy that is not grey, from exact sums."""
+        shares = []
+        for r, g, b in kernels.double():
+            energy = math.fsum(torch.stack([r * r, g * g, b * b]).flatten().tolist())
+            mean = ((r + g) + b) / 3.0
+            grey = 3.0 * math.fsum((mean * mean).flatten().tolist())
+            shares.append(min(1.0, max(0.0, 1.0 - grey / energy)) if energy > 0 else 0.0)
+        return torch.tensor(shares, dtype=torch.float64)
+
+    def specialisation(self, colours: Tensor, splits: int) -> float:
+        """Return how far apart the means of both halves are, less the mean over random divisions,
+        which are the same everywhere."""
+        half = len(colours) // 2
+
+        def distance(values: Tensor) -> float:
+            return abs(self.mean(values[:half]) - self.mean(values[half:]))
+
+        by_chance = [distance(colours[draws.permutation(2012, "halves", split, len(colours))])
+                     for split in range(splits)]
+        return distance(colours) - math.fsum(by_chance) / splits
+
+    def distances(self, queries: Tensor, images: Tensor) -> Tensor:
+        """Return |a|^2 - 2 a b, float32 [q, n], for queries b and images a."""
+        squares = self.operators.squares(_array(images))
+        return _tensor(squares - 2.0 * self.operators.linear(_array(queries), _array(images), None))
+
+    def smallest(self, values: Tensor, count: int) -> Tensor:
+        """Return where the smallest values of each row are; of equal ones the first is before."""
+        return values.argsort(dim=1, stable=True)[:, :count]
+
+    def average_pixels(self, maps: Tensor, side: int) -> Tensor:
+        """Return maps averaged over squares, added in order in float64.
+
+        Raises:
+            ValueError: the squares do not fit.
+        """
+        size, rest = divmod(maps.shape[2], side)
+        if rest:
+            raise ValueError(f"{maps.shape[2]} pixels are not averaged to {side}")
+        total = torch.zeros(*maps.shape[:2], side, side, dtype=torch.float64)
+        for row in range(size):
+            for column in range(size):
+                total = total + maps[:, :, row::size, column::size].double()
+        return (total / size**2).float()
 
     def update(self, weight: Tensor, velocity: Tensor, gradient: Tensor, momentum: float,
                lr: float, decay: float) -> None:

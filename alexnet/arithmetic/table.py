@@ -237,6 +237,7 @@ CASES: dict[str, Callable[[Operators], Results]] = {
     "local": lambda o: _local(o, "forward"),
     "local_input_gradient": lambda o: _local(o, "input"),
     "local_weight_gradient": lambda o: _local(o, "weight"),
+    "squares": lambda o: [o.squares(values(1, 33, k, wide=k < 200)) for k in (5, 128, 300)],
     "bias_gradient": lambda o:
     [o.bias_gradient(values(4, *shape)) for shape in ((5, 13, 13, 70), (130, 7), (2, 3, 65))],
     "relu": lambda o: [o.relu(values(1, 1003, wide=True))],

@@ -44,6 +44,8 @@ def configuration(parameters: Parameters, sections: Iterable[str] = SECTIONS) ->
     values = flat_parameters(parameters, sections)
     if values.get("train.start_from", "null") != "null":
         values["train.start_from"] = start_digest(parameters) or ""
+    if values.get("train.arithmetic") == "native":  # as all runs were before there was a choice
+        del values["train.arithmetic"]
     return {name: value for name, value in sorted(values.items()) if name not in APART}
 
 

@@ -161,6 +161,8 @@ class TrainSection(Section):
     epochs: float = Field(gt=0, le=10_000)
     batch: int = Field(ge=1, le=65_536)
     micro_batches: int = Field(ge=1, le=1024)
+    # absent from records that are older than the choice: PyTorch's own kernels were all there was
+    arithmetic: Literal["portable", "native"] = "native"
     precision: Literal["fp32", "tf32", "bf16"]
     validate_every: float = Field(gt=0)
     trace_every: int = Field(ge=1)
@@ -294,6 +296,10 @@ def _contradictions(parameters: Parameters) -> Iterator[tuple[tuple[str, ...], s
                f"{train.micro_batches} does not divide train.batch ({train.batch})")
     if train.micro_batches & (train.micro_batches - 1):
         yield ("train.micro_batches",), f"{train.micro_batches} is not a power of two"
+    if train.arithmetic == "portable" and train.precision != "fp32":
+        yield (("train.arithmetic", "train.precision"),
+               f"portable has no {train.precision}; set train.precision to fp32, or "
+               "train.arithmetic to native")
     if net.architecture == "cifar" and (net.without or net.pooling == "separate"):
         yield (("network.architecture", "network.without", "network.pooling"),
                "cifar has neither variants of pooling nor a middle layer to leave out; set "

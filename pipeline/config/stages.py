@@ -129,7 +129,8 @@ STAGES = (
           more="Ctrl-C or a kill loses little: the same command goes on from the last checkpoint. "
                "Under torchrun it trains on many devices or machines (docs/machines.md).",
           options=("placement", "device", "threads", "deterministic")),
-    Stage("evaluate", (ALEXNET, DATA, TRAINING), ("network", "recipe", "train.precision"),
+    Stage("evaluate", (ALEXNET, DATA, TRAINING),
+          ("network", "recipe", "train.arithmetic", "train.precision"),
           (STORE, MEAN, WEIGHTS), (PREDICTIONS,), with_torch=True, joins=True,
           summary="Centre-crop and ten-crop errors on the validation set.",
           reads="models/model.safetensors, data/store, data/mean.npy",

@@ -13,14 +13,14 @@ import os
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet import qualitative
+from alexnet.arithmetic.native import Arithmetic
 from alexnet.digest import digest_of
 from alexnet.network import Network
 from alexnet.prefetch import Prefetcher
-from alexnet.testing import CENTRE, centre_crop, errors, probabilities
+from alexnet.testing import CENTRE, centre_crop, probabilities
 from alexnet.weights import load_weights
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
@@ -67,6 +67,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
                         "again")
     load_weights(network, weights)
     network.eval()
+    own = network.arithmetic
     mean, read = load_mean_image().to(device), image_reader(split)
     centre, ten = [], []
     each: list[Tensor] = []
@@ -77,9 +78,9 @@ def run(parameters: Parameters) -> dict[str, Any]:
         for number in range(batches):
             # each is read once, the next while the network is at work
             images = pixels.take(number).to(device)
-            found = probabilities(network, images, mean, network.table.crop).cpu()
+            found = probabilities(network, images, mean, network.table.crop, own).cpu()
             centre.append(found[CENTRE])
-            ten.append(found.mean(0))
+            ten.append(own.average(found))
             each = each or [found[:, :CROPS_KEPT]]
             advance(len(images))
     labels = torch.from_numpy(split.labels)
@@ -93,33 +94,34 @@ def run(parameters: Parameters) -> dict[str, Any]:
                 *(near.get(name, torch.zeros(shape, dtype=torch.int64)).numpy()
                   for name, shape in (("queries", (0,)), ("nearest_hidden", (0, 0)),
                                       ("nearest_pixels", (0, 0))))).save(PREDICTIONS)
-    return (_errors(centre_crops, ten_crops, labels)
+    return (_errors(centre_crops, ten_crops, labels, own)
             | {"images": len(split), "weights_digest": digest_of(weights)}
             | _same_class(near, labels, torch.from_numpy(store.split("train").labels))
-            | (_colours(weights["conv1.weight"]) if network.table.columns == 2 else {}))
+            | (_colours(weights["conv1.weight"], own) if network.table.columns == 2 else {}))
 
 
-def _errors(centre: Tensor, ten: Tensor, labels: Tensor) -> dict[str, Any]:
-    return {"top1_error": errors(centre, labels, 1), "top5_error": errors(centre, labels, 5),
-            "top1_error_10crop": errors(ten, labels, 1),
-            "top5_error_10crop": errors(ten, labels, 5),
-            "loss": _loss(centre, labels), "loss_10crop": _loss(ten, labels),
-            "distance_10crop": float((ten.double() - centre.double()).abs().sum(1).mean() / 2)}
+def _errors(centre: Tensor, ten: Tensor, labels: Tensor, own: Arithmetic) -> dict[str, Any]:
+    return {"top1_error": own.errors(centre, labels, 1),
+            "top5_error": own.errors(centre, labels, 5),
+            "top1_error_10crop": own.errors(ten, labels, 1),
+            "top5_error_10crop": own.errors(ten, labels, 5),
+            "loss": _loss(centre, labels, own), "loss_10crop": _loss(ten, labels, own),
+            "distance_10crop": own.mean((ten.double() - centre.double()).abs()) / 2}
 
 
-def _loss(probabilities: Tensor, labels: Tensor) -> float:
+def _loss(probabilities: Tensor, labels: Tensor, own: Arithmetic) -> float:
     """As the 2012 log has it; a probability of 0 counts as the smallest number, so that the mean is
     finite."""
-    own = probabilities.gather(1, labels[:, None]).double()
-    return float(-own.clamp(min=torch.finfo(torch.float32).tiny).log().mean())
+    right = probabilities.gather(1, labels[:, None])[:, 0].double()
+    return -own.mean(own.log(right.clamp(min=torch.finfo(torch.float32).tiny)))
 
 
-def _colours(kernels: Tensor) -> dict[str, float]:
+def _colours(kernels: Tensor, own: Arithmetic) -> dict[str, float]:
     """P §6.1, Fig. 3."""
-    colours = qualitative.colour(kernels)
-    first, second = (float(part.mean()) for part in colours.chunk(2))
+    colours = qualitative.colour(kernels, own)
+    first, second = (own.mean(part) for part in colours.chunk(2))
     return {"colour_0": first, "colour_1": second,
-            "specialisation": qualitative.specialisation(colours)}
+            "specialisation": qualitative.specialisation(colours, own)}
 
 
 def _nearest(network: Network, queries: Split, images: Split, searched: int,
@@ -134,7 +136,8 @@ def _nearest(network: Network, queries: Split, images: Split, searched: int,
     by_query, by_image = (_features(network, split, places, mean)
                           for split, places in ((queries, chosen), (images, list(range(searched)))))
     return ({"queries": torch.tensor(chosen)}
-            | {f"nearest_{name}": qualitative.nearest(by_query[name], by_image[name])
+            | {f"nearest_{name}": qualitative.nearest(by_query[name], by_image[name],
+                                                      arithmetic=network.arithmetic)
                for name in ("hidden", "pixels")})
 
 
@@ -155,7 +158,8 @@ def _features(network: Network, split: Split, places: list[int], mean: Tensor) -
     for start in range(0, len(places), BATCH):
         pixels = torch.cat([read(slice(place, place + 1))
                             for place in places[start: start + BATCH]])
-        views = centre_crop(pixels.to(mean.device), mean, crop)
+        views = centre_crop(pixels.to(mean.device), mean, crop, network.arithmetic)
         found["hidden"].append(network.last_hidden(views).cpu())
-        found["pixels"].append(F.adaptive_avg_pool2d(views, min(PIXELS, crop)).flatten(1).cpu())
+        small = network.arithmetic.average_pixels(views, min(PIXELS, crop))
+        found["pixels"].append(small.flatten(1).cpu())
     return {name: torch.cat(parts) for name, parts in found.items()}

@@ -33,6 +33,9 @@ def resolve(parameters: Parameters) -> Parameters:
     execution = parameters.execution
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = _device(execution, gpus)
+    if device == "cuda" and parameters.train.arithmetic == "portable":
+        raise UserError("train.arithmetic: portable runs on CPUs, and the device is a GPU; set "
+                        "execution.device to cpu, or train.arithmetic to native")
     started = int(os.environ["WORLD_SIZE"]) if launched() else 0
     available = started or (gpus if device == "cuda" else len(os.sched_getaffinity(0)))
     placement = _placement(parameters, started, available)

@@ -10,6 +10,9 @@ import safetensors
 import torch
 from torch import Tensor
 
+from alexnet.arithmetic.library import LibraryError
+from alexnet.arithmetic.native import NATIVE, Arithmetic, Name
+from alexnet.arithmetic.portable import Portable
 from alexnet.augmentation import Statistics, Views
 from alexnet.digest import digest_of
 from alexnet.network import Network
@@ -27,7 +30,8 @@ def build_network(parameters: Parameters, store: Store, split: bool,
     the whole.
 
     Raises:
-        UserError: the store's images are not of the size that the network takes.
+        UserError: the store's images are not of the size that the network takes; or the kernels of
+            portable arithmetic cannot be compiled here.
     """
     table = parameters.the_table(len(store.classes))
     if store.side != table.stored:
@@ -35,7 +39,22 @@ def build_network(parameters: Parameters, store: Store, split: bool,
                         f"{table.stored} x {table.stored} pixels, and {STORE} has {store.side} x "
                         f"{store.side}; set resize.side to {table.stored}")
     return Network(table, parameters.the_recipe(), parameters.train.seed,
-                   placement_here(table.columns, split, device), parameters.train.precision)
+                   placement_here(table.columns, split, device), parameters.train.precision,
+                   arithmetic(parameters.train.arithmetic))
+
+
+def arithmetic(name: Name) -> Arithmetic:
+    """Return the arithmetic of this name.
+
+    Raises:
+        UserError: the kernels of `portable` cannot be compiled or loaded on this machine.
+    """
+    if name == "native":
+        return NATIVE
+    try:
+        return Portable()
+    except LibraryError as error:
+        raise UserError(f"train.arithmetic: portable: {error}") from None
 
 
 def load_statistics() -> Statistics:

@@ -15,6 +15,7 @@ static const struct {
     {"linear", linear},
     {"linear_input_gradient", linear_input_gradient},
     {"linear_weight_gradient", linear_weight_gradient},
+    {"squares", squares},
     {"bias_gradient", bias_gradient},
     {"local", local},
     {"local_input_gradient", local_input_gradient},

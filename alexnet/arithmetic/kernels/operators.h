@@ -24,6 +24,7 @@ void convolution_weight_gradient(const Arguments *);
 void linear(const Arguments *);
 void linear_input_gradient(const Arguments *);
 void linear_weight_gradient(const Arguments *);
+void squares(const Arguments *);
 void bias_gradient(const Arguments *);
 
 /* local.c */

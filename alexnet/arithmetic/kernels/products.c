@@ -437,7 +437,31 @@ void linear_weight_gradient(const Arguments *arguments) {
     product(&v, arguments->threads);
 }
 
-/* --- bias --- */
+/* --- sums --- */
+
+typedef struct {
+    const float *x; /* [n, k] */
+    long k;
+    float *sums;
+} Squares;
+
+static void squares_of_row(void *context, long row) {
+    const Squares *v = context;
+    const float *x = v->x + row * v->k;
+    float total = 0.0f;
+    for (long first = 0; first < v->k; first += BLOCK) {
+        float chain = 0.0f;
+        for (long k = first; k < least(v->k, first + BLOCK); k++) chain = fma1(x[k], x[k], chain);
+        total += chain;
+    }
+    v->sums[row] = total;
+}
+
+/* sizes: n, k. x -> the sums of the squares of its rows, [n] */
+void squares(const Arguments *arguments) {
+    Squares v = {ARRAY(float, 0), SIZE(1), ARRAY(float, 1)};
+    share(squares_of_row, &v, SIZE(0), arguments->threads);
+}
 
 typedef struct {
     const float *g; /* [n, pixels, outputs] */

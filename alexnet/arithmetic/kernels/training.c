@@ -215,10 +215,9 @@ void colour_offsets(const Arguments *arguments) {
     for (long n = 0; n < SIZE(0); n++) {
         double b[3];
         for (int k = 0; k < 3; k++) b[k] = (z[4 * n + k] * 0.1) * size[k];
-        for (int c = 0; c < 3; c++)
-            ARRAY(float, 3)
-            [3 * n + c] = (float)((b[0] * vectors[3 * c] + b[1] * vectors[3 * c + 1]) +
-                                  b[2] * vectors[3 * c + 2]);
+        for (int c = 0; c < 3; c++) ARRAY(float, 3)
+        [3 * n + c] = (float)((b[0] * vectors[3 * c] + b[1] * vectors[3 * c + 1]) +
+                              b[2] * vectors[3 * c + 2]);
     }
 }
 

@@ -122,6 +122,11 @@ def bias_gradient(g: F32) -> F32:
         [total(total(g[a, k, p] for p in range(pixels)) for a in range(n)) for k in range(o)], f32)
 
 
+def squares(x: F32) -> F32:
+    """The squares of the norms of rows."""
+    return np.array([blocks(list(zip(row, row, strict=True))) for row in x], f32)
+
+
 def linear(x: F32, w: F32, bias: F32 | None) -> F32:
     y = np.empty((len(x), len(w)), f32)
     for n, o in np.ndindex(*y.shape):

@@ -91,6 +91,7 @@ def check_linear(n: int, inputs: int, outputs: int, key: int, wide: bool) -> Non
     y, unbiased = reference.linear(x, weight, bias), reference.linear(x, weight, None)
     dx, dw = reference.linear_input_gradient(g, weight), reference.linear_weight_gradient(g, x)
     for o in all_operators():
+        assert_same_bits(o.squares(x), reference.squares(x), o.library.isa)
         assert_same_bits(o.linear(x, weight, bias), y, o.library.isa)
         assert_same_bits(o.linear(x, weight, None), unbiased, o.library.isa)
         assert_same_bits(o.linear_input_gradient(g, weight), dx, o.library.isa)

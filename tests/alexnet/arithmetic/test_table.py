@@ -131,7 +131,7 @@ def test_a_changed_source_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                                        folder=tmp_path))))
     assert wrong == [
         "linear", "linear_input_gradient", "linear_weight_gradient", "local_weight_gradient", "lrn",
-        "lrn_gradient"
+        "lrn_gradient", "squares"
     ]
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from alexnet.recipe import recipe, switches
+from pipeline.config.identity import configuration
 from pipeline.config.parameters import Parameters, RecipeSection, check, load
 from pipeline.config.safe_yaml import read_sections
 from pipeline.system.errors import UserError
@@ -93,8 +94,29 @@ def test_a_missing_key_is_named(key: str) -> None:
     if (key.startswith("recipe.") and key != "recipe.name"):
         assert check(changed(key, ...)).the_recipe() == recipe()
         return
+    if key == "train.arithmetic":  # as of all records that are older than the choice
+        assert check(changed(key, ...)).train.arithmetic == "native"
+        return
     with pytest.raises(UserError, match=rf"^params\.yaml: {re.escape(key)}: missing$"):
         check(changed(key, ...))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_portable_arithmetic_has_one_precision(precision: str) -> None:
+    values = changed("train.precision", precision)
+    assert check(values).train.precision == precision
+    values["train"]["arithmetic"] = "portable"
+    with pytest.raises(UserError, match=f"portable has no {precision}; set train.precision to "
+                                        "fp32, or train.arithmetic to native"):
+        check(values)
+
+
+def test_native_arithmetic_is_the_configuration_from_before_there_was_a_choice() -> None:
+    before, native, portable = (
+        configuration(check(changed("train.arithmetic", value)))
+        for value in (..., "native", "portable"))
+    assert before == native
+    assert portable == native | {"train.arithmetic": "portable"}
 
 
 @pytest.mark.parametrize("key", leaves(VALUES))
