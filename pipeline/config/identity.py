@@ -19,7 +19,8 @@ from pipeline.system.files import sha256_of
 
 # The seed tells runs of a configuration apart; where the pictures lie, from where they came and how
 # many may be damaged decides no bit.
-APART = ("train.seed", "dataset.location", "dataset.origin", "resize.max_quarantined")
+APART = ("train.seed", "dataset.location", "dataset.origin", "dataset.incomplete",
+         "resize.max_quarantined")
 SECTIONS = tuple(name for name in Parameters.model_fields if name != "execution")
 
 

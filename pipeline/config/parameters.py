@@ -73,6 +73,7 @@ class DatasetSection(Section):
     source: Annotated[str, AfterValidator(_data_set)]
     location: Annotated[Path | None, BeforeValidator(_path)]
     origin: str | None
+    incomplete: bool = False  # files from before this key have none
     sample: SampleSection
 
     @property

@@ -7,7 +7,7 @@ this package: `sample` (made here), `imagenet2012`, `imagenet2010`, `imagenette`
 
     TERMS                      the data set's licence in a few words
     plan(dataset) -> Plan      what `fetch` would download and write, and how much disk that takes
-    fetch(dataset) -> DataSet  the data set in place and verified; its listing; its pictures
+    fetch(dataset) -> Contents  the data set in place and verified; its listing; its pictures
 
 Pictures are read where they lie: in a tar, in a tar within a tar, in a zip, or in files of their
 own. What cannot be read picture by picture (a compressed tar, Parquet) is put into a plain tar

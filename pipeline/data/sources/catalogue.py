@@ -1,21 +1,23 @@
 """The types of a data set: its classes, its pictures and where each lies, its files with their
-checksums."""
+checksums, and what was left out of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+EXAMPLES = 3  # names given of the files that one reason leaves out
 
 
-@dataclass(frozen=True, slots=True)  # there may be millions
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture, wherever it lies.
 
     Attributes:
         name: "n01440764_10026.JPEG", or "class/picture.jpg" of a folder; unique within its split.
-        label: 0-based class number.
+        label: the 0-based number of its class.
         file: what holds its bytes: an archive, or the picture itself.
         offset: where its bytes start in `file`.
         size: how many there are.
@@ -25,6 +27,17 @@ class Picture:
     name: str
     label: int
     file: Path
+    offset: int
+    size: int
+    packing: str = ""
+
+
+class Place(NamedTuple):
+    """Where one file lies: its path in the data set ("train/n01440764/n01440764_10026.JPEG"), and,
+    as in `Picture`, the file that holds its bytes, relative to the data set's folder."""
+
+    path: str
+    file: str
     offset: int
     size: int
     packing: str = ""
@@ -61,32 +74,56 @@ class ListedFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What `alexnet download` has put in place. `made_with`: the parameters of a data set that is
-    made, not found."""
+    """What `alexnet download` has put in place. `made_with` has the parameters of a data set that
+    is drawn here."""
 
     source: str
     classes: list[Class]
-    files: list[ListedFile]
+    files: Sequence[ListedFile]
     made_with: dict[str, int]
 
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in listing.json."""
-        files = [{key: value for key, value in asdict(file).items() if value is not None}
-                 for file in self.files]
-        return {"source": self.source, **({"made_with": self.made_with} if self.made_with else {}),
-                "classes": [asdict(one) for one in self.classes], "files": files}
 
-    @staticmethod
-    def from_json(values: Any) -> Listing:
-        """What `as_json` was made of."""
-        return Listing(values["source"], [Class(**value) for value in values["classes"]],
-                       [ListedFile(**file) for file in values["files"]],
-                       values.get("made_with", {}))
+@dataclass
+class LeftOut:
+    """The files of a data set's folder that are not taken, by reason: how many, and the first by
+    name."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, path: str, count: int = 1) -> None:
+        """Count `path`, or the `count` files that it stands for."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        self.examples[reason] = sorted([*self.examples.get(reason, ()), path])[:EXAMPLES]
+
+    def lines(self) -> list[str]:
+        """Return one sentence for each reason."""
+        return [f"{count:,} {'file' if count == 1 else 'files'} left out, {reason}: "
+                f"{', '.join(self.examples[reason])}{', ...' * (count > EXAMPLES)}"
+                for reason, count in sorted(self.counts.items())]
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A data set that is in place, and its pictures."""
+class Contents:
+    """A data set that is in place.
 
-    listing: Listing
+    Attributes:
+        files: that hold its pictures, relative to its folder; None: each picture is one itself.
+        algorithms: of the checksums that its listing has.
+        left_out: files that are no pictures of it, which is of no consequence.
+        strays: pictures that no key gives a label to; they are left out, too.
+        missing: the keys of validation labels, in order, that no picture has.
+    """
+
     catalogue: Catalogue
+    files: Sequence[str] | None = None
+    algorithms: tuple[str, ...] = ("sha256",)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    strays: LeftOut = field(default_factory=LeftOut)
+    missing: Sequence[str] = ()
+
+
+def leads_elsewhere(path: str) -> bool:
+    """Return whether a relative path is absolute or leads out of its folder."""
+    pure = PurePosixPath(path)
+    return pure.is_absolute() or ".." in pure.parts

@@ -1,95 +1,164 @@
 """Checksums of large or many files, remembered: a file is hashed again only when its size or time
 has changed.
 
-The memory (work/checksums.json) is no stage's output: it outlives a kill, `dvc repro` and a change
-of parameters.
+The memory (work/checksums.sqlite) is no stage's output: it outlives a kill, `dvc repro` and a
+change of parameters.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
+import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline.config.paths import WORK
 from pipeline.data.sources.catalogue import ListedFile
+from pipeline.data.sources.listing import FileTable
 from pipeline.system.errors import UserError
-from pipeline.system.files import write_json
 from pipeline.system.terminal import progress
 
-MEMORY = WORK / "checksums.json"
+MEMORY = WORK / "checksums.sqlite"
 CHUNK = 8 << 20
-SECONDS_BETWEEN_SAVES = 30.0
+SECONDS_BETWEEN_SAVES = 10.0
+SECONDS_BETWEEN_REPORTS = 0.1
+ALGORITHMS = ("sha256", "md5")
 
 
 def checksums(root: Path, names: Iterable[str],
-              algorithms: tuple[str, ...] = ("sha256",)) -> list[ListedFile]:
-    """Size and checksums of `root / name` for each name, in the order given.
+              algorithms: tuple[str, ...] = ("sha256",)) -> FileTable:
+    """Return size and checksums of `root / name` for each name, in the order given. `names` is
+    iterated twice.
 
     Raises:
-        UserError: a file cannot be read.
+        UserError: a file cannot be read, or changes while it is read.
     """
-    known = _recall()
-    listed = []
-    saved = time.monotonic()
-    sizes = {name: _stat(root / name).st_size for name in names}
-    with progress(f"checksums of {len(sizes)} files", round(sum(sizes.values()) / 1e6, 1),
-                  "MB") as advance:
-        for name in sizes:
-            file = root / name
-            stat = _stat(file)
-            key = str(file.resolve())
-            entry = known.get(key, {})
-            if (entry.get("bytes"), entry.get("mtime_ns")) != (stat.st_size, stat.st_mtime_ns):
-                entry = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-            done = 0
-            if lacking := [algorithm for algorithm in algorithms if algorithm not in entry]:
-                hashes = [hashlib.new(algorithm) for algorithm in lacking]
-                try:
-                    with file.open("rb", buffering=0) as stream:
-                        while chunk := stream.read(CHUNK):
-                            for one in hashes:
-                                one.update(chunk)
-                            done += len(chunk)
-                            advance(len(chunk) / 1e6, name)
-                except OSError as error:
-                    raise UserError(f"{file}: {error.strerror}") from None
-                if done != stat.st_size or _stat(file).st_mtime_ns != stat.st_mtime_ns:
-                    raise UserError(f"{file}: changed while it was read; run the command again "
-                                    "when it is at rest")
-                entry |= {algorithm: one.hexdigest()
-                          for algorithm, one in zip(lacking, hashes, strict=True)}
-                known[key] = entry
-            advance((stat.st_size - done) / 1e6, name)
-            listed.append(ListedFile(name, stat.st_size,
-                                 **{algorithm: str(entry[algorithm]) for algorithm in algorithms}))
-            if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
-                write_json(MEMORY, known)
-                saved = time.monotonic()
-    write_json(MEMORY, known)
-    return listed
+    folder = str(root)
+    sizes = [_stat(f"{folder}/{name}").st_size for name in names]
+    with _memory() as memory, progress(f"checksums of {len(sizes)} files",
+                                       round(sum(sizes) / 1e6, 1), "MB") as advance:
+        del sizes
+        return FileTable(_listed(folder, names, algorithms, memory, advance))
 
 
 def remember(file: Path, hashes: Mapping[str, str]) -> None:
-    """That these are a file's checksums, computed by whoever has just written it."""
-    stat = _stat(file)
-    entry = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, **hashes}
-    write_json(MEMORY, _recall() | {str(file.resolve()): entry})
+    """Note the checksums of a file that the caller has just written."""
+    stat = _stat(str(file))
+    with _memory() as memory:
+        memory.store(os.path.realpath(file), (stat.st_size, stat.st_mtime_ns), hashes)
 
 
-def _recall() -> dict[str, dict[str, int | str]]:
+def _listed(folder: str, names: Iterable[str], algorithms: tuple[str, ...], memory: _Memory,
+            advance: Callable[..., None]) -> Iterator[ListedFile]:
+    real = os.path.realpath(folder)
+    reported, pending = time.monotonic(), 0
+    for name in names:
+        path, key = f"{folder}/{name}", f"{real}/{name}"
+        stat = _stat(path)
+        state = (stat.st_size, stat.st_mtime_ns)
+        hashes = memory.recall(key, state)
+        if not all(hashes.get(algorithm) for algorithm in algorithms):
+            hashes = _hashes(path, state, algorithms, advance if stat.st_size > CHUNK else None)
+            memory.store(key, state, hashes)
+            pending += stat.st_size if stat.st_size <= CHUNK else 0
+        else:
+            pending += stat.st_size
+        if (now := time.monotonic()) - reported > SECONDS_BETWEEN_REPORTS:
+            advance(pending / 1e6, name)
+            reported, pending = now, 0
+        yield ListedFile(name, stat.st_size,
+                         **{algorithm: hashes[algorithm] for algorithm in algorithms})
+    advance(pending / 1e6)
+
+
+def _hashes(path: str, state: tuple[int, int], algorithms: tuple[str, ...],
+            advance: Callable[..., None] | None) -> dict[str, str]:
+    """Read the file once; `state` is its size and time, which must not change meanwhile."""
+    hashes = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
+    length = 0
     try:
-        known = json.loads(MEMORY.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # it only saves time
-    return known if isinstance(known, dict) else {}
-
-
-def _stat(file: Path) -> os.stat_result:
-    try:
-        return file.stat()
+        with open(path, "rb", buffering=0) as stream:
+            while chunk := stream.read(min(CHUNK, state[0] + 1)):
+                for value in hashes.values():
+                    value.update(chunk)
+                length += len(chunk)
+                if advance:
+                    advance(len(chunk) / 1e6, path)
+            after = os.fstat(stream.fileno())
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
+    if (length, after.st_mtime_ns) != state:
+        raise UserError(f"{path}: changed while it was read; run the command again when nothing "
+                        "writes to it")
+    return {algorithm: value.hexdigest() for algorithm, value in hashes.items()}
+
+
+class _Memory:
+    """What is known of files, by their full paths. It only saves time: where it cannot be read or
+    written, nothing is known."""
+
+    def __init__(self) -> None:
+        self.saved = time.monotonic()
+        try:
+            MEMORY.parent.mkdir(parents=True, exist_ok=True)
+            self.database = self._opened()
+        except (sqlite3.Error, OSError):
+            self.database = sqlite3.connect(":memory:")
+            self._make_table(self.database)
+
+    def _opened(self) -> sqlite3.Connection:
+        database = sqlite3.connect(MEMORY, timeout=60)
+        try:
+            self._make_table(database)
+        except sqlite3.DatabaseError as error:
+            database.close()
+            if isinstance(error, sqlite3.OperationalError):  # locked, or not to be written to
+                raise
+            MEMORY.unlink()  # broken
+            database = sqlite3.connect(MEMORY, timeout=60)
+            self._make_table(database)
+        return database
+
+    @staticmethod
+    def _make_table(database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, bytes INTEGER, "
+                         "mtime_ns INTEGER, sha256 TEXT, md5 TEXT) WITHOUT ROWID")
+        database.execute("SELECT path, bytes, mtime_ns, sha256, md5 FROM files LIMIT 1")
+
+    def recall(self, path: str, state: tuple[int, int]) -> dict[str, str]:
+        with contextlib.suppress(sqlite3.Error):
+            row = self.database.execute("SELECT bytes, mtime_ns, sha256, md5 FROM files "
+                                        "WHERE path = ?", (path,)).fetchone()
+            if row and row[:2] == state:
+                return dict(zip(ALGORITHMS, row[2:], strict=True))
+        return {}
+
+    def store(self, path: str, state: tuple[int, int], hashes: Mapping[str, str]) -> None:
+        row = (path, *state, *(hashes.get(algorithm) for algorithm in ALGORITHMS))
+        with contextlib.suppress(sqlite3.Error):
+            self.database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
+            if time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES:
+                self.database.commit()
+                self.saved = time.monotonic()
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[_Memory]:
+    memory = _Memory()
+    try:
+        yield memory
+    finally:
+        with contextlib.suppress(sqlite3.Error):
+            memory.database.commit()
+        memory.database.close()
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None

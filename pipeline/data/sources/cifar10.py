@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.config.parameters import DatasetSection
 from pipeline.data.sources import public
-from pipeline.data.sources.catalogue import Class, DataSet
+from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.planning import Plan, RemoteFile
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.system.errors import UserError
@@ -44,7 +44,7 @@ def plan(dataset: DatasetSection) -> Plan:
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 
-def fetch(dataset: DatasetSection) -> DataSet:
+def fetch(dataset: DatasetSection) -> Contents:
     """Raises UserError when the archive is not the right one, or cannot be fetched."""
     return public.fetch(dataset, ARCHIVE, TAR, CLASSES, _pictures)
 

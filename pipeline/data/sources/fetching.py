@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.paths import ARCHIVES, INDEX, LISTING, WORK
-from pipeline.data.sources.catalogue import Catalogue, DataSet, ListedFile, Listing
-from pipeline.data.sources.index import read_index, write_index
-from pipeline.data.sources.planning import Plan, data_folder
+from pipeline.data.sources import completeness, recognition
+from pipeline.data.sources.catalogue import Catalogue, Contents, ListedFile, Listing
+from pipeline.data.sources.checksums import checksums
+from pipeline.data.sources.index import FileNames, read_index, write_index
+from pipeline.data.sources.listing import read_listing, write_listing
+from pipeline.data.sources.planning import Plan, check_room, data_folder
 from pipeline.system.errors import UserError
-from pipeline.system.files import read_json, write_json
+from pipeline.system.files import write_json
 from pipeline.system.terminal import say
 
 if TYPE_CHECKING:
@@ -29,18 +32,47 @@ def fetch(dataset: DatasetSection) -> Listing:
     data/download.
 
     Raises:
-        UserError: something is missing or damaged, or cannot be downloaded.
+        UserError: something is missing or damaged, or cannot be downloaded; or the data set is not
+            whole, and `dataset.incomplete` does not say that it is a part.
     """
     if (dataset.location and dataset.data_set.files == "fetched"
             and not dataset.location.is_dir()):
         raise UserError(f"dataset.location: {dataset.location}: no such folder; make it, or name "
                         "the one that holds the data set's files or shall hold them, or set it to "
                         f"null for {ARCHIVES}")
-    _say_terms(dataset)
-    found: DataSet = _source(dataset).fetch(dataset)
-    write_index(INDEX, {"train": found.catalogue.train, "val": found.catalogue.val})
-    write_json(LISTING, found.listing.as_json())
-    return found.listing
+    planned = plan(dataset)
+    if planned.download and not planned.by_hand:
+        check_room(planned.folder, planned.download)
+    _say_terms(dataset, planned)
+    contents: Contents = _source(dataset).fetch(dataset)
+    _check_whole(dataset, contents)
+    catalogue = contents.catalogue
+    files: Iterable[str] = (FileNames(catalogue.train, catalogue.val) if contents.files is None
+                            else contents.files)
+    write_index(INDEX, {"train": catalogue.train, "val": catalogue.val})
+    listing = Listing(dataset.source, catalogue.classes,
+                      checksums(data_folder(dataset), files, contents.algorithms),
+                      _made_with(dataset))
+    write_listing(LISTING, listing)
+    return listing
+
+
+def _check_whole(dataset: DatasetSection, contents: Contents) -> None:
+    for line in contents.left_out.lines():
+        say(line)
+    differences = completeness.differences(dataset.source, contents)
+    problem = completeness.problem(dataset.source, contents, dataset.incomplete)
+    if problem:
+        text = "\n  ".join([problem, *differences])
+        if contents.files is None:
+            raise recognition.refusal(data_folder(dataset), dataset.source, text)
+        raise UserError(f"{data_folder(dataset)}: {text}")
+    for line in differences:
+        say(line)
+
+
+def _made_with(dataset: DatasetSection) -> dict[str, int]:
+    return dataset.sample.model_dump() if dataset.source == "sample" else {}
 
 
 def plan(dataset: DatasetSection) -> Plan:
@@ -55,9 +87,8 @@ def terms(dataset: DatasetSection) -> str:
     return text
 
 
-def _say_terms(dataset: DatasetSection) -> None:
-    """Before the first download of a data set, and not again when it goes on."""
-    planned = plan(dataset)
+def _say_terms(dataset: DatasetSection, planned: Plan) -> None:
+    """Say the terms before the first download of a data set, and not again when it goes on."""
     if not planned.fetched or planned.by_hand:
         return
     try:
@@ -75,13 +106,8 @@ def load_catalogue(dataset: DatasetSection) -> Catalogue:
     Raises:
         UserError: there is no listing, it is of other parameters, or the files have changed since.
     """
-    values = read_json(LISTING, "download")
-    try:
-        listing = Listing.from_json(values)
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{LISTING}: not a listing; make it again with "
-                        "`alexnet download`") from None
-    made_with = dataset.sample.model_dump() if dataset.source == "sample" else {}
+    listing = read_listing(LISTING)
+    made_with = _made_with(dataset)
     if (listing.source, listing.made_with) != (dataset.source, made_with):
         raise UserError(f"{LISTING}: of dataset.source {listing.source} {listing.made_with or ''}, "
                         f"but the parameters say {dataset.source} {made_with or ''}; run "
@@ -94,10 +120,10 @@ def change_stamp(dataset: DatasetSection) -> str:
     """Another one when one of the listed files has been written to: a digest of their sizes and
     times of change."""
     digest = hashlib.sha256()
-    for file in Listing.from_json(read_json(LISTING, "download")).files:
+    for file in read_listing(LISTING).files:
         try:
-            found = (data_folder(dataset) / file.name).stat()
-            digest.update(f"{file.name} {found.st_size} {found.st_mtime_ns}\n".encode())
+            stat = (data_folder(dataset) / file.name).stat()
+            digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         except OSError as error:
             digest.update(f"{file.name} {error.strerror}\n".encode())
     return digest.hexdigest()

@@ -1,101 +1,125 @@
 """Pictures in folders, train/<class>/* and val/<class>/*, under `dataset.location`.
 
 The classes are the folders of train, in order of name; labels count them from 0. A picture is a
-file whose name ends in .jpg, .jpeg or .png, in small or capital letters. Hidden files are passed
-over; others are counted and told.
+file with a suffix of `layouts.SUFFIXES`, in small or capital letters. Tiny ImageNet's own layout,
+train/<wnid>/images/* and val/images/* with val_annotations.txt, is read as well. What is not taken
+is counted and told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data.sources.catalogue import Catalogue, Class, DataSet, Listing, Picture
-from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.index import PictureTable
+from pipeline.data.sources import layouts, recognition
+from pipeline.data.sources.catalogue import Class, Contents
+from pipeline.data.sources.layouts import Assembly, composed
 from pipeline.data.sources.planning import Plan
-from pipeline.system.errors import UserError
-from pipeline.system.terminal import say
+from pipeline.system.errors import UserError, closest
 
 TERMS = "The pictures are yours; so are their terms."
-SUFFIXES = (".jpg", ".jpeg", ".png")
+ANNOTATIONS = "val_annotations.txt"
 
 
 def plan(dataset: DatasetSection) -> Plan:
-    """Nothing is fetched: the pictures are there."""
+    """Return the plan: nothing is fetched, the pictures are there."""
     location = _location(dataset)
-    return Plan(location,
-                images=sum(_is_picture(file) for split in ("train", "val")
-                           for folder in _folders(location / split) for file in _visible(folder)))
+    survey = recognition.survey(location)
+    images = sum(split.pictures for split in (survey.train, survey.val) if split)
+    if not survey.train or not survey.val:
+        raise recognition.refusal(location, "folder",
+                                  f"{location} lacks {'val' if survey.train else 'train'}")
+    return Plan(location, images=images, survey=survey)
 
 
-def fetch(dataset: DatasetSection) -> DataSet:
+def fetch(dataset: DatasetSection) -> Contents:
     """List the pictures with their checksums.
 
     Raises:
-        UserError: a folder is missing or empty, or a validation class is unknown in training.
+        UserError: a folder is missing or empty, a validation class is unknown in training, a link
+            leads to nothing.
     """
     location = _location(dataset)
-    train, val = (_folders(location / split) for split in ("train", "val"))
-    if unknown := [folder for folder in val
-                   if folder.name not in {folder.name for folder in train}]:
-        raise UserError(f"{unknown[0]}: no such class in {location / 'train'}; remove it or mend "
-                        "its name")
-    names: list[str] = []
-    others: list[Path] = []
-    for folder in [*train, *val]:
-        pictures = sorted(file.name for file in _visible(folder) if _is_picture(file))
-        others += [file for file in _visible(folder) if not _is_picture(file)]
-        if not pictures:
-            raise UserError(f"{folder}: no pictures ({', '.join(SUFFIXES)}); fill or remove it")
-        names += [f"{folder.relative_to(location).as_posix()}/{name}" for name in pictures]
-    if others:
-        say(f"{location}: {len(others)} files or folders are not pictures and are left out, such "
-            f"as {min(others)}")
-    classes = [Class(folder.name, folder.name) for folder in train]
-    labels = {one.wnid: label for label, one in enumerate(classes)}
-    files = checksums(location, names)
-    splits: dict[str, list[Picture]] = {"train": [], "val": []}
-    for listed in files:
-        split, wnid, name = listed.name.split("/")
-        splits[split].append(Picture(f"{wnid}/{name}", labels[wnid], Path(listed.name), 0,
-                                   listed.bytes))
-    return DataSet(Listing("folder", classes, files, {}),
-                 Catalogue(classes, PictureTable.of(location, splits["train"]),
-                           PictureTable.of(location, splits["val"]).ordered("name")))
+    train, val = recognition.find_splits(location)
+    if not train or not val:
+        raise recognition.refusal(location, "folder", f"{location} has no folder of "
+                                  f"{'validation' if train else 'training'} pictures")
+    names = _class_folders(location / train)
+    if not names:
+        raise recognition.refusal(location, "folder", f"{location / train}: no class folders in it")
+    classes = [Class(name, name) for name in names]
+    val_labels = _annotated(location / val, classes)
+    if not val_labels:
+        _check_val(location / val, names)
+    places = chain(layouts.in_folder(location, train, "train"),
+                   layouts.in_folder(location, val, "val"))
+    return layouts.assemble(location, places,
+                            Assembly(classes, val_labels, named_by_class=True))
 
 
 def _location(dataset: DatasetSection) -> Path:
     assert dataset.location is not None  # pipeline.config.parameters has seen to it
+    if not dataset.location.is_dir():
+        raise UserError(f"dataset.location: {dataset.location}: no such folder")
     return dataset.location
 
 
-def _folders(split: Path) -> list[Path]:
-    if not split.is_dir():
-        raise UserError(f"{split}: no such folder; dataset.location needs train/<class>/* and "
-                        "val/<class>/*")
-    folders = sorted((one for one in _visible(split) if one.is_dir()), key=lambda one: one.name)
-    if not folders:
-        raise UserError(f"{split}: no class folders in it; dataset.location needs train/<class>/* "
-                        "and val/<class>/*")
-    return folders
+def _class_folders(split: Path) -> list[str]:
+    """Return the names of the folders in it.
 
-
-def _visible(folder: Path) -> Iterator[Path]:
-    for one in folder.iterdir():
-        if one.name.startswith("."):
+    Raises:
+        UserError: a link leads to nothing, and may have been a class; two names differ in their
+            Unicode form only.
+    """
+    names: dict[str, str] = {}
+    for item in layouts.scan(split):
+        if item.name.startswith(layouts.HIDDEN):
+            continue
+        if item.is_symlink() and not Path(item).exists():
+            raise layouts.broken_link(Path(item))
+        if not item.is_dir():
             continue
         try:
-            one.name.encode()
+            item.name.encode()
         except UnicodeEncodeError:
-            raise UserError(f"{folder}: the name {one.name!r} is not UTF-8; rename it") from None
-        yield one
+            raise UserError(f"{split}: the name {item.name!r} is not UTF-8; rename it") from None
+        if other := names.get(composed(item.name)):
+            raise UserError(f"{split}: two folders are named {item.name}, and differ only in the "
+                            f"Unicode form of their names ({other!a}, {item.name!a}); "
+                            "give one of them another name, or put their pictures together")
+        names[composed(item.name)] = item.name
+    return list(names.values())
 
 
-def _is_picture(file: Path) -> bool:
-    if not file.name.lower().endswith(SUFFIXES):
-        return False
-    if file.is_symlink() and not file.exists():
-        raise UserError(f"{file}: a link to nothing; mend or remove it")
-    return file.is_file()
+def _check_val(val: Path, names: list[str]) -> None:
+    known = {composed(name) for name in names}
+    for name in _class_folders(val):
+        if composed(name) not in known:
+            raise UserError(f"{val / name}: no such class in {val.parent / 'train'}, and so its "
+                            f"pictures have no label{closest(name, names)} Correct its name, or "
+                            "keep it elsewhere")
+
+
+def _annotated(val: Path, classes: list[Class]) -> dict[str, int]:
+    """Return the labels of Tiny ImageNet's validation pictures, by name without suffix; nothing
+    where there is no such list.
+
+    Raises:
+        UserError: a line is no name and class, or a name stands there with two classes.
+    """
+    file = val / ANNOTATIONS
+    if not file.is_file():
+        return {}
+    numbers = {one.wnid: label for label, one in enumerate(classes)}
+    labels: dict[str, int] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        name, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0].strip()
+        if not line.strip():
+            continue
+        if wnid not in numbers:
+            raise UserError(f"{file}: line {number}: {wnid!r} is no class in train")
+        if labels.setdefault(name.rpartition(".")[0], numbers[wnid]) != numbers[wnid]:
+            raise UserError(f"{file}: line {number}: {name} stands there twice, with two classes")
+    return labels

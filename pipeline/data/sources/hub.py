@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.sources import layouts
-from pipeline.data.sources.catalogue import Class, DataSet, Listing
-from pipeline.data.sources.checksums import checksums
+from pipeline.data.sources.catalogue import Class, Contents
+from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile
 from pipeline.data.sources.repack import repacked
 from pipeline.system.errors import UserError
@@ -29,19 +29,29 @@ from pipeline.system.terminal import progress, say
 REPOSITORY = "ILSVRC/imagenet-1k"
 ADDRESS = f"https://huggingface.co/datasets/{REPOSITORY}"
 BYTES = 154_000_000_000  # of the Parquet files of train and validation, about
-PART = re.compile(r"(train|val|validation)-(\d{5})-of-(\d{5})\.(parquet|tar)$")
+# some versions of the hub's library append a hash
+PART = re.compile(r"((train|val|validation)-(\d{5})-of-(\d{5}))(-[0-9a-f]{8,64})?"
+                  r"( \(\d+\))?\.(parquet|tar)$")
 ROWS = 64  # decoded at a time
 
 
 def parts(folder: Path) -> dict[str, Path]:
-    """What is there of the data set: "train-00000-of-00294" to its tar, or else its Parquet
-    file."""
-    files = [file for place in (folder / "data", folder) if place.is_dir()
-             for file in sorted(place.iterdir())]
-    found = {file.stem: file for file in files if PART.match(file.name)
-             and file.suffix == ".parquet"}
-    return found | {file.stem: file for file in files if PART.match(file.name)
-                    and file.suffix == ".tar"}
+    """Return what is there of the data set: "train-00000-of-00294" to its tar, or else its Parquet
+    file.
+
+    Raises:
+        UserError: a part is there twice.
+    """
+    found: dict[str, dict[str, Path]] = {"parquet": {}, "tar": {}}
+    for place in (folder / "data", folder):
+        for file in sorted(place.iterdir()) if place.is_dir() else ():
+            if match := PART.match(file.name):
+                kind = found[match[7]]
+                if match[1] in kind:
+                    raise UserError(f"dataset.location: {folder} has {match[1]} twice, as "
+                                    f"{kind[match[1]]} and {file}; keep one of them elsewhere")
+                kind[match[1]] = file
+    return found["parquet"] | found["tar"]
 
 
 def plan(folder: Path, download: bool, images: int) -> Plan:
@@ -53,7 +63,7 @@ def plan(folder: Path, download: bool, images: int) -> Plan:
     return Plan(folder, wanted, sum(file.stat().st_size for file in packed), images)
 
 
-def fetch(folder: Path, download: bool, classes: list[Class]) -> DataSet:
+def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
     """Read what is in the folder; first fetch what it lacks, if `download` is set.
 
     Raises:
@@ -69,17 +79,16 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> DataSet:
     for stem, file in sorted(unpacked.items()):
         found[stem] = _repack(file, folder / f"{stem}.tar", classes)
     names = sorted(file.relative_to(folder).as_posix() for file in found.values())
-    catalogue = layouts.catalogue(folder, chain.from_iterable(layouts.in_tar(folder, name)
-                                                              for name in names), classes)
-    return DataSet(Listing("imagenet2012", classes, checksums(folder, names), {}), catalogue)
+    places = chain.from_iterable(layouts.in_tar(folder, name) for name in names)
+    return layouts.assemble(folder, places, Assembly(classes), names)
 
 
 def _lacking(found: dict[str, Path]) -> list[str]:
     """By the names themselves: each says how many there are of its split."""
     matches = [match for file in found.values() if (match := PART.match(file.name))]
-    lacking = [] if any(match[1] == "train" for match in matches) else ["train-*.parquet"]
-    lacking += [] if any(match[1] != "train" for match in matches) else ["validation-*.parquet"]
-    for split, count in sorted({(match[1], match[3]) for match in matches}):
+    lacking = [] if any(match[2] == "train" for match in matches) else ["train-*.parquet"]
+    lacking += [] if any(match[2] != "train" for match in matches) else ["validation-*.parquet"]
+    for split, count in sorted({(match[2], match[4]) for match in matches}):
         stems = {f"{split}-{number:05}-of-{count}" for number in range(int(count))}
         lacking += [f"{stem}.parquet" for stem in sorted(stems - found.keys())]
     return lacking

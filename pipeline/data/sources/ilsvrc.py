@@ -6,8 +6,8 @@
                                    data/ILSVRC2012_validation_ground_truth.txt
 
 A label is the development kit's id less one, which is not the order of the wnids. Only leaves of
-the hierarchy (num_children == 0) are classes. Line i of the ground truth is the id of the i-th
-validation picture by name. The archives of 2010 have other names, their validation pictures are in
+the hierarchy (num_children == 0) are classes. Line i of the ground truth is the id of the picture
+with number i in its name. The archives of 2010 have other names, their validation pictures are in
 a folder, and some pictures are gzipped.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import itertools
 import os
 import tarfile
 import zlib
@@ -24,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.sources import meta_mat
-from pipeline.data.sources.catalogue import Catalogue, Class, Picture
-from pipeline.data.sources.index import PictureTable
+from pipeline.data.sources.catalogue import Class, Place
 from pipeline.data.sources.tars import Member, members
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress
@@ -33,60 +31,89 @@ from pipeline.system.terminal import progress
 
 @dataclass(frozen=True)
 class Year:
-    """The names of one year's archives, of what is read in the development kit, and of the ids in
-    its meta.mat."""
+    """The names of one year's archives, of the development kit's folder and its ground truth, of
+    the ids in its meta.mat, and the beginning of the validation pictures' names."""
 
     train: str
     val: str
     devkit: str
-    meta: str
+    folder: str
     truth: str
     number: str
+    val_name: str
+
+    @property
+    def meta(self) -> str:
+        """The path of meta.mat in the development kit's archive."""
+        return f"{self.folder}/data/meta.mat"
+
+    @property
+    def truth_path(self) -> str:
+        """The path of the ground truth in the development kit's archive."""
+        return f"{self.folder}/data/{self.truth}"
 
 
 Y2012 = Year("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz",
-             "ILSVRC2012_devkit_t12/data/meta.mat",
-             "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", "ILSVRC2012_ID")
+             "ILSVRC2012_devkit_t12", "ILSVRC2012_validation_ground_truth.txt", "ILSVRC2012_ID",
+             "ILSVRC2012_val_")
 Y2010 = Year("ILSVRC2010_images_train.tar", "ILSVRC2010_images_val.tar",
-             "ILSVRC2010_devkit-1.0.tar.gz", "devkit-1.0/data/meta.mat",
-             "devkit-1.0/data/ILSVRC2010_validation_ground_truth.txt", "ILSVRC2010_ID")
-
-
+             "ILSVRC2010_devkit-1.0.tar.gz", "devkit-1.0", "ILSVRC2010_validation_ground_truth.txt",
+             "ILSVRC2010_ID", "ILSVRC2010_val_")
 LARGEST_KIT = 1 << 28  # bytes, unpacked; that of 2012 has 5 million
 
 
 @dataclass(frozen=True)
 class Devkit:
-    """The classes, in label order, and the label of each validation picture, in order of name."""
+    """The classes, in label order, and the label of each validation picture, by its name without
+    suffix."""
 
     classes: list[Class]
-    val_labels: list[int]
+    val_labels: dict[str, int]
 
 
 def devkit(file: Path, year: Year = Y2012, known: bool = False) -> Devkit:
-    """Read the development kit; `known`: its bytes are, by their checksum, or because they were
-    written here.
+    """Read the development kit: its archive, or the folder that it was unpacked to.
+
+    `known`: its bytes are, by their checksum, or because they were written here; meta.mat of
+    another is read in a process of its own.
 
     Raises:
         UserError: the file is missing, damaged, or not a development kit.
     """
     try:
-        with gzip.open(file) as stream:
-            content = stream.read(LARGEST_KIT + 1)  # all of it, and so its checksum too
-        if len(content) > LARGEST_KIT:
-            raise ValueError(f"it unpacks to more than {LARGEST_KIT:,} bytes")
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            meta, truth = (_content(archive, name) for name in (year.meta, year.truth))
+        if file.is_dir():
+            meta, truth = ((file / "data" / name).read_bytes() for name in ("meta.mat", year.truth))
+        else:
+            meta, truth = _archived(file, year)
         classes = _classes(meta, year.number, known)
-        labels = [int(line) - 1 for line in truth.split()]
+        return Devkit(classes, read_truth(truth, len(classes), year))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; fetch it again") from None
     except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged, or no ILSVRC development kit ({error}); fetch it "
                         "again") from None
-    if not all(0 <= label < len(classes) for label in labels):
-        raise UserError(f"{file}: {year.truth} has ids outside 1..{len(classes)}")
-    return Devkit(classes, labels)
+
+
+def read_truth(content: bytes, classes: int, year: Year = Y2012) -> dict[str, int]:
+    """Return the label of each validation picture, by its name without suffix, from the ground
+    truth: line i is the id of the picture with the number i.
+
+    Raises:
+        ValueError: an id is no number or of no class.
+    """
+    labels = [int(line) - 1 for line in content.decode("utf-8-sig").split()]
+    if not all(0 <= label < classes for label in labels):
+        raise ValueError(f"{year.truth} has ids outside 1..{classes}")
+    return {f"{year.val_name}{number:08}": label for number, label in enumerate(labels, 1)}
+
+
+def _archived(file: Path, year: Year) -> list[bytes]:
+    with gzip.open(file) as stream:
+        content = stream.read(LARGEST_KIT + 1)  # all of it, and so its checksum too
+    if len(content) > LARGEST_KIT:
+        raise ValueError(f"it unpacks to more than {LARGEST_KIT:,} bytes")
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+        return [_content(archive, name) for name in (year.meta, year.truth_path)]
 
 
 def _content(archive: tarfile.TarFile, name: str) -> bytes:
@@ -105,64 +132,43 @@ def _classes(meta: bytes, number: str, known: bool) -> list[Class]:
     return [leaves[place] for place in sorted(leaves)]
 
 
-def catalogue(folder: Path, year: Year = Y2012, known: bool = False) -> Catalogue:
-    """Find every picture of the three archives in `folder`; `known` as in `devkit`.
+def train_places(folder: Path, classes: list[Class], year: Year = Y2012) -> Iterator[Place]:
+    """Yield the training pictures in their archive.
 
     Raises:
-        UserError: an archive is damaged, or the three do not belong together.
+        UserError: it is damaged, or not of these classes.
     """
-    kit = devkit(folder / year.devkit, year, known)
-    train = PictureTable.of(folder, _train(folder, kit.classes, year)).ordered("label", "name")
-    val = PictureTable.of(folder, _val(folder, kit.val_labels, year))
-    return Catalogue(kit.classes, train, val)
-
-
-def _train(folder: Path, classes: list[Class], year: Year) -> Iterator[Picture]:
     file = folder / year.train
-    archives = _named({f"{one.wnid}.tar": one for one in classes}, file, year)
+    archives: dict[str, Member] = {}
+    for member in members(file):
+        if member.name in archives:
+            raise UserError(f"{file}: {member.name} occurs twice; fetch it again")
+        archives[member.name] = member
+    wanted = {f"{one.wnid}.tar" for one in classes}
+    if unknown := sorted(archives.keys() - wanted):
+        raise UserError(f"{file}: {unknown[0]} is of no class of {year.devkit} ({len(unknown)} "
+                        "such)")
+    if missing := sorted(wanted - archives.keys()):
+        raise UserError(f"{file}: no {missing[0]}, though {year.devkit} has that class "
+                        f"({len(missing)} such)")
     with progress(f"reading the tables of {file.name}", len(classes), "classes") as advance:
-        for label, one in enumerate(classes):
-            inner = archives[f"{one.wnid}.tar"]
-            pictures = _sorted(file, inner)
-            if not pictures:
-                raise UserError(f"{file}: {inner.name} has no picture")
-            yield from _pictures(file, pictures, [label] * len(pictures), year)
+        for one in classes:
+            yield from _places(file, f"train/{one.wnid}", archives[f"{one.wnid}.tar"], year)
             advance(1)
 
 
-def _named(wanted: dict[str, Class], file: Path, year: Year) -> dict[str, Member]:
-    archives = {member.name: member for member in _sorted(file)}
-    if unknown := sorted(archives.keys() - wanted.keys()):
-        raise UserError(f"{file}: {unknown[0]} is of no class of {year.devkit} ({len(unknown)} "
-                        "such)")
-    if missing := sorted(wanted.keys() - archives.keys()):
-        raise UserError(f"{file}: no {missing[0]}, though {year.devkit} has that class "
-                        f"({len(missing)} such)")
-    return archives
+def val_places(folder: Path, year: Year = Y2012) -> Iterator[Place]:
+    """Yield the validation pictures in their archive.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    return _places(folder / year.val, "val", None, year)
 
 
-def _sorted(file: Path, within: Member | None = None, folders: bool = False) -> list[Member]:
-    found = sorted(members(file, within, folders), key=lambda member: member.name)
-    for first, second in itertools.pairwise(found):
-        if first.name == second.name:
-            raise UserError(f"{file}: {within.name + ': ' if within else ''}{first.name} occurs "
-                            "twice")
-    return found
-
-
-def _val(folder: Path, labels: list[int], year: Year) -> Iterator[Picture]:
-    file = folder / year.val
-    pictures = _sorted(file, folders=year is Y2010)
-    if len(pictures) != len(labels):
-        raise UserError(f"{file}: {len(pictures)} pictures, but {len(labels)} lines in "
-                        f"{year.truth}")
-    return _pictures(file, pictures, labels, year)
-
-
-def _pictures(file: Path, members: list[Member], labels: list[int],
-              year: Year) -> Iterator[Picture]:
+def _places(file: Path, split: str, within: Member | None, year: Year) -> Iterator[Place]:
     with file.open("rb", buffering=0) as stream:
-        for member, label in zip(members, labels, strict=True):
+        for member in members(file, within, folders=year is Y2010 and within is None):
             gzipped = year is Y2010 and os.pread(stream.fileno(), 2, member.offset) == b"\x1f\x8b"
-            yield Picture(member.name.rpartition("/")[2], label, Path(file.name), member.offset,
+            yield Place(f"{split}/{member.name.rpartition('/')[2]}", file.name, member.offset,
                         member.size, "gzip" if gzipped else "")

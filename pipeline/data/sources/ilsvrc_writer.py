@@ -40,7 +40,7 @@ def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val
     truth = "".join(f"{label + 1}\n" for label in val_labels).encode()
     with (atomic_write(folder / year.devkit) as stream,
           gzip.GzipFile(filename="", mode="wb", compresslevel=0, fileobj=stream, mtime=0) as plain):
-        _write_tar(plain, [(year.meta, _meta(classes, ancestors, year)), (year.truth, truth)])
+        _write_tar(plain, [(year.meta, _meta(classes, ancestors, year)), (year.truth_path, truth)])
 
 
 def _write_tar(stream: IO[bytes] | gzip.GzipFile, members: Pictures) -> None:

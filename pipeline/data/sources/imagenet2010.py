@@ -12,14 +12,15 @@ headers are walked, and the listing holds their sha256, by which another copy ca
 
 from __future__ import annotations
 
+from itertools import chain
+
 from pipeline.config.parameters import DatasetSection
-from pipeline.data.sources import http, ilsvrc
-from pipeline.data.sources.catalogue import DataSet, Listing
-from pipeline.data.sources.checksums import checksums
+from pipeline.data.sources import http, ilsvrc, layouts, recognition
+from pipeline.data.sources.catalogue import Contents
 from pipeline.data.sources.ilsvrc import Y2010
 from pipeline.data.sources.imagenet2012 import REGISTRATION, TERMS
+from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, data_folder, missing_files
-from pipeline.system.errors import UserError
 
 OFFICIAL_ADDRESS = "https://image-net.org/data/ILSVRC/2010/"
 ARCHIVES = (Y2010.train, Y2010.val, Y2010.devkit)
@@ -33,21 +34,24 @@ def plan(dataset: DatasetSection) -> Plan:
     return Plan(folder, missing_files(remotes, folder), 0, IMAGES, by_hand=not dataset.origin)
 
 
-def fetch(dataset: DatasetSection) -> DataSet:
+def fetch(dataset: DatasetSection) -> Contents:
     """Raises UserError when an archive is missing, with the page to get it from, damaged, or
     refused."""
     folder = data_folder(dataset)
     lacking = missing_files(_remotes(dataset), folder)
     if lacking and not dataset.origin:
-        raise UserError(f"dataset.location: {folder} lacks\n  "
-                        + "\n  ".join(one.name for one in lacking) + "\nImageNet gives its "
-                        f"pictures to registered users: agree to its terms at\n  {REGISTRATION}\n"
-                        "and put the files, not unpacked, into that folder; or set dataset.origin "
-                        "to official or to the address of another copy.")
+        raise recognition.refusal(
+            folder, "imagenet2010", f"{folder} lacks\n  "
+            + "\n  ".join(one.name for one in lacking) + "\nImageNet gives its pictures to "
+            f"registered users: agree to its terms at\n  {REGISTRATION}\nand put the files, not "
+            "unpacked, into that folder; or set dataset.origin to official or to the address of "
+            "another copy")
     for remote in lacking:
         http.download(remote, folder)
-    found = ilsvrc.catalogue(folder, Y2010)
-    return DataSet(Listing("imagenet2010", found.classes, checksums(folder, ARCHIVES), {}), found)
+    kit = ilsvrc.devkit(folder / Y2010.devkit, Y2010)
+    places = chain(ilsvrc.train_places(folder, kit.classes, Y2010),
+                   ilsvrc.val_places(folder, Y2010))
+    return layouts.assemble(folder, places, Assembly(kit.classes, kit.val_labels), ARCHIVES)
 
 
 def _remotes(dataset: DatasetSection) -> list[RemoteFile]:

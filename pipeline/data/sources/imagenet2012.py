@@ -2,10 +2,10 @@
 may have it.
 
     the official archives       three files, in `dataset.location` or at an address (dataset.origin)
-    Kaggle's competition        its zip or tar as it was fetched, or unpacked
-                                (pipeline.data.sources.kaggle)
+    Kaggle's competition        its zip or tar as it was fetched (pipeline.data.sources.kaggle)
     the hub's ILSVRC/imagenet-1k    Parquet files (pipeline.data.sources.hub)
-    folders                     train/<wnid>/* and val/<wnid>/*, or val/* beside the development kit
+    unpacked                    train/<wnid>/* and val/<wnid>/*, or val/* beside a list of labels:
+                                the development kit or Kaggle's; a split may still be its archive
 
 `dataset.origin` says where to fetch what the folder lacks. Where it is null the folder's contents
 tell which of these it is. Labels are the development kit's, and pictures have their own names,
@@ -14,15 +14,18 @@ whichever way they came: the same picture has the same label and the same place 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data.sources import http, hub, ilsvrc, kaggle, layouts
-from pipeline.data.sources.catalogue import Class, DataSet, Listing
+from pipeline.data.sources import http, hub, ilsvrc, kaggle, labels, layouts, recognition
+from pipeline.data.sources.catalogue import Contents, Place
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.ilsvrc import Y2012
+from pipeline.data.sources.imagenet_classes import imagenet_classes
+from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, data_folder, missing_files
 from pipeline.system.errors import UserError
 
@@ -32,8 +35,6 @@ IMAGES = 1_281_167 + 50_000
 TERMS = ("ImageNet does not own its pictures. It gives them to registered users for non-commercial "
          "research and teaching; by downloading you say that you have agreed to its terms: "
          f"{REGISTRATION}")
-# wnid and words, in the order of the devkit's ids
-CLASSES = Path(__file__).with_name("ilsvrc2012_classes.txt")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ OFFICIAL = {
 
 
 def plan(dataset: DatasetSection) -> Plan:
-    """By the origin, or else by what is in the folder."""
+    """Return what `fetch` would do: by the origin, or else by what is in the folder."""
     form, folder = _form(dataset), data_folder(dataset)
     if form == "archives":
         return Plan(folder, missing_files(_remotes(dataset), folder), images=IMAGES,
@@ -61,10 +62,10 @@ def plan(dataset: DatasetSection) -> Plan:
         return kaggle.plan(folder, IMAGES)
     if form == "huggingface":
         return hub.plan(folder, bool(dataset.origin), IMAGES)
-    return Plan(folder, images=IMAGES)
+    return Plan(folder, images=IMAGES, survey=recognition.survey(folder))
 
 
-def fetch(dataset: DatasetSection) -> DataSet:
+def fetch(dataset: DatasetSection) -> Contents:
     """Put it in place and verify it: the official archives by size and MD5, which takes some
     minutes the first time.
 
@@ -73,37 +74,34 @@ def fetch(dataset: DatasetSection) -> DataSet:
             its name says.
     """
     form, folder = _form(dataset), data_folder(dataset)
-    if form == "archives":
-        for remote in _remotes(dataset) if dataset.origin else []:
-            http.download(remote, folder)
-        listing = verified(folder, OFFICIAL)
-        return DataSet(listing, ilsvrc.catalogue(folder, known=True))
     if form == "kaggle":
-        return kaggle.fetch(folder, bool(dataset.origin), classes())
+        return kaggle.fetch(folder, bool(dataset.origin), imagenet_classes())
     if form == "huggingface":
-        return hub.fetch(folder, bool(dataset.origin), classes())
-    return _unpacked(folder, classes())
+        return hub.fetch(folder, bool(dataset.origin), imagenet_classes())
+    if form == "unpacked":
+        return _unpacked(folder)
+    for remote in _remotes(dataset) if dataset.origin else []:
+        http.download(remote, folder)
+    verify(folder, OFFICIAL)
+    kit = ilsvrc.devkit(folder / Y2012.devkit, known=True)
+    places = chain(ilsvrc.train_places(folder, kit.classes), ilsvrc.val_places(folder))
+    contents = layouts.assemble(folder, places, Assembly(kit.classes, kit.val_labels),
+                                list(OFFICIAL))
+    return replace(contents, algorithms=("sha256", "md5"))
 
 
 def _form(dataset: DatasetSection) -> str:
-    """archives, kaggle, huggingface or folders."""
+    """Return archives, kaggle, huggingface or unpacked."""
     if dataset.origin:
         return dataset.origin if dataset.origin in ("kaggle", "huggingface") else "archives"
     folder = data_folder(dataset)
-    if any((folder / name).exists() for name in (Y2012.train, Y2012.val)):
+    if all((folder / name).exists() for name in (Y2012.train, Y2012.val)):
         return "archives"
-    if kaggle.form(folder):
+    if kaggle.archive_in(folder):
         return "kaggle"
     if hub.parts(folder):
         return "huggingface"
-    return "folders" if (folder / "train").is_dir() else "archives"
-
-
-def classes() -> list[Class]:
-    """The thousand classes, in the order of the development kit's ids, for copies that come without
-    the kit."""
-    lines = CLASSES.read_text(encoding="utf-8").splitlines()
-    return [Class(*line.split(" ", 1)) for line in lines]
+    return "unpacked" if any(recognition.find_splits(folder)) else "archives"
 
 
 def _remotes(dataset: DatasetSection) -> list[RemoteFile]:
@@ -112,47 +110,53 @@ def _remotes(dataset: DatasetSection) -> list[RemoteFile]:
                        one.bytes, one.md5, private=True) for name, one in OFFICIAL.items()]
 
 
-def verified(location: Path, archives: Mapping[str, Archive]) -> Listing:
-    """The listing of the three archives in `location`, each of the size and MD5 that `archives`
-    gives it."""
+def verify(location: Path, archives: Mapping[str, Archive]) -> None:
+    """See that these archives are in `location`, each of the size and MD5 that `archives` gives
+    it.
+
+    Raises:
+        UserError: one is missing, or another.
+    """
     if missing := [name for name in archives if not (location / name).is_file()]:
-        raise UserError(_how_to_get(location, {name: archives[name] for name in missing}))
+        raise recognition.refusal(location, "imagenet2012", _how_to_get(
+            location, {name: archives[name] for name in missing}))
     for name, archive in archives.items():
         size = (location / name).stat().st_size
         if archive.bytes != size:
             raise UserError(f"{location / name}: {size:,} bytes, not {archive.bytes:,}: not whole, "
                             "or not the official archive; fetch it again")
-    files = checksums(location, archives, ("sha256", "md5"))
-    for file in files:
+    for file in checksums(location, archives, ("sha256", "md5")):
         if file.md5 != archives[file.name].md5:
             raise UserError(f"{location / file.name}: MD5 {file.md5}, not "
                             f"{archives[file.name].md5}: damaged, or not the official archive; "
                             "fetch it again")
-    return Listing("imagenet2012", ilsvrc.devkit(location / Y2012.devkit, known=True).classes,
-                   files, {})
 
 
-def _unpacked(folder: Path, classes: list[Class]) -> DataSet:
-    val_labels = None
-    places = list(layouts.in_folder(folder))
-    if (folder / Y2012.devkit).is_file():
-        names = sorted(place.name for place in places if place.name.startswith("val/"))
-        labels = ilsvrc.devkit(folder / Y2012.devkit).val_labels
-        if len(names) == len(labels):
-            stems = (name.rpartition("/")[2].rpartition(".")[0] for name in names)
-            val_labels = dict(zip(stems, labels, strict=True))
-    found = layouts.catalogue(folder, places, classes, val_labels)
-    files = checksums(folder, sorted(str(place.file) for place in places
-                                     if layouts.is_picture(place.file.name)))
-    return DataSet(Listing("imagenet2012", classes, files, {}), found)
+def _unpacked(folder: Path) -> Contents:
+    """Read folders of pictures, or of one split where the other is still its archive."""
+    classes = imagenet_classes()
+    train, val = recognition.find_splits(folder)
+    for split, archive in ((train, Y2012.train), (val, Y2012.val)):
+        if not split and not (folder / archive).is_file():
+            raise recognition.refusal(folder, "imagenet2012", f"{folder} has neither {archive} nor "
+                                      "a folder of its pictures")
+        if not split:
+            verify(folder, {archive: OFFICIAL[archive]})
+    found = labels.places(folder, folder / (val or train or "."))
+    val_labels = labels.find(found, classes)
+
+    def places() -> Iterator[Place]:
+        yield from (layouts.in_folder(folder, train, "train") if train
+                    else ilsvrc.train_places(folder, classes))
+        yield from (layouts.in_folder(folder, val, "val") if val else ilsvrc.val_places(folder))
+
+    return layouts.assemble(folder, places(), Assembly(classes, val_labels))
 
 
 def _how_to_get(location: Path, missing: Mapping[str, Archive]) -> str:
     lines = [f"{name}  ({one.bytes:,} bytes, MD5 {one.md5})" for name, one in missing.items()]
-    return (f"dataset.location: {location} lacks\n  " + "\n  ".join(lines) + "\nImageNet gives its "
+    return (f"{location} lacks\n  " + "\n  ".join(lines) + "\nImageNet gives its "
             "pictures to registered users, for non-commercial research and teaching: agree to its "
             f"terms at\n  {REGISTRATION}\nand put the files, not unpacked, into that folder; or "
             "set dataset.origin to official, to the address of another copy, to kaggle, or to "
-            "huggingface. docs/data.md says more.")
-
-
+            "huggingface. docs/data.md says more")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.config.parameters import DatasetSection
 from pipeline.data.sources import layouts, public
-from pipeline.data.sources.catalogue import Class, DataSet
+from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.planning import Plan, RemoteFile
 from pipeline.data.sources.repack import in_compressed_tar
 from pipeline.system.terminal import progress
@@ -45,7 +45,7 @@ def plan(dataset: DatasetSection) -> Plan:
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 
-def fetch(dataset: DatasetSection) -> DataSet:
+def fetch(dataset: DatasetSection) -> Contents:
     """Raises UserError when the archive is not the right one, or cannot be fetched."""
     return public.fetch(dataset, ARCHIVE, TAR, CLASSES, _pictures)
 

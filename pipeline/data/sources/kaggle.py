@@ -1,26 +1,25 @@
-"""ImageNet 2012 as Kaggle's competition has it: a zip (or, in older copies, a tar), or what was
-unpacked from it.
+"""ImageNet 2012 as Kaggle's competition has it: a zip (or, in older copies, a tar).
 
     LOC_val_solution.csv                          the classes of the validation pictures
     ILSVRC/Data/CLS-LOC/train/<wnid>/*.JPEG       .../val/*.JPEG
 
-Zip and tar are read in place. Only the older form in which the zip holds a tar.gz, or that tar.gz
-by itself, is repacked: it cannot be read picture by picture.
+Zip and tar are read in place, under whatever name. Only the older form in which the zip holds a
+tar.gz, or that tar.gz by itself, is repacked: it cannot be read picture by picture. What was
+unpacked from them is read by pipeline.data.sources.imagenet2012.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from pipeline.data.sources import layouts
-from pipeline.data.sources.catalogue import Class, DataSet, Listing
-from pipeline.data.sources.checksums import checksums
-from pipeline.data.sources.planning import Plan, RemoteFile
+from pipeline.data.sources import labels, layouts
+from pipeline.data.sources.catalogue import Class, Contents
+from pipeline.data.sources.layouts import Assembly
+from pipeline.data.sources.planning import Plan, RemoteFile, check_room
 from pipeline.data.sources.repack import in_compressed_tar, repacked
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress, say
@@ -29,73 +28,79 @@ COMPETITION = "imagenet-object-localization-challenge"
 ADDRESS = f"https://www.kaggle.com/c/{COMPETITION}"
 ZIP = f"{COMPETITION}.zip"
 TAR = "imagenet_object_localization_patched2019.tar"
-SOLUTION = "LOC_val_solution.csv"
 TOP = "ILSVRC/Data/CLS-LOC/"
 BYTES = 167_600_000_000  # of the zip, about
-LARGEST_SOLUTION = 1 << 26  # bytes; it has some 2 million
 PICTURES = 150_000_000_000  # bytes of the pictures of train and val in a tar, about
 
 
-def form(folder: Path) -> str:
-    """What of Kaggle's is in the folder: the name of a file, `TOP` if it is unpacked, or
-    nothing."""
+def archive_in(folder: Path) -> str:
+    """Return the name of Kaggle's archive in the folder, also of a renamed zip; nothing if there is
+    none.
+
+    Raises:
+        UserError: several zips are the competition's.
+    """
     for name in (TAR, f"{TAR}.gz", ZIP):
         if (folder / name).is_file():
             return name
-    return TOP if (folder / TOP / "train").is_dir() else ""
+    zips = [file.name for file in sorted(folder.glob("*.zip")) if _is_kaggles(file)]
+    if len(zips) > 1:
+        raise UserError(f"dataset.location: {folder}: {', '.join(zips)} are all the competition's; "
+                        f"name the one that is meant {ZIP}")
+    return zips[0] if zips else ""
+
+
+def _is_kaggles(file: Path) -> bool:
+    try:
+        with layouts.opened_zip(file) as archive:
+            return any(name.startswith(f"{TOP}train/") or name == f"{TAR}.gz"
+                       for name in archive.namelist())
+    except UserError:
+        return False
 
 
 def plan(folder: Path, images: int) -> Plan:
-    """Nothing is fetched where anything of Kaggle's is there."""
-    found = form(folder)
-    compressed = found == f"{TAR}.gz" or (found == ZIP and _tar_in_zip(folder))
-    wanted = [] if found else [RemoteFile(ZIP, ADDRESS, BYTES)]
+    """Return what would be done: nothing is fetched where anything of Kaggle's is there."""
+    name = archive_in(folder)
+    compressed = name == f"{TAR}.gz" or (name.endswith(".zip") and _tar_in_zip(folder / name))
+    wanted = [] if name else [RemoteFile(ZIP, ADDRESS, BYTES)]
     return Plan(folder, wanted, PICTURES if compressed else 0, images)
 
 
-def fetch(folder: Path, download: bool, classes: list[Class]) -> DataSet:
+def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
     """Read what is in the folder; first fetch the zip, if nothing is and `download` is set.
 
     Raises:
         UserError: something is missing or damaged, or Kaggle's client is missing or refused.
     """
-    if not form(folder):
+    if not archive_in(folder):
         if not download:
-            raise UserError(f"dataset.location: {folder} has neither {ZIP} nor {TAR} nor {TOP}")
+            raise UserError(f"dataset.location: {folder} has neither {ZIP} nor {TAR}")
         _download(folder)
-    found = form(folder)
-    if found == f"{TAR}.gz":
-        with (folder / found).open("rb") as stream:
-            _repack(folder, stream, found)
-        found = TAR
-    elif found == ZIP and (member := _tar_in_zip(folder)):
+    name = archive_in(folder)
+    val_labels = _val_labels(folder, name, classes)  # first: repacking takes an hour
+    if name == f"{TAR}.gz":
+        with (folder / name).open("rb") as stream:
+            name = _repack(folder, stream, name)
+    elif name.endswith(".zip") and (member := _tar_in_zip(folder / name)):
         try:
-            with layouts.opened_zip(folder / ZIP) as archive, archive.open(member) as stream:
-                _repack(folder, stream, f"{ZIP}: {member}")
+            with layouts.opened_zip(folder / name) as archive, archive.open(member) as stream:
+                name = _repack(folder, stream, f"{name}: {member}")
         except layouts.BROKEN_ZIP as error:
-            raise UserError(f"{folder / ZIP}: {member}: cannot be read ({error}); fetch the zip "
+            raise UserError(f"{folder / name}: {member}: cannot be read ({error}); fetch the zip "
                             "again") from None
-        found = TAR
-    labels = _val_labels(folder, classes)
-    if found == TOP:
-        places = list(layouts.in_folder(folder, TOP))
-        pictures = sorted(str(place.file) for place in places
-                          if layouts.is_picture(place.file.name))
-        catalogue = layouts.catalogue(folder, places, classes, labels)
-        files = checksums(folder, pictures)
-    else:
-        read = layouts.in_zip if found == ZIP else layouts.in_tar
-        catalogue = layouts.catalogue(folder, read(folder, found, TOP), classes, labels)
-        files = checksums(folder, [found])
-    return DataSet(Listing("imagenet2012", classes, files, {}), catalogue)
+    places = (layouts.in_zip if name.endswith(".zip") else layouts.in_tar)(folder, name, TOP)
+    places = (place for place in places if not place.path.startswith("test/"))
+    return layouts.assemble(folder, places, Assembly(classes, val_labels), [name])
 
 
-def _tar_in_zip(folder: Path) -> str:
-    with layouts.opened_zip(folder / ZIP) as archive:
+def _tar_in_zip(file: Path) -> str:
+    with layouts.opened_zip(file) as archive:
         return next((name for name in archive.namelist() if name == f"{TAR}.gz"), "")
 
 
-def _repack(folder: Path, stream: IO[bytes], where: str) -> None:
+def _repack(folder: Path, stream: IO[bytes], where: str) -> str:
+    check_room(folder, PICTURES)
     say(f"{where} is repacked, once, as {folder / TAR}, which can be read picture by picture")
     with progress(f"repacking {where}", 1_331_167, "pictures") as advance:
         def pictures() -> Iterator[tuple[str, bytes]]:
@@ -104,28 +109,27 @@ def _repack(folder: Path, stream: IO[bytes], where: str) -> None:
                     yield path, content
                     advance(1)
         repacked(folder / TAR, pictures())
+    return TAR
 
 
-def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
-    """By the name of the picture, without suffix: "ILSVRC2012_val_00048981,n03995372 85 1 499 272"
-    and on."""
-    number = {one.wnid: label for label, one in enumerate(classes)}
-    file = folder / SOLUTION
-    try:
-        if file.is_file():
-            text = file.read_text(encoding="utf-8")
-        else:
-            with layouts.opened_zip(folder / ZIP) as archive, archive.open(SOLUTION) as stream:
-                text = stream.read(LARGEST_SOLUTION).decode()
-        return {row["ImageId"]: number[row["PredictionString"].split()[0]]
-                for row in csv.DictReader(io.StringIO(text))}
-    except (UserError, OSError):
-        raise UserError(f"{file}: no such file, and it holds the classes of the validation "
-                        f"pictures; it is among the competition's files: {ADDRESS}/data") from None
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError, csv.Error,
-            *layouts.BROKEN_ZIP) as error:
-        raise UserError(f"{file}: not Kaggle's list of validation classes ({error!r}); fetch it "
-                        "again") from None
+def _val_labels(folder: Path, name: str, classes: list[Class]) -> dict[str, int]:
+    """Return the labels that stand beside the archive, or in it."""
+    if found := labels.places(folder, folder / "val"):
+        return labels.find(found, classes)
+    file = folder / labels.SOLUTION
+    if name.endswith(".zip"):
+        with layouts.opened_zip(folder / name) as archive:
+            try:
+                with archive.open(labels.SOLUTION) as stream:
+                    content = stream.read(labels.LARGEST_SOLUTION)
+                return labels.read_solution(content, f"{folder / name}: {labels.SOLUTION}", classes)
+            except KeyError:
+                pass
+            except layouts.BROKEN_ZIP as error:
+                raise UserError(f"{folder / name}: {labels.SOLUTION}: cannot be read ({error}); "
+                                "fetch the zip again") from None
+    raise UserError(f"{file}: no such file, and it holds the classes of the validation "
+                    f"pictures; it is among the competition's files: {ADDRESS}/data")
 
 
 def _download(folder: Path) -> None:
@@ -152,10 +156,10 @@ def _download(folder: Path) -> None:
                         f"rules at {ADDRESS}") from None
     except Exception as error:  # of many kinds, from requests to ValueError
         status = getattr(getattr(error, "response", None), "status_code", None)
-        mend = f"; accept the competition's rules at {ADDRESS}" if status in (401, 403) else ""
+        advice = f"; accept the competition's rules at {ADDRESS}" if status in (401, 403) else ""
         raise UserError(f"{ADDRESS}: Kaggle's client failed "
-                        f"({type(error).__name__}{f' {status}' if status else ''}){mend}; the same "
-                        "command goes on where it stopped") from None
+                        f"({type(error).__name__}{f' {status}' if status else ''}){advice}; the "
+                        "same command goes on where it stopped") from None
     layouts.opened_zip(unfinished / ZIP).close()  # its table is at its end
     (unfinished / ZIP).replace(folder / ZIP)
     for leftover in unfinished.iterdir():

@@ -3,6 +3,7 @@ the disk it takes."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from pipeline.config.parameters import DatasetSection
 from pipeline.config.paths import ARCHIVES, DOWNLOAD, STORE
+from pipeline.data.sources.recognition import Survey
+from pipeline.system.errors import UserError
 
 JPEG = 32_000  # bytes of an image of 256 x 256 pixels as a JPEG of quality 95, on average
 
@@ -35,13 +38,15 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """
+    """What `fetch` would do.
+
     Attributes:
         folder: where the data set's files are or will be.
         fetched: what is not there yet.
         repacked: bytes that will be written besides, to make it readable picture by picture.
         images: about how many pictures the data set has.
         by_hand: the user must put the files there; nothing will be fetched.
+        survey: of the pictures that lie there, where they are files of their own.
     """
 
     folder: Path
@@ -49,6 +54,7 @@ class Plan:
     repacked: int = 0
     images: int = 0
     by_hand: bool = False
+    survey: Survey | None = None
 
     @property
     def download(self) -> int:
@@ -64,6 +70,7 @@ class Plan:
         files = [{"name": one.name, "bytes": one.bytes, "address": one.address}
                  for one in self.fetched]
         return {"folder": str(self.folder), "by_hand": self.by_hand, "images": self.images,
+                "found": self.survey and self.survey.counts(),
                 "files": files, "download_bytes": self.download,
                 "download_free_bytes": free(self.folder),
                 "store_bytes": self.store(side, encoding), "store_free_bytes": free(STORE)}
@@ -73,8 +80,9 @@ class Plan:
         lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})"
                  for one in self.fetched]
         how = "to be put there by you" if self.by_hand else "to be fetched"
-        lines.insert(0, f"{how}: {len(lines)} files" if lines
-                     else f"nothing to fetch: all is in {self.folder}")
+        lines.insert(0, f"{how}: {len(lines)} files" if lines else
+                     f"nothing to fetch: {self.survey.described()}" if self.survey else
+                     f"nothing to fetch: all is in {self.folder}")
         if not self.folder.is_dir() and self.by_hand:
             lines.append(f"{self.folder}: no such folder yet")
         jpeg = _size(self.store(side, "jpeg"))
@@ -103,6 +111,32 @@ def data_folder(dataset: DatasetSection) -> Path:
 def missing_files(remotes: list[RemoteFile], folder: Path) -> list[RemoteFile]:
     """Return those of the files that are not in the folder."""
     return [remote for remote in remotes if not (folder / remote.name).is_file()]
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """See that the folder can be made or written to and has room.
+
+    Raises:
+        UserError: it is a link to nothing, no folder, not writable, or has fewer bytes free than
+            are `needed` besides those of unfinished downloads in it.
+    """
+    there = folder
+    while not there.exists():
+        if there.is_symlink():
+            raise UserError(f"{there}: a link to {os.readlink(there)}, where nothing is: mount the "
+                            "disk that it leads to, or make the link anew")
+        there = there.parent if there.parent != there else Path("/")
+    if not there.is_dir():
+        raise UserError(f"{there}: not a folder; name another one as dataset.location")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{there}: cannot be written to; give yourself the right to it, or name "
+                        "another folder as dataset.location")
+    begun = sum(file.stat().st_size for unfinished in there.glob(".*.fetching")
+                for file in (unfinished, *unfinished.rglob("*")) if file.is_file())
+    if needed - begun > (room := free(there)):
+        raise UserError(f"{there}: {_size(needed - begun)} are still to be written, but "
+                        f"{_size(room)} are free; free some room, or name another folder as "
+                        "dataset.location")
 
 
 def free(folder: Path) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from pipeline.config.parameters import DatasetSection
-from pipeline.data.sources import http, layouts
-from pipeline.data.sources.catalogue import Class, DataSet, Listing
+from pipeline.data.sources import http, layouts, recognition
+from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.checksums import checksums
+from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, data_folder
 from pipeline.data.sources.repack import repacked
 from pipeline.system.errors import UserError
@@ -18,48 +20,56 @@ from pipeline.system.terminal import say
 
 
 def at(remote: RemoteFile, origin: str | None) -> RemoteFile:
-    """The same file at `dataset.origin`, an address to which the user's credentials may go; at its
-    own, if null."""
+    """Return the same file at `dataset.origin`, an address to which the user's credentials may go;
+    at its own, if null."""
     return (remote if origin is None
             else replace(remote, address=f"{origin.rstrip('/')}/{remote.name}", private=True))
 
 
 def plan(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
          images: int) -> Plan:
-    """Of an archive that is fetched and then repacked; of nothing where its tar or folders are
-    there."""
+    """Return the plan for an archive that is fetched and then repacked; nothing is where its tar or
+    folders are there."""
     folder = data_folder(dataset)
-    if (folder / tar).is_file() or (folder / "train").is_dir():
+    if (folder / tar).is_file():
         return Plan(folder, images=images)
     remote = at(remote, dataset.origin)
-    wanted = ([] if (folder / remote.name).is_file()
-              else [remote])
-    return Plan(folder, wanted, tar_bytes, images)
+    if (folder / remote.name).is_file():
+        return Plan(folder, [], tar_bytes, images)
+    if any(recognition.find_splits(folder)):
+        return Plan(folder, images=images, survey=recognition.survey(folder))
+    return Plan(folder, [remote], tar_bytes, images)
 
 
 def fetch(dataset: DatasetSection, remote: RemoteFile, tar: str, classes: list[Class],
-          pictures: Callable[[Path], Iterable[tuple[str, bytes]]]) -> DataSet:
-    """Read train/<class>/* and val/<class>/* in the folder, if they are there, or the pictures of
-    the archive.
+          pictures: Callable[[Path], Iterable[tuple[str, bytes]]]) -> Contents:
+    """Read the pictures of the archive, or train/<class>/* and val/<class>/* in the folder.
 
     Raises:
-        UserError: the archive is not the right one, or cannot be fetched.
+        UserError: the archive is not the right one, or cannot be fetched; the folders are of
+            another data set.
     """
     folder = data_folder(dataset)
-    if (folder / "train").is_dir():
-        places = list(layouts.in_folder(folder))
-        names = sorted(str(place.file) for place in places if layouts.is_picture(place.file.name))
-    else:
-        if not (folder / tar).is_file():
-            archive = http.download(at(remote, dataset.origin), folder)
-            file, = checksums(folder, [remote.name], ("sha256", "md5"))
-            if file.md5 != remote.md5:
-                raise UserError(f"{archive}: MD5 {file.md5}, not {remote.md5}: damaged, or another "
-                                "file of this name; remove it, and the same command fetches it "
-                                "again")
-            say(f"{archive} is repacked, once, as {folder / tar}, which can be read picture by "
-                "picture")
-            repacked(folder / tar, pictures(archive))
-        places, names = list(layouts.in_tar(folder, tar)), [tar]
-    catalogue = layouts.catalogue(folder, places, classes)
-    return DataSet(Listing(dataset.source, classes, checksums(folder, names), {}), catalogue)
+    if not (folder / tar).is_file():
+        if not (folder / remote.name).is_file() and any(recognition.find_splits(folder)):
+            return _in_folders(dataset, folder, classes)
+        archive = http.download(at(remote, dataset.origin), folder)
+        file, = checksums(folder, [remote.name], ("sha256", "md5"))
+        if file.md5 != remote.md5:
+            raise UserError(f"{archive}: MD5 {file.md5}, not {remote.md5}: damaged, or another "
+                            f"file of this name; rename it (mv {archive} {archive}.other), and the "
+                            "same command fetches the right one")
+        say(f"{archive} is repacked, once, as {folder / tar}, which can be read picture by "
+            "picture")
+        repacked(folder / tar, pictures(archive))
+    return layouts.assemble(folder, layouts.in_tar(folder, tar), Assembly(classes), [tar])
+
+
+def _in_folders(dataset: DatasetSection, folder: Path, classes: list[Class]) -> Contents:
+    train, val = recognition.find_splits(folder)
+    if not train or not val:
+        raise recognition.refusal(folder, dataset.source,
+                                  f"{folder} has no folder of {'training' if val else 'validation'}"
+                                  " pictures")
+    places = chain(layouts.in_folder(folder, train, "train"), layouts.in_folder(folder, val, "val"))
+    return layouts.assemble(folder, places, Assembly(classes))

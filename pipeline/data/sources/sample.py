@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from PIL import Image
 
 from pipeline.config.parameters import DatasetSection, SampleSection
 from pipeline.config.paths import DOWNLOAD
-from pipeline.data.sources import ilsvrc, ilsvrc_writer
-from pipeline.data.sources.catalogue import Class, DataSet, Listing
-from pipeline.data.sources.checksums import checksums
+from pipeline.data.sources import ilsvrc, ilsvrc_writer, layouts
+from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.ilsvrc import Y2012
+from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.patterns import picture
 from pipeline.data.sources.planning import Plan
 from pipeline.system.terminal import progress
@@ -55,12 +56,13 @@ def plan(dataset: DatasetSection) -> Plan:
     return Plan(DOWNLOAD, [], images * BYTES, images)
 
 
-def fetch(dataset: DatasetSection) -> DataSet:
+def fetch(dataset: DatasetSection) -> Contents:
     """Write the sample's archives to data/download and list them."""
     write(DOWNLOAD, dataset.sample)
-    names = (Y2012.train, Y2012.val, Y2012.devkit)
-    listing = Listing("sample", CLASSES, checksums(DOWNLOAD, names), dataset.sample.model_dump())
-    return DataSet(listing, ilsvrc.catalogue(DOWNLOAD, known=True))
+    kit = ilsvrc.devkit(DOWNLOAD / Y2012.devkit, known=True)
+    places = chain(ilsvrc.train_places(DOWNLOAD, kit.classes), ilsvrc.val_places(DOWNLOAD))
+    return layouts.assemble(DOWNLOAD, places, Assembly(kit.classes, kit.val_labels),
+                            [Y2012.train, Y2012.val, Y2012.devkit])
 
 
 def write(folder: Path, sample: SampleSection) -> None:
