@@ -233,7 +233,7 @@ def _write_parameters(folder: Path, encoding: str) -> None:
     import yaml
 
     values = yaml.safe_load((CODE / "params.yaml").read_text(encoding="utf-8"))
-    values["dataset"] |= {"source": "imagenet2012", "location": "archives"}
+    values["dataset"] |= {"source": "imagenet2012", "location": "archives", "incomplete": True}
     values["store"]["encoding"] = encoding
     (folder / "params.yaml").write_text(json.dumps(values), encoding="utf-8")
 

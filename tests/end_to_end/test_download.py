@@ -32,7 +32,7 @@ def test_dvc_repro_goes_on_with_a_download_that_was_stopped(tmp_path: Path) -> N
     project = Project(tmp_path / "project")
     archives = project.folder / "archives"
     with serving(b"") as server:
-        project.set(**{"dataset.source": "imagenet2010",
+        project.set(**{"dataset.source": "imagenet2010", "dataset.incomplete": True,
                        "dataset.origin": server.address("an_archive")})
         server.files = {file.name: file.read_bytes() for file in (tmp_path / "remote").iterdir()}
         child = project.start("alexnet", "download")

@@ -22,7 +22,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from pipeline.config import parameters
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import Undecodable, decode, decode_stored, decoder
 from pipeline.data.sources import layouts, meta_mat
+from pipeline.data.sources.catalogue import Picture
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.index import read_index
 from pipeline.data.sources.reading import read_picture
@@ -139,13 +140,14 @@ def zipped(content: bytes, name: str, folder: Path) -> str:
     (folder / "a.zip").write_bytes(content)
     try:
         found = list(layouts.in_zip(folder, "a.zip"))
-        contents = [read_picture(replace(one, file=folder / one.file)) for one in found]
+        contents = [read_picture(Picture(one.path, 0, folder / one.file, *one[2:]))
+                    for one in found]
     except UserError as error:
         return _refused(error, folder / "a.zip")
-    assert all(is_safe(one.name) for one in found)
+    assert all(is_safe(one.path) for one in found)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         listed = [one for one in archive.infolist() if not one.is_dir()]
-        assert [one.name for one in found] == [one.filename for one in listed]
+        assert [one.path for one in found] == [one.filename for one in listed]
         for mine, one in zip(contents, listed, strict=True):
             # a wrong checksum: the picture's own digest is another then
             with contextlib.suppress(*layouts.BROKEN_ZIP):

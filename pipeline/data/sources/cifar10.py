@@ -46,7 +46,7 @@ def plan(dataset: DatasetSection) -> Plan:
 
 def fetch(dataset: DatasetSection) -> Contents:
     """Raises UserError when the archive is not the right one, or cannot be fetched."""
-    return public.fetch(dataset, ARCHIVE, TAR, CLASSES, _pictures)
+    return public.fetch(dataset, ARCHIVE, TAR, TAR_BYTES, CLASSES, _pictures)
 
 
 def _pictures(archive: Path) -> Iterator[tuple[str, bytes]]:

@@ -3,37 +3,16 @@ by class: `problem` and `differences` tell what has fewer pictures or more."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pipeline.config.datasets import BY_NAME, Expected
 from pipeline.data.sources.catalogue import Contents
 
 SHOWN = 5  # classes or keys named in a message
 
 
-@dataclass(frozen=True)
-class Expected:
-    """How many pictures a split has: in all, and in each class at least and at most."""
-
-    pictures: int
-    fewest: Sequence[int] | int
-    most: Sequence[int] | int
-
-
-def _exactly(*counts: int) -> Expected:
-    return Expected(sum(counts), counts, counts)
-
-
-EXPECTED = {
-    "imagenet2012": {"train": Expected(1_281_167, 732, 1300), "val": Expected(50_000, 50, 50)},
-    "imagenet2010": {"train": Expected(1_261_406, 668, 3047), "val": Expected(50_000, 50, 50)},
-    "imagenette": {"train": _exactly(963, 955, 993, 858, 941, 956, 961, 931, 951, 960),
-                   "val": _exactly(387, 395, 357, 386, 409, 394, 389, 419, 399, 390)},
-    "cifar10": {"train": _exactly(*[5000] * 10), "val": _exactly(*[1000] * 10)},
-}
 SPLITS = {"train": "training", "val": "validation"}
 
 
@@ -45,7 +24,7 @@ def problem(source: str, contents: Contents, incomplete: bool) -> str:
         return f"there is no training picture of {_named(contents, empty)}"
     if not len(contents.catalogue.val):
         return "there is no validation picture with a label"
-    if source in EXPECTED and not incomplete and differences(source, contents):
+    if BY_NAME[source].expected and not incomplete and differences(source, contents):
         return ("the data set is not whole; if it is meant to be a part, set dataset.incomplete "
                 "to true, which records and reports say")
     return ""
@@ -65,7 +44,7 @@ def _named(contents: Contents, classes: Any) -> str:
 def differences(source: str, contents: Contents) -> list[str]:
     """Return what is not as it should be, in sentences."""
     lines = []
-    for split, expected in EXPECTED.get(source, {}).items():
+    for split, expected in BY_NAME[source].expected.items():
         counts = _counts(contents, split)
         if counts.sum() != expected.pictures:
             lines.append(f"{counts.sum():,} of {expected.pictures:,} {SPLITS[split]} pictures are "

@@ -16,7 +16,7 @@ from pipeline.data.sources.catalogue import Catalogue, Contents, ListedFile, Lis
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.index import FileNames, read_index, write_index
 from pipeline.data.sources.listing import read_listing, write_listing
-from pipeline.data.sources.planning import Plan, check_room, data_folder
+from pipeline.data.sources.planning import Plan, check_writable, data_folder
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import say
@@ -42,7 +42,7 @@ def fetch(dataset: DatasetSection) -> Listing:
                         f"null for {ARCHIVES}")
     planned = plan(dataset)
     if planned.download and not planned.by_hand:
-        check_room(planned.folder, planned.download)
+        check_writable(planned.folder)
     _say_terms(dataset, planned)
     contents: Contents = _source(dataset).fetch(dataset)
     _check_whole(dataset, contents)

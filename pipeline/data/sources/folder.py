@@ -25,12 +25,10 @@ ANNOTATIONS = "val_annotations.txt"
 def plan(dataset: DatasetSection) -> Plan:
     """Return the plan: nothing is fetched, the pictures are there."""
     location = _location(dataset)
+    _splits(location)
     survey = recognition.survey(location)
-    images = sum(split.pictures for split in (survey.train, survey.val) if split)
-    if not survey.train or not survey.val:
-        raise recognition.refusal(location, "folder",
-                                  f"{location} lacks {'val' if survey.train else 'train'}")
-    return Plan(location, images=images, survey=survey)
+    return Plan(location, images=sum(survey.counts()[split] for split in ("train", "val")),
+                survey=survey)
 
 
 def fetch(dataset: DatasetSection) -> Contents:
@@ -41,10 +39,7 @@ def fetch(dataset: DatasetSection) -> Contents:
             leads to nothing.
     """
     location = _location(dataset)
-    train, val = recognition.find_splits(location)
-    if not train or not val:
-        raise recognition.refusal(location, "folder", f"{location} has no folder of "
-                                  f"{'validation' if train else 'training'} pictures")
+    train, val = _splits(location)
     names = _class_folders(location / train)
     if not names:
         raise recognition.refusal(location, "folder", f"{location / train}: no class folders in it")
@@ -63,6 +58,14 @@ def _location(dataset: DatasetSection) -> Path:
     if not dataset.location.is_dir():
         raise UserError(f"dataset.location: {dataset.location}: no such folder")
     return dataset.location
+
+
+def _splits(location: Path) -> tuple[str, str]:
+    train, val = recognition.find_splits(location)
+    if not train or not val:
+        raise recognition.refusal(location, "folder", f"{location} has no folder of "
+                                  f"{'validation' if train else 'training'} pictures")
+    return train, val
 
 
 def _class_folders(split: Path) -> list[str]:

@@ -55,8 +55,9 @@ class _Again(Exception):
         self.wait = wait
 
 
-def download(remote: RemoteFile, folder: Path) -> Path:
-    """The file in `folder`; if it is there already it is taken as it is.
+def download(remote: RemoteFile, folder: Path, besides: int = 0) -> Path:
+    """Fetch the file to `folder`; if it is there already it is taken as it is. So many bytes will
+    be written there `besides`.
 
     Raises:
         UserError: refused by the server, of another checksum, still failing after many tries, or no
@@ -67,7 +68,7 @@ def download(remote: RemoteFile, folder: Path) -> Path:
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _Partial(target, remote) as partial, _Session(remote) as session:
+        with _Partial(target, remote, besides) as partial, _Session(remote) as session:
             _fill(partial, session, remote)
             partial.publish()
     except OSError as error:  # not the server's: those are _Again by now
@@ -150,12 +151,12 @@ def _check_status(answer: requests.Response, remote: RemoteFile) -> None:
         return
     if status in PASSING:
         raise _Again(f"{host} answers {status} {answer.reason}", _retry_after(answer))
-    mend = "look at the address"
+    advice = "look at the address"
     if status in (401, 403, 407):
-        mend = (f"it wants credentials: {USER} and {PASSWORD}, or {TOKEN}, in the environment, and "
-                f"{HOST}={host}; or a netrc file"
-                if remote.private else "it does not give this file away")
-    raise UserError(f"{remote.address}: {host} answers {status} {answer.reason}; {mend}")
+        advice = (f"it wants credentials: {USER} and {PASSWORD}, or {TOKEN}, in the environment, "
+                  f"and {HOST}={host}; or a netrc file"
+                  if remote.private else "it does not give this file away")
+    raise UserError(f"{remote.address}: {host} answers {status} {answer.reason}; {advice}")
 
 
 def _retry_after(answer: requests.Response) -> float | None:
@@ -223,8 +224,8 @@ class _Partial:
     """The bytes that have arrived so far, on disk, with all that is needed to go on after a
     kill."""
 
-    def __init__(self, target: Path, remote: RemoteFile) -> None:
-        self.target, self.remote = target, remote
+    def __init__(self, target: Path, remote: RemoteFile, besides: int) -> None:
+        self.target, self.remote, self.besides = target, remote, besides
         self.file = target.with_name(f".{target.name}.fetching")
         self.notes = target.with_name(f".{target.name}.fetching.json")
         self.total = remote.bytes
@@ -310,7 +311,7 @@ class _Partial:
                             "is, and no checksum of it is known: a download could not be verified; "
                             "fetch it by other means")
         self.validator = validator
-        left = (self.total or 0) - self.size
+        left = (self.total or 0) - self.size + self.besides
         if left > (free := shutil.disk_usage(self.file.parent).free):
             raise UserError(f"{self.target}: {left / 1e9:.1f} GB are still to come, but "
                             f"{free / 1e9:.1f} GB are free; free some room, or name another folder "

@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.data.sources import layouts
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly
-from pipeline.data.sources.planning import Plan, RemoteFile
+from pipeline.data.sources.planning import Plan, RemoteFile, check_room
 from pipeline.data.sources.repack import repacked
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
@@ -76,6 +76,7 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
         raise UserError(f"dataset.location: {folder} lacks {lacking[0]} ({len(lacking)} such); put "
                         "it there, or set dataset.origin to huggingface to fetch it")
     unpacked = {stem: file for stem, file in found.items() if file.suffix == ".parquet"}
+    check_room(folder, sum(file.stat().st_size for file in unpacked.values()))
     for stem, file in sorted(unpacked.items()):
         found[stem] = _repack(file, folder / f"{stem}.tar", classes)
     names = sorted(file.relative_to(folder).as_posix() for file in found.values())
@@ -150,6 +151,7 @@ def _download(folder: Path, classes: list[Class]) -> None:
         found = parts(folder)
         wanted = [one for one in remote if Path(one.path).stem not in found]
         say(f"{ADDRESS}: {len(wanted)} of {len(remote)} files to fetch")
+        check_room(folder, sum(one.size for one in wanted))
         with progress("fetching from the hub", round(sum(one.size for one in wanted) / 1e6, 1),
                       "MB") as advance:
             for one in wanted:
@@ -159,7 +161,7 @@ def _download(folder: Path, classes: list[Class]) -> None:
                 if file.stat().st_size != one.size or expected not in (None, sha256_of(file)):
                     file.unlink()
                     raise UserError(f"{ADDRESS}: {one.path}: not the bytes that the hub lists; "
-                                    "removed; the same command fetches it again")
+                                    "the same command fetches it again")
                 _repack(file, folder / f"{file.stem}.tar", classes)
                 file.unlink()
                 advance(one.size / 1e6, one.path)

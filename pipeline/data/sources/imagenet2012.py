@@ -80,8 +80,9 @@ def fetch(dataset: DatasetSection) -> Contents:
         return hub.fetch(folder, bool(dataset.origin), imagenet_classes())
     if form == "unpacked":
         return _unpacked(folder)
-    for remote in _remotes(dataset) if dataset.origin else []:
-        http.download(remote, folder)
+    lacking = missing_files(_remotes(dataset), folder) if dataset.origin else []
+    for done, remote in enumerate(lacking):
+        http.download(remote, folder, sum(later.bytes or 0 for later in lacking[done + 1:]))
     verify(folder, OFFICIAL)
     kit = ilsvrc.devkit(folder / Y2012.devkit, known=True)
     places = chain(ilsvrc.train_places(folder, kit.classes), ilsvrc.val_places(folder))

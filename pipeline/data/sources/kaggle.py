@@ -30,7 +30,6 @@ ZIP = f"{COMPETITION}.zip"
 TAR = "imagenet_object_localization_patched2019.tar"
 TOP = "ILSVRC/Data/CLS-LOC/"
 BYTES = 167_600_000_000  # of the zip, about
-PICTURES = 150_000_000_000  # bytes of the pictures of train and val in a tar, about
 
 
 def archive_in(folder: Path) -> str:
@@ -43,20 +42,21 @@ def archive_in(folder: Path) -> str:
     for name in (TAR, f"{TAR}.gz", ZIP):
         if (folder / name).is_file():
             return name
-    zips = [file.name for file in sorted(folder.glob("*.zip")) if _is_kaggles(file)]
+    zips = _zips(folder)
     if len(zips) > 1:
         raise UserError(f"dataset.location: {folder}: {', '.join(zips)} are all the competition's; "
                         f"name the one that is meant {ZIP}")
     return zips[0] if zips else ""
 
 
-def _is_kaggles(file: Path) -> bool:
-    try:
-        with layouts.opened_zip(file) as archive:
-            return any(name.startswith(f"{TOP}train/") or name == f"{TAR}.gz"
-                       for name in archive.namelist())
-    except UserError:
-        return False
+def _zips(folder: Path) -> list[str]:
+    """Return the names of the zips that hold what the competition's does."""
+    names = []
+    for file in sorted(folder.glob("*.zip")):
+        with contextlib.suppress(UserError), layouts.opened_zip(file) as archive:
+            names += [file.name] if any(name.startswith(f"{TOP}train/") or name == f"{TAR}.gz"
+                                        for name in archive.namelist()) else []
+    return names
 
 
 def plan(folder: Path, images: int) -> Plan:
@@ -64,7 +64,7 @@ def plan(folder: Path, images: int) -> Plan:
     name = archive_in(folder)
     compressed = name == f"{TAR}.gz" or (name.endswith(".zip") and _tar_in_zip(folder / name))
     wanted = [] if name else [RemoteFile(ZIP, ADDRESS, BYTES)]
-    return Plan(folder, wanted, PICTURES if compressed else 0, images)
+    return Plan(folder, wanted, (folder / name).stat().st_size if compressed else 0, images)
 
 
 def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
@@ -78,7 +78,7 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
             raise UserError(f"dataset.location: {folder} has neither {ZIP} nor {TAR}")
         _download(folder)
     name = archive_in(folder)
-    val_labels = _val_labels(folder, name, classes)  # first: repacking takes an hour
+    val_labels = _val_labels(folder, classes)  # first: repacking takes an hour
     if name == f"{TAR}.gz":
         with (folder / name).open("rb") as stream:
             name = _repack(folder, stream, name)
@@ -100,7 +100,7 @@ def _tar_in_zip(file: Path) -> str:
 
 
 def _repack(folder: Path, stream: IO[bytes], where: str) -> str:
-    check_room(folder, PICTURES)
+    check_room(folder, (folder / where.partition(": ")[0]).stat().st_size)
     say(f"{where} is repacked, once, as {folder / TAR}, which can be read picture by picture")
     with progress(f"repacking {where}", 1_331_167, "pictures") as advance:
         def pictures() -> Iterator[tuple[str, bytes]]:
@@ -112,12 +112,12 @@ def _repack(folder: Path, stream: IO[bytes], where: str) -> str:
     return TAR
 
 
-def _val_labels(folder: Path, name: str, classes: list[Class]) -> dict[str, int]:
-    """Return the labels that stand beside the archive, or in it."""
+def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
+    """Return the labels that stand beside the archive, or in a zip."""
     if found := labels.places(folder, folder / "val"):
         return labels.find(found, classes)
     file = folder / labels.SOLUTION
-    if name.endswith(".zip"):
+    for name in _zips(folder):
         with layouts.opened_zip(folder / name) as archive:
             try:
                 with archive.open(labels.SOLUTION) as stream:
@@ -148,7 +148,10 @@ def _download(folder: Path) -> None:
     try:
         api = KaggleApi()
         api.authenticate()
+        check_room(folder, BYTES - sum(file.stat().st_size for file in unfinished.iterdir()))
         api.competition_download_files(COMPETITION, path=str(unfinished), quiet=False)
+    except UserError:
+        raise
     except SystemExit:
         raise UserError("Kaggle's client has no credentials: put KAGGLE_API_TOKEN, or "
                         "KAGGLE_USERNAME and KAGGLE_KEY, into the environment, or your token where "

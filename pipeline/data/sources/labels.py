@@ -103,6 +103,8 @@ def read_solution(content: bytes, where: Path | str, classes: list[Class]) -> di
             if labels.setdefault(key, label) != label:
                 raise UserError(f"{where}: {key} has two labels, "
                                 f"{classes[labels[key]].wnid} and {words[0]}; fetch it again")
+        if not labels:
+            raise ValueError("no row")
     except (KeyError, IndexError, ValueError, AttributeError, TypeError, csv.Error) as error:
         raise UserError(f"{where}: not Kaggle's list of validation classes ({error!r}); fetch it "
                         "again") from None

@@ -37,7 +37,7 @@ PACKINGS = {zipfile.ZIP_STORED: "", zipfile.ZIP_DEFLATED: "deflate"}
 BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError,
               zlib.error)
 WITH_CLASS = re.compile(r"(n\d{8}_\d+|ILSVRC2012_val_\d{8})_(n\d{8})(\.\w+)")
-WNID_FIRST = re.compile(r"(n\d{2,})_\d+\.")
+WNID_FIRST = re.compile(r"(n\d{2,})_\d+(?=[._])")
 # what file managers append to the name of a copy
 COPY = re.compile(r"( \(\d+\)| - Copy.*| copy( \d+)?|~)\.\w+$", re.IGNORECASE)
 
@@ -86,9 +86,8 @@ class Assembly:
             return None
         keys = [(composed(folders[0]), "its folder")] if folders else []
         if not self.named_by_class:
-            keys += [(wnid, "its name") for match in (WNID_FIRST.match(name),
-                                                      WITH_CLASS.fullmatch(name))
-                     if match for wnid in match.groups()[-1:]]
+            keys += [(match[group], "its name") for match, group in (
+                (WNID_FIRST.match(name), 1), (WITH_CLASS.fullmatch(name), 2)) if match]
         labels = {self.labels.get(key) for key, _ in keys}
         stem = without_class(name).rpartition(".")[0]
         if split == "val" and stem in self.val_labels:

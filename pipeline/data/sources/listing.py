@@ -88,8 +88,10 @@ def read_listing(file: Path) -> Listing:
     """
     try:
         with file.open(encoding="utf-8") as stream:
-            values = json.loads(_head(stream))
-            files = FileTable(ListedFile(**one) for one in (*values["files"], *_objects(stream)))
+            head, streamed = _head(stream)
+            values = json.loads(head)
+            files = FileTable(ListedFile(**one) for one in (
+                _objects(stream) if streamed else values["files"]))
         return Listing(values["source"], [Class(**one) for one in values["classes"]], files,
                        values.get("made_with", {}))
     except FileNotFoundError:
@@ -100,15 +102,15 @@ def read_listing(file: Path) -> Listing:
                         "`alexnet download`") from None
 
 
-def _head(stream: IO[str]) -> str:
-    """Return the JSON up to the files, with an empty list of them; all of it where they do not
-    stand one object after the other."""
+def _head(stream: IO[str]) -> tuple[str, bool]:
+    """Return the JSON up to the files, with an empty list of them, and true; or all of it, and
+    false, where they do not stand one object after the other."""
     lines: list[str] = []
     for line in iter(stream.readline, ""):
         if line == FILES:
-            return "".join(lines) + '  "files": []\n}'
+            return "".join(lines) + '  "files": []\n}', True
         lines.append(line)
-    return "".join(lines)
+    return "".join(lines), False
 
 
 def _objects(stream: IO[str]) -> Iterator[dict[str, Any]]:
@@ -123,5 +125,4 @@ def _objects(stream: IO[str]) -> Iterator[dict[str, Any]]:
         if line in ("    },\n", "    }\n"):
             yield json.loads("".join(lines).rstrip().rstrip(","))
             lines = []
-    if lines:
-        raise ValueError("it ends within its list of files")
+    raise ValueError("it ends within its list of files")

@@ -113,12 +113,11 @@ def missing_files(remotes: list[RemoteFile], folder: Path) -> list[RemoteFile]:
     return [remote for remote in remotes if not (folder / remote.name).is_file()]
 
 
-def check_room(folder: Path, needed: int) -> None:
-    """See that the folder can be made or written to and has room.
+def check_writable(folder: Path) -> None:
+    """See that the folder can be made or written to.
 
     Raises:
-        UserError: it is a link to nothing, no folder, not writable, or has fewer bytes free than
-            are `needed` besides those of unfinished downloads in it.
+        UserError: it is a link to nothing, no folder, or not writable.
     """
     there = folder
     while not there.exists():
@@ -131,12 +130,17 @@ def check_room(folder: Path, needed: int) -> None:
     if not os.access(there, os.W_OK):
         raise UserError(f"{there}: cannot be written to; give yourself the right to it, or name "
                         "another folder as dataset.location")
-    begun = sum(file.stat().st_size for unfinished in there.glob(".*.fetching")
-                for file in (unfinished, *unfinished.rglob("*")) if file.is_file())
-    if needed - begun > (room := free(there)):
-        raise UserError(f"{there}: {_size(needed - begun)} are still to be written, but "
-                        f"{_size(room)} are free; free some room, or name another folder as "
-                        "dataset.location")
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """See that so many bytes can be written to the folder.
+
+    Raises:
+        UserError: fewer are free.
+    """
+    if needed > (room := free(folder)):
+        raise UserError(f"{folder}: {_size(needed)} are still to be written, but {_size(room)} "
+                        "are free; free some room, or name another folder as dataset.location")
 
 
 def free(folder: Path) -> int:

@@ -41,7 +41,8 @@ def plan(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
     return Plan(folder, [remote], tar_bytes, images)
 
 
-def fetch(dataset: DatasetSection, remote: RemoteFile, tar: str, classes: list[Class],
+def fetch(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
+          classes: list[Class],
           pictures: Callable[[Path], Iterable[tuple[str, bytes]]]) -> Contents:
     """Read the pictures of the archive, or train/<class>/* and val/<class>/* in the folder.
 
@@ -53,7 +54,7 @@ def fetch(dataset: DatasetSection, remote: RemoteFile, tar: str, classes: list[C
     if not (folder / tar).is_file():
         if not (folder / remote.name).is_file() and any(recognition.find_splits(folder)):
             return _in_folders(dataset, folder, classes)
-        archive = http.download(at(remote, dataset.origin), folder)
+        archive = http.download(at(remote, dataset.origin), folder, tar_bytes)
         file, = checksums(folder, [remote.name], ("sha256", "md5"))
         if file.md5 != remote.md5:
             raise UserError(f"{archive}: MD5 {file.md5}, not {remote.md5}: damaged, or another "

@@ -13,34 +13,35 @@ from pipeline.system.errors import UserError
 LARGEST = 1 << 28  # bytes of one picture's file; ImageNet's largest has some 15 million
 
 
-def read_picture(entry: Picture) -> bytes:
-    """The picture's bytes: a JPEG, PNG or PPM file, still encoded.
+def read_picture(picture: Picture) -> bytes:
+    """Return the picture's bytes: a JPEG, PNG or PPM file, still encoded.
 
     Raises:
         UserError: the file is gone, shorter than it was when it was listed, or broken where the
             picture is packed.
     """
-    if not 0 <= entry.size <= LARGEST:
-        raise UserError(f"{entry.file}: {entry.name}: {entry.size:,} bytes are no picture; remove "
-                        "it, and run `alexnet download` again")
+    if not 0 <= picture.size <= LARGEST:
+        raise UserError(f"{picture.file}: {picture.name}: {picture.size:,} bytes are no picture; "
+                        "put the right file in its place, and run `alexnet download` again")
     try:
-        descriptor = os.open(entry.file, os.O_RDONLY)
+        descriptor = os.open(picture.file, os.O_RDONLY)
     except OSError as error:
-        raise UserError(f"{entry.file}: {error.strerror}, though it was listed for {entry.name}; "
-                        "run `alexnet download` again") from None
+        raise UserError(f"{picture.file}: {error.strerror}, though it was listed for "
+                        f"{picture.name}; run `alexnet download` again") from None
     try:
-        content = os.pread(descriptor, entry.size, entry.offset)
+        content = os.pread(descriptor, picture.size, picture.offset)
     finally:
         os.close(descriptor)
-    if len(content) != entry.size:
-        raise UserError(f"{entry.file}: ends within {entry.name}: {entry.size} bytes expected at "
-                        f"{entry.offset}, {len(content)} there; run `alexnet download` again")
-    return _unpacked(content, entry) if entry.packing else content
+    if len(content) != picture.size:
+        raise UserError(f"{picture.file}: ends within {picture.name}: {picture.size} bytes "
+                        f"expected at {picture.offset}, {len(content)} there; run "
+                        "`alexnet download` again")
+    return _unpacked(content, picture) if picture.packing else content
 
 
-def _unpacked(content: bytes, entry: Picture) -> bytes:
+def _unpacked(content: bytes, picture: Picture) -> bytes:
     try:
-        if entry.packing == "gzip":
+        if picture.packing == "gzip":
             with gzip.open(io.BytesIO(content)) as stream:
                 unpacked = stream.read(LARGEST + 1)
         else:
@@ -49,9 +50,9 @@ def _unpacked(content: bytes, entry: Picture) -> bytes:
             if not inflater.eof and len(unpacked) <= LARGEST:
                 raise EOFError("it does not come to its end")
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{entry.file}: {entry.name}: cannot be unpacked ({error}); fetch the "
+        raise UserError(f"{picture.file}: {picture.name}: cannot be unpacked ({error}); fetch the "
                         "archive again") from None
     if len(unpacked) > LARGEST:
-        raise UserError(f"{entry.file}: {entry.name}: unpacks to more than {LARGEST:,} bytes, "
+        raise UserError(f"{picture.file}: {picture.name}: unpacks to more than {LARGEST:,} bytes, "
                         "which is no picture")
     return unpacked

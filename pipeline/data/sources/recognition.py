@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.data.sources import completeness, labels
-from pipeline.data.sources.ilsvrc import Y2010, Y2012
+from pipeline.config.datasets import BY_NAME
+from pipeline.data.sources import labels
+from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.imagenet_classes import imagenet_classes
 from pipeline.data.sources.layouts import NESTED, broken_link, is_picture, scan
 from pipeline.system.errors import UserError
@@ -93,7 +94,7 @@ class Survey:
             there = f"holds {', '.join(self.others[:4])}" if self.others else "is empty"
             return f"{self.location} {there}{', ...' * (len(self.others) > 4)}"
         parts = []
-        expected = completeness.EXPECTED.get(SOURCES.get(self.kind, ""), {})
+        expected = BY_NAME[SOURCES[self.kind]].expected if self.kind in SOURCES else {}
         counts = {split: f"{found.pictures:,}" + (f" of {expected[split].pictures:,}"
                                                   if expected else "")
                   for split, found in (("train", self.train), ("val", self.val)) if found}
@@ -209,7 +210,8 @@ def _advice(there: Survey, source: str) -> list[str]:
     if there.train and not there.val:
         lines += _without_val(there)
     if there.val and not there.train:
-        lines.append(f"the training pictures belong in {location / there.val.folder}/../train")
+        lines.append("the training pictures belong in "
+                     f"{(location / there.val.folder).with_name('train')}")
     if not there.train and not there.val:
         lines += _without_splits(there, source)
     if source == "imagenet2012" and there.val and there.val.flat and not there.labels:
@@ -240,10 +242,8 @@ def _without_splits(there: Survey, source: str) -> list[str]:
         return [f"it is a part of the data set: --set dataset.location={above}"]
     classes = [name for name in there.others if (location / name).is_dir()]
     if source in ("imagenet2012", "imagenet2010"):
-        year = Y2012 if source == "imagenet2012" else Y2010
-        lines = [f"as archives it needs {year.train}, {year.val} and {year.devkit}, in {location}"]
-        return lines + [f"unpacked it needs train/<wnid>/* and val/* in {location}"] * (
-            year is Y2012)
+        return [f"unpacked it needs train/<wnid>/* and val/* in {location}"] * (
+            source == "imagenet2012" and not there.archives)
     lines = [f"it needs {LAYOUT} in {location}"]
     if source == "folder" and there.archives:
         lines.append(f"what is packed must be unpacked first, as by: "

@@ -7,15 +7,20 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 
-from pipeline.data.sources import ilsvrc_writer, kaggle
-from pipeline.data.sources.imagenet2012 import classes
+from pipeline.data.sources import ilsvrc, ilsvrc_writer, kaggle, labels, layouts
+from pipeline.data.sources.catalogue import Catalogue
+from pipeline.data.sources.ilsvrc import Y2012
+from pipeline.data.sources.imagenet_classes import imagenet_classes
+from pipeline.data.sources.layouts import Assembly
+from pipeline.system.errors import UserError
 
-CLASSES = classes()
+CLASSES = imagenet_classes()
 PICTURES = [[(f"{one.wnid}_{7 * number}.JPEG", f"{one.wnid} {number} ".encode() * 20)
              for number in range(1 + label % 2)] for label, one in enumerate(CLASSES)]
 LABELS = [(311 * number + 5) % 1000 for number in range(30)]
@@ -24,6 +29,16 @@ VAL = [(f"ILSVRC2012_val_{number + 1:08}.JPEG", f"val {number}".encode() * 30)
 FORMS = ("archives", "kaggle zip", "kaggle deflated zip", "kaggle zip of a tar.gz", "kaggle tar.gz",
          "kaggle tar", "kaggle unpacked", "folders", "folders beside the devkit",
          "folders by Kaggle's names", "hub", "hub, data/")
+
+
+def official_catalogue(folder: Path) -> Catalogue:
+    """The pictures of three archives in the official form, whatever their classes are."""
+    kit = ilsvrc.devkit(folder / Y2012.devkit)
+    places = chain(ilsvrc.train_places(folder, kit.classes), ilsvrc.val_places(folder))
+    contents = layouts.assemble(folder, places, Assembly(kit.classes, kit.val_labels))
+    if contents.strays.counts or contents.missing:
+        raise UserError(f"{contents.strays.lines()} {contents.missing}")
+    return contents.catalogue
 
 
 def paths() -> list[tuple[str, bytes]]:
@@ -93,7 +108,7 @@ def _write_kaggle(form: str, folder: Path) -> None:
     if "zip" in form:
         packing = zipfile.ZIP_DEFLATED if "deflated" in form else zipfile.ZIP_STORED
         with zipfile.ZipFile(folder / kaggle.ZIP, "w", packing) as archive:
-            archive.writestr(kaggle.SOLUTION, solution())
+            archive.writestr(labels.SOLUTION, solution())
             if "tar" in form:
                 archive.write(f"{tar}.gz", f"{tar.name}.gz")
                 Path(f"{tar}.gz").unlink()
@@ -101,7 +116,7 @@ def _write_kaggle(form: str, folder: Path) -> None:
                 for path, content in files:
                     archive.writestr(path, content)
     else:
-        (folder / kaggle.SOLUTION).write_text(solution())
+        (folder / labels.SOLUTION).write_text(solution())
 
 
 def write_parquet(folder: Path, suffixed: bool) -> None:

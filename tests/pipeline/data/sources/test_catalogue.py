@@ -1,6 +1,8 @@
 """The contract of a source: reading an entry, and a listing that still holds."""
 
+import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,14 @@ from pipeline.config.parameters import DatasetSection, SampleSection
 from pipeline.config.paths import LISTING
 from pipeline.data.sources import fetching
 from pipeline.data.sources.catalogue import Class, ListedFile, Listing, Picture
+from pipeline.data.sources.listing import FileTable, read_listing, write_listing
 from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 
 
 def dataset(source: str = "folder", location: Path | None = None, seed: int = 1) -> DatasetSection:
-    return DatasetSection(source=source, location=location, origin=None,
+    return DatasetSection(source=source, location=location, origin=None, incomplete=True,
                           sample=SampleSection(seed=seed, train_images=20, val_images=10))
 
 
@@ -38,11 +41,37 @@ def test_read_of_a_short_or_missing_file_names_it(tmp_path: Path) -> None:
         read_picture(Picture("a.jpg", 0, tmp_path / "gone", 0, 1))
 
 
-def test_listing_survives_json() -> None:
+def test_listing_survives_json(tmp_path: Path) -> None:
     listing = Listing("sample", [Class("n1", "a, b"), Class("n2", "c")],
-                      [ListedFile("x", 3, "00"), ListedFile("y", 4, "01", "02")], {"seed": 3})
-    assert Listing.from_json(listing.as_json()) == listing
-    assert "md5" not in listing.as_json()["files"][0]
+                      FileTable([ListedFile("x", 3, "00"), ListedFile("y", 4, "01", "02")]),
+                      {"seed": 3})
+    file = tmp_path / "listing.json"
+    for files in (listing.files, []):
+        write_listing(file, replace(listing, files=files))
+        assert read_listing(file) == replace(listing, files=FileTable(files))
+        values = {"source": "sample", "made_with": {"seed": 3},
+                  "classes": [asdict(one) for one in listing.classes],
+                  "files": [{key: value for key, value in asdict(one).items() if value}
+                            for one in files]}
+        assert file.read_text() == json.dumps(values, indent=2) + "\n"
+        file.write_text(json.dumps(values))  # in another form, it is the same listing
+        assert read_listing(file) == replace(listing, files=FileTable(files))
+
+
+def test_a_listing_that_is_cut_or_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "listing.json"
+    write_listing(file, Listing("folder", [Class("a", "a")],
+                                [ListedFile(f"train/a/{k}.jpg", k, f"{k:064x}") for k in range(9)],
+                                {}))
+    lines = file.read_text().splitlines(keepends=True)
+    assert len(read_listing(file).files) == 9
+    for end in range(len(lines)):
+        file.write_text("".join(lines[:end]))
+        with pytest.raises(UserError, match="not a listing, or broken"):
+            read_listing(file)
+    file.write_text("".join(lines).replace('"bytes": 4', '"bytes": "4"'))
+    with pytest.raises(UserError, match="not a listing, or broken"):
+        read_listing(file)
 
 
 def test_catalogue_wants_the_listing_of_these_very_parameters(

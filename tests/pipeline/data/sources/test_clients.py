@@ -27,11 +27,13 @@ from kagglesdk import kaggle_env
 kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.LOCAL] = sys.argv[1]
 from pathlib import Path
 from pipeline.config import parameters
-from pipeline.data.sources import fetching
+from pipeline.data.sources import fetching, kaggle
 from pipeline.system import errors
+kaggle.BYTES = 1_000_000  # that of the real one may not fit on this disk
 try:
-    fetching.fetch(parameters.load(Path(sys.argv[2]), ["dataset.source=imagenet2012", "dataset.origin=" + sys.argv[3],
-                                                     "dataset.location=" + sys.argv[4]]).dataset)
+    fetching.fetch(parameters.load(Path(sys.argv[2]), [
+        "dataset.source=imagenet2012", "dataset.origin=" + sys.argv[3], "dataset.incomplete=true",
+        "dataset.location=" + sys.argv[4]]).dataset)
 except errors.UserError as error:
     sys.exit(f"error: {error}")
 """

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.parameters import DatasetSection, SampleSection, load
-from pipeline.data.sources import fetching, hub, imagenet2012, kaggle
+from pipeline.data.sources import fetching, hub, imagenet2012, kaggle, labels
 from pipeline.data.sources.catalogue import Catalogue
 from pipeline.data.sources.ilsvrc import Y2012
-from pipeline.data.sources.imagenet2012 import Archive, classes
+from pipeline.data.sources.imagenet2012 import Archive
+from pipeline.data.sources.imagenet_classes import imagenet_classes
 from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
 from tests.pipeline.data.sources import imagenet_copies
@@ -40,7 +41,7 @@ def copy(copies: Path, form: str) -> Path:
 
 
 def dataset(location: Path, origin: str | None = None) -> DatasetSection:
-    return DatasetSection(source="imagenet2012", location=location, origin=origin,
+    return DatasetSection(source="imagenet2012", location=location, origin=origin, incomplete=True,
                           sample=SampleSection(seed=0, train_images=20, val_images=10))
 
 
@@ -68,12 +69,12 @@ EXPECTED = {"train": [(name, label, content) for label, some in enumerate(PICTUR
 def test_the_built_in_classes_are_those_of_the_development_kit() -> None:
     """That with the official MD5, fa75699e90414af021442c21a62c3abf; three known ones are written
     out here."""
-    names = [one.wnid for one in classes()]
+    names = [one.wnid for one in imagenet_classes()]
     assert len(set(names)) == 1000
     assert (names[0], names[448], names[489]) == ("n02119789", "n01440764", "n01751748")
-    assert classes()[0].words == "kit fox, Vulpes macrotis"
+    assert imagenet_classes()[0].words == "kit fox, Vulpes macrotis"
     assert hashlib.sha256("".join(f"{one.wnid} {one.words}\n"
-                                  for one in classes()).encode()).hexdigest() == DIGEST
+                                  for one in imagenet_classes()).encode()).hexdigest() == DIGEST
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -99,10 +100,10 @@ def test_what_was_repacked_is_not_repacked_again(copies: Path, form: str) -> Non
 
 def test_one_swapped_label_is_seen(copies: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(copy(copies, "kaggle unpacked"), tmp_path / "k"))
-    lines = (folder / kaggle.SOLUTION).read_text().splitlines()
+    lines = (folder / labels.SOLUTION).read_text().splitlines()
     ids = [line.split(",") for line in lines]
     ids[3][1], ids[4][1] = ids[4][1], ids[3][1]
-    (folder / kaggle.SOLUTION).write_text("\n".join(",".join(line) for line in ids))
+    (folder / labels.SOLUTION).write_text("\n".join(",".join(line) for line in ids))
     fetching.fetch(dataset(folder))
     found = told(fetching.load_catalogue(dataset(folder)))
     assert found["train"] == EXPECTED["train"]
@@ -113,10 +114,13 @@ def test_one_swapped_label_is_seen(copies: Path, tmp_path: Path) -> None:
 
 def test_kaggle_without_its_list_of_validation_classes(copies: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(copy(copies, "kaggle unpacked"), tmp_path / "k"))
-    (folder / kaggle.SOLUTION).unlink()
-    with pytest.raises(UserError, match=r"LOC_val_solution\.csv: no such file.*/data"):
+    (folder / labels.SOLUTION).unlink()
+    with pytest.raises(UserError, match=r"(?s)there is no validation picture with a label.*"
+                                          r"30 files left out, in val without a label: .*"
+                                          r"30 of 50,000 validation pictures, flat; no list of "
+                                          r"labels.*Kaggle's LOC_val_solution\.csv: put either"):
         fetching.fetch(dataset(folder))
-    (folder / kaggle.SOLUTION).write_text("a,b\n1,2\n")
+    (folder / labels.SOLUTION).write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"LOC_val_solution\.csv: not Kaggle's list"):
         fetching.fetch(dataset(folder))
 
@@ -150,10 +154,11 @@ def test_a_deflated_picture_with_a_flipped_bit_is_refused_or_differs(copies: Pat
 def test_a_class_that_is_missing_or_unknown_is_named(copies: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(copy(copies, "folders"), tmp_path / "k"))
     shutil.move(folder / "train/n01440764", folder / "train/n99999999")
-    with pytest.raises(UserError, match=r"train/n99999999/n01440764_0\.JPEG: of no known class"):
+    with pytest.raises(UserError, match=r"train/n99999999/n01440764_0\.JPEG: its folder says n99999999, "
+                                          r"but its name says n01440764"):
         fetching.fetch(dataset(folder))
     shutil.rmtree(folder / "train/n99999999")
-    with pytest.raises(UserError, match=r"no training picture of n01440764 \(1 such"):
+    with pytest.raises(UserError, match=r"no training picture of 1 class: n01440764"):
         fetching.fetch(dataset(folder))
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.parameters import DatasetSection, SampleSection
-from pipeline.data.sources import folder
+from pipeline.data.sources import fetching
 from pipeline.data.sources.catalogue import Catalogue, Class
 from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
@@ -34,7 +34,8 @@ def grown(root: Path, files: dict[str, bytes]) -> Path:
 def found(root: Path) -> Catalogue:
     dataset = DatasetSection(source="folder", location=root, origin=None,
                              sample=SampleSection(seed=0, train_images=20, val_images=10))
-    return folder.fetch(dataset).catalogue
+    fetching.fetch(dataset)
+    return fetching.load_catalogue(dataset)
 
 
 SMALL = {"train/b/2.jpg": b"b2", "train/b/1.PNG": b"b1", "train/a b/ä.JPEG": b"ab",
@@ -72,15 +73,26 @@ def test_any_names_any_order_of_making(tmp_path_factory: pytest.TempPathFactory,
             (f"{c}/{name}.jpg", sorted(classes).index(c)) for c in classes for name in names}
 
 
-def test_hidden_files_are_passed_over_and_others_told_once_with_their_number(
+def test_everything_that_is_not_taken_is_told_and_counted(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = grown(tmp_path / "d", SMALL | {"train/b/.hidden.jpg": b"", "train/.git/x.jpg": b"",
-                                          "train/b/notes.txt": b"", "val/b/Thumbs.db": b"",
-                                          "train/b/more/3.jpg": b"", "val/readme.txt": b""})
-    assert len(found(root).train) == 3
-    told = [line for line in capsys.readouterr().err.splitlines() if "not pictures" in line]
-    assert len(told) == 1
-    assert "3 files or folders" in told[0]
+    root = grown(tmp_path / "d", SMALL | {
+        "train/b/.hidden.jpg": b"", "train/.git/x.jpg": b"", "train/b/notes.txt": b"",
+        "val/b/Thumbs.db": b"", "train/b/more/3.jpg": b"", "val/readme.txt": b"",
+        "train/b/4.webp": b"", "train/b/5.TIF": b"", "train/lost.jpg": b"", "val/lost.jpg": b"",
+        "train/b/6.bmp": b"six", "train/b/7.gif": b"seven", "train/b/8.ppm": b"eight"})
+    assert [one.name for one in found(root).train][-3:] == ["b/6.bmp", "b/7.gif", "b/8.ppm"]
+    told = [line for line in capsys.readouterr().err.splitlines() if " left out, " in line]
+    assert told == [
+        "2 files left out, hidden: train/.git/x.jpg, train/b/.hidden.jpg",
+        "1 file left out, no pictures by their names (.db): val/b/Thumbs.db",
+        "2 files left out, no pictures by their names (.txt): train/b/notes.txt, val/readme.txt",
+        "1 file left out, of a format that is not decoded here (.tif); convert them to PNG or "
+        "JPEG: train/b/5.TIF",
+        "1 file left out, of a format that is not decoded here (.webp); convert them to PNG or "
+        "JPEG: train/b/4.webp",
+        "1 file left out, deeper than train/<class>/: train/b/more/3.jpg",
+        "1 file left out, directly in train, where no folder says the class: train/lost.jpg",
+        "1 file left out, in val without a label: val/lost.jpg"]
 
 
 def test_links_to_pictures_are_followed_and_links_to_nothing_refused(tmp_path: Path) -> None:
@@ -89,15 +101,16 @@ def test_links_to_pictures_are_followed_and_links_to_nothing_refused(tmp_path: P
     (root / "train/b/3.jpg").symlink_to(tmp_path / "far.bin")
     assert read_picture(found(root).train[-1]) == b"linked"
     (root / "train/b/4.jpg").symlink_to(tmp_path / "gone")
-    with pytest.raises(UserError, match=r"4\.jpg: a link to nothing"):
+    with pytest.raises(UserError, match=r"4\.jpg: a link to .*gone, where nothing is: mount"):
         found(root)
 
 
 @pytest.mark.parametrize(("more", "less", "message"), [
     ({"val/c/1.jpg": b""}, None, r"val/c: no such class in .*train"),
-    ({"train/c/notes.txt": b""}, None, r"train/c: no pictures"),
-    ({}, "val", r"d/val: no such folder; dataset\.location"),
-    ({}, "train", r"d/train: no such folder; dataset\.location"),
+    ({"train/c/notes.txt": b""}, None, r"no training picture of 1 class: c"),
+    ({}, "val", r"d has no folder of validation pictures\.\n.*: train: 3 training pictures in 2 "),
+    ({"test/b/1.jpg": b""}, "val", r"(?s)no folder of validation pictures.*ln -s test .*d/val"),
+    ({}, "train", r"(?s)d has no folder of training pictures.*belong in .*/d/train"),
 ])
 def test_what_is_missing_or_unknown_is_named(tmp_path: Path, more: dict[str, bytes],
                                              less: str | None, message: str) -> None:
@@ -113,5 +126,6 @@ def test_empty_splits_and_names_that_are_no_text_are_named(tmp_path: Path) -> No
             UserError, match=r"not UTF-8; rename"):
         found(root)
     (root / "x/train").mkdir(parents=True)
+    (root / "x/val").mkdir(parents=True)
     with pytest.raises(UserError, match="train: no class folders"):
         found(root / "x")

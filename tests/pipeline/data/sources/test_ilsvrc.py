@@ -17,6 +17,7 @@ from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.ilsvrc_writer import write
 from pipeline.data.sources.reading import read_picture
 from pipeline.system.errors import UserError
+from tests.pipeline.data.sources.imagenet_copies import official_catalogue
 
 CLASSES = [Class("n03", "c, third"), Class("n01", "a"), Class("n02", "b")]
 TRAIN = [[("n03_2.JPEG", b"32"), ("n03_1.JPEG", b"31" * 400)], [("n01_1.JPEG", b"11")],
@@ -32,7 +33,7 @@ def tree(folder: Path, classes: Sequence[Class] = CLASSES,
 
 
 def test_every_picture_is_found_with_its_label(tmp_path: Path) -> None:
-    found = ilsvrc.catalogue(tree(tmp_path))
+    found = official_catalogue(tree(tmp_path))
     assert found.classes == CLASSES  # in order of id, without the ancestor
     assert [(one.name, one.label, read_picture(one))
             for one in found.train] == [("n03_1.JPEG", 0, b"31" * 400), ("n03_2.JPEG", 0, b"32"),
@@ -46,10 +47,11 @@ def test_every_picture_is_found_with_its_label(tmp_path: Path) -> None:
 def test_labels_follow_the_ids_whatever_the_wnids(tmp_path: Path, order: list[int],
                                                   labels: list[int]) -> None:
     classes = [Class(f"n{number}", f"word {number}") for number in order]
-    train = [[(f"{one.wnid}_{i}", f"{one.wnid} {i}".encode()) for i in range(2)] for one in classes]
-    folder = tree(tmp_path, classes, train, [(f"val_{i:03}", b"") for i in range(len(labels))],
-                  labels)
-    found = ilsvrc.catalogue(folder, known=True)
+    train = [[(f"{one.wnid}_{i}.JPEG", f"{one.wnid} {i}".encode()) for i in range(2)]
+             for one in classes]
+    val = [(f"ILSVRC2012_val_{i + 1:08}.JPEG", b"") for i in range(len(labels))]
+    folder = tree(tmp_path, classes, train, val, labels)
+    found = official_catalogue(folder)
     assert found.classes == classes
     assert [entry.label for entry in found.val] == labels
     assert all(read_picture(entry).decode().split()[0] == classes[entry.label].wnid
@@ -74,18 +76,20 @@ def test_meta_has_the_fields_of_the_original(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"labels": (2,)}, "2 pictures, but 1 lines"),
+    ({"labels": (2,)}, r"in val without a label: val/ILSVRC2012_val_00000002\.JPEG"),
+    ({"labels": (2, 0, 1)}, r"\['ILSVRC2012_val_00000003'\]"),
     ({"labels": (2, 3)}, r"ids outside 1\.\.3"),
     ({"labels": (2, -1)}, r"ids outside 1\.\.3"),
-    ({"val": [VAL[0], VAL[0]]}, "ILSVRC2012_val_00000001.JPEG occurs twice"),
-    ({"train": [TRAIN[0], [], TRAIN[2]]}, r"n01\.tar has no picture"),
-    ({"train": [TRAIN[0], TRAIN[0], TRAIN[2]]}, r"n03_1\.JPEG occurs twice \(2 such names\)"),
+    ({"val": [VAL[0], VAL[0]]}, "ILSVRC2012_val_00000001 is there twice"),
+    ({"train": [TRAIN[0], TRAIN[0], TRAIN[2]]},
+     r"train/n01/n03_2\.JPEG: its folder says n01, but its name says n03 \(2 such pictures\)"),
+    ({"train": [[TRAIN[0][0], TRAIN[0][0]], TRAIN[1], TRAIN[2]]}, r"n03_2\.JPEG is there twice"),
     ({"classes": [CLASSES[0], CLASSES[0], CLASSES[2]]}, r"n03\.tar occurs twice"),
 ])
 def test_archives_that_do_not_belong_together_are_refused(tmp_path: Path, change: dict[str, object],
                                                           message: str) -> None:
     with pytest.raises(UserError, match=message):
-        ilsvrc.catalogue(tree(tmp_path, **change))  # type: ignore[arg-type]
+        official_catalogue(tree(tmp_path, **change))  # type: ignore[arg-type]
 
 
 def test_classes_of_archive_and_devkit_must_agree(tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_classes_of_archive_and_devkit_must_agree(tmp_path: Path) -> None:
         for name in (Y2012.train, Y2012.val):
             (mixed / name).write_bytes((tmp_path / other / name).read_bytes())
         with pytest.raises(UserError, match=message):
-            ilsvrc.catalogue(mixed)
+            official_catalogue(mixed)
 
 
 @pytest.mark.parametrize("damage",

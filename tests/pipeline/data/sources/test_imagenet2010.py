@@ -28,7 +28,7 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSection:
     monkeypatch.chdir(tmp_path / "project")
     ilsvrc_writer.write(tmp_path / "archives", CLASSES, TRAIN, VAL, (2, 0), [Class("n00", "all")],
                         Y2010)
-    return DatasetSection(source="imagenet2010", location=tmp_path / "archives", origin=None,
+    return DatasetSection(source="imagenet2010", location=tmp_path / "archives", origin=None, incomplete=True,
                           sample=SampleSection(seed=0, train_images=20, val_images=10))
 
 

@@ -59,7 +59,7 @@ def test_they_behave_as_a_list_does(entries: list[Picture], data: st.DataObject)
         assert (list(columns.ordered("label", "name"))
                 == sorted(usual, key=lambda entry: (entry.label, entry.name)))
     else:
-        with pytest.raises(UserError, match="occurs twice"):
+        with pytest.raises(UserError, match="is there twice"):
             columns.ordered("label", "name")
 
 

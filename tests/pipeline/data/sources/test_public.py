@@ -89,7 +89,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, server: Server, module: ModuleType,
 
 
 def dataset(source: str, location: Path | None = None, origin: str | None = None) -> DatasetSection:
-    return DatasetSection(source=source, location=location, origin=origin,
+    return DatasetSection(source=source, location=location, origin=origin, incomplete=True,
                           sample=SampleSection(seed=0, train_images=20, val_images=10))
 
 
@@ -168,7 +168,7 @@ def test_another_archive_of_the_right_name_is_refused(server: Server,
     Path("archives").mkdir()
     Path("archives/cifar-10-binary.tar.gz").write_bytes(content[:-9] + bytes([content[-9] ^ 1])
                                                         + content[-8:])
-    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: MD5 .* remove it"):
+    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz: MD5 .* rename it \(mv .* fetches the right one"):
         fetching.fetch(dataset("cifar10"))
     assert not Path("archives/cifar10.tar").exists()
 
@@ -190,14 +190,15 @@ def test_folders_that_are_not_as_they_must_be_are_told_with_the_mend(tmp_path: P
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"a picture")
     with pytest.raises(UserError,
-                       match=r"/val: no such folder; .* needs .* the validation pictures in val"):
+                       match=r"(?s)no folder of validation pictures\.\n.* looks like CIFAR-10 in "
+                             r"folders: train: 2 of 50,000 .*: ln -s test .*/val$"):
         fetching.fetch(dataset("cifar10", tmp_path))
     (tmp_path / "test").rename(tmp_path / "val")
     for name in cifar10.NAMES:
         (tmp_path / "train" / name).mkdir(exist_ok=True)
         (tmp_path / "train" / name / "0.jpg").write_bytes(b"a picture")
-    with pytest.raises(UserError, match=r"0\.jpg occurs twice \(1 such names\).* or say "
-                                        r"dataset\.source: folder"):
+    with pytest.raises(UserError, match=r"0\.jpg is there twice, as .*; or "
+                                        r"set dataset\.source to folder"):
         fetching.fetch(dataset("cifar10", tmp_path))
 
 

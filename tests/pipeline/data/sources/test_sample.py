@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.config.parameters import SampleSection
-from pipeline.data.sources import ilsvrc, sample
+from pipeline.data.sources import sample
 from pipeline.data.sources.catalogue import Catalogue
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.patterns import PATTERNS, picture
 from pipeline.data.sources.reading import read_picture
+from tests.pipeline.data.sources.imagenet_copies import official_catalogue
 
 ARCHIVES = (Y2012.train, Y2012.val, Y2012.devkit)
 
 
 def made(folder: Path, seed: int = 7, train: int = 40, val: int = 30) -> Catalogue:
     sample.write(folder, SampleSection(seed=seed, train_images=train, val_images=val))
-    return ilsvrc.catalogue(folder, known=True)
+    return official_catalogue(folder)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_same_parameters_same_bytes_other_seed_other_bytes(folder: Path, tmp_pat
 
 def test_a_picture_does_not_depend_on_how_many_there_are(folder: Path, tmp_path: Path) -> None:
     few = {entry.name: read_picture(entry) for entry in made(tmp_path, train=20).train}
-    many = {entry.name: read_picture(entry) for entry in ilsvrc.catalogue(folder, known=True).train}
+    many = {entry.name: read_picture(entry) for entry in official_catalogue(folder).train}
     assert few.items() <= many.items()
     assert len(set(many.values())) == 40
 
@@ -77,13 +78,13 @@ def test_counts_are_exact_and_spread_evenly(tmp_path_factory: pytest.TempPathFac
 
 
 def test_validation_classes_are_shuffled(folder: Path) -> None:
-    labels = [entry.label for entry in ilsvrc.catalogue(folder, known=True).val]
+    labels = [entry.label for entry in official_catalogue(folder).val]
     assert labels != sorted(labels)
     assert labels[:10] != labels[10:20]
 
 
 def test_labels_are_those_of_the_pictures(folder: Path) -> None:
-    catalogue = ilsvrc.catalogue(folder, known=True)
+    catalogue = official_catalogue(folder)
     for entry in catalogue.val:
         number = int(entry.name[-13:-5]) - 1
         assert read_picture(entry) == sample.encoded(7, sample.VAL, number, entry.label)
