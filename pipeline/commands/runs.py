@@ -252,8 +252,8 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
 def ui(port: int) -> None:
     """Look at the runs in MLflow's pages, on the store that the stages record in.
 
-    Two addresses are printed, the list of trainings and their curves; on a desktop the browser
-    opens. Where MLFLOW_TRACKING_URI names a server, its pages are the ones, and nothing is started.
+    Two addresses are printed, of the list of trainings and of their curves. Where
+    MLFLOW_TRACKING_URI names a server, they are that server's, and nothing is started.
     """
     from pipeline.commands import ui as pages
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,29 +22,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 SECONDS_TO_END = 10.0
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies (Linux; elsewhere nothing happens)."""
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when its parent dies (Linux; elsewhere nothing
+    happens). It stays so when the process becomes another program."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def group_dies_with_parent(group: int) -> Iterator[None]:
-    """While the block runs: when this process dies, however it does, the process group ends, all
-    that is in it.
-
-    `die_with_parent` reaches one process, and not those that it starts. A shell waits for the end
-    of a pipe that this process holds open, and only the kernel's closing it can end that: a SIGKILL
-    here does.
-    """
-    script = f'read -r _; kill -TERM "-$1"; sleep {SECONDS_TO_END / 2:g}; kill -KILL "-$1"'
-    with subprocess.Popen(["/bin/sh", "-c", script, "sh", str(group)], stdin=subprocess.PIPE,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                          start_new_session=True) as watch:
-        try:
-            yield
-        finally:
-            watch.kill()  # before it sees the end of the pipe
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
 
 
 def keep_freed_memory() -> None:

@@ -13,6 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
 from pipeline.config import parameters
 from pipeline.config.paths import LEARNING, REPORT, metrics_of
@@ -33,6 +36,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "work" / "screenshots"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run"]
+# the command without its door, which wants a project around it
+ALEXNET = "from pipeline.commands.main import main; main(prog_name='alexnet')"
 NO_POSTGRESQL = postgresql.missing()
 pytestmark = pytest.mark.xdist_group("ui")  # one server for all of them
 
@@ -68,6 +73,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             assert process.stdout is not None
             said = process.stdout.readline()
             assert said.startswith("The runs: http://127.0.0.1:"), said
+            wait_for(port)
             yield Pages(folder, mlflow_store.tracking_uri(), port, process, said.split()[-1], runs)
         finally:
             if process.poll() is None:
@@ -76,9 +82,20 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 
 def command(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "pipeline.commands.main", *arguments], text=True,
+    return subprocess.Popen([sys.executable, "-c", ALEXNET, *arguments], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env=os.environ | {"PYTHONPATH": str(ROOT)} | variables)
+
+
+def wait_for(port: int) -> None:
+    """Return when the server answers."""
+    for _ in range(1200):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("MLflow's server does not start")
 
 
 def trained(seed: int, falling: float) -> str:
@@ -217,10 +234,31 @@ def shot(page: Any, name: str) -> None:
         page.screenshot(path=SCREENSHOTS / f"{name}-{width}.png")
 
 
+def test_the_server_refuses_other_names_for_this_machine(pages: Pages) -> None:
+    address = (f"http://127.0.0.1:{pages.port}/ajax-api/2.0/mlflow/experiments/search"
+               "?max_results=1")
+    assert [requests.get(address, headers={"Host": host}, timeout=60).status_code
+            for host in ("localhost", "example.org")] == [200, 403]
+
+
+def test_the_server_ends_with_the_shell_that_it_was_started_in(pages: Pages) -> None:
+    port = postgresql.free_port()
+    script = f'{sys.executable} -c "{ALEXNET}" ui --port {port}; true'
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}) as shell:
+        wait_for(port)
+        everyone = psutil.Process(shell.pid).children(recursive=True)
+        assert len(everyone) >= 2
+        shell.kill()
+    gone, still_there = psutil.wait_procs(everyone, timeout=60)
+    assert len(gone) >= 2
+    assert not still_there
+
+
 def test_an_interrupt_ends_the_server_and_all_that_it_started(pages: Pages) -> None:
     """The last one here: it ends what the others look at."""
     everyone = psutil.Process(pages.process.pid).children(recursive=True)
-    assert len(everyone) >= 2
+    assert everyone
     pages.process.send_signal(signal.SIGINT)
     _, said = pages.process.communicate(timeout=60)
     assert pages.process.returncode == 0

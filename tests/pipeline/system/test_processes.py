@@ -77,26 +77,3 @@ def test_the_children_alone() -> None:
     assert gone(child, 0.5)
     assert process.poll() is None
     assert kill_with_children(process)
-
-
-GROUP = """
-import contextlib, subprocess, sys, time
-from pipeline.system.processes import group_dies_with_parent
-one = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE)
-with group_dies_with_parent(one.pid) if sys.argv[1] == "guarded" else contextlib.nullcontext():
-    print(one.pid, int(one.stdout.readline()), flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize("guarded", ["guarded", "not"])
-def test_a_group_ends_with_the_parent_that_is_killed_outright(guarded: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", GROUP, guarded], stdout=subprocess.PIPE, text=True,
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}) as parent:
-        assert parent.stdout is not None
-        group = [int(pid) for pid in parent.stdout.readline().split()]
-        parent.kill()
-        assert [gone(pid, 10 if guarded == "guarded" else 0.3)
-                for pid in group] == [guarded == "guarded"] * 2
-    for pid in group if guarded == "not" else ():
-        os.kill(pid, signal.SIGKILL)
