@@ -1,11 +1,12 @@
-"""`alexnet claims`, the ledger, and `alexnet claims run`."""
+"""`alexnet claims`, the ledger; `alexnet claims run`; `alexnet claims verify`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,11 +16,20 @@ from pipeline.system.errors import UserError
 from pipeline.system.terminal import cell, duration, printable, say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     from pipeline.studies.claims.evidence import LedgerRow
+    from pipeline.studies.claims.running import Work
 
 SCALE = ("sample", "imagenette", "cifar10", "imagenet")
+LOCATION = click.option(
+    "--location", type=UserPath(exists=True, file_okay=False),
+    help="The data set's folder: the archives of the scale's source, or train/<class>/* and "
+         "val/<class>/*.")
+# columns that a narrow terminal does without, the first of them first
+SPARED = ("data", "section", "2012 log", "99 % interval", "seeds")
 
 
 @group(invoke_without_command=True,
@@ -37,67 +47,131 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
     if context.invoked_subcommand:
         return
     from pipeline.studies.claims import evidence, ledger
+    from pipeline.studies.claims.results import Results
 
     book = ledger.load()
-    rows = [evidence.row(claim, ledger.Results(book, one)) for claim in book.claims
-            for one in (claim.scales if claim.measure else ["imagenet"]) if scale in (None, one)]
-    _tell(rows, as_json)
+    results = {name: Results(book, name) for name in book.scales}
+    _print([row for claim in book.claims for place in claim.places if scale in (None, place)
+            for row in evidence.rows(claim, results.get(place))], as_json)
 
 
-@command("run", short_help="Run what claims need; the cost is told first.",
+@command("run", short_help="Run what claims need; the cost is given first.",
          reads="experiments/claims.yaml, params.yaml; the data set of the scale",
          leaves="experiments/results/<scale>/..., runs in MLflow's store, DVC experiments",
-         takes="minutes to days: it is told first, and asked for (--estimate tells it alone)")
+         takes="minutes to days: it is given first, and asked for (--estimate gives it alone)")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--scale", type=click.Choice(SCALE), metavar="SCALE", required=True,
               help=f"The data set, and with it the size of the net: {', '.join(SCALE)}.")
-@seeds_option("[default: from 1, as many as the scale has]")
-@click.option("--location", type=UserPath(exists=True, file_okay=False),
-              help="The data set's folder: the archives of the scale's source, or train/<class>/* "
-                   "and val/<class>/*.")
+@seeds_option("Not more than these.  [default: from 1, as many as the scale has]")
+@LOCATION
+@click.option("--again", is_flag=True,
+              help="Run anew on all of the seeds; what is kept gives way.")
 @click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
-@click.option("--estimate", is_flag=True, help="Tell the cost, run nothing.")
+@click.option("--estimate", is_flag=True, help="Give the cost and the power, run nothing.")
 @JSON
 def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None,
-        yes: bool, estimate: bool, as_json: bool) -> None:
+        again: bool, yes: bool, estimate: bool, as_json: bool) -> None:
     """Run what the claims NAME... need at a scale, or `all` that can be run there.
 
-    The cost is told first. What is kept already is not run again: given again, an interrupted
-    command goes on.
+    What is kept, the cost and the power of each test are given first. Seeds are added one by one
+    until the verdict is final. What is kept on the same pictures, by the same configuration and
+    arithmetic, is not run again: given again, an interrupted command goes on.
     """
     from pipeline.report import figure_1
     from pipeline.studies.claims import evidence, ledger, running
+    from pipeline.studies.claims.results import Results
 
     book = ledger.load().at(scale, location)
-    chosen = ([claim for claim in book.claims if claim.measure and scale in claim.scales]
+    chosen = ([claim for claim in book.claims
+               if claim.configurations() and scale in claim.scales]
               if names == ("all",) else [book.claim(name) for name in names])
-    running.cleared(chosen, scale)
-    results = ledger.Results(book, scale)
-    seeds = seeds or tuple(range(1, book.scales[scale].seeds + 1))  # type: ignore[index]
-    wanted = running.missing(book, results, chosen, seeds)
-    if wanted:
-        costs = running.estimate(book, results, wanted)
-        for name, (count, seconds) in costs.items():
-            click.echo(printable(f"{name}: {count} run{'s' * (count > 1)} of {duration(seconds)}"),
-                       err=True)
-        total = duration(sum(count * seconds for count, seconds in costs.values()))
-        say(f"{len(wanted)} run{'s' * (len(wanted) > 1)}, about {total} if the machine stays as "
-            "busy as it is, estimated for one process, without the preparation of the data; claims "
-            "on epochs run their best configurations on the other seeds besides")
+    running.check_runnable(chosen, scale)
+    work = running.Work(Results(book, scale), chosen,
+                        seeds or tuple(range(1, book.scales[scale].seeds + 1)), again)
+    _print_plan(work)
+    if work.missing():
         if estimate:
             return
         if not yes and not sys.stdin.isatty():
             raise UserError("nobody is there to ask; give --yes to run it")
         if not yes and not click.confirm("Run?", err=True):
             return
-        running.run(book, results, chosen, seeds, figure_1.write)
-    _tell([evidence.row(claim, results) for claim in chosen], as_json)
+        running.run(work, figure_1.write)
+    _print([evidence.row(claim, work.evidence) for claim in chosen], as_json)
 
 
-claims.add_command(run)
+@command("verify", short_help="Run one training of a claim's evidence again; compare.",
+         reads="experiments/claims.yaml, experiments/results, the data set of the scale",
+         leaves="a DVC experiment, a run in MLflow's store",
+         takes="as long as the run did, data and all")
+@click.argument("name", metavar="NAME")
+@click.option("--seed", type=click.IntRange(min=0), required=True, help="Which of its runs.")
+@click.option("--scale", type=click.Choice(SCALE), metavar="SCALE",
+              help="Of the evidence.  [default: the first that has a run of the seed]")
+@click.option("--configuration", metavar="CONFIGURATION",
+              help="One of those that the claim compares.  [default: the first]")
+@LOCATION
+@JSON
+def verify(name: str, seed: int, scale: str | None, configuration: str | None,
+           location: Path | None, as_json: bool) -> None:
+    """Run one of the trainings that a claim rests on again, and compare weights, losses and errors.
+
+    Exit code: 0 identical, 1 differs, 2 not compared (other pixels, arithmetic or, with native
+    arithmetic, another environment).
+    """
+    from pipeline.studies.claims import ledger, verification
+    from pipeline.studies.claims.results import Results
+    from pipeline.system.verdicts import EXIT_STATUS
+
+    book = ledger.load()
+    claim = book.claim(name)
+    kept = [place for place in claim.places if place in book.scales and scale in (None, place)
+            and any(stored.run.seed == seed for one in claim.configurations()
+                    for stored in Results(book, place).stored(one))]
+    if not kept:
+        raise UserError(f"{name}: no run with seed {seed} is kept"
+                        f"{f' at the scale {scale}' if scale else ''}; `alexnet claims --json` has "
+                        "what is")
+    results = Results(book.at(kept[0], location), kept[0])
+    verified = verification.verify(claim, results, verification.stored_run(
+        claim, results, seed, configuration))
+    if as_json:
+        click.echo(json.dumps(verified.as_json(), indent=2))
+    else:
+        click.echo(printable(f"{verified.verdict}: {verified.configuration}, seed {seed}, "
+                             f"{verified.scale}: {verified.detail}"))
+        click.echo(printable(f"pictures: pixels_digest {verified.pixels_digest[:16]}, "
+                             f"{verified.encoding}"))
+    sys.exit(EXIT_STATUS[verified.verdict])
 
 
-def _tell(rows: list[LedgerRow], as_json: bool) -> None:
+for _command in (run, verify):
+    claims.add_command(_command)
+
+
+def _print_plan(work: Work) -> None:
+    """Print what is kept and why, the cost of what is missing, and the power of the tests."""
+    from pipeline.studies.claims import evidence, running
+
+    for line in work.kept():
+        say(line)
+    for claim in work.claims:
+        say(evidence.plan(claim, work.evidence, len(work.seeds)))
+    first, most = work.missing(), work.at_most()
+    if not first:
+        say("nothing is to be run: every verdict is final, or all of the seeds are kept")
+        return
+    costs = running.estimate(work, most)
+    for name, (count, seconds) in costs.items():
+        click.echo(printable(f"{name}: at most {count} run{'s' * (count > 1)} of "
+                             f"{duration(seconds)}"), err=True)
+    total = duration(sum(count * seconds for count, seconds in costs.values()))
+    say(f"{len(first)} run{'s' * (len(first) > 1)} first, at most {len(most)}, about {total}, if "
+        "the machine stays as busy as it is, estimated for one process, without the preparation of "
+        "the data; claims on epochs run their best configurations on the other seeds besides")
+
+
+def _print(rows: list[LedgerRow], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row.as_json() for row in rows], indent=2))
     else:
@@ -105,49 +179,65 @@ def _tell(rows: list[LedgerRow], as_json: bool) -> None:
 
 
 def _show(rows: list[LedgerRow]) -> None:
-    """Rows with evidence; of a claim without any, one row for all scales."""
-    from rich import box
+    """Print a table of the rows with evidence and, of a claim without any, of one row for all
+    scales; and the notes below it."""
     from rich.console import Console
+
+    notes: dict[str, int] = {}  # printed once each
+    cells = [_cells(row, places, notes) for row, places in _merged(rows)]
+    # a pipe has no edge to wrap at
+    console = Console() if sys.stdout.isatty() else Console(width=260)
+    console.print(_fitting_table(cells, console))
+    for note, number in notes.items():
+        console.print(printable(f"({number}) {note}"), markup=False, highlight=False)
+
+
+def _merged(rows: Sequence[LedgerRow]) -> list[tuple[LedgerRow, str]]:
+    """Return the rows to print, each with the data that it is of, in words."""
+    from pipeline.studies.claims.verdicts import NOT_RUN
+
+    by_claim: dict[str, list[LedgerRow]] = {}
+    for row in rows:
+        by_claim.setdefault(row.claim.name, []).append(row)
+    merged = []
+    for same in by_claim.values():
+        run = [row for row in same if row.verdict != NOT_RUN]
+        merged += [(row, f"{row.scale}, {row.key.pictures:,}" if row.key else row.scale)
+                   for row in run]
+        if not run:
+            merged.append((same[0], ", ".join(dict.fromkeys(row.scale for row in same))))
+    return merged
+
+
+def _cells(row: LedgerRow, places: str, notes: dict[str, int]) -> dict[str, Text]:
+    colours = {"size": "green", "contradicted": "red"}
+    claim, interval = row.claim, row.interval
+    note = f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else ""
+    texts = {"claim": claim.name, "section": claim.section, "paper": _number(claim.paper),
+             "2012 log": _number(claim.log), "ours": _number(row.ours),
+             "99 % interval": f"{_number(interval[0])} to {_number(interval[1])}" if interval
+             else "", "seeds": str(row.seeds or ""), "data": places}
+    return {name: cell(text) for name, text in texts.items()} | {
+        "verdict": cell(row.words, colours.get(row.words.split()[0], "")) + cell(note)}
+
+
+def _fitting_table(cells: list[dict[str, Any]], console: Console) -> Table:
+    """Return the table, on a narrow terminal without some of its columns."""
+    from rich import box
     from rich.table import Table
 
-    from pipeline.studies.claims.evidence import NOT_RUN
-
-    colours = {"agrees": "green", "disagrees": "red"}
-    cells: list[dict[str, Text]] = []
-    notes: dict[str, int] = {}  # printed once each, below the table
-    shown: dict[str, list[LedgerRow]] = {}
-    for row in rows:
-        shown.setdefault(row.claim.name, []).append(row)
-    for ones in shown.values():
-        run = [row for row in ones if row.verdict != NOT_RUN]
-        for row in run or ones[:1]:
-            claim, verdict = row.claim, row.verdict if run else "not yet run"
-            note = f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else ""
-            told = {"claim": claim.name, "section": claim.section, "paper": _number(claim.paper),
-                    "2012 log": _number(claim.log), "ours": _number(row.ours),
-                    "95 % interval": f"{_number(row.interval[0])} to {_number(row.interval[1])}"
-                    if row.interval else "", "seeds": str(len(row.numbers) or ""), "data": row.scale
-                    if run or not claim.measure else ", ".join(one.scale for one in ones)}
-            cells.append({name: cell(text) for name, text in told.items()} | {
-                "verdict": cell(verdict, colours.get(verdict.split()[0], "")) + cell(note)})
-    # a pipe has no edge to wrap at
-    console = (Console() if sys.stdout.isatty() else Console(width=240))
+    names = [name for name in cells[0] if any(row[name] for row in cells)] if cells else ["claim"]
+    spared = [name for name in SPARED if name in names]
     unbounded = console.options.update(max_width=1000)
-    names = [name for name in cells[0] if any(one[name] for one in cells)] if cells else ["claim"]
-    spared = [name for name in ("data", "section", "2012 log", "95 % interval", "seeds")
-              if name in names]
-    while True:  # a narrow terminal does without some columns
+    while True:
         table = Table(box=box.SIMPLE_HEAD)
         for name in names:
             table.add_column(name, no_wrap=True)
-        for one in cells:
-            table.add_row(*(one[name] for name in names))
+        for row in cells:
+            table.add_row(*(row[name] for name in names))
         if not spared or console.measure(table, options=unbounded).maximum <= console.width:
-            break
+            return table
         names.remove(spared.pop(0))
-    console.print(table)
-    for note, number in notes.items():
-        console.print(printable(f"({number}) {note}"), markup=False, highlight=False)
 
 
 def _number(value: float | None) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 from pipeline.report.figure_1 import exhibit
 from pipeline.report.figures import Exhibit
 from pipeline.studies.claims import evidence as ledgered
-from pipeline.studies.claims.ledger import SCALES, Book, Results, load
+from pipeline.studies.claims.ledger import SCALES, Book, load
+from pipeline.studies.claims.results import Results
 from pipeline.studies.gate import golden
 from pipeline.studies.run_sets import RunSet, in_folder
 
@@ -100,12 +101,11 @@ def evidence() -> Evidence:
     results: dict[str, Results] = {scale: Results(book, scale) for scale in book.scales}
     rows: list[ledgered.LedgerRow] = []
     for claim in book.claims:
-        found = [ledgered.row(claim, results[scale])
-                 for scale in (claim.scales if claim.measure else ["imagenet"])]
-        rows += [row for row in found if row.verdict != ledgered.NOT_RUN] or found[:1]
+        of_claim = [row for place in claim.places
+                    for row in ledgered.rows(claim, results.get(place))]
+        rows += [row for row in of_claim if row.verdict != ledgered.NOT_RUN] or of_claim[:1]
     names = [row.configuration for row in TABLE_2 if row.configuration]
-    drawn = [exhibit(row.claim, results[row.scale]) for row in rows
-             if row.verdict != ledgered.NOT_RUN]
+    drawn = [exhibit(row.claim, results[row.scale].at(row.key)) for row in rows if row.key]
     return Evidence(rows, {name: _errors(book, results, name) for name in names},
                     [one for one in drawn if one],
                     [each for folder in (golden.FOLDER, *(results[scale].folder for scale in
@@ -113,12 +113,14 @@ def evidence() -> Evidence:
                      for each in in_folder(folder)])
 
 
-def _errors(book: Book, results: Mapping[Any, Results], name: str) -> list[Errors]:
-    found = []
+def _errors(book: Book, results: Mapping[str, Results], name: str) -> list[Errors]:
+    """Return the mean errors of a configuration at each scale, on the most pictures there."""
+    errors = []
     for scale in book.scales:
-        runs = list(results[scale].runs(name).values())
-        if runs:
+        by_key = [list(results[scale].at(key).runs(name).values())
+                  for key in results[scale].evidence_keys()]
+        if runs := next(filter(None, by_key), None):
             top1, top5 = (statistics.fmean(run.number(f"evaluate.top{top}_error_10crop")
                                            for run in runs) for top in (1, 5))
-            found.append(Errors(scale, len(runs), top1, top5))
-    return found
+            errors.append(Errors(scale, len(runs), top1, top5))
+    return errors

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.report.figures import CHART_PIXELS, Exhibit, over_epochs, table, twice
 from pipeline.studies.claims.evidence import fastest
-from pipeline.studies.claims.ledger import Claim, Epochs, Results
+from pipeline.studies.claims.ledger import Claim, Epochs
+from pipeline.studies.claims.results import Evidence
 from pipeline.studies.run_sets import Run
 from pipeline.system.files import atomic_write
 
@@ -19,22 +20,22 @@ if TYPE_CHECKING:
 SEED_ALPHA = 0.45  # of the thin lines
 
 
-def write(claim: Claim, results: Results) -> list[Path]:
+def write(claim: Claim, evidence: Evidence) -> list[Path]:
     """Write experiments/results/SCALE/CLAIM.svg for a claim on epochs whose runs are kept.
 
     Returns:
         The files written; none for another claim, or where no run is kept.
     """
-    drawn = exhibit(claim, results)
+    drawn = exhibit(claim, evidence)
     if drawn is None:
         return []
-    file = results.folder / f"{claim.name}.svg"
+    file = evidence.folder / f"{claim.name}.svg"
     with atomic_write(file) as stream:
         stream.write(drawn.figure.content)
     return [file]
 
 
-def exhibit(claim: Claim, results: Results) -> Exhibit | None:
+def exhibit(claim: Claim, evidence: Evidence) -> Exhibit | None:
     """Return the figure of a claim on epochs, with its curves as a file.
 
     Returns:
@@ -43,8 +44,8 @@ def exhibit(claim: Claim, results: Results) -> Exhibit | None:
     measure = claim.measure
     if not isinstance(measure, Epochs):
         return None
-    sides = [fastest(side, measure, results) for side in (measure.fast, measure.slow)]
-    runs = {name: results.runs(name) for name in sides if name}
+    sides = [fastest(side, measure, evidence) for side in (measure.fast, measure.slow)]
+    runs = {name: evidence.runs(name) for name in sides if name}
     if not runs:
         return None
     rows = [[name, seed, epoch, value] for name, by_seed in runs.items()
@@ -52,7 +53,7 @@ def exhibit(claim: Claim, results: Results) -> Exhibit | None:
     by_side = {name: list(by_seed.values()) for name, by_seed in runs.items()}
     figure = twice(lambda axes, colours: _draw(axes, colours, by_side, measure), CHART_PIXELS,
                    f"{_words(measure)} over epochs: {', '.join(runs)}")
-    return Exhibit(f"{claim.name}-{results.scale}", figure, ".csv",
+    return Exhibit(f"{claim.name}-{evidence.scale}", figure, ".csv",
                    table(["configuration", "seed", "epoch", measure.curve], rows))
 
 

@@ -1,15 +1,16 @@
-"""Runs of other parameters than the project's, as DVC experiments: `dvc exp show` lists them, `dvc
-exp apply` has them.
+"""Runs the pipeline by other parameters than the project's, as DVC experiments: `dvc exp show`
+lists them, `dvc exp apply` takes one over.
 
 Each is made by `dvc exp run --temp`, in a temporary copy beside which the project can be worked in;
 what the data stages made once comes from DVC's cache. The training keeps its checkpoints in the
 project, so an experiment that was killed goes on where it stopped when it is started again.
-`performed()` yields an `Experiment`, which reads what the run left.
+`run_experiment()` returns an `Experiment`, which reads what the run left.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,23 +33,30 @@ from pipeline.system.terminal import say
 
 @dataclass(frozen=True)
 class Experiment:
-    """A finished one: its name, its commit, and how long it took."""
+    """A finished experiment.
+
+    Attributes:
+        name: as `dvc exp show` lists it.
+        commit: in git.
+        seconds: that it took.
+    """
 
     name: str
     commit: str
     seconds: float
 
     def read(self, path: Path) -> bytes:
-        """A file that the run left: from git, or from DVC's cache.
+        """Return a file that the run left: from git, or from DVC's cache.
 
         Raises:
             UserError: neither has it.
         """
-        found = git_output("show", f"{self.commit}:{path.as_posix()}")
-        return found if found is not None else cached_file(self.md5(path), path).read_bytes()
+        content = git_output("show", f"{self.commit}:{path.as_posix()}")
+        return content if content is not None else cached_file(self.md5(path), path).read_bytes()
 
     def md5(self, path: Path) -> str:
-        """Of an output, by which DVC's cache has it."""
+        """Return the MD5 of an output, by which DVC's cache has it; raise UserError where the run
+        has no such output."""
         lock = yaml.safe_load(git_output("show", f"{self.commit}:dvc.lock") or b"{}")
         for stage in lock.get("stages", {}).values():
             for out in stage.get("outs", ()):
@@ -57,19 +65,23 @@ class Experiment:
         raise UserError(f"{path}: the experiment {self.name} has no such output")
 
     def record(self) -> dict[str, Any]:
-        """Where the run is from, for the file that keeps its metrics."""
+        """Return where the run is from, for the file that keeps its metrics."""
         git = environment.git_state()
         return {"experiment": self.name, "commit": self.commit, "git_commit": git.commit,
                 "git_dirty": git.dirty, "code_digest": environment.code_digest(),
                 "seconds": round(self.seconds, 1)}
 
 
-def performed(name: str, wanted: Parameters) -> Experiment:
-    """Run the pipeline up to `evaluate` with these parameters, as the experiment `name`; an old one
-    of it gives way.
+def run_experiment(name: str, wanted: Parameters, again: bool = False) -> Experiment:
+    """Run the pipeline up to `evaluate` with these parameters, as the experiment `name`.
+
+    Args:
+        name: an older experiment of this name is removed.
+        wanted: the parameters.
+        again: run every stage, though DVC has its outputs.
 
     Raises:
-        UserError: no git repository, or a stage failed; what it said stands above.
+        UserError: no git repository, or a stage failed; its output stands above.
     """
     if git_output("rev-parse", "--verify", "HEAD") is None:
         raise UserError("DVC experiments need a git repository with a commit: git init && git add "
@@ -79,7 +91,8 @@ def performed(name: str, wanted: Parameters) -> Experiment:
                 for part in ("-S", setting(key, value))]
     started = time.monotonic()
     say(f"experiment {name}")
-    command = dvc_command("exp", "run", "--temp", "--name", name, *settings, "evaluate")
+    command = dvc_command("exp", "run", "--temp", *["--force"] * again, "--name", name, *settings,
+                          "evaluate")
     if run_child(command, dvc_environment(), output=2):
         raise UserError(f"the experiment {name} failed, for the reason above; the same command "
                         "goes on with it")
@@ -90,29 +103,25 @@ def performed(name: str, wanted: Parameters) -> Experiment:
 
 
 def changes(wanted: Parameters, file: Path = FILE) -> dict[str, Any]:
-    """`section.key` to value, where the wanted parameters are not those of the file."""
-    here = flatten(read_sections(file))
-    found = flatten(wanted.model_dump(mode="json"))
-    location = found["dataset.location"]
+    """Return `section.key` to value where the wanted parameters are not those of the file."""
+    here, values = flatten(read_sections(file)), flatten(wanted.model_dump(mode="json"))
+    location = values["dataset.location"]
     if location:  # of a copy in another folder
-        found["dataset.location"] = str((home_folder() / Path(location).expanduser())
-                                        .resolve())
-    return {key: value for key, value in found.items() if here.get(key, "missing") != value}
+        values["dataset.location"] = str((home_folder() / Path(location).expanduser()).resolve())
+    return {key: value for key, value in values.items() if here.get(key, "missing") != value}
 
 
 def setting(key: str, value: Any) -> str:
-    """`key=value` as `dvc exp run -S` takes it, in Hydra's grammar."""
-    if isinstance(value, str):
-        escaped = value.replace("'", r"\'")
-        if "\\" in value:
-            raise UserError(f"{key}: {value}: DVC does not take a backslash")
-        return f"{key}='{escaped}'"
-    return (
-        f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else repr(value)}")
+    """Return `key=value` as `dvc exp run -S` takes it, in Hydra's grammar."""
+    if not isinstance(value, str):
+        return f"{key}={json.dumps(value)}"
+    if "\\" in value:
+        raise UserError(f"{key}: {value}: DVC does not take a backslash")
+    escaped = value.replace("'", r"\'")
+    return f"{key}='{escaped}'"
 
 
 def one_at_a_time() -> contextlib.AbstractContextManager[None]:
-    """Two commands that run experiments would wait for each other's locks and leave each other's
-    results."""
+    """Hold the lock of commands that run experiments: two of them would wait for each other's locks
+    and remove each other's results."""
     return exclusive_lock(WORK / "experiments.lock", "another command that runs experiments")
-

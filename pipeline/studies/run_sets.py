@@ -166,9 +166,9 @@ def spread(runs: Iterable[Run]) -> dict[str, dict[str, float]]:
             for name, found in values.items()}
 
 
-def write(sample: RunSet, folder: Path) -> Path:
-    """Into folder/NAME/ENVIRONMENT.json, seeds in order. Returns the file."""
-    file = folder / sample.name / f"{environment_key(sample.environment)}.json"
+def write(sample: RunSet, folder: Path, name: str | None = None) -> Path:
+    """Write folder/NAME/FILE, seeds in order, and return it; FILE is `name`, or ENVIRONMENT.json."""
+    file = folder / sample.name / (name or f"{environment_key(sample.environment)}.json")
     runs = sorted(sample.runs, key=lambda run: run.seed)
     told = {"format": FORMAT, "name": sample.name,
             "configuration_digest": sample.configuration_digest, "history": sample.history,

@@ -201,7 +201,7 @@ def forged(record: Path, folder: Path, listener: socket.socket, **dataset: Any) 
     """A record by the code here that asks for everything that it must not have."""
     code = folder / "code"
     code_archive.restored(record / "code.tar.gz", code,
-                          kept_runs.read(record).facts.tags["code_digest"])
+                          kept_runs.read_folder(record).facts.tags["code_digest"])
     (code / "dvc.lock").write_text(EVIL_LOCK)
     parameters = json.loads((record / "parameters.json").read_text())
     parameters["execution"] |= {
@@ -271,7 +271,7 @@ def test_a_copy_of_the_data_that_has_rotted_is_made_anew(reproduced: Project, re
     ("models/model.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1]))])
 def test_evidence_that_has_changed_in_the_store_is_named_and_not_compared(
         reproduced: Project, record: Path, name: str, change: Callable[[bytes], bytes]) -> None:
-    run_id = kept_runs.read(record).facts.run_id
+    run_id = kept_runs.read_folder(record).facts.run_id
     [file] = [file for file in (reproduced.folder / "mlartifacts").rglob(name)
               if run_id in file.parts]
     whole = file.read_bytes()

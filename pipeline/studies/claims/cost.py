@@ -1,5 +1,5 @@
-"""What a run of the pipeline will take here, told before it starts: from a stored run, or from some
-timed updates."""
+"""Estimates what a run of the pipeline will take here: from stored runs, or from some timed
+updates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config.parameters import Parameters
 from pipeline.studies import run_sets
-from pipeline.studies.claims.ledger import Results
+from pipeline.studies.claims.results import Results
 
 UPDATES = 3  # timed, after one that is not
 FORWARD = 1 / 3  # of an update's time: the backward pass is two forward passes
@@ -18,15 +18,15 @@ OVERHEAD = 30.0  # seconds of a run besides: DVC, the start of processes, the re
 
 def seconds(results: Results, name: str, parameters: Parameters,
             environment: dict[str, str]) -> float:
-    """Of one run of the configuration, without the preparation of its data: the mean of those
-    stored for this environment, or estimated, for one process."""
+    """Return the seconds of one run of the configuration, without the preparation of its data: the
+    mean of those stored for this environment, or an estimate for one process."""
     stored = results.folder / name / f"{run_sets.environment_key(environment)}.json"
     if stored.exists():
         known = [run.record["seconds"] for run in run_sets.read(stored).runs
                  if run.record.get("seconds", 0) > OVERHEAD]
         if known:
             return float(sum(known) / len(known))
-    scale = results.book.scales[results.scale]  # type: ignore[index]
+    scale = results.book.scales[results.scale]
     train, val = scale.images
     if parameters.dataset.source == "sample":
         train, val = parameters.dataset.sample.train_images, parameters.dataset.sample.val_images
@@ -44,7 +44,7 @@ _timed: dict[Any, float] = {}  # seconds of an update, by what decides them, nea
 
 
 def _update(read: Parameters, classes: int) -> float:
-    """Seconds of an update of the configured net, on noise, by one process."""
+    """Return the seconds of an update of the configured net, on noise, by one process."""
     import torch
 
     from alexnet.augmentation import Statistics, Views

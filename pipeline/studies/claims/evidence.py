@@ -1,202 +1,220 @@
-"""From runs to a verdict: the number of a claim on each seed, its interval over seeds, and what
-that says.
+"""From runs to the rows of the ledger: the number of a claim on each seed, its interval over seeds,
+and the verdict.
 
-The interval is Student's, 95 %, over seeds; where two configurations are compared, over the
-differences of runs of the same seed (paired). It tells how far other seeds would move the number on
-these data, not how far other images would.
-
-    positive  agrees if the interval lies above the neutral value (0; of a ratio 1), disagrees if
-              below
-    none      agrees if the interval lies within the margin around 0, disagrees if outside
-    equal     agrees if the paper's number lies in the prediction interval for one more run,
-              disagrees if not
-
-On the paper's own data and size a number that the paper gives is tested as in `equal`, too;
-elsewhere it agrees in direction. Anything else is undecided, and so is what rests on fewer than
-SEEDS seeds.
+The interval is over seeds; where two configurations are compared, over the differences of runs of
+the same seed (paired); of ratios, over their logarithms. It says how far other seeds would move the
+number on these data, not how far other pictures would.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from scipy import stats
-
-from pipeline.studies.claims.ledger import Claim, Configuration, Difference, Epochs, Results, Value
+from alexnet.architectures import architecture
+from alexnet.layers import Convolution
+from alexnet.recipe import recipe
+from pipeline.studies.claims import verdicts
+from pipeline.studies.claims.ledger import (
+    NET,
+    Claim,
+    Configuration,
+    Difference,
+    Epochs,
+    Net,
+    Value,
+)
+from pipeline.studies.claims.results import Evidence, EvidenceKey, Results
+from pipeline.studies.claims.verdicts import (
+    CONTRADICTED,
+    FEWEST,
+    NOT_RUN,
+    SIZE,
+    Question,
+    Verdict,
+    estimate,
+    needed_seeds,
+    verdict_of,
+)
 from pipeline.studies.run_sets import Run
 
-SEEDS = 3  # that a verdict rests on at least
-LEVEL = 0.95
-Verdict = Literal["agrees", "agrees in direction", "disagrees", "undecided",
-                  "not yet run at this scale"]
-AGREES: Verdict = "agrees"
-IN_DIRECTION: Verdict = "agrees in direction"
-DISAGREES: Verdict = "disagrees"
-UNDECIDED: Verdict = "undecided"
-NOT_RUN: Verdict = "not yet run at this scale"
 Numbers = dict[int, float]  # by seed
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """A claim at a scale.
+    """A claim, and what one body of evidence says of it.
 
     Attributes:
-        claim, scale: which.
+        claim: which.
+        scale: of the evidence; NET of claims on the net itself.
+        key: which pictures and arithmetic; None where nothing has been run, or of the net itself.
+        verdict: on the claim.
         numbers: the claim's number for each seed, in its unit.
-        verdict: agrees, agrees in direction, disagrees, undecided, or not yet run.
+        question: that the verdict answers; None where nothing was asked.
         ours: the mean of the numbers, of ratios the geometric mean; None where there are none.
-        interval: 95 %, Student's, over seeds; None of fewer than two.
+        interval: of the mean over seeds, 99 %; None of fewer than two.
+        sd: the standard deviation over seeds, of ratios that of the logarithms.
         note: what else is to be known of it.
     """
 
     claim: Claim
     scale: str
-    numbers: Numbers
-    verdict: Verdict
+    key: EvidenceKey | None = None
+    verdict: Verdict = NOT_RUN
+    numbers: Mapping[int, float] | None = None
+    question: Question | None = None
     ours: float | None = None
     interval: tuple[float, float] | None = None
+    sd: float | None = None
     note: str = ""
 
+    @property
+    def seeds(self) -> int:
+        """How many runs, or pairs of runs, it rests on."""
+        return len(self.numbers or {})
+
+    @property
+    def words(self) -> str:
+        """The verdict as people read it; an undecided one says how many seeds it needs."""
+        return verdicts.words(self.verdict, self.question, self.sd)
+
     def as_json(self) -> dict[str, Any]:
-        """As `alexnet claims --json` prints it."""
+        """Return what `alexnet claims --json` prints."""
         claim = self.claim
         return {"claim": claim.name, "section": claim.section, "paper": claim.paper,
                 "ours": self.ours, "interval": list(self.interval) if self.interval else None,
-                "seeds": len(self.numbers), "scale": self.scale, "verdict": self.verdict,
-                "log": claim.log, "unit": claim.unit, "says": claim.says, "note": self.note}
+                "seeds": self.seeds, "scale": self.scale, "verdict": self.words,
+                "data": claim.data, "pictures": self.key.pictures if self.key else None,
+                "arithmetic": self.key.arithmetic if self.key else None, "test": claim.test,
+                "margin": claim.margin, "sd": self.sd, "needs": self.needs, "log": claim.log,
+                "unit": claim.unit, "says": claim.says, "note": self.note}
+
+    @property
+    def needs(self) -> int | None:
+        """The seeds with which the claim, if true, is shown with a power of 80 %, at the spread
+        seen; None where that is not known, or a thousand do not suffice."""
+        return needed_seeds(self.question, self.sd) if self.question and self.sd else None
 
 
-def row(claim: Claim, results: Results) -> LedgerRow:
-    """What the stored runs of a scale say of a claim."""
+def rows(claim: Claim, results: Results | None) -> list[LedgerRow]:
+    """Return a row for each body of evidence at a scale (None: of the net itself), the most
+    pictures first; one row that says `not yet run` where there is none."""
+    if isinstance(claim.measure, Net):
+        return [_of_net(claim, claim.measure)]
+    assert results is not None
     if claim.measure is None:
-        return LedgerRow(claim, results.scale, {}, NOT_RUN, note=f"takes {claim.takes}")
-    numbers, note = numbers_of(claim, results)
+        return [LedgerRow(claim, results.scale, note=_joined(f"takes {claim.takes}", claim.note))]
+    found = [row(claim, results.at(key)) for key in results.evidence_keys()
+             if any(results.at(key).runs(name) for name in claim.configurations())]
+    return [each for each in found if each.numbers] or found[:1] or [
+        LedgerRow(claim, results.scale, note=claim.note)]
+
+
+def row(claim: Claim, evidence: Evidence) -> LedgerRow:
+    """Return what this evidence says of a claim."""
+    numbers, note = numbers_of(claim, evidence)
+    key = _key(claim, evidence)
     if not numbers:
-        return LedgerRow(claim, results.scale, {}, NOT_RUN, note=note)
-    images = {run.metrics["resize"]["train_images"] for name in claim.configurations()
-              for run in results.runs(name).values() if "resize" in run.metrics}
-    whole = images <= {results.book.scales[results.scale].images[0]}  # type: ignore[index]
-    if not whole:
-        note = "; ".join(filter(
-            None, [f"trained on {' and '.join(f'{n:,}' for n in sorted(images))} pictures", note]))
-    ours, interval, prediction = _estimated(list(numbers.values()), claim)
-    own = results.scale in claim.own and whole
-    if len(numbers) < SEEDS or interval is None or prediction is None:
-        return LedgerRow(claim, results.scale, numbers, UNDECIDED, ours, interval,
-                   "; ".join(filter(None, [note, f"a verdict needs {SEEDS} seeds"])))
-    verdict = verdict_of(claim, interval, prediction, own)
-    size = ""
-    if own and claim.paper is not None and claim.test == "positive":
-        size = f"one more run: {prediction[0]:.3g} to {prediction[1]:.3g}"
-    return LedgerRow(claim, results.scale, numbers, verdict, ours, interval,
-               "; ".join(filter(None, [note, size])))
+        return LedgerRow(claim, evidence.scale, key, note=_joined(note, claim.note))
+    scale = evidence.results.book.scales[evidence.scale]
+    assert key is not None
+    whole = key.total == sum(scale.images)
+    question = claim.question(own=whole and claim.data == scale.data)
+    scaled = [claim.scaled(number) for number in numbers.values()]
+    estimated = estimate(scaled)
+    low_high = estimated.interval and (claim.unscaled(estimated.interval[0]),
+                                       claim.unscaled(estimated.interval[1]))
+    return LedgerRow(claim, evidence.scale, key, verdict_of(question, scaled), numbers, question,
+                     claim.unscaled(estimated.mean), low_high, estimated.sd,
+                     _joined("" if whole else f"of {sum(scale.images):,} pictures, {key.total:,}",
+                             note, claim.note))
 
 
-def verdict_of(claim: Claim, interval: tuple[float, float], prediction: tuple[float, float],
-               own: bool) -> Verdict:
-    """By the tests that the module's description has.
-
-    Args:
-        claim: has the test, the paper's number and the margin.
-        interval: of the mean, in the claim's unit.
-        prediction: the interval for one more run, which the paper's was.
-        own: whether data and net are the paper's, so that its number counts, and not only the
-            direction.
-    """
-    low, high = interval
-    if claim.test == "none":
-        margin = claim.margin or 0.0
-        if -margin <= low and high <= margin:
-            return AGREES
-        return DISAGREES if low > margin or high < -margin else UNDECIDED
-    inside = claim.paper is None or prediction[0] <= claim.paper <= prediction[1]
-    if claim.test == "equal":
-        return AGREES if inside else DISAGREES
-    if high < claim.neutral:
-        return DISAGREES
-    if not low > claim.neutral:
-        return UNDECIDED
-    if own:
-        return AGREES if inside else DISAGREES
-    return AGREES if claim.paper is None else IN_DIRECTION  # of its size nothing is said
+def is_final(claim: Claim, evidence: Evidence) -> bool:
+    """Return whether the verdict is one that more seeds are not added to."""
+    this = row(claim, evidence)
+    return this.question is not None and this.question.is_final(this.verdict)
 
 
-def _estimated(numbers: Sequence[float], claim: Claim) -> tuple[
-        float, tuple[float, float] | None, tuple[float, float] | None]:
-    """Mean, interval of the mean, and interval for one more; of ratios in their logarithms."""
-    values = [math.log(number) for number in numbers] if claim.unit == "ratio" else list(numbers)
-    back = math.exp if claim.unit == "ratio" else float
-    mean, n = statistics.fmean(values), len(values)
-    if n < 2:
-        return back(mean), None, None
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * statistics.stdev(values)
-    of_mean, of_one = ((back(mean - reach * width), back(mean + reach * width))
-                       for width in (math.sqrt(1 / n), math.sqrt(1 + 1 / n)))
-    return back(mean), of_mean, of_one
+def _key(claim: Claim, evidence: Evidence) -> EvidenceKey | None:
+    for name in claim.configurations():
+        for stored in evidence.stored(name).values():
+            return stored.key
+    return None
 
 
-def numbers_of(claim: Claim, results: Results) -> tuple[Numbers, str]:
-    """The claim's number for each seed that all its configurations have, in its unit; and a note on
-    how."""
+def _of_net(claim: Claim, measure: Net) -> LedgerRow:
+    net = architecture("two-column", recipe("source"), 1000)
+    ours = net.parameters / 1e6
+    if measure.quantity == "largest_convolution":
+        ours = 100 * max(shape.parameters * net.held_by(shape.layer) for shape in net.shapes()
+                         if isinstance(shape.layer, Convolution)) / net.parameters
+    assert claim.paper is not None
+    holds = ours <= claim.paper if claim.test == "most" else abs(ours - claim.paper) <= claim.margin
+    return LedgerRow(claim, NET, verdict=SIZE if holds else CONTRADICTED, ours=ours,
+                     note=claim.note)
+
+
+def numbers_of(claim: Claim, evidence: Evidence) -> tuple[Numbers, str]:
+    """Return the claim's number, in its unit, for each seed that all its configurations have; and a
+    note on how."""
     measure = claim.measure
     if isinstance(measure, Epochs):
-        return _ratios(measure, results)
+        return _ratios(measure, evidence)
     if isinstance(measure, Value):
-        found = _measured(results.runs(measure.of), measure.metric)
+        numbers = _measured(evidence.runs(measure.of), measure.metric)
     elif isinstance(measure, Difference):
-        more = _measured(results.runs(measure.of), measure.metric)
-        less = _measured(results.runs(measure.less), measure.less_metric or measure.metric)
-        found = {seed: more[seed] - less[seed] for seed in sorted(more.keys() & less.keys())}
+        more = _measured(evidence.runs(measure.of), measure.metric)
+        less = _measured(evidence.runs(measure.less), measure.less_metric or measure.metric)
+        numbers = {seed: more[seed] - less[seed] for seed in more if seed in less}
     else:
         return {}, ""
-    return {seed: number * claim.factor for seed, number in found.items()}, ""
+    return {seed: number * claim.factor for seed, number in numbers.items()}, ""
 
 
 def _measured(runs: Mapping[int, Run], metric: str) -> Numbers:
-    """Of the runs that have it: the code of an older one may not have measured it."""
-    found = {}
+    """Return the metric of the runs that have it: older code may not have measured it."""
+    numbers = {}
     for seed, run in runs.items():
         with contextlib.suppress(KeyError):
-            found[seed] = run.number(metric)
-    return found
+            numbers[seed] = run.number(metric)
+    return numbers
 
 
-def _ratios(measure: Epochs, results: Results) -> tuple[Numbers, str]:
-    """Of the epochs of the two sides' best; a seed on which one of them does not get there has no
-    ratio."""
-    best = [fastest(side, measure, results) for side in (measure.slow, measure.fast)]
+def _ratios(measure: Epochs, evidence: Evidence) -> tuple[Numbers, str]:
+    """Return the ratios of the epochs of the two sides' best; a seed on which one of them does not
+    get there has none."""
+    best = [fastest(side, measure, evidence) for side in (measure.slow, measure.fast)]
     if None in best:
-        return ({}, "no configuration of one side got there" if any(map(results.runs, measure.slow))
-                else "")
-    slow, fast = (results.runs(name) for name in best if name)
+        any_run = any(evidence.runs(name) for name in measure.slow)
+        return {}, "no configuration of one side got there" if any_run else ""
+    slow, fast = (evidence.runs(name) for name in best if name)
     both = {seed: (epochs_to(slow[seed], measure), epochs_to(fast[seed], measure))
-            for seed in sorted(slow.keys() & fast.keys())}
-    found = {seed: a / b for seed, (a, b) in both.items() if math.isfinite(a) and math.isfinite(b)}
-    lost = (f"; not there on {len(both) - len(found)} of {len(both)} seeds"
-            if len(found) < len(both) else "")
-    absent = [name for name in [*measure.slow, *measure.fast] if not results.runs(name)]
-    others = f"; not run: {', '.join(absent)}" if absent else ""
-    return found, f"best: {best[0]} against {best[1]}{lost}{others}"
+            for seed in slow if seed in fast}
+    ratios = {seed: a / b for seed, (a, b) in both.items() if math.isfinite(a) and math.isfinite(b)}
+    lost = (f"not there on {len(both) - len(ratios)} of {len(both)} seeds"
+            if len(ratios) < len(both) else "")
+    absent = [name for name in [*measure.slow, *measure.fast] if not evidence.runs(name)]
+    return ratios, _joined(f"best: {best[0]} against {best[1]}", lost,
+                           f"not run: {', '.join(absent)}" if absent else "")
 
 
-def fastest(side: Sequence[str], measure: Epochs, results: Results) -> str | None:
-    """The configuration that gets there first on the lowest seed that it has; None where none
-    does."""
+def fastest(side: Sequence[str], measure: Epochs, evidence: Evidence) -> str | None:
+    """Return the configuration that gets there first on the lowest seed that it has; None where
+    none does."""
     epochs = {name: epochs_to(runs[min(runs)], measure)
-              for name in side if (runs := results.runs(name))}
-    name = min(epochs, key=lambda one: epochs[one], default=None)
-    return name if name is not None and math.isfinite(epochs[name]) else None
+              for name in side if (runs := evidence.runs(name))}
+    best = min(epochs, key=lambda name: epochs[name], default=None)
+    return best if best is not None and math.isfinite(epochs[best]) else None
 
 
 def epochs_to(run: Run, measure: Epochs) -> float:
-    """Epochs until the curve first reaches the level, between points on a straight line; infinite
-    where it does not."""
+    """Return the epochs until the curve first reaches the level, between points on a straight line;
+    infinity where it does not."""
     before: tuple[float, float] | None = None
     for epoch, value in run.points(measure.curve):
         if value <= measure.below:
@@ -208,10 +226,10 @@ def epochs_to(run: Run, measure: Epochs) -> float:
     return math.inf
 
 
-def needed(claim: Claim, results: Results, seeds: Sequence[int],
+def needed(claim: Claim, evidence: Evidence, seeds: Sequence[int],
            configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
-    """The runs (configuration, seed) that the claim still needs, those first that others are made
-    of.
+    """Return the runs (configuration, seed) that the claim still needs for these seeds, those first
+    that others are made of.
 
     Of a claim on epochs every configuration is run on the first seed, and then the best of each
     side on the others.
@@ -220,29 +238,71 @@ def needed(claim: Claim, results: Results, seeds: Sequence[int],
     wanted = [(name, seed) for name in claim.configurations() for seed in seeds]
     if isinstance(measure, Epochs):
         wanted = [(name, seeds[0]) for name in claim.configurations()]
-        if all(seed in results.runs(name) for name, seed in wanted):
+        if all(seed in evidence.runs(name) for name, seed in wanted):
             wanted = [(name, seed) for side in (measure.slow, measure.fast)
-                      if (name := fastest(side, measure, results)) for seed in seeds]
-    found: dict[tuple[str, int], None] = {}
+                      if (name := fastest(side, measure, evidence)) for seed in seeds]
+    runs: dict[tuple[str, int], None] = {}
     for name, seed in wanted:
-        if seed not in results.runs(name):
-            for one in with_parts(name, seed, configurations):
-                if one[1] not in results.runs(one[0]):
-                    found[one] = None
-    return list(found)
+        if seed not in evidence.runs(name):
+            for part in with_parts(name, seed, configurations):
+                if part[1] not in evidence.runs(part[0]):
+                    runs[part] = None
+    return list(runs)
+
+
+def next_needed(claim: Claim, evidence: Evidence, seeds: Sequence[int],
+                configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
+    """Return the runs that the sequential rule makes next: those of the first FEWEST seeds, then of
+    one seed more each time, until the verdict is final or the seeds are used up."""
+    for count in range(min(FEWEST, len(seeds)), len(seeds) + 1):
+        runs = needed(claim, evidence, seeds[:count], configurations)
+        if runs or (count >= FEWEST and is_final(claim, evidence)):
+            return runs
+    return []
 
 
 def with_parts(name: str, seed: int,
                configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
-    """The run, after all that it is made of: weights to start from, members of an ensemble."""
-    one = configurations[name]
-    parts = [(one.start_from, seed)] if one.start_from else []
-    parts += members(one, seed)
+    """Return the run, after all that it is made of: weights to start from, members of an
+    ensemble."""
+    configuration = configurations[name]
+    parts = [(configuration.start_from, seed)] if configuration.start_from else []
+    parts += members(configuration, seed)
     return [*(deeper for part in parts for deeper in with_parts(*part, configurations)),
             (name, seed)]
 
 
-def members(one: Configuration, seed: int) -> list[tuple[str, int]]:
-    """Of the ensemble of this seed: no two ensembles share a run."""
+def members(configuration: Configuration, seed: int) -> list[tuple[str, int]]:
+    """Return the runs of the ensemble of this seed: no two ensembles share one."""
     return [(name, (seed - 1) * count + number)
-            for name, count in (one.ensemble or {}).items() for number in range(1, count + 1)]
+            for name, count in (configuration.ensemble or {}).items()
+            for number in range(1, count + 1)]
+
+
+def plan(claim: Claim, evidence: Evidence, seeds: int) -> str:
+    """Return, in words, the test of a claim and its power with so many seeds, before a run."""
+    this = row(claim, evidence)
+    scale = evidence.results.book.scales[evidence.scale]
+    whole = evidence.results.expected(claim.configurations()[0])[0] == sum(scale.images)
+    question = claim.question(own=whole and claim.data == scale.data)
+    unit = {"points": " points", "percent": " points", "nats": " nats"}.get(claim.unit, "")
+    margin = f"{claim.unscaled(question.margin):.3g}{unit or ' times' * (claim.unit == 'ratio')}"
+    asked = (f"whether the size is the claimed one within {margin}" if question.target is not None
+             else f"the direction, of an effect of {margin}")
+    sd = this.sd or 0.0
+    if sd:
+        chance = f"{verdicts.power(question, sd, max(seeds, 2)):.0%} with {seeds} seeds"
+        spread = f"at the spread of the {this.seeds} seeds kept"
+    else:
+        powers = {size: verdicts.power(question, question.margin / size, max(seeds, 2))
+                  for size in (1, 2)}
+        chance = " and ".join(f"{chance:.0%} if that is {size} sd over seeds"
+                              for size, chance in powers.items())
+        spread = f"with {seeds} seeds; the spread is not known yet"
+    return f"{claim.name}: tests {asked}; power {chance}, {spread}"
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
+
+

@@ -1,15 +1,15 @@
-"""experiments/claims.yaml, checked; and the ledger: each claim, the paper's number, ours, the
-verdict.
+"""experiments/claims.yaml, checked: the claims, and the configurations and scales to test them by.
 
-A claim is a number measured on every seed of one or two configurations, and a test on the numbers.
-A configuration is a name for parameters that differ from a scale's; a scale is a data set and a
-size of net that suit a machine.
+A claim is a number measured on every seed of one or two configurations, and a question that is
+asked of the numbers. A configuration is a name for parameters that differ from a scale's; a scale
+is a data set and a size of net that suit a machine.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,14 +21,13 @@ from alexnet.recipe import switches
 from pipeline.config import identity, parameters, presets
 from pipeline.config.parameters import Parameters
 from pipeline.config.safe_yaml import read_sections
-from pipeline.studies import run_sets
-from pipeline.studies.run_sets import Run
+from pipeline.studies.claims.verdicts import Question
 from pipeline.system.errors import UserError, closest
 
 FILE = Path("experiments/claims.yaml")
-RESULTS = Path("experiments/results")
 SCALES = ("sample", "imagenette", "cifar10", "imagenet")
 ScaleName = Literal["sample", "imagenette", "cifar10", "imagenet"]
+NET = "net"  # in place of a scale, of claims on the net itself, which no run decides
 Values = dict[str, Any]  # section.key to value
 
 
@@ -42,9 +41,10 @@ class Scale(Part):
     """A data set and what is set on it, at which claims are run."""
 
     preset: str
-    images: tuple[int, int]  # for training and validation, to estimate the cost
+    data: str  # as `Claim.data` names it
+    images: tuple[int, int]  # all that the data set has for training and for validation
     classes: int
-    seeds: int = Field(ge=1)  # run unless others are named
+    seeds: int = Field(ge=1)  # at most, unless others are named
     set: Values = {}
 
 
@@ -52,7 +52,7 @@ class Configuration(Part):
     """What is compared: settings over the base, or an ensemble of runs of other configurations."""
 
     set: Values = {}
-    scales: dict[ScaleName, Values] = {}  # what is set besides, at a scale
+    scales: dict[str, Values] = {}  # what is set besides, at a scale
     # the configuration whose weights, of the same seed, are fine-tuned
     start_from: str | None = None
     # so many runs of each configuration, their softmax outputs averaged
@@ -60,8 +60,7 @@ class Configuration(Part):
 
 
 class Difference(Part):
-    """The metric of `of`, less that of `less`; of one configuration, where `less_metric` is another
-    metric."""
+    """The metric of `of`, less that of `less`, or less another metric of the same runs."""
 
     of: str
     less: str
@@ -77,8 +76,8 @@ class Value(Part):
 
 
 class Epochs(Part):
-    """Epochs until `curve` is `below` that, of `slow` over `fast`; each side by the configuration
-    first there."""
+    """The ratio of the epochs until `curve` is at most `below`, of `slow` over `fast`; of each side
+    by the configuration that is there first."""
 
     slow: list[str] = Field(min_length=1)
     fast: list[str] = Field(min_length=1)
@@ -86,24 +85,48 @@ class Epochs(Part):
     below: float
 
 
+class Net(Part):
+    """A quantity of the net itself, at full width with 1000 classes: its parameters, in millions,
+    or the share of them that its largest convolution has, in %."""
+
+    quantity: Literal["parameters", "largest_convolution"]
+
+
 class Claim(Part):
-    """One of the paper's, or of ours: what it says, its number, how it is measured and judged."""
+    """A claim of the paper's, or of ours: what it says, its number, how it is measured and tested.
+
+    Attributes:
+        name: of the claim.
+        section: of the paper; `ours` of what the paper does not say.
+        says: the claim in words.
+        data: the paper's data set, which the number belongs to.
+        paper: the number in the paper, in the claim's unit.
+        log: the number in the logs of 2012.
+        unit: of the numbers; fractions are multiplied by 100 for points and percent.
+        measure: what is measured; None where `takes` says what that would take.
+        test: positive: the number lies above 0 (a ratio: above 1), and on the paper's own data it
+            is the paper's. equal: it is the paper's. none: it lies within the margin around 0.
+            most: it is not above the paper's.
+        margin: how far a number may be from the paper's and still be the same (a ratio: by which
+            factor); stated before any run.
+        scales: at which it can be run.
+        note: what weakens it, as far as is known.
+        takes: what it would take, where no scale will do.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     section: str
     says: str
+    data: str
     paper: float | None = None
-    log: float | None = None  # as the original code's logs have it
-    unit: Literal["points", "percent", "ratio", "share", "nats"]
-    measure: Difference | Value | Epochs | None = None
-    # positive: the number is above 0 (a ratio: above 1). equal: it is the paper's. none: it is
-    # within `margin` of 0.
-    test: Literal["positive", "equal", "none"]
-    margin: float | None = None
+    log: float | None = None
+    unit: Literal["points", "percent", "ratio", "share", "nats", "million"]
+    measure: Difference | Value | Epochs | Net | None = None
+    test: Literal["positive", "equal", "none", "most"]
+    margin: float = Field(gt=0)
     scales: list[ScaleName] = ["sample", "imagenette", "imagenet"]
-    # where the data and the net are the paper's, so that its number is tested, too
-    own: list[ScaleName] = ["imagenet"]
-    takes: str | None = None  # what it would take, where no scale will do
+    note: str = ""
+    takes: str | None = None
 
     @property
     def factor(self) -> float:
@@ -111,44 +134,71 @@ class Claim(Part):
         return 100.0 if self.unit in ("points", "percent") else 1.0
 
     @property
-    def neutral(self) -> float:
-        """The number that would say there is no effect."""
-        return 1.0 if self.unit == "ratio" else 0.0
+    def places(self) -> list[str]:
+        """The scales that the ledger has a row for; of what no scale tests, NET or the largest."""
+        if isinstance(self.measure, Net):
+            return [NET]
+        return list(self.scales) if self.measure else ["imagenet"]
+
+    def scaled(self, number: float) -> float:
+        """Return a number on the scale on which seeds spread evenly: a ratio's logarithm."""
+        return math.log(number) if self.unit == "ratio" else number
+
+    def unscaled(self, number: float) -> float:
+        """Return the number whose `scaled` this is."""
+        return math.exp(number) if self.unit == "ratio" else number
+
+    def question(self, own: bool) -> Question:
+        """Return what is asked of the scaled numbers.
+
+        Args:
+            own: whether they were measured on all of the paper's own data, so that its number
+                counts, and not only the direction.
+        """
+        margin = self.scaled(self.margin)
+        if self.test == "none":
+            return Question(None, 0.0, margin)
+        target = None if self.paper is None else self.scaled(self.paper)
+        if self.test == "positive":
+            return (Question(0.0, target, margin) if own and target is not None
+                    else Question(0.0, None, margin if target is None else target))
+        assert target is not None
+        return Question(None, target, margin)
 
     def configurations(self) -> list[str]:
-        """Those that it compares."""
+        """Return the names of those that it compares."""
         measure = self.measure
         if isinstance(measure, Epochs):
             return [*measure.slow, *measure.fast]
         if isinstance(measure, Difference):
             return list(dict.fromkeys([measure.of, measure.less]))
-        return [measure.of] if measure else []
+        return [measure.of] if isinstance(measure, Value) else []
 
 
 class Book(Part):
-    """The whole file."""
+    """The whole file, and the sections of params.yaml."""
 
     base: Values
-    scales: dict[ScaleName, Scale]
+    scales: dict[str, Scale]
     configurations: dict[str, Configuration]
     claims: list[Claim]
-    params: Values  # the sections of params.yaml
+    params: Values
 
     def claim(self, name: str) -> Claim:
-        """The claim of this name; UserError if there is none."""
+        """Return the claim of this name; raise UserError if there is none."""
         for claim in self.claims:
             if claim.name == name:
                 return claim
-        near = closest(name, (one.name for one in self.claims))
+        near = closest(name, (claim.name for claim in self.claims))
         raise UserError(f"{FILE}: no claim is called "
                         f"{name}{near or '; `alexnet claims` has them all'}")
 
     def at(self, scale: str, location: Path | None) -> Book:
-        """With the data of the scale in this folder: as its source has them, or as train/<class>/*,
-        val/<class>/*."""
+        """Return the book with the data of the scale in this folder: as its source has them, or as
+        train/<class>/* and val/<class>/*."""
         if location is None:
             return self
-        size = self.scales[scale]  # type: ignore[index]
+        size = self.scales[scale]
         there = {"dataset.location": str(location.resolve())}
         if (location / "train").is_dir():
             there["dataset.source"] = "folder"
@@ -156,14 +206,17 @@ class Book(Part):
         return self.model_copy(update={"scales": self.scales | {scale: moved}})
 
     def parameters(self, scale: str, name: str, seed: int, start: str | None = None) -> Parameters:
-        """Of a run of the configuration at this scale; `start` is the file of weights to fine-tune.
+        """Return the parameters of a run of the configuration at this scale.
 
         What the presets, `base` and the configuration do not name is as params.yaml has it.
+
+        Args:
+            start: the file of weights to fine-tune.
         """
-        one, size = self.configurations[name], self.scales[scale]  # type: ignore[index]
+        configuration, size = self.configurations[name], self.scales[scale]
         nothing_switched = {f"recipe.{switch.name}": None for switch in switches()}
-        wanted = (nothing_switched | self.base | _preset(size.preset) | size.set | one.set
-                  | one.scales.get(scale, {})  # type: ignore[call-overload]
+        wanted = (nothing_switched | self.base | _preset(size.preset) | size.set
+                  | configuration.set | configuration.scales.get(scale, {})
                   | {"train.seed": seed, "train.start_from": start})
         values = copy.deepcopy(self.params)
         for key, value in wanted.items():
@@ -175,18 +228,18 @@ class Book(Part):
         return parameters.check(values, FILE)
 
     def declared(self, scale: str, name: str) -> dict[str, str]:
-        """The configuration that a result of this name must have."""
-        one = self.configurations[name]
-        if one.ensemble:
-            found = {"ensemble": yaml.safe_dump(one.ensemble, default_flow_style=True).strip()}
-            return found | {f"{member}.{key}": value for member in one.ensemble
-                            for key, value in self.declared(scale, member).items()}
-        found = identity.configuration(self.parameters(scale, name, seed=1))
-        del found["dataset.source"]  # the pictures of a scale may come as a folder, too
-        if one.start_from:
-            found |= {f"start_from.{key}": value
-                      for key, value in self.declared(scale, one.start_from).items()}
-        return found
+        """Return the configuration that a result of this name must have."""
+        configuration = self.configurations[name]
+        if members := configuration.ensemble:
+            values = {"ensemble": yaml.safe_dump(members, default_flow_style=True).strip()}
+            return values | {f"{member}.{key}": value for member in members
+                             for key, value in self.declared(scale, member).items()}
+        values = identity.configuration(self.parameters(scale, name, seed=1))
+        del values["dataset.source"]  # the pictures of a scale may come as a folder, too
+        if start := configuration.start_from:
+            values |= {f"start_from.{key}": value
+                       for key, value in self.declared(scale, start).items()}
+        return values
 
 
 @cache
@@ -195,11 +248,16 @@ def _preset(name: str) -> Values:
 
 
 def load(file: Path = FILE) -> Book:
-    """Raises UserError that names what is wrong."""
+    """Read and check the file.
+
+    Raises:
+        UserError: it names what is wrong.
+    """
     try:
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
-        book = Book.model_validate(told | {"params": read_sections(parameters.FILE)}
-                                   if isinstance(told, dict) else told)
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            content["params"] = read_sections(parameters.FILE)
+        book = Book.model_validate(content)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; run this in the project's top folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -207,53 +265,30 @@ def load(file: Path = FILE) -> Book:
     except ValidationError as error:
         raise UserError("\n".join(f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
                                   for problem in error.errors())) from None
-    for claim in book.claims:
-        if (claim.measure is None) == (claim.takes is None):
-            raise UserError(f"{file}: {claim.name}: give a measure, or say what it takes")
-        if ((claim.test == "none") != (claim.margin is not None)
-                or (claim.test == "equal" and claim.paper is None)):
-            raise UserError(f"{file}: {claim.name}: the test none needs a margin, and equal a "
-                            "number of the paper")
-        for name in claim.configurations():
-            if name not in book.configurations:
-                raise UserError(f"{file}: {claim.name}: no configuration is called {name}")
-    for name, one in book.configurations.items():
-        for other in [*(one.ensemble or {}), *([one.start_from] if one.start_from else [])]:
-            if other not in book.configurations:
-                raise UserError(f"{file}: {name}: no configuration is called {other}")
+    for problem in _problems(book):
+        raise UserError(f"{file}: {problem}")
     return book
 
 
-class Results:
-    """The runs in experiments/results/SCALE; those of another configuration than the file now has
-    do not count."""
-
-    def __init__(self, book: Book, scale: str, folder: Path = RESULTS) -> None:
-        self.book, self.scale, self.folder = book, scale, folder / scale
-        self._runs: dict[str, dict[int, Run]] = {}
-
-    def runs(self, name: str) -> Mapping[int, Run]:
-        """By seed."""
-        if name not in self._runs:
-            found = [run_sets.read(file) for file in sorted((self.folder / name).glob("*.json"))]
-            wanted = self.book.declared(self.scale, name) if found else {}
-            self._runs[name] = {run.seed: run for sample in found
-                                if identity.fits(sample.configuration, wanted)
-                                for run in sample.runs}
-        return self._runs[name]
-
-    def add(self, name: str, run: Run, environment: dict[str, str], command: str) -> Path:
-        """Keep a run, beside those of the same configuration and environment."""
-        declared = self.book.declared(self.scale, name)
-        file = self.folder / name / f"{run_sets.environment_key(environment)}.json"
-        stored = run_sets.read(file) if file.exists() else None
-        kept = [one for one in stored.runs if one.seed != run.seed] \
-            if stored and identity.fits(stored.configuration, declared) else []
-        history = list(stored.history) if stored and kept else []
-        if history and history[-1]["command"] == command:
-            history[-1] = {"command": command, "seeds": sorted({*history[-1]["seeds"], run.seed})}
-        else:
-            history.append({"command": command, "seeds": [run.seed]})
-        self._runs.pop(name, None)
-        return run_sets.write(run_sets.RunSet(name, declared, identity.digest(declared),
-                                              environment, [*kept, run], history), self.folder)
+def _problems(book: Book) -> Iterator[str]:
+    """Yield what the types do not say of each claim and configuration."""
+    known = book.configurations
+    for claim in book.claims:
+        if (claim.measure is None) == (claim.takes is None):
+            yield f"{claim.name}: give a measure, or say what it takes"
+        if claim.test in ("equal", "most") and claim.paper is None:
+            yield f"{claim.name}: the test {claim.test} needs a number of the paper"
+        if claim.unit == "ratio" and claim.margin <= 1:
+            yield f"{claim.name}: the margin of a ratio is a factor above 1"
+        if (claim.test == "positive" and claim.paper is not None
+                and claim.scaled(claim.margin) >= claim.scaled(claim.paper)):
+            yield f"{claim.name}: within its margin lies an effect of nothing"
+        yield from (f"{claim.name}: no configuration is called {name}"
+                    for name in claim.configurations() if name not in known)
+    for name, configuration in known.items():
+        others = [*(configuration.ensemble or {}), *filter(None, [configuration.start_from])]
+        yield from (f"{name}: no configuration is called {other}"
+                    for other in others if other not in known)
+        yield from (f"{name}: no scale is called {scale}"
+                    for scale in configuration.scales if scale not in SCALES)
+    yield from (f"no scale is called {scale}" for scale in book.scales if scale not in SCALES)

@@ -1,8 +1,9 @@
-"""`alexnet claims run`: the runs that claims need, as DVC experiments, each kept in
+"""Runs what claims need, for `alexnet claims run`: DVC experiments, each kept in
 experiments/results when it ends.
 
-What is kept is not run again, so an interrupted command goes on where it stopped, and claims share
-the runs of the configurations that they share. In MLflow all of them are children of one run.
+What is kept on the same pictures, by the same configuration and arithmetic, is not run again, so an
+interrupted command goes on where it stopped, and claims share the runs of the configurations that
+they share. In MLflow all of them are children of one run.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config.paths import PREDICTIONS, WEIGHTS, WORK
 from pipeline.records import environment, mlflow_store, recording
 from pipeline.studies import experiments, run_sets
-from pipeline.studies.claims import cost, evidence
-from pipeline.studies.claims.ledger import Book, Claim, Results
+from pipeline.studies.claims import cost
+from pipeline.studies.claims import evidence as evidences
+from pipeline.studies.claims.ledger import Book, Claim
+from pipeline.studies.claims.results import Evidence, Results
 from pipeline.studies.ensemble import ensemble
 from pipeline.studies.gate.golden import environment_here
 from pipeline.studies.run_sets import Run
@@ -26,90 +30,150 @@ from pipeline.system.files import atomic_write
 from pipeline.system.terminal import say
 
 PARTS = WORK / "claims"  # weights to start from
-Made = tuple[Run, dict[str, str]]  # and the environment that it was made in
+NewRun = tuple[Run, dict[str, str]]  # and the environment that it was made in
+Part = tuple[str, int]  # a configuration and a seed
 
 
-def missing(book: Book, results: Results, claims: Sequence[Claim],
-            seeds: Sequence[int]) -> list[tuple[str, int]]:
-    """Runs that the claims still need. A claim on epochs tells which others it needs when its first
-    runs are there."""
-    return list(dict.fromkeys(one for claim in claims for one
-                              in evidence.needed(claim, results, seeds, book.configurations)))
+@dataclass
+class Work:
+    """What a command runs.
+
+    Attributes:
+        results: of the scale, with the data of the book.
+        claims: that it is for.
+        seeds: at most.
+        again: whether what is kept is run anew, too, on all of the seeds.
+        done: what it has run.
+    """
+
+    results: Results
+    claims: Sequence[Claim]
+    seeds: Sequence[int]
+    again: bool = False
+    done: list[Part] = field(default_factory=list)
+
+    @property
+    def book(self) -> Book:
+        """The claims and their configurations."""
+        return self.results.book
+
+    @property
+    def evidence(self) -> Evidence:
+        """The runs that those of this command belong to."""
+        return self.results.wanted()
+
+    def missing(self) -> list[Part]:
+        """Return the runs that come next; when they are there, verdicts may need more."""
+        if self.again:
+            every = [part for claim in self.claims for name in claim.configurations()
+                     for seed in self.seeds
+                     for part in evidences.with_parts(name, seed, self.book.configurations)]
+            return [part for part in dict.fromkeys(every) if part not in self.done]
+        return list(dict.fromkeys(part for claim in self.claims for part in evidences.next_needed(
+            claim, self.evidence, self.seeds, self.book.configurations)))
+
+    def at_most(self) -> list[Part]:
+        """Return all runs that the command may come to, if no verdict is final before."""
+        if self.again:
+            return self.missing()
+        return list(dict.fromkeys(part for claim in self.claims for part in evidences.needed(
+            claim, self.evidence, self.seeds, self.book.configurations)))
+
+    def kept(self) -> Iterator[str]:
+        """Yield, for each configuration, which stored runs count and which do not, and why."""
+        for name in dict.fromkeys(name for claim in self.claims
+                                  for name in claim.configurations()):
+            runs = self.evidence.runs(name)
+            if runs:
+                key = next(iter(self.evidence.stored(name).values())).key
+                use = "run anew" if self.again else "kept, not run again"
+                yield f"{name}: seeds {_listed(runs)} on {key}: {use}"
+            aside: dict[str, list[int]] = {}
+            for stored in self.evidence.set_aside(name):
+                aside.setdefault(str(stored.key), []).append(stored.run.seed)
+            pictures, arithmetic = self.results.expected(name)
+            wanted = "an unknown number of" if pictures is None else f"{pictures:,}"
+            yield from (f"{name}: seeds {_listed(seeds)} on {key}: not counted with these runs, "
+                        f"which have {wanted} pictures in all and {arithmetic} arithmetic"
+                        for key, seeds in aside.items())
 
 
-def estimate(book: Book, results: Results,
-             wanted: Sequence[tuple[str, int]]) -> dict[str, tuple[int, float]]:
-    """How many runs of each configuration, and the seconds of one."""
+def estimate(work: Work, parts: Sequence[Part]) -> dict[str, tuple[int, float]]:
+    """Return how many runs of each configuration these are, and the seconds of one."""
     counts: dict[str, int] = {}
-    for name, _ in wanted:
+    for name, _ in parts:
         counts[name] = counts.get(name, 0) + 1
-    found = {}
+    costs = {}
     for name, count in counts.items():
-        if book.configurations[name].ensemble:
-            found[name] = (count, 1.0)
-            continue
-        parameters = book.parameters(results.scale, name, seed=1)
-        found[name] = (count, cost.seconds(results, name, parameters, environment_here(parameters)))
-    return found
+        seconds = 1.0
+        if not work.book.configurations[name].ensemble:
+            parameters = work.book.parameters(work.results.scale, name, seed=1)
+            seconds = cost.seconds(work.results, name, parameters, environment_here(parameters))
+        costs[name] = (count, seconds)
+    return costs
 
 
-def made(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[int],
-         make: Callable[[Book, Results, str, int], Made]) -> Iterator[tuple[str, int]]:
-    """Makes what is missing, and keeps each run as it ends; yields its configuration and seed."""
-    done = 0
-    while wanted := missing(book, results, claims, seeds):
-        name, seed = wanted[0]
-        say(f"claims: run {done + 1} of {done + len(wanted)}: {name}, seed {seed}")
-        kept, where = make(book, results, name, seed)
-        say("claims: kept in "
-            f"{results.add(name, kept, where, shlex.join(['alexnet', *sys.argv[1:]]))}")
-        done += 1
+def run_missing(work: Work, make: Callable[[Work, str, int], NewRun]) -> Iterator[Part]:
+    """Make what is missing and keep each run as it ends; yield its configuration and seed."""
+    while parts := work.missing():
+        name, seed = parts[0]
+        say(f"claims: run {len(work.done) + 1}: {name}, seed {seed}")
+        run, where = make(work, name, seed)
+        command = shlex.join(["alexnet", *sys.argv[1:]])
+        say(f"claims: kept in {work.results.add(name, run, where, command)}")
+        work.done.append((name, seed))
+        if not work.again and seed not in work.evidence.runs(name):
+            raise UserError(f"{name}, seed {seed}: its run has other pictures or another "
+                            "arithmetic than were expected of the data set; it is kept, and the "
+                            "others are not begun")
         yield name, seed
 
 
-def run(book: Book, results: Results, claims: Sequence[Claim], seeds: Sequence[int],
-        draw: Callable[[Claim, Results], Sequence[Path]]) -> None:
+def run(work: Work, draw: Callable[[Claim, Evidence], Sequence[Path]]) -> None:
     """Run everything that the claims need, and record it as one run of MLflow's.
 
     Args:
-        book: the claims and their configurations.
-        results: the scale, and where runs are kept.
-        claims: which of them.
-        seeds: of each configuration.
+        work: the claims and the seeds.
         draw: draws the figures of a claim; returns their files.
 
     Raises:
         UserError: a run failed; what has ended is kept.
     """
-    base = book.parameters(results.scale, next(iter(book.configurations)), seeds[0])
+    scale, names = work.results.scale, ", ".join(claim.name for claim in work.claims)
+    base = work.book.parameters(scale, next(iter(work.book.configurations)), work.seeds[0])
     with experiments.one_at_a_time(), recording.recorded("claims", base) as record:
-        record.tags |= {"claims": ", ".join(claim.name for claim in claims), "scale": results.scale,
-                        "mlflow.runName": f"claims {results.scale}: "
-                                          f"{', '.join(claim.name for claim in claims)}"[:250]}
+        record.tags |= {"claims": names, "scale": scale,
+                        "mlflow.runName": f"claims {scale}: {names}"[:250]}
         children = Children(record.run_id)
-        children.adopt(_of(results, name, seed)
-                       for name, seed in _all(book, results, claims, seeds))
-        for name, seed in made(book, results, claims, seeds, _made):
-            children.adopt([_of(results, name, seed)])
-        for claim in claims:
-            row = evidence.row(claim, results)
+        children.adopt(_experiment(scale, *part) for part in _there(work))
+        for part in run_missing(work, _made):
+            children.adopt([_experiment(scale, *part)])
+        for claim in work.claims:
+            row = evidences.row(claim, work.evidence)
             if row.ours is not None:
                 record.metrics[claim.name] = row.ours
-            record.tags[f"verdict.{claim.name}"] = row.verdict
-            for file in draw(claim, results):
+            record.tags[f"verdict.{claim.name}"] = row.words
+            for file in draw(claim, work.evidence):
                 say(f"claims: {file}")
                 record.add_artifact(file)
 
 
-def _made(book: Book, results: Results, name: str, seed: int) -> Made:
-    """One run of the pipeline, or an ensemble of such runs; what of it others are made of is found
+def _made(work: Work, name: str, seed: int) -> NewRun:
+    """Run the pipeline once, or combine an ensemble of such runs; what others are made of is found
     again by its digest in DVC's cache."""
-    if book.configurations[name].ensemble:
-        return _together(book, results, name, seed)
-    start = book.configurations[name].start_from
+    if work.book.configurations[name].ensemble:
+        return _together(work, name, seed)
+    return run_configuration(work.results, name, seed, work.again,
+                             _experiment(work.results.scale, name, seed))
+
+
+def run_configuration(results: Results, name: str, seed: int, again: bool,
+                      experiment_name: str) -> NewRun:
+    """Run the pipeline by a configuration, as a DVC experiment of this name."""
+    start = results.book.configurations[name].start_from
     weights = _weights(results, start, seed) if start else None
-    parameters = book.parameters(results.scale, name, seed, weights)
-    experiment = experiments.performed(_of(results, name, seed), parameters)
+    parameters = results.book.parameters(results.scale, name, seed, weights)
+    experiment = experiments.run_experiment(experiment_name, parameters, again)
     record = experiment.record() | {file.name: experiment.md5(file)
                                     for file in (WEIGHTS, PREDICTIONS)}
     return (run_sets.run_of(experiment.read, seed, record, with_trace=False),
@@ -117,54 +181,60 @@ def _made(book: Book, results: Results, name: str, seed: int) -> Made:
 
 
 def _weights(results: Results, name: str, seed: int) -> str:
-    """The trained weights of a run, in a file of its own: the folder of an experiment does not have
-    it."""
-    run = results.runs(name)[seed]
+    """Copy the trained weights of a run to where an experiment, in its own folder, finds them."""
     target = PARTS / f"{results.scale}-{name}-{seed}.safetensors"
     with atomic_write(target) as stream:
-        stream.write(cached_file(run.record[WEIGHTS.name], WEIGHTS).read_bytes())
+        stream.write(_cached(results.wanted(), name, seed, WEIGHTS).read_bytes())
     return str(target.resolve())
 
 
-def _together(book: Book, results: Results, name: str, seed: int) -> Made:
-    """The errors of an ensemble, and, with `_member`, the mean of its members' own."""
-    one = book.configurations[name]
-    parts = evidence.members(one, seed)
-    files = [str(cached_file(results.runs(member)[number].record[PREDICTIONS.name],
-                             PREDICTIONS)) for member, number in parts]
-    links = [_named(file, number) for number, file in enumerate(files)]
-    told = ensemble([str(link) for link in links])
-    means = {f"{metric}_member": sum(member[metric] for member in told["members"]) / len(parts)
-             for metric in told if metric != "members"}
+def _cached(evidence: Evidence, name: str, seed: int, file: Path) -> Path:
+    """Return what a kept run left, from DVC's cache."""
+    record = evidence.runs(name)[seed].record
+    if file.name not in record:
+        raise UserError(f"{name}, seed {seed}: was kept without {file.name}; run it with --again")
+    return cached_file(record[file.name], file)
+
+
+def _together(work: Work, name: str, seed: int) -> NewRun:
+    """Return the errors of an ensemble, and, with `_member`, the means of its members' own."""
+    parts = evidences.members(work.book.configurations[name], seed)
+    links = [_linked(_cached(work.evidence, *part, PREDICTIONS), number)
+             for number, part in enumerate(parts)]
+    errors = ensemble([str(link) for link in links])
+    members = errors.pop("members")
+    means = {f"{metric}_member": sum(member[metric] for member in members) / len(parts)
+             for metric in errors}
     for link in links:
         link.unlink()
-    record = {"members": [_of(results, *part) for part in parts],
+    record = {"members": [_experiment(work.results.scale, *part) for part in parts],
               "code_digest": environment.code_digest()}
-    metrics = {metric: value for metric, value in told.items() if metric != "members"} | means
-    first = book.parameters(results.scale, parts[0][0], parts[0][1])
-    return Run(seed, {"evaluate": metrics}, record=record), environment_here(first)
+    first = work.evidence.runs(parts[0][0])[parts[0][1]]
+    parameters = work.book.parameters(work.results.scale, *parts[0])
+    return (Run(seed, {"resize": first.metrics["resize"], "evaluate": errors | means},
+                record=record), environment_here(parameters))
 
 
-def _named(file: str, number: int) -> Path:
-    """A link that ends as predictions do: files of DVC's cache have no name."""
+def _linked(file: Path, number: int) -> Path:
+    """Return a link that ends as predictions do: files of DVC's cache have no name."""
     PARTS.mkdir(parents=True, exist_ok=True)
     link = PARTS / f"{number}{PREDICTIONS.suffix}"
     link.unlink(missing_ok=True)
-    link.symlink_to(Path(file).resolve())
+    link.symlink_to(file.resolve())
     return link
 
 
-def _of(results: Results, name: str, seed: int) -> str:
-    """The experiment of a run, as `dvc exp show` lists it."""
-    return f"{results.scale}-{name}-seed-{seed}"
+def _experiment(scale: str, name: str, seed: int) -> str:
+    """Return the name of a run's experiment, as `dvc exp show` lists it."""
+    return f"{scale}-{name}-seed-{seed}"
 
 
-def _all(book: Book, results: Results, claims: Sequence[Claim],
-         seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
-    for name in dict.fromkeys(name for claim in claims for name in claim.configurations()):
-        for seed in seeds:
-            for part, number in evidence.with_parts(name, seed, book.configurations):
-                if number in results.runs(part):
+def _there(work: Work) -> Iterator[Part]:
+    """Yield the runs that the claims rest on and that are kept already."""
+    for name in dict.fromkeys(name for claim in work.claims for name in claim.configurations()):
+        for seed in work.seeds:
+            for part, number in evidences.with_parts(name, seed, work.book.configurations):
+                if number in work.evidence.runs(part):
                     yield part, number
 
 
@@ -186,12 +256,17 @@ class Children:
                 store.nest(run.info.run_id, str(self.parent))
 
 
-def cleared(claims: Sequence[Claim], scale: str) -> None:
-    """Raises UserError when a claim cannot be run at the scale."""
+def check_runnable(claims: Sequence[Claim], scale: str) -> None:
+    """Raise UserError when a claim cannot be run at the scale."""
     for claim in claims:
         if claim.measure is None:
             raise UserError(f"{claim.name}: takes {claim.takes}")
+        if not claim.configurations():
+            raise UserError(f"{claim.name}: is about the net itself; `alexnet claims` has it")
         if scale not in claim.scales:
             raise UserError(f"{claim.name}: can be run at the scales {', '.join(claim.scales)}, "
                             f"not at {scale}")
 
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))

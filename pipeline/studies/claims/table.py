@@ -1,69 +1,66 @@
 """Claimed beside obtained, in README.md: `python -m pipeline.studies.claims.table` writes it anew
 from experiments/results.
 
-The table has the claims that a reader looks for first, run or not, and every other claim of the
-paper that has been run.
+It leads with what was shown, then has what was contradicted and what is undecided, and says how
+much of the ledger has not been run.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from alexnet.architectures import architecture
-from alexnet.recipe import recipe
-from pipeline.studies.claims.evidence import NOT_RUN, LedgerRow, row
-from pipeline.studies.claims.ledger import Results, load
+from pipeline.studies.claims.evidence import LedgerRow, rows
+from pipeline.studies.claims.ledger import NET, load
+from pipeline.studies.claims.results import Results
+from pipeline.studies.claims.verdicts import CONTRADICTED, DIRECTION, NOT_RUN, SIZE, UNDECIDED
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 
 README = Path("README.md")
 BEGIN, END = "<!-- made by python -m pipeline.studies.claims.table -->\n", "<!-- to here -->\n"
-FIRST = ("one-net-top1", "one-net-top5", "relu-against-tanh", "two-columns-top1",
-         "normalization-top1", "overlapping-pooling-top1", "ten-crops-top1", "dropout-iterations")
-UNITS = {"points": " points", "percent": " %", "ratio": " times", "share": "", "nats": " nats"}
+ORDER = (SIZE, DIRECTION, CONTRADICTED, UNDECIDED)
+UNITS = {"points": " points", "percent": " %", "ratio": " times", "share": "", "nats": " nats",
+         "million": " million"}
+HEADING = ("| | claimed | obtained | on | verdict |", "|---|---|---|---|---|",
+           "| a second run, as one process or two, killed and resumed or not | the same bits | "
+           "identical to the bit | CPUs, by the tests | |")
 
 
 def table() -> str:
-    """The table as Markdown, by the evidence that there is now, and how much of the ledger that
-    is."""
+    """Return the table as Markdown, by the evidence that there is now."""
     book = load()
-    rows = {claim.name: [row(claim, Results(book, scale)) for scale in claim.scales]
-            if claim.measure else [] for claim in book.claims if claim.section != "ours"}
-    lines = ["| | claimed | obtained | on | verdict |", "|---|---|---|---|---|",
-             "| parameters of the net (§3.5) | 60 million | "
-             f"{architecture('two-column', recipe('source'), 1000).parameters:,} | the net itself "
-             "| agrees |", "| a second run, as one process or two, killed and resumed or not | | "
-                           "identical to the bit | CPUs, by the tests | |"]
-    # in the ledger's order: "the same, top-5" stands below what it is the same as
-    for name in rows:
-        run = [one for one in rows[name] if one.verdict != NOT_RUN]
-        claim = book.claim(name)
-        if run or name in FIRST:
-            head = f"| {claim.says} (§{claim.section}) | {_number(claim.paper, claim.unit)} | "
-            lines += [head + _obtained(one) for one in run] or [head + "not yet run | | |"]
-    done = sum(any(one.verdict != NOT_RUN for one in ones) for ones in rows.values())
-    told = (f"Of the paper's {len(rows)} claims in the ledger (`alexnet claims`) {done} have been "
-            "run so far")
-    return "\n".join([*lines, "", told + ("; intervals are 95 %, over seeds." if done else "."),
-                      ""])
+    of_paper = [claim for claim in book.claims if claim.section != "ours"]
+    by_claim = {claim.name: [row for place in claim.places for row in rows(
+        claim, None if place == NET else Results(book, place))] for claim in of_paper}
+    run = [row for found in by_claim.values() for row in found if row.verdict != NOT_RUN]
+    lines = [*HEADING, *(_line(row) for verdict in ORDER for row in run if row.verdict == verdict)]
+    decided = {row.claim.name for row in run}
+    counts = [f"{sum(row.verdict == verdict for row in run)} {words}" for verdict, words in (
+        (SIZE, "size reproduced"), (DIRECTION, "direction only"), (CONTRADICTED, "contradicted"),
+        (UNDECIDED, "undecided"))]
+    return "\n".join([
+        *lines, "", f"Of the paper's {len(of_paper)} claims in the ledger (`alexnet claims`) "
+                    f"{len(of_paper) - len(decided)} have not been run; of the others: "
+                    f"{', '.join(counts)}. Intervals are 99 %, over seeds.", ""])
 
 
-
-def _obtained(one: LedgerRow) -> str:
-    interval = (f" ({_number(one.interval[0])} to {_number(one.interval[1])})" if one.interval
+def _line(row: LedgerRow) -> str:
+    claim = row.claim
+    claimed = _number(claim.paper, claim.unit)
+    interval = (f" ({_number(row.interval[0])} to {_number(row.interval[1])})" if row.interval
                 else "")
-    seeds = f"{len(one.numbers)} seed{'s' * (len(one.numbers) != 1)}"
-    note = f"; {one.note}" if one.note else ""
-    return (f"{_number(one.ours, one.claim.unit)}{interval} | {one.scale}, {seeds} | "
-            f"{one.verdict}{note} |")
+    where = "the net itself" if row.key is None else (
+        f"{row.scale}, {row.key.pictures:,} pictures, {row.seeds} seed{'s' * (row.seeds != 1)}")
+    return (f"| {claim.says} (§{claim.section}; {claim.data}) | {claimed} | "
+            f"{_number(row.ours, claim.unit)}{interval} | {where} | {row.words} |")
 
 
 def _number(value: float | None, unit: str = "share") -> str:
     return "" if value is None else f"{value:.3g}{UNITS[unit]}"
 
 
-def written(readme: str) -> str:
-    """The README's text with the table in its place.
+def updated(readme: str) -> str:
+    """Return the README's text with the table in its place.
 
     Raises:
         UserError: the text has no such place.
@@ -78,7 +75,7 @@ def written(readme: str) -> str:
 
 def main() -> None:
     """Write README.md anew."""
-    text = written(README.read_text(encoding="utf-8"))
+    text = updated(README.read_text(encoding="utf-8"))
     with atomic_write(README) as stream:
         stream.write(text.encode())
 

@@ -31,7 +31,7 @@ def runs_of(parameters: Parameters, seeds: Sequence[int]) -> list[Run]:
         for seed in seeds:
             if seed not in [run.seed for run in made]:
                 train = parameters.train.model_copy(update={"seed": seed})
-                experiment = experiments.performed(f"{sample.name}-seed-{seed}",
+                experiment = experiments.run_experiment(f"{sample.name}-seed-{seed}",
                                                    parameters.model_copy(update={"train": train}))
                 made.append(run_sets.run_of(experiment.read, seed, experiment.record(),
                                             with_trace=True))
