@@ -18,6 +18,7 @@ from pipeline.report.figures import Exhibit
 from pipeline.studies.claims import evidence as ledgered
 from pipeline.studies.claims.ledger import SCALES, Book, load
 from pipeline.studies.claims.results import Results
+from pipeline.studies.claims.verdicts import NOT_RUN
 from pipeline.studies.gate import golden
 from pipeline.studies.run_sets import RunSet, in_folder
 
@@ -103,7 +104,7 @@ def evidence() -> Evidence:
     for claim in book.claims:
         of_claim = [row for place in claim.places
                     for row in ledgered.rows(claim, results.get(place))]
-        rows += [row for row in of_claim if row.verdict != ledgered.NOT_RUN] or of_claim[:1]
+        rows += [row for row in of_claim if row.verdict != NOT_RUN] or of_claim[:1]
     names = [row.configuration for row in TABLE_2 if row.configuration]
     drawn = [exhibit(row.claim, results[row.scale].at(row.key)) for row in rows if row.key]
     return Evidence(rows, {name: _errors(book, results, name) for name in names},

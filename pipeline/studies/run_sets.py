@@ -167,7 +167,7 @@ def spread(runs: Iterable[Run]) -> dict[str, dict[str, float]]:
 
 
 def write(sample: RunSet, folder: Path, name: str | None = None) -> Path:
-    """Write folder/NAME/FILE, seeds in order, and return it; FILE is `name`, or ENVIRONMENT.json."""
+    """Write folder/NAME/FILE, seeds in order; FILE is `name`, or ENVIRONMENT.json. Return it."""
     file = folder / sample.name / (name or f"{environment_key(sample.environment)}.json")
     runs = sorted(sample.runs, key=lambda run: run.seed)
     told = {"format": FORMAT, "name": sample.name,

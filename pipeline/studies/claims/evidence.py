@@ -80,7 +80,7 @@ class LedgerRow:
     @property
     def words(self) -> str:
         """The verdict as people read it; an undecided one says how many seeds it needs."""
-        return verdicts.words(self.verdict, self.question, self.sd)
+        return verdicts.words(self.verdict, self.question, self.sd, self.seeds)
 
     def as_json(self) -> dict[str, Any]:
         """Return what `alexnet claims --json` prints."""

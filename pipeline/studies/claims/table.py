@@ -56,7 +56,8 @@ def _line(row: LedgerRow) -> str:
 
 
 def _number(value: float | None, unit: str = "share") -> str:
-    return "" if value is None else f"{value:.3g}{UNITS[unit]}"
+    digits = 4 if unit == "million" else 3
+    return "" if value is None else f"{value:.{digits}g}{UNITS[unit]}"
 
 
 def updated(readme: str) -> str:

@@ -156,10 +156,11 @@ def needed_seeds(question: Question, sd: float | None) -> int | None:
     return high
 
 
-def words(verdict: Verdict, question: Question | None, sd: float | None) -> str:
-    """Return the verdict as people read it: an undecided one says how many seeds it needs."""
+def words(verdict: Verdict, question: Question | None, sd: float | None, seeds: int) -> str:
+    """Return the verdict as people read it: an undecided one says how many seeds it needs, which
+    are more than the `seeds` there are."""
     if verdict != UNDECIDED or question is None:
         return verdict
-    seeds = needed_seeds(question, sd)
-    count = f"more than {HOPELESS:,}" if seeds is None else str(seeds)
+    needed = needed_seeds(question, sd)
+    count = f"more than {HOPELESS:,}" if needed is None else str(max(needed, seeds + 1))
     return f"{verdict} (needs {count} seeds)"

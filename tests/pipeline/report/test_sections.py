@@ -39,7 +39,8 @@ from pipeline.report import (
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.inputs import Inputs, Matrix
 from pipeline.report.intervals import interval
-from pipeline.studies.claims.ledger import Epochs, Results, load
+from pipeline.studies.claims.ledger import Epochs, load
+from pipeline.studies.claims.results import Results
 from pipeline.studies.matrix.running import Cell
 from pipeline.studies.run_sets import Run, RunSet
 from tests.pipeline.report.test_report import MADE, ROOT, read

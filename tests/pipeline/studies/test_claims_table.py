@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.studies.claims import ledger, table
-from pipeline.studies.claims.ledger import Results
+from pipeline.studies.claims.results import Results
 from pipeline.system.errors import UserError
 from tests.pipeline.studies.runs_of_seeds import HERE
 from tests.pipeline.studies.runs_of_seeds import run as run_of_seed
@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_readme_has_the_evidence_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert table.written(readme) == readme, "mend it with: python -m pipeline.studies.claims.table"
+    assert table.updated(readme) == readme, "fix it with: python -m pipeline.studies.claims.table"
     with pytest.raises(UserError, match="no place for the table"):
-        table.written(readme.replace(table.END, ""))
+        table.updated(readme.replace(table.END, ""))
 
 
 def test_a_claim_that_has_been_run_is_a_row_with_number_interval_and_verdict(
@@ -31,17 +31,17 @@ def test_a_claim_that_has_been_run_is_a_row_with_number_interval_and_verdict(
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments",
                     ignore=shutil.ignore_patterns("results"))
     before = table.table()
-    assert "| 1.7 points | not yet run | | |" in before
-    assert " 0 have been run so far." in before
+    assert "of the others: 1 size reproduced, 0 direction only, 1 contradicted, 0 " in before
     results = Results(ledger.load(), "sample")
-    for name, errors in (("half", (0.30, 0.31, 0.32)), ("base", (0.20, 0.22, 0.21))):
+    for name, errors in (("half", (0.30, 0.31, 0.32)), ("base", (0.20, 0.211, 0.22))):
         for seed, error in enumerate(errors, 1):
             results.add(name, run_of_seed(seed, evaluate__top1_error_10crop=error), HERE,
                         "alexnet claims run")
     after = table.table()
-    assert "| 1.7 points | 10 points (" in after
-    assert "| sample, 3 seeds | agrees in direction |" in after
-    assert " 3 have been run so far; intervals are 95 %" in after
+    assert "| 1.7 points | 9.97 points (" in after
+    assert "| sample, 1,200 pictures, 3 seeds | direction only |" in after
+    assert after.index("| size reproduced |") < after.index("| direction only |")
+    assert after.index("| direction only |") < after.index("| contradicted |")
     (tmp_path / "README.md").write_text(f"# A\n\n{table.BEGIN}old\n{table.END}b\n")
     table.main()
     assert (tmp_path / "README.md").read_text() == f"# A\n\n{table.BEGIN}{after}{table.END}b\n"
