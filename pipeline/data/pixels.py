@@ -20,13 +20,19 @@ from typing import Any, Literal
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError, features
+from PIL import Image, ImageFile, UnidentifiedImageError, features
+
+from pipeline.data import formats, jpeg
+from pipeline.data.jpeg import JpegFile
 
 SIDE = 256
 PIXEL_LIMIT = 150_000_000  # pixels of one picture; ImageNet's largest has some 60 million
 BYTE_LIMIT = 1 << 26  # of one picture's file; ImageNet's largest has some 15 million
 # Pillow takes time with the square of a GIF's comments: of 8 MB, some seconds
 GIF_BYTE_LIMIT = 1 << 23
+SCAN_LIMIT = 100  # of a JPEG; a progressive one has some ten
+SCANNED_LIMIT = 10 * PIXEL_LIMIT  # pixels times scans: some ten seconds
+SAVE_ANEW = "save it anew with a picture editor"
 FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; told by content, not by name
 Filter = Literal["bicubic", "area"]
 
@@ -38,17 +44,25 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 class Undecodable(Exception):
-    """These bytes are no usable picture. The message is the reason, from a fixed set of short
-    texts."""
+    """These bytes are no usable picture.
+
+    Attributes:
+        reason: why, in a few words.
+        fix: what makes a picture of them.
+    """
+
+    def __init__(self, reason: str, fix: str = formats.FETCH) -> None:
+        super().__init__(reason)
+        self.reason, self.fix = reason, fix
 
 
 def decode(content: bytes, side: int = SIDE, filter: Filter = "bicubic") -> NDArray[np.uint8]:
-    """The central square of a picture, resampled to side x side, 256x256 in the paper.
+    """Return the central square of a picture, resampled to side x side, 256x256 in the paper.
 
     The kept square is the one that torchvision's `Resize(256, BICUBIC)` and `CenterCrop(256)` keep;
     see `kept_box`. Colours are as Pillow's `convert("RGB")` makes them, as in 2012: grayscale is
     repeated, a palette looked up, CMYK converted without a profile, an alpha channel dropped. Of 16
-    bits the upper 8 are kept. EXIF rotation is not applied, as in 2012. A shorter one is enlarged.
+    bits the upper 8 are kept. EXIF rotation is not applied, as in 2012. A shorter side is enlarged.
     Of several frames the first is taken. With the filter `area` the kept square is that of
     `area_average`; what is shorter than `side` is enlarged as with `bicubic`.
 
@@ -59,61 +73,104 @@ def decode(content: bytes, side: int = SIDE, filter: Filter = "bicubic") -> NDAr
         Undecodable: not a picture of a known format, truncated, broken, of more than 150 million
             pixels, or of more than 64 MiB.
     """
+    return decode_checked(content, side, filter)[0]
+
+
+def decode_checked(content: bytes, side: int = SIDE,
+                   filter: Filter = "bicubic") -> tuple[NDArray[np.uint8], str]:
+    """Return what `decode` does, and why the pixels are perhaps not those of the picture: a JPEG
+    that is damaged can often be decoded, somehow. Empty where nothing is known against them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = _rgb(content)
+            image, doubt = _rgb(content)
         except (Undecodable, MemoryError):  # running out of memory is no property of the picture
             raise
         except UnidentifiedImageError:
-            raise Undecodable("not a picture of a known format" if content else "empty") from None
+            raise _unidentified(content) from None
         except Image.DecompressionBombError:
-            raise Undecodable(f"more than {PIXEL_LIMIT} pixels") from None
+            raise _too_large() from None
         except Exception as error:
             # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             raise Undecodable("truncated" if "truncated" in str(error).lower()
                               else "broken data") from None
     if filter == "area" and min(image.size) >= side:
-        return area_average(np.asarray(image), side)
+        return area_average(np.asarray(image), side), doubt
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC,
-                                   box=kept_box(*image.size, side)))
+                                   box=kept_box(*image.size, side))), doubt
 
 
-def _rgb(content: bytes) -> Image.Image:
+def _unidentified(content: bytes) -> Undecodable:
+    if not content:
+        return Undecodable("empty")
+    name, fix = formats.identify(content)
+    return Undecodable("not a picture of a known format" + (f", but {name}" if name else ""), fix)
+
+
+def _too_large() -> Undecodable:
+    return Undecodable(f"more than {PIXEL_LIMIT} pixels", "reduce it")
+
+
+def _rgb(content: bytes) -> tuple[Image.Image, str]:
+    """The whole picture in RGB, and what is to be doubted of it."""
     limit = GIF_BYTE_LIMIT if content[:4] == b"GIF8" else BYTE_LIMIT
     if len(content) > limit:
-        raise Undecodable(f"more than {limit} bytes")
-    file = _opened(content)
-    if file.width * file.height > PIXEL_LIMIT:  # before anything is decompressed
-        raise Undecodable(f"more than {PIXEL_LIMIT} pixels")
-    file.decodermaxblock = len(content)  # all at once, not in blocks of 64 KB that are joined again
-    file.load()
-    image: Image.Image = file
+        raise Undecodable(f"more than {limit} bytes", "save it anew, smaller")
+    if content[:3] == b"\xff\xd8\xff":
+        image, doubt = _jpeg(content)
+    else:
+        image, doubt = _other(content), ""
     if image.mode.startswith("I"):
         image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
-        raise Undecodable("floating-point pixels")
-    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+        raise Undecodable("floating-point pixels", formats.CONVERT)
+    # convert() would copy it
+    return (image if image.mode == "RGB" else image.convert("RGB")), doubt
 
 
-class _Jpeg(JpegImagePlugin.JpegImageFile):
-    """Has no EXIF data, which Pillow would read for the resolution: a crafted directory of 0.3 MB
-    takes gigabytes."""
+def _other(content: bytes) -> Image.Image:
+    if content[:2] == b"BM" and content[30:34] in (b"\1\0\0\0", b"\2\0\0\0"):
+        raise Undecodable("a run-length BMP, which pillow-simd decodes to wrong pixels",
+                          formats.CONVERT)
+    file = Image.open(io.BytesIO(content), formats=FORMATS)
+    assert isinstance(file, ImageFile.ImageFile)
+    _check_pixels(file)
+    # all at once, not in blocks of 64 KB that are joined again
+    file.decodermaxblock = len(content)
+    file.load()
+    return file
 
-    def getexif(self) -> Image.Exif:
-        return Image.Exif()
 
-
-def _opened(content: bytes) -> ImageFile.ImageFile:
-    """Its header is read. Raises UnidentifiedImageError."""
-    if content[:3] != b"\xff\xd8\xff":
-        file = Image.open(io.BytesIO(content), formats=FORMATS)
-        assert isinstance(file, ImageFile.ImageFile)
-        return file
+def _jpeg(content: bytes) -> tuple[Image.Image, str]:
     try:
-        return _Jpeg(io.BytesIO(content))  # and never a JPEG of several pictures (MPO)
+        header = jpeg.read_header(content)
+    except jpeg.ManySegments:
+        raise Undecodable(f"more than {jpeg.SEGMENT_LIMIT} segments", SAVE_ANEW) from None
+    if header and header.precision != 8:
+        raise Undecodable(f"a {header.precision}-bit JPEG", formats.CONVERT)
+    if header and header.coding not in (*jpeg.BASELINE, jpeg.PROGRESSIVE):
+        raise Undecodable("a lossless or arithmetic-coded JPEG", formats.CONVERT)
+    try:
+        file = jpeg.JpegFile(content, header)
+        _check_pixels(file)
+        scans = jpeg.scans_in(content, header) if header else 1
+        if scans > SCAN_LIMIT or scans * file.width * file.height > SCANNED_LIMIT:
+            raise Undecodable(f"a JPEG of {scans} scans, which takes long", SAVE_ANEW)
+        file.load()
     except SyntaxError:
         raise UnidentifiedImageError from None
+    doubt = file.doubt
+    if doubt == jpeg.ENDS_EARLY:  # again, as libjpeg would have it without the blocks' bytes
+        file = jpeg.JpegFile(content)
+        file.load()
+    if header and header.coding == jpeg.PROGRESSIVE and jpeg.lacks_scans(content, header):
+        doubt = jpeg.LACKS_SCANS
+    return file, doubt
+
+
+def _check_pixels(file: Image.Image) -> None:
+    if file.width * file.height > PIXEL_LIMIT:  # before anything is decompressed
+        raise _too_large()
 
 
 def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, float, float]:
@@ -190,7 +247,7 @@ def decode_stored(content: bytes) -> NDArray[np.uint8]:
     """uint8 [height, width, 3], RGB, read-only: the pixels of a JPEG as they are. Raises
     Undecodable."""
     try:
-        image: Image.Image = _Jpeg(io.BytesIO(content))
+        image: Image.Image = JpegFile(content)
         if max(image.size) > SIDE:
             raise ValueError
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -247,11 +247,13 @@ def png_header(width: int, height: int) -> bytes:
 
 
 JPEG = encoded(picture(320, 300), "JPEG")
+UNKNOWN = "not a picture of a known format"
+APPLE = "AppleDouble, what macOS knows of another file"
 
 
 @pytest.mark.parametrize(("content", "reason"), [
     (b"", "empty"),
-    (b"<html>404</html>" * 50, "not a picture of a known format"),
+    (b"<html>404</html>" * 50, f"{UNKNOWN}, but an HTML page"),
     (JPEG[:5000], "truncated"),
     (JPEG[:-500], "truncated"),
     (encoded(picture(320, 300))[:-5000], "truncated"),
@@ -259,15 +261,26 @@ JPEG = encoded(picture(320, 300), "JPEG")
     (png_header(13_000, 13_000), "more than 150000000 pixels"),
     (png_header(100_000, 100_000), "more than 150000000 pixels"),
     (b"Pf 2 2 -1.0\n" + bytes(16), "floating-point pixels"),
-    (b"\xff\xd8\xff\x02 nonsense", "not a picture of a known format"),
+    (b"\xff\xd8\xff\x02 nonsense", f"{UNKNOWN}, but a JPEG with a broken header"),
     (JPEG + bytes(pixels.BYTE_LIMIT), "more than 67108864 bytes"),
     (encoded(picture(9, 9), "GIF") + bytes(pixels.GIF_BYTE_LIMIT), "more than 8388608 bytes"),
-    *((encoded(picture(16, 16), kind), "not a picture of a known format") for kind in (
-        "DDS", "DIB", "EPS", "ICO", "IM", "PCX", "PDF", "QOI", "SGI", "TGA", "TIFF")),
-    *((magic + bytes(200), "not a picture of a known format")
-      for magic in (b"RIFF\xc8\0\0\0WEBPVP8 ", b"8BPS\0\1", b"\0\0\0\x1cftypavif",
-                    b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"SIMPLE  =",
-                    b"\x89HDF\r\n\x1a\n", b"/* XPM */")),
+    *((encoded(picture(16, 16), kind), UNKNOWN) for kind in ("DDS", "DIB", "IM", "PCX", "QOI",
+                                                             "SGI")),
+    *((encoded(picture(16, 16), kind), f"{UNKNOWN}, but {name}") for kind, name in (
+        ("ICO", "an icon (ICO)"), ("PDF", "PDF"), ("EPS", "PostScript"), ("TGA", "TGA"), ("TIFF", "TIFF"))),
+    *((magic + bytes(200), UNKNOWN + (name and f", but {name}")) for magic, name in (
+        (b"RIFF\xc8\0\0\0WEBPVP8 ", "WebP"), (b"8BPS\0\1", "Photoshop"),
+        (b"\0\0\0\x1cftypavif", "AVIF"), (b"\0\0\0\x1cftypheic", "HEIC"),
+        (b"\0\0\0\x1cftypisom", "a video (MP4)"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "XML"), (b"SIMPLE  =", ""),
+        (b"\x89HDF\r\n\x1a\n", ""), (b"/* XPM */", ""), (b"\0\5\x16\7\0\2\0\0Mac OS X", APPLE),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"),
+        (b"\n <!DOCTYPE html>", "an HTML page"), (b'{"error": 404}', "JSON"),
+        (b"\x1f\x8b\x08", "gzip"), (b"PK\3\4", "a zip archive"), (b"\xff\x0a", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"))),
+    (b"/annex/objects/SHA256E-s100--0123.jpg\n", f"{UNKNOWN}, but a git-annex pointer"),
+    (bytes(4096), f"{UNKNOWN}, but nothing but zero bytes"), (b"404 not found\n", f"{UNKNOWN}, but text"),
+    (b"\xef\xbb\xbf" + JPEG, f"{UNKNOWN}, but a JPEG after bytes that do not belong to it"),
 ])
 def test_what_cannot_be_decoded_has_its_reason(content: bytes, reason: str) -> None:
     with pytest.raises(Undecodable) as raised:
@@ -379,8 +392,8 @@ def test_another_filter_or_decoder_has_another_fingerprint(monkeypatch: pytest.M
     monkeypatch.undo()
     original = pixels._rgb
     for picture in pixels.reference_pictures().values():
-        monkeypatch.setattr(pixels, "_rgb", lambda content, own=picture: original(content).reduce(
-            2 if content == own else 1))
+        monkeypatch.setattr(pixels, "_rgb", lambda content, own=picture: (
+            original(content)[0].reduce(2 if content == own else 1), ""))
         assert decoder.__wrapped__()["fingerprint"] != here
     monkeypatch.setattr(pixels, "_rgb", original)
     assert decoder.__wrapped__()["fingerprint"] == here
