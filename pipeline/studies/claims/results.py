@@ -45,7 +45,13 @@ def key_of(run: Run, run_set: RunSet) -> EvidenceKey:
     counts = run.metrics.get("resize", {})
     pictures = int(counts.get("train_images", 0))
     total = int(counts.get("images", pictures)) + int(counts.get("quarantined", 0))
-    return EvidenceKey(pictures, total, run_set.configuration.get(ARITHMETIC, NATIVE))
+    return EvidenceKey(pictures, total, _arithmetic(run_set.configuration))
+
+
+def _arithmetic(configuration: Mapping[str, str]) -> str:
+    """Return the arithmetic of a configuration; of an ensemble's, that of its members."""
+    return next((value for name, value in configuration.items()
+                 if name == ARITHMETIC or name.endswith(f".{ARITHMETIC}")), NATIVE)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ class Results:
             name = next(iter(configuration.ensemble))
             configuration = self.book.configurations[name]
         parameters = self.book.parameters(self.scale, name, seed=1)
-        arithmetic = identity.configuration(parameters).get(ARITHMETIC, NATIVE)
+        arithmetic = _arithmetic(identity.configuration(parameters))
         return self._pictures(parameters), arithmetic
 
     def add(self, name: str, run: Run, environment: dict[str, str], command: str) -> Path:
@@ -184,4 +190,4 @@ class Evidence:
 
 def _without_arithmetic(configuration: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in configuration.items()
-            if name.rpartition(".")[2] != ARITHMETIC.partition(".")[2]}
+            if name != ARITHMETIC and not name.endswith(f".{ARITHMETIC}")}
