@@ -126,8 +126,8 @@ def verify(name: str, seed: int, scale: str | None, configuration: str | None,
     book = ledger.load()
     claim = book.claim(name)
     kept = [place for place in claim.places if place in book.scales and scale in (None, place)
-            and any(stored.run.seed == seed for one in claim.configurations()
-                    for stored in Results(book, place).stored(one))]
+            and any(stored.run.seed == seed for compared in claim.configurations()
+                    for stored in Results(book, place).stored(compared))]
     if not kept:
         raise UserError(f"{name}: no run with seed {seed} is kept"
                         f"{f' at the scale {scale}' if scale else ''}; `alexnet claims --json` has "

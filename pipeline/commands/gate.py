@@ -43,17 +43,17 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
         runs, here = given.runs, given.environment
     else:
         runs, here = [golden.run_here(read)], golden.environment_here(read)
-    outcome = checking.check(runs, here, goldens) if goldens else checking.CheckResult(
+    result = checking.check(runs, here, goldens) if goldens else checking.CheckResult(
         "cannot be judged", told=f"no golden of this configuration; {golden.nearest(read)}. "
                                  "`alexnet golden record` makes one")
     if as_json:
-        click.echo(json.dumps(outcome.as_json(), indent=2))
+        click.echo(json.dumps(result.as_json(), indent=2))
     else:
-        for finding in outcome.findings:
+        for finding in result.findings:
             click.secho(wrapped(printable(finding), sys.stdout),
                         fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
-        click.secho(wrapped(printable(f"{outcome.verdict}: {outcome.told}"), sys.stdout), bold=True)
-    sys.exit(outcome.status)
+        click.secho(wrapped(printable(f"{result.verdict}: {result.told}"), sys.stdout), bold=True)
+    sys.exit(result.status)
 
 
 @group("golden", short_help="Stored metrics: record them, assess the gate.")
@@ -108,8 +108,8 @@ def assess(file: Path, planted: tuple[Path, ...], as_json: bool) -> None:
     from pipeline.studies.gate import assessment
 
     rows = assessment.false_alarms(run_sets.read(file)) + [
-        row for one in planted
-        for row in assessment.detection(run_sets.read(file), run_sets.read(one))]
+        row for regression in planted
+        for row in assessment.detection(run_sets.read(file), run_sets.read(regression))]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

@@ -1,5 +1,5 @@
-"""Several runs as one classifier: their softmax outputs averaged, as the paper's five and seven
-nets (P §6, Table 2).
+"""Combines several runs to one classifier: their softmax outputs are averaged, as the paper's five
+and seven nets (P §6, Table 2).
 
 `alexnet ensemble RUN RUN ...` where a RUN is the id of an evaluated run in MLflow, the beginning of
 one, or a file `predictions.safetensors` as `alexnet evaluate` leaves it.
@@ -23,8 +23,8 @@ SETS = {"centre": "", "ten_crop": "_10crop"}  # in the file, and at the end of t
 
 
 def ensemble(runs: list[str]) -> dict[str, Any]:
-    """Errors of the average, and of each member: {"members": [{"run", "top1_error", ...}],
-    "top1_error", ...}.
+    """Return the errors of the average, and of each member: {"members": [{"run", "top1_error",
+    ...}], "top1_error", ...}, fractions of the validation images.
 
     Raises:
         UserError: fewer than two runs, one that cannot be found or was not evaluated, or runs of
@@ -44,8 +44,8 @@ def ensemble(runs: list[str]) -> dict[str, Any]:
 
 
 def errors_of(probabilities: Mapping[str, Any], labels: NDArray[np.int64]) -> dict[str, float]:
-    """{"top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"} of what `evaluate`
-    left."""
+    """Return {"top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"} of what
+    `evaluate` left."""
     import torch
 
     from alexnet.testing import errors

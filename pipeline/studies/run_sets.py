@@ -1,4 +1,4 @@
-"""Samples: runs of one configuration that differ in their seed, as small files that people review.
+"""Sets of runs of one configuration that differ in their seed, as small files that people review.
 
 `golden/` and `experiments/results/` hold them, one file for each configuration and environment:
 
@@ -56,12 +56,12 @@ class Run:
     record: dict[str, Any] = field(default_factory=dict)
 
     def number(self, name: str) -> float:
-        """Of "stage.metric". Raises KeyError where there is none."""
+        """Return "stage.metric"; raise KeyError where there is none."""
         stage, _, metric = name.partition(".")
         return float(self.metrics[stage][metric])
 
     def points(self, name: str) -> list[tuple[float, float]]:
-        """(epoch, value) along the learning curve."""
+        """Return (epoch, value) along the learning curve."""
         column = CURVE.index(name)
         return [(float(cells[0]), float(cells[column]))
                 for cells in (line.split() for line in self.curve)]
@@ -81,16 +81,16 @@ class RunSet:
 
     @property
     def seeds(self) -> list[int]:
-        """In the order of the runs."""
+        """Those of the runs, in their order."""
         return [run.seed for run in self.runs]
 
     def run_of(self, seed: int) -> Run | None:
-        """The run of this seed, None if there is none."""
+        """Return the run of this seed, None if there is none."""
         return next((run for run in self.runs if run.seed == seed), None)
 
 
 def deciding(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What of a sample's environment can change a bit of a run, pixels included."""
+    """Return what of an environment can change a bit of a run, pixels included."""
     device = environment.get("device", "cpu")
     return {**{name: environment.get(name, "")
                for name in (*DECODER, "device", "threads", "deterministic")},
@@ -98,13 +98,13 @@ def deciding(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def environment_key(environment: Mapping[str, str]) -> str:
-    """Short, for names of files: "cpu-3f2a91c0"."""
-    told = json.dumps(deciding(environment), sort_keys=True)
-    return f"{environment.get('device', 'cpu')}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    """Return a short name of what decides bits, for files: "cpu-3f2a91c0"."""
+    text = json.dumps(deciding(environment), sort_keys=True)
+    return f"{environment.get('device', 'cpu')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def run_of(read: Read, seed: int, record: Mapping[str, Any], with_trace: bool) -> Run:
-    """A run from the files that it left; with its trace, or with its learning curve."""
+    """Return a run from the files that it left, with its trace or with its learning curve."""
     metrics = {stage: json.loads(read(metrics_of(stage))) for stage in MEASURED}
     if with_trace:
         content = read(TRACE)
@@ -117,20 +117,20 @@ def run_of(read: Read, seed: int, record: Mapping[str, Any], with_trace: bool) -
 
 
 def trace_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """An entry each, a hundred at most: "step loss gradients momentum weights", digests by their
-    first digits."""
-    found = [" ".join([str(entry["step"]), entry["loss"],
+    """Return a line for each entry, a hundred at most: "step loss gradients momentum weights",
+    digests by their first digits."""
+    lines = [" ".join([str(entry["step"]), entry["loss"],
                        *(entry[kind]["digest"][:12] for kind in differences.KINDS)])
              for entry in entries]
-    if len(found) <= LONGEST_TRACE:
-        return found
-    last = len(found) - 1
-    return [found[round(number * last / (LONGEST_TRACE - 1))] for number in range(LONGEST_TRACE)]
+    if len(lines) <= LONGEST_TRACE:
+        return lines
+    last = len(lines) - 1
+    return [lines[round(number * last / (LONGEST_TRACE - 1))] for number in range(LONGEST_TRACE)]
 
 
 def first_difference(a: list[str], b: list[str]) -> str | None:
-    """Where two traces part: "step 50: gradients"; None where they do not, or where nothing is kept
-    of one of them."""
+    """Return where two traces first differ, as "step 50: gradients"; None where they do not, or
+    where nothing is kept of one of them."""
     before = 0
     for left, right in zip(a, b, strict=False):
         mine, other = left.split(), right.split()
@@ -147,75 +147,79 @@ def first_difference(a: list[str], b: list[str]) -> str | None:
 
 
 def curve_lines(table: str) -> list[str]:
-    """The learning curve's columns CURVE, a point a line."""
+    """Return the learning curve's columns CURVE, a point a line."""
     names, *rows = [line.split(",") for line in table.splitlines()]
     return [" ".join(f"{float(row[names.index(name)]):.6g}" for name in CURVE) for row in rows]
 
 
 def spread(runs: Iterable[Run]) -> dict[str, dict[str, float]]:
-    """Of each number that the stages `train` and `evaluate` measured: mean, sd, lowest, highest
-    over the runs."""
+    """Return mean, sd, lowest and highest over the runs of each number that the stages `train` and
+    `evaluate` measured."""
     values: dict[str, list[float]] = {}
     for run in runs:
         for stage in ("train", "evaluate"):
             for name, value in run.metrics.get(stage, {}).items():
                 if isinstance(value, float):
                     values.setdefault(f"{stage}.{name}", []).append(value)
-    return {name: {"mean": statistics.fmean(found), "sd": statistics.stdev(found) if len(found) > 1
-                   else 0.0, "lowest": min(found), "highest": max(found)}
-            for name, found in values.items()}
+    return {name: {"mean": statistics.fmean(numbers),
+                   "sd": statistics.stdev(numbers) if len(numbers) > 1 else 0.0,
+                   "lowest": min(numbers), "highest": max(numbers)}
+            for name, numbers in values.items()}
 
 
-def write(sample: RunSet, folder: Path, name: str | None = None) -> Path:
+def write(run_set: RunSet, folder: Path, name: str | None = None) -> Path:
     """Write folder/NAME/FILE, seeds in order; FILE is `name`, or ENVIRONMENT.json. Return it."""
-    file = folder / sample.name / (name or f"{environment_key(sample.environment)}.json")
-    runs = sorted(sample.runs, key=lambda run: run.seed)
-    told = {"format": FORMAT, "name": sample.name,
-            "configuration_digest": sample.configuration_digest, "history": sample.history,
+    file = folder / run_set.name / (name or f"{environment_key(run_set.environment)}.json")
+    runs = sorted(run_set.runs, key=lambda run: run.seed)
+    content = {"format": FORMAT, "name": run_set.name,
+            "configuration_digest": run_set.configuration_digest, "history": run_set.history,
             "seeds": [run.seed for run in runs], "spread": spread(runs),
-            "configuration": sample.configuration, "environment": sample.environment, "runs":
+            "configuration": run_set.configuration, "environment": run_set.environment, "runs":
             [{key: value for key, value in asdict(run).items() if value != []} for run in runs]}
     with atomic_write(file) as stream:
-        stream.write((_text(told) + "\n").encode())
+        stream.write((_text(content) + "\n").encode())
     return file
 
 
 def _text(value: Any, indent: str = "", name: str = "") -> str:
-    """JSON for reviewers: what fits on a line, with its name, stands on one, so that a diff shows a
-    metric a line."""
+    """Return JSON for reviewers: what fits on a line, with its name, stands on one, so that a diff
+    shows a metric a line."""
     line = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, dict | list) or not value or len(indent + name + line) <= WIDTH:
         return line
     inner = indent + "  "
-    parts = [f"{json.dumps(key)}: {_text(one, inner, key)}" for key, one in value.items()] \
-        if isinstance(value, dict) else [_text(one, inner) for one in value]
+    parts = [f"{json.dumps(key)}: {_text(part, inner, key)}" for key, part in value.items()] \
+        if isinstance(value, dict) else [_text(part, inner) for part in value]
     ends = "{}" if isinstance(value, dict) else "[]"
     return f"{ends[0]}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{ends[1]}"
 
 
 def read(file: Path) -> RunSet:
-    """Raises UserError when it is no sample, or changed so that its digest or its spread is not its
-    own."""
+    """Read a set of runs.
+
+    Raises:
+        UserError: it is none, or it was changed so that its spread is not that of its runs.
+    """
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if told["format"] != FORMAT:
-            raise UserError(f"{file}: format {told['format']}, but this program reads format "
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise UserError(f"{file}: format {content['format']}, but this program reads format "
                             f"{FORMAT}")
-        found = RunSet(told["name"], told["configuration"], told["configuration_digest"],
-                       told["environment"], [Run(**run) for run in told["runs"]], told["history"],
-                       file)
-        if told["spread"] != spread(found.runs) or told["seeds"] != found.seeds:
+        run_set = RunSet(content["name"], content["configuration"],
+                         content["configuration_digest"], content["environment"],
+                         [Run(**run) for run in content["runs"]], content["history"], file)
+        if content["spread"] != spread(run_set.runs) or content["seeds"] != run_set.seeds:
             raise UserError(f"{file}: its spread and seeds are not those of its runs: edited by "
                             "hand? Record it again")
-        if len(set(found.seeds)) < len(found.seeds):
+        if len(set(run_set.seeds)) < len(run_set.seeds):
             raise UserError(f"{file}: a seed stands twice in it")
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not a sample of runs ({type(error).__name__}: {error})") from None
-    return found
+        raise UserError(f"{file}: not a set of runs ({type(error).__name__}: {error})") from None
+    return run_set
 
 
 def in_folder(folder: Path) -> list[RunSet]:
-    """All samples under it, by name."""
+    """Return all sets of runs under the folder, by name."""
     return [read(file) for file in sorted(folder.glob("*/*.json"))]

@@ -108,9 +108,9 @@ def rows(claim: Claim, results: Results | None) -> list[LedgerRow]:
     assert results is not None
     if claim.measure is None:
         return [LedgerRow(claim, results.scale, note=_joined(f"takes {claim.takes}", claim.note))]
-    found = [row(claim, results.at(key)) for key in results.evidence_keys()
-             if any(results.at(key).runs(name) for name in claim.configurations())]
-    return [each for each in found if each.numbers] or found[:1] or [
+    by_key = [row(claim, results.at(key)) for key in results.evidence_keys()
+              if any(results.at(key).runs(name) for name in claim.configurations())]
+    return [each for each in by_key if each.numbers] or by_key[:1] or [
         LedgerRow(claim, results.scale, note=claim.note)]
 
 

@@ -32,7 +32,7 @@ def table() -> str:
     of_paper = [claim for claim in book.claims if claim.section != "ours"]
     by_claim = {claim.name: [row for place in claim.places for row in rows(
         claim, None if place == NET else Results(book, place))] for claim in of_paper}
-    run = [row for found in by_claim.values() for row in found if row.verdict != NOT_RUN]
+    run = [row for of_claim in by_claim.values() for row in of_claim if row.verdict != NOT_RUN]
     lines = [*HEADING, *(_line(row) for verdict in ORDER for row in run if row.verdict == verdict)]
     decided = {row.claim.name for row in run}
     counts = [f"{sum(row.verdict == verdict for row in run)} {words}" for verdict, words in (

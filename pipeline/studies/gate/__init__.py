@@ -1,2 +1,2 @@
-"""The gate: `alexnet check` holds a run's metrics against the goldens, `alexnet golden` keeps
-them."""
+"""The gate: `alexnet check` holds a run's metrics against the goldens, which `alexnet golden`
+keeps."""

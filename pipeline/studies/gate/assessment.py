@@ -1,5 +1,5 @@
-"""How often the statistical gate errs: false alarms by resampling stored seeds, detection by
-planted regressions."""
+"""Measures how often the statistical gate errs: false alarms by resampling stored seeds, detection
+by planted regressions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 2000  # sets tried of each size; all, where there are no more
 
 
 def false_alarms(golden: RunSet) -> list[dict[str, Any]]:
-    """For each size k: the share of sets of k stored runs that the other stored runs call a fall.
+    """Return, for each size k, the share of sets of k stored runs that the others call a fall.
 
     Returns:
         Rows {"what", "sample", "runs": k, "falls", "of": sets tried, "rate", "interval": 95 %, None
@@ -36,14 +36,14 @@ def false_alarms(golden: RunSet) -> list[dict[str, Any]]:
                     for chosen in sets)
         rows.append(_row("false alarms", golden.name, size, falls, len(sets)))
     if not rows:
-        raise UserError(f"{golden.file}: {len(golden.runs)} runs; {SEEDS + 1} or more tell of "
-                        "false alarms")
+        raise UserError(f"{golden.file}: {len(golden.runs)} runs, and false alarms are measured "
+                        f"with {SEEDS + 1} or more")
     return rows
 
 
 def detection(golden: RunSet, planted: RunSet) -> list[dict[str, Any]]:
-    """For each size k: the share of sets of k planted runs that are called a fall. Rows as of
-    `false_alarms`."""
+    """Return, for each size k, the share of sets of k planted runs that are called a fall, in rows
+    as of `false_alarms`."""
     rows = []
     for size in (size for size in SIZES if size <= len(planted.runs)):
         sets = list(_sets(planted.runs, size))
@@ -53,19 +53,19 @@ def detection(golden: RunSet, planted: RunSet) -> list[dict[str, Any]]:
 
 
 def _sets(runs: list[Run], size: int) -> Iterable[tuple[Run, ...]]:
-    """All sets of so many runs, or MOST of them drawn with a fixed seed."""
+    """Return all sets of so many runs, or MOST of them drawn with a fixed seed."""
     everything = list(itertools.combinations(runs, size))
     return everything if len(everything) <= MOST else random.Random(2012).sample(everything, MOST)
 
 
 def _falls(stored: list[Run], new: Iterable[Run]) -> bool:
-    return any(finding.verdict == "falls" for finding in judged(stored, list(new)))
+    return any(judgement.verdict == "falls" for judgement in judged(stored, list(new)))
 
 
 def _row(what: str, sample: str, size: int, count: int, of: int) -> dict[str, Any]:
     from scipy.stats import binomtest
 
-    # Sets of several runs share runs: they are no independent trials, and have no interval.
+    # Sets of several runs share runs: they are not independent trials, and have no interval.
     interval = ([float(end) for end in binomtest(count, of).proportion_ci(0.95, "exact")]
                 if size == 1 else None)
     return {"what": what, "sample": sample, "runs": size, "falls": count, "of": of,

@@ -10,8 +10,7 @@ What was made where the same bits can be expected is compared to the bit, the re
     and as many cores                     evaluate, which uses them all: equal
     the same pixels, a stored seed        the loss of the first update: equal but for rounding, on
                                           any machine
-    anything else                         the statistical test, on the stored sample with the most
-                                          seeds
+    anything else                         the statistical test, on the golden with the most seeds
 """
 
 from __future__ import annotations
@@ -164,7 +163,7 @@ def _stage(stage: str, golden: RunSet, stored: Run, run: Run) -> list[Judgement]
 
 
 def _statistical(runs: Sequence[Run], goldens: Sequence[RunSet]) -> list[Judgement]:
-    golden = max(goldens, key=lambda sample: len(sample.runs))
+    golden = max(goldens, key=lambda golden: len(golden.runs))
     if len(golden.runs) < SEEDS:
         return []
     return judged(golden.runs, runs, str(golden.file))

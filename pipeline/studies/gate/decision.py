@@ -1,4 +1,4 @@
-"""Is a run, or are some runs, worse than a stored sample of runs? The statistical test of the gate.
+"""The statistical test of the gate: is a run, or are some runs, worse than a set of stored runs?
 
 The null hypothesis: the new runs and the stored ones are draws from one distribution. For each
 metric of GATED the mean of k new runs is held against the upper prediction bound for the mean of k
@@ -36,7 +36,7 @@ Verdict = Literal["holds", "falls", "rises"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of one metric.
+    """The judgement on one metric.
 
     Attributes:
         metric: "stage.metric", as in "evaluate.top1_error".
@@ -75,12 +75,12 @@ def _short(value: object) -> str:
 
 def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "",
            alpha: float = ALPHA) -> list[Judgement]:
-    """A finding for each metric of GATED that all runs have. Needs SEEDS stored runs.
+    """Return a judgement on each metric of GATED that all runs have; SEEDS stored runs are needed.
 
     Args:
         stored: the golden's runs.
         new: one or more runs to judge; more of them see smaller falls.
-        where: the golden, for the findings.
+        where: the golden, for the judgements.
         alpha: probability of a false alarm over all metrics together; each has its equal share.
     """
     values = {}
@@ -99,40 +99,40 @@ def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "",
 
 
 class Logarithm:
-    """Of losses and distances, which spread over seeds by factors."""
+    """The scale of losses and distances, which spread over seeds by factors."""
 
     def of(self, number: float) -> float:
-        """From a metric to the scale; -inf for what has no logarithm."""
+        """Return a metric on the scale; -inf for what has no logarithm."""
         return math.log(number) if number > 0 else -math.inf
 
     def back(self, scaled: float) -> float:
-        """From the scale to the metric."""
+        """Return the metric whose scaled value this is."""
         return math.exp(min(scaled, 700.0))  # more is no float
 
     def grain(self, scaled: float) -> float:
-        """The finest spread there is; of numbers that may be as near as they like, 0."""
+        """Return the finest spread there is; of numbers that may lie as close as they like, 0."""
         return 0.0
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Of shares of so many images: the arcsine of the root, so that the spread is the same for
-    large and small."""
+    """The scale of shares of so many images: the arcsine of the root, on which large and small ones
+    spread alike."""
 
     images: int
 
     def of(self, number: float) -> float:
-        """From a share in [0, 1] to the scale, in radians."""
+        """Return a share in [0, 1] on the scale, in radians."""
         return math.asin(
             math.sqrt(min(max((number * self.images + 3 / 8) / (self.images + 3 / 4), 0.0), 1.0)))
 
     def back(self, scaled: float) -> float:
-        """From the scale to a share in [0, 1]."""
+        """Return the share in [0, 1] whose scaled value this is."""
         share = math.sin(min(max(scaled, 0.0), math.pi / 2)) ** 2
         return min(max((share * (self.images + 3 / 4) - 3 / 8) / self.images, 0.0), 1.0)
 
     def grain(self, scaled: float) -> float:
-        """Of one image more: no spread is finer."""
+        """Return what one image more makes: no spread is finer."""
         number = self.back(scaled)
         return abs(self.of(number + 1 / self.images if number < 0.5 else number - 1 / self.images)
                    - self.of(number))
@@ -147,8 +147,8 @@ def _judged(metric: str, stored: list[float], new: list[float], alpha: float,
     reach = float(stats.t.ppf(1 - alpha, n - 1)) * sd * math.sqrt(1 / n + 1 / k)
     worse = 1.0 if GATED[metric] else -1.0
     if all(map(math.isfinite, new)):
-        found = statistics.fmean(map(scale.of, new))
-        shift, shown = worse * (found - mean), scale.back(found)
+        new_mean = statistics.fmean(map(scale.of, new))
+        shift, shown = worse * (new_mean - mean), scale.back(new_mean)
     else:
         shift, shown = math.inf, statistics.fmean(new)
     verdict: Verdict = "falls" if not shift <= reach else "rises" if shift < -reach else "holds"

@@ -1,4 +1,4 @@
-"""Goldens: the samples of runs in golden/ that the gate compares with, and how they are added or
+"""Goldens: the sets of runs in golden/ that the gate compares with, and how they are added or
 replaced.
 
 A golden changes by `record()` alone, and never silently: the file says by which command, with which
@@ -29,7 +29,7 @@ FOLDER = Path("golden")
 
 
 def environment_here(parameters: Parameters) -> dict[str, str]:
-    """The fingerprint, and how a training is executed here."""
+    """Return the fingerprint, and how a training is executed here."""
     from pipeline.training.execution import resolve
 
     execution = resolve(parameters).execution
@@ -39,18 +39,18 @@ def environment_here(parameters: Parameters) -> dict[str, str]:
 
 
 def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
-    """The run that `dvc repro` left in this folder.
+    """Return the run that `dvc repro` left in this folder.
 
     Raises:
         UserError: it is not there, not whole, or of other parameters than these.
     """
-    found = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
-    train = found["train"]
+    metrics = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
+    train = metrics["train"]
     wanted = identity.digest(identity.configuration(parameters, BY_NAME["train"].sections))
     if (train.get("configuration_digest"), train.get("seed")) != (wanted, parameters.train.seed):
         raise UserError(f"{metrics_of('train')}: of other parameters than params.yaml has; run "
                         "`dvc repro`")
-    if found["evaluate"].get("weights_digest") != train["weights_digest"]:
+    if metrics["evaluate"].get("weights_digest") != train["weights_digest"]:
         raise UserError(f"{metrics_of('evaluate')}: not of the weights that {metrics_of('train')} "
                         "names; run `dvc repro`")
 
@@ -64,14 +64,14 @@ def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
 
 
 def record_here() -> dict[str, Any]:
-    """Where a run is from, as far as the project's folder tells."""
+    """Return where a run is from, as far as the project's folder says."""
     git = environment.git_state()
     return {"git_commit": git.commit, "git_dirty": git.dirty,
             "code_digest": environment.code_digest()}
 
 
 def name_of(parameters: Parameters, folder: Path = FOLDER) -> str:
-    """Of a configuration's folder: that of a golden that it has, or a new one like
+    """Return the name of a configuration's folder: that of its golden, or a new one like
     "sample-1f2e3d4c"."""
     stored = of_configuration(parameters, folder)
     digest = identity.digest(identity.configuration(parameters))
@@ -79,30 +79,30 @@ def name_of(parameters: Parameters, folder: Path = FOLDER) -> str:
 
 
 def of_configuration(parameters: Parameters, folder: Path = FOLDER) -> list[RunSet]:
-    """The goldens of this configuration, one for each environment."""
+    """Return the goldens of this configuration, one for each environment."""
     here = identity.configuration(parameters)
-    return [sample for sample in run_sets.in_folder(folder)
-            if identity.fits(sample.configuration, here)]
+    return [run_set for run_set in run_sets.in_folder(folder)
+            if identity.fits(run_set.configuration, here)]
 
 
 def nearest(parameters: Parameters, folder: Path = FOLDER) -> str:
-    """Words on the golden that differs least in its configuration, for a message that there is
+    """Return words on the golden whose configuration differs least, for a message that there is
     none."""
     here = identity.configuration(parameters)
-    found = [(sorted(name for name in here.keys() | sample.configuration.keys()
-                     if here.get(name) != sample.configuration.get(name)), sample)
-             for sample in run_sets.in_folder(folder)]
-    if not found:
+    candidates = [(sorted(name for name in here.keys() | run_set.configuration.keys()
+                     if here.get(name) != run_set.configuration.get(name)), run_set)
+             for run_set in run_sets.in_folder(folder)]
+    if not candidates:
         return f"{folder} is empty"
-    names, sample = min(found, key=lambda pair: len(pair[0]))
-    return (f"the nearest, {sample.file}, differs in "
+    names, run_set = min(candidates, key=lambda pair: len(pair[0]))
+    return (f"the nearest, {run_set.file}, differs in "
             f"{', '.join(names[:5])}{', ...' * (len(names) > 5)}")
 
 
 def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,
            reason: str | None = None) -> Path:
-    """Add these runs to the golden of the configuration and of this environment; with a reason,
-    replace.
+    """Add these runs to the golden of the configuration and of this environment, or replace its
+    runs.
 
     A run that is there already is proved to be the same. With a `reason` the stored runs of the
     same seeds give way, and so does every other, since one golden has one code's runs: record all
@@ -114,9 +114,9 @@ def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,
     """
     here = environment_here(parameters)
     configured = identity.configuration(parameters)
-    sample = RunSet(name_of(parameters, folder), configured, identity.digest(configured), here,
+    run_set = RunSet(name_of(parameters, folder), configured, identity.digest(configured), here,
                     list(runs))
-    file = folder / sample.name / f"{run_sets.environment_key(here)}.json"
+    file = folder / run_set.name / f"{run_sets.environment_key(here)}.json"
     stored = run_sets.read(file) if file.exists() else None
     for run in runs:
         for name, value in run_sets.spread([run]).items():
@@ -132,19 +132,19 @@ def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,
                 raise UserError(f"{file}: seed {run.seed} is stored with another {parts}. If the "
                                 "change is meant, replace all its runs: "
                                 "`alexnet golden record --seeds ... --replace --reason '...'`")
-        kept = [run for run in stored.runs if run.seed not in sample.seeds]
-    entry = {"command": shlex.join(["alexnet", *sys.argv[1:]]), "seeds": sorted(sample.seeds)}
+        kept = [run for run in stored.runs if run.seed not in run_set.seeds]
+    entry = {"command": shlex.join(["alexnet", *sys.argv[1:]]), "seeds": sorted(run_set.seeds)}
     history = [*(stored.history if stored else []), entry | ({"reason": reason} if reason else {})]
-    return run_sets.write(replace(sample, runs=[*kept, *runs], history=history), folder)
+    return run_sets.write(replace(run_set, runs=[*kept, *runs], history=history), folder)
 
 
-def difference(stored: Run, found: Run) -> str | None:
-    """What first differs between two runs of one seed, or None: "train.trace, from step 50:
-    gradients"."""
+def difference(stored: Run, new: Run) -> str | None:
+    """Return what first differs between two runs of one seed, as "train.trace, from step 50:
+    gradients"; None where nothing does."""
     for stage in MEASURED:
-        if stage == "train" and (parts := run_sets.first_difference(stored.trace, found.trace)):
+        if stage == "train" and (parts := run_sets.first_difference(stored.trace, new.trace)):
             return f"train.trace, from {parts}"
-        mine, other = stored.metrics.get(stage, {}), found.metrics.get(stage, {})
+        mine, other = stored.metrics.get(stage, {}), new.metrics.get(stage, {})
         for name in [*mine, *(name for name in other if name not in mine)]:
             if mine.get(name) != other.get(name):
                 return f"{stage}.{name} ({mine.get(name)}, now {other.get(name)})"

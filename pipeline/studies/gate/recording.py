@@ -1,5 +1,5 @@
-"""`alexnet golden record --seeds`: each run a DVC experiment, kept when it ends, so that nothing is
-done twice."""
+"""Runs the seeds of `alexnet golden record --seeds`, each as a DVC experiment that is kept when it
+ends, so that nothing is done twice."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KEPT = WORK / "golden"
 
 
 def runs_of(parameters: Parameters, seeds: Sequence[int]) -> list[Run]:
-    """A run for each seed; those that an interrupted command made of the same code, here, are not
-    made again."""
+    """Return a run for each seed; those that an interrupted command made of the same code, here,
+    are not made again."""
     here = golden.environment_here(parameters)
     configured = identity.configuration(parameters)
-    sample = RunSet(golden.name_of(parameters), configured, identity.digest(configured), here, [])
-    file = KEPT / sample.name / f"{run_sets.environment_key(here)}.json"
+    run_set = RunSet(golden.name_of(parameters), configured, identity.digest(configured), here, [])
+    file = KEPT / run_set.name / f"{run_sets.environment_key(here)}.json"
     code = environment.code_digest()
     made = [run for run in (run_sets.read(file).runs if file.exists() else ())
             if run.record["code_digest"] == code]
@@ -31,11 +31,11 @@ def runs_of(parameters: Parameters, seeds: Sequence[int]) -> list[Run]:
         for seed in seeds:
             if seed not in [run.seed for run in made]:
                 train = parameters.train.model_copy(update={"seed": seed})
-                experiment = experiments.run_experiment(f"{sample.name}-seed-{seed}",
+                experiment = experiments.run_experiment(f"{run_set.name}-seed-{seed}",
                                                    parameters.model_copy(update={"train": train}))
                 made.append(run_sets.run_of(experiment.read, seed, experiment.record(),
                                             with_trace=True))
-                sample.runs[:] = made
-                run_sets.write(sample, KEPT)
+                run_set.runs[:] = made
+                run_sets.write(run_set, KEPT)
             advance(1, f"seed {seed}")
     return [run for run in made if run.seed in seeds]

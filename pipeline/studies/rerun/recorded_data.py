@@ -76,11 +76,7 @@ def restore(digests: Mapping[str, str], folder: Path, code: RestoredCode,
         return [stage for stage in PARTS if _digest(stage, folder) != digests[stage]]
 
     _remove_damaged(folder)
-    for stage in missing():
-        if _digest(stage, home_folder()) == digests[stage]:
-            _link(home_folder() / PARTS[stage], folder / PARTS[stage])
-    if "resize" in missing():
-        _from_cache(digests["resize"], folder)
+    _link_what_is_here(missing(), digests, folder)
     if code.interface is None and "resize" not in missing():
         _add_old_moments(folder / STORE)
     if not missing():
@@ -89,22 +85,33 @@ def restore(digests: Mapping[str, str], folder: Path, code: RestoredCode,
     for stage in missing():
         if stage == "resize":
             _check_source(parameters, from_source, digests)
-            steps = ["download", "resize"]
             say("rerun: the recorded pictures are neither here nor in DVC's cache; making them "
                 "again: download, resize")
         else:
-            steps = [stage]
             say(f"rerun: the recorded {PARTS[stage]} is not here; computing it from the store")
-        for step in steps:
+        for step in ("download", "resize") if stage == "resize" else (stage,):
             if run_child(code.stage(step), environment, folder, output=2):
-                raise UserError("the data of the run cannot be had: "
-                                f"{_account(missing(), digests, home_folder())}; DVC's cache does "
-                                f"not have them; and the stage {step} failed to make them again "
-                                f"from {_source(parameters)}, for the reason above")
+                raise _unavailable(
+                    f"{_account(missing(), digests, home_folder())}; DVC's cache does not have "
+                    f"them; and the stage {step} failed to make them again from "
+                    f"{_source(parameters)}, for the reason above")
     if missing():
-        raise UserError("the data of the run cannot be had: made again from "
-                        f"{_source(parameters)}, {_account(missing(), digests, folder)}")
+        raise _unavailable(f"made again from {_source(parameters)}, "
+                           f"{_account(missing(), digests, folder)}")
     return False
+
+
+def _link_what_is_here(missing: list[str], digests: Mapping[str, str], folder: Path) -> None:
+    """Link what the project has, and a store that its DVC cache has."""
+    for stage in missing:
+        if _digest(stage, home_folder()) == digests[stage]:
+            _link(home_folder() / PARTS[stage], folder / PARTS[stage])
+    if _digest("resize", folder) != digests["resize"]:
+        _from_cache(digests["resize"], folder)
+
+
+def _unavailable(reason: str) -> UserError:
+    return UserError(f"the data of the run cannot be had: {reason}")
 
 
 def damage(folder: Path) -> str | None:
@@ -142,10 +149,9 @@ def _check_source(parameters: Mapping[str, Any], from_source: bool,
                   digests: Mapping[str, str]) -> None:
     source = parameters["dataset"]["source"]
     if source != "sample" and not from_source:
-        raise UserError("the data of the run cannot be had: "
-                        f"{_account(['resize'], digests, home_folder())}; DVC's cache does not "
-                        "have them; and a record from elsewhere does not decide where "
-                        f"{source} is read from. Prepare that data set here, or give --trust")
+        raise _unavailable(f"{_account(['resize'], digests, home_folder())}; DVC's cache does not "
+                           "have them; and a record from elsewhere does not decide where "
+                           f"{source} is read from. Prepare that data set here, or give --trust")
 
 
 def _account(stages: list[str], digests: Mapping[str, str], folder: Path) -> str:
