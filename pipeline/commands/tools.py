@@ -78,15 +78,15 @@ def _yaml(value: object) -> object:
 @JSON
 def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_json: bool) -> None:
     """The layer table of the configured net: kernels, shapes, parameters, multiply-adds."""
-    from pipeline.config import describe as describing
     from pipeline.config import parameters, presets
+    from pipeline.config.describe import description, show
 
     read = parameters.load(presets.file_or_template(file), overrides)
-    told = describing.described(read, classes or _classes(read.dataset.source))
+    net = description(read, classes or _classes(read.dataset.source))
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(net, indent=2))
     else:
-        describing.show(told)
+        show(net)
 
 
 def _classes(source: str) -> int:

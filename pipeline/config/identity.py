@@ -28,7 +28,7 @@ def flat_parameters(parameters: Parameters, sections: Iterable[str]) -> dict[str
     """Return `section.key` to value as text, the recipe's switches as they take effect."""
     values = parameters.model_dump(mode="json", include=set(sections))
     if "recipe" in values:
-        values["recipe"] |= asdict(parameters.the_recipe())
+        values["recipe"] |= asdict(parameters.effective_recipe())
     return {name: as_text(value) for name, value in flatten(values).items()}
 
 

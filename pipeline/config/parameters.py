@@ -1,6 +1,6 @@
-"""params.yaml, checked: every key known, every value in range, each problem told by its full name.
+"""params.yaml, checked: every key known, every value in range, each problem named by its full key.
 
-`load()` yields a `Parameters`; the stages read nothing else. The section of a stage has the stage's
+`load()` returns `Parameters`; the stages read nothing else. The section of a stage has the stage's
 name; `execution` holds what decides where and how fast a stage runs, never its bits, and no stage
 depends on it in dvc.yaml.
 """
@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import ValidationError
 
 from alexnet.recipe import Recipe, recipe
-from pipeline.config import datasets
-from pipeline.config.datasets import DataSet
 from pipeline.config.safe_yaml import NOT_YAML, flatten, load_yaml, read_sections
+from pipeline.config.sections import (
+    DatasetSection,
+    ExecutionSection,
+    NetworkSection,
+    RecipeSection,
+    ResizeSection,
+    Section,
+    StoreSection,
+    TrainSection,
+)
 from pipeline.system.errors import UserError, closest
 
 if TYPE_CHECKING:
@@ -35,157 +33,11 @@ if TYPE_CHECKING:
 
 FILE = Path("params.yaml")
 LONGEST_SHOWN = 200  # characters of a value in a message
-
-
-class Section(BaseModel):
-    """A section of params.yaml: unknown keys and values of another type are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _path(value: Any) -> Any:
-    return Path(value).expanduser() if isinstance(value, str) else value
-
-
-def _workers(value: Any) -> Any:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value
-    raise ValueError("input should be a number from 1, or auto")
-
-
-def _data_set(value: str) -> str:
-    if value not in datasets.BY_NAME:
-        raise ValueError(f"input should be {', '.join(datasets.NAMES)}")
-    return value
-
-
-class SampleSection(Section):
-    """The generated data set."""
-
-    seed: int = Field(ge=0, lt=2**32)
-    train_images: int = Field(ge=20, le=100_000)
-    val_images: int = Field(ge=10, le=100_000)
-
-
-class DatasetSection(Section):
-    """Which data set, where its files are, where they come from."""
-
-    source: Annotated[str, AfterValidator(_data_set)]
-    location: Annotated[Path | None, BeforeValidator(_path)]
-    origin: str | None
-    incomplete: bool = False  # files from before this key have none
-    sample: SampleSection
-
-    @property
-    def data_set(self) -> DataSet:
-        """Return what is known of the data set that `source` names."""
-        return datasets.BY_NAME[self.source]
-
-
-class ResizeSection(Section):
-    """How pictures become stored images."""
-
-    side: Literal[256, 32]
-    filter: Literal["bicubic", "area"] = "bicubic"  # which older records do not name
-    order_seed: int = Field(ge=0, lt=2**32)
-    max_quarantined: int = Field(ge=0)
-
-
-class StoreSection(Section):
-    """How the image store keeps pixels."""
-
-    encoding: Literal["raw", "jpeg"]
-
-
-class NetworkSection(Section):
-    """Which network, and what it goes without (the paper's experiments)."""
-
-    architecture: Literal["two-column", "half", "undivided", "conv6", "cifar"]
-    width: float = Field(gt=0, le=1)
-    neuron: Literal["relu", "tanh"]
-    normalization: bool
-    pooling: Literal["overlapping", "separate"]
-    dropout: bool
-    without: Literal["conv3", "conv4", "conv5", "fc6", "fc7"] | None
-
-
-def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """A whole number stays 0, and does not become 0.0: stored evidence has its text."""
-    number = check(value)
-    return value if isinstance(value, int) else number
-
-
-def _whole(value: Any) -> Any:
-    if type(value) is not int:  # True == 1, and 33.0 == 33
-        raise ValueError("input should be a whole number")
-    return value
-
-
-AsGiven, Whole = WrapValidator(_as_given), BeforeValidator(_whole)
-Rate = Annotated[float, Field(ge=0, le=10), AsGiven]
-Decay = Annotated[float, Field(ge=0, le=1), AsGiven]
-
-
-class RecipeSection(Section):
-    """The named recipe, and its switches: None leaves one as the recipe has it."""
-
-    name: Literal["source", "paper"]
-    lrn_divisor: Literal["window", "none"] | None = None
-    lrn_window: Literal["column", "layer"] | None = None
-    layer1_order: Literal["norm-pool-relu", "relu-norm-pool"] | None = None
-    spatial_norm: bool | None = None
-    conv1_padding: Literal["right-bottom", "symmetric"] | None = None
-    conv345_init_std: Annotated[float, Field(ge=1e-6, le=1), AsGiven] | None = None
-    dropout_scaling: Literal["test", "train"] | None = None
-    weight_lr: Rate | None = None
-    bias_lr: Rate | None = None
-    weight_decay: Decay | None = None
-    bias_decay: Decay | None = None
-    bias_schedule: Literal["constant", "with weights"] | None = None
-    schedule: Literal["hand", "dexp", "flat"] | None = None
-    conv1_freezing: bool | None = None
-    momentum_at_drop: Literal["kept", "rescaled"] | None = None
-    colour_noise: Literal["stdev", "eigenvalue", "eigenvalue-unit", "none"] | None = None
-    noise_division: bool | None = None
-    noise_off_late: bool | None = None
-    crops: Literal["random", "centre"] | None = None
-    crop_offsets: Annotated[Literal[33, 32], Whole] | None = None
-    images_per_crop: Annotated[Literal[32, 1], Whole] | None = None
-    mean_window: Literal["centre", "crop"] | None = None
-    order: Literal["file", "epoch"] | None = None
-
-
-class TrainSection(Section):
-    """How long and in what portions a training goes, and what it leaves on its way."""
-
-    seed: int = Field(ge=0, lt=2**63)
-    epochs: float = Field(gt=0, le=10_000)
-    batch: int = Field(ge=1, le=65_536)
-    micro_batches: int = Field(ge=1, le=1024)
-    # absent from records that are older than the choice: PyTorch's own kernels were all there was
-    arithmetic: Literal["portable", "native"] = "native"
-    precision: Literal["fp32", "tf32", "bf16"]
-    validate_every: float = Field(gt=0)
-    trace_every: int = Field(ge=1)
-    start_from: str | None
-
-
-class ExecutionSection(Section):
-    """Where and how fast a run goes; `threads`, `device` and `deterministic` may show in last
-    bits."""
-
-    placement: Literal["auto", "one", "two"]
-    device: Literal["auto", "cpu", "cuda"]
-    replicas: int = Field(ge=1, le=1024)
-    threads: int = Field(ge=1, le=1024)
-    workers: Annotated[int | Literal["auto"], PlainValidator(_workers)]
-    scheduler: str | None
-    checkpoint_every: int = Field(ge=1)
-    deterministic: bool
+Origins = Mapping[str, str]  # of values that do not stand in the file: key to where they do
 
 
 class Parameters(Section):
-    """All of params.yaml, checked."""
+    """All of params.yaml, each value of its type and in its range."""
 
     dataset: DatasetSection
     resize: ResizeSection
@@ -195,21 +47,19 @@ class Parameters(Section):
     train: TrainSection
     execution: ExecutionSection
 
-    def the_table(self, classes: int) -> Architecture:
-        """The layers of the configured network."""
+    def layer_table(self, classes: int) -> Architecture:
+        """Return the layers of the configured network for so many classes."""
         from alexnet.architectures import architecture  # imports torch, which takes seconds
 
         section = self.network.model_dump()
-        return architecture(section.pop("architecture"), self.the_recipe(), classes, **section)
+        name = section.pop("architecture")
+        return architecture(name, self.effective_recipe(), classes, **section)
 
-    def the_recipe(self) -> Recipe:
-        """The named recipe with the switches that the section sets."""
+    def effective_recipe(self) -> Recipe:
+        """Return the named recipe with the switches that the section sets."""
         section = self.recipe.model_dump()
         return recipe(section.pop("name"),
                       **{name: value for name, value in section.items() if value is not None})
-
-
-Origins = Mapping[str, str]  # of values that do not stand in the file: key to where they do
 
 
 def load(file: Path = FILE, overrides: Iterable[str] = (),

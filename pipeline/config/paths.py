@@ -1,5 +1,4 @@
-"""Where the stages leave what they make, relative to the project's top folder. dvc.yaml names the
-same places."""
+"""Where stages leave what they make, relative to the project; dvc.yaml names the same places."""
 
 from pathlib import Path
 
@@ -19,10 +18,10 @@ LEARNING = Path("plots/learning.csv")
 REPORT = Path("report/index.html")
 FIGURES = Path("report/figures")
 EXPERIMENTS = Path("experiments")
+GOLDEN = Path("golden")  # evidence, too: stored metrics of earlier runs
 MATRIX = EXPERIMENTS / "matrix.json"  # evidence, to be committed: how this stack reproduces
 METRICS = Path("metrics")
-# half-finished work that survives a kill; no stage's output, so DVC leaves it alone
-WORK = Path("work")
+WORK = Path("work")  # unfinished work that survives a kill; no stage's output, so DVC leaves it
 CHECKPOINTS = WORK / "checkpoints"
 
 

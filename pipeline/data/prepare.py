@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.parameters import Parameters, ResizeSection
+from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LISTING, STORE, WORK
+from pipeline.config.sections import ResizeSection
 from pipeline.config.stages import code_digest
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder

@@ -196,8 +196,9 @@ def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
     """The learning rates that all runs had at the same epochs; none where they are not the same, or
     not known."""
     try:
-        every = [learning_rates(parameters.check(side.settings,
-                                                 Path("parameters.json")).the_recipe(), side.curve)
+        file = Path("parameters.json")
+        every = [learning_rates(parameters.check(side.settings, file).effective_recipe(),
+                                side.curve)
                  for side in sides if side.curve]
     except UserError:  # parameters of another version
         return []

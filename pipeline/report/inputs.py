@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from alexnet.digest import digest_of
-from pipeline.config.describe import described
+from pipeline.config.describe import description
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import (
     LEARNING,
@@ -109,7 +109,7 @@ def gather(parameters: Parameters) -> Inputs:
     """
     metrics = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
     store = Store(STORE)
-    network = described(parameters, len(store.classes))
+    network = description(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()
     provenance = _provenance()
     training = (recorded(weights_digest, provenance["environment_digest"]) if provenance else None)

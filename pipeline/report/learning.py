@@ -35,7 +35,7 @@ def learning_rates(recipe: Recipe, curve: Curve) -> list[tuple[float, float]]:
 
 def exhibits(inputs: Inputs) -> list[Exhibit]:
     """The charts of loss and error."""
-    curve, rates = inputs.curve, learning_rates(inputs.parameters.the_recipe(), inputs.curve)
+    curve, rates = inputs.curve, learning_rates(inputs.parameters.effective_recipe(), inputs.curve)
     drops = "; ".join(f"{value:g} from epoch {start:.1f}" for start, value in rates)
     found = []
     for what, title, form in (("loss", "Loss (nats per image, lower is better)", ".3g"),

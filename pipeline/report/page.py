@@ -60,8 +60,9 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
     errors, images = results.errors(inputs), inputs.metrics["evaluate"]["images"]
     rows = inputs.evidence.rows
     yardstick = results.yardstick(parameters.dataset.source, inputs.evidence.run_sets)
-    return {"parameters": parameters, "recipe": parameters.the_recipe(), "metrics": inputs.metrics,
-            "network": inputs.network, "store": store, "data": results.data_name(parameters),
+    return {"parameters": parameters, "recipe": parameters.effective_recipe(),
+            "metrics": inputs.metrics, "network": inputs.network, "store": store,
+            "data": results.data_name(parameters),
             "images": images, "train_images": len(store.split("train")),
             "words": [one.words for one in store.classes], "errors": errors,
             "others": results.to_compare(len(store.classes), yardstick), "yardstick": yardstick,
@@ -75,7 +76,7 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
             "epochs": inputs.curve["epoch"][-1], "curve": learning.curve_rows(inputs),
             "points": len(inputs.curve["step"]), "ends":
             {name: (float(values[0]), float(values[-1])) for name, values in inputs.curve.items()},
-            "rates": learning.learning_rates(parameters.the_recipe(), inputs.curve),
+            "rates": learning.learning_rates(parameters.effective_recipe(), inputs.curve),
             "parts": parts, "exhibits": parts.exhibits,
             "sigmas": [pictures.deviations(sigma) for sigma in pictures.SIGMAS],
             "outlined": pictures.outlined(parts.crops),

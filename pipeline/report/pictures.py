@@ -131,7 +131,7 @@ def ten_crops(inputs: Inputs) -> TenCrops:
     kept = int(own.std(0).argmax())
     index = int(inputs.predictions.crops_of[kept])
     image = inputs.store.split("val").image(index)
-    crop = inputs.parameters.the_table(len(inputs.store.classes)).crop
+    crop = inputs.parameters.layer_table(len(inputs.store.classes)).crop
     found: list[tuple[str, bool, NDArray[np.uint8], int, float]] = []
     for mirrored in (False, True):
         for place, (top, left) in zip(PLACES, corners(len(image) - crop), strict=True):

@@ -83,7 +83,7 @@ class Choice:
 def choices(parameters: Parameters) -> list[Choice]:
     """Every switch of the recipe, as it takes effect."""
     named = recipe(parameters.recipe.name)
-    chosen = parameters.the_recipe()
+    chosen = parameters.effective_recipe()
     return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name),
                    switch.meaning) for switch in switches()]
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 
-from pipeline.config.parameters import DatasetSection, Parameters
+from pipeline.config.parameters import Parameters
 from pipeline.config.paths import DOWNLOAD, LISTING
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources import fetching
 from pipeline.data.sources.planning import data_folder
 from pipeline.system.errors import UserError

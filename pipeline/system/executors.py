@@ -1,7 +1,7 @@
 """Executors: worker processes here, or a Dask cluster's workers on other machines.
 
 The processes end when the work does, when it fails, on Ctrl-C, and when the main process is killed.
-The cluster is the user's: it is there before and stays after.
+The cluster is the user's: it runs before and stays.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Result = TypeVar("Result")
 
 @contextlib.contextmanager
 def process_pool(workers: int | str) -> Iterator[Executor]:
-    """An executor of so many fresh (spawned) processes; `auto` for one a core.
+    """Start an executor of so many fresh (spawned) processes; `auto` is one for each core.
 
     Raises:
-        UserError: not a number of workers; or a worker was killed within the block.
+        UserError: `workers` is below 1, or a worker was killed within the block.
     """
     count = len(os.sched_getaffinity(0)) if workers == "auto" else int(workers)
     if count < 1:
@@ -60,13 +60,13 @@ def process_pool(workers: int | str) -> Iterator[Executor]:
 
 @contextlib.contextmanager
 def cluster(address: str) -> Iterator[Executor]:
-    """An executor of the Dask cluster whose scheduler is at this address, as in tcp://node1:8786.
+    """Connect to the Dask cluster whose scheduler has this address, as in tcp://node1:8786.
 
-    A task whose worker dies is given to another one; one at which three workers died fails.
+    A task whose worker dies is given to another worker; when three have died, it fails.
 
     Raises:
-        UserError: Dask is not installed, no scheduler answers; or a task has failed with three
-            workers.
+        UserError: Dask is not installed, no scheduler answers, or three workers have died with one
+            task.
     """
     try:
         from distributed import Client, KilledWorker
@@ -95,8 +95,8 @@ def cluster(address: str) -> Iterator[Executor]:
 
 
 class _Worker(SpawnProcess):
-    """A worker that ends with a line where it cannot go on, not with the traceback that is Python's
-    way: it may have no memory left to load what its task needs."""
+    """A worker that ends with a line, not a traceback, where it has, for example, no memory left to
+    load what its task needs."""
 
     def run(self) -> None:
         try:
@@ -111,8 +111,8 @@ class _Spawning(SpawnContext):
 
 
 class _Pool(ProcessPoolExecutor):
-    """Its workers never hear of Ctrl-C, which reaches the whole group: the main process sees to
-    them. They inherit that from their first instruction on, for one interrupted while it starts
+    """A pool whose workers do not receive Ctrl-C, which reaches the whole process group: the main
+    process ends them. They inherit the mask, for a worker interrupted in its first instructions
     would print a traceback."""
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:

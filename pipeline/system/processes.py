@@ -1,5 +1,4 @@
-"""Processes: children that end when their parent does, however it ends, and memory that is kept for
-reuse."""
+"""Processes: children that end when their parent does, however that ends; memory kept for reuse."""
 
 from __future__ import annotations
 
@@ -42,11 +41,13 @@ def keep_freed_memory() -> None:
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str],
-                   folder: Path | None = None, output: int | None = None) -> int:
-    """Run a child and return its exit status; when this process is interrupted or ends, the child
-    ends too.
+              folder: Path | None = None, output: int | None = None) -> int:
+    """Run a child, which ends when this process is interrupted or ends; return its exit status.
 
-    It runs in `folder`, and its standard output goes to the descriptor `output`, if they are given.
+    Args:
+        environment: all of its variables.
+        folder: in which it runs; by default the current one.
+        output: the file descriptor that its standard output goes to; by default this process's.
     """
     child = subprocess.Popen(command, env=dict(environment), preexec_fn=die_with_parent, cwd=folder,
                              stdout=output)
@@ -63,33 +64,32 @@ def run_child(command: Sequence[str], environment: Mapping[str, str],
 
 
 def alive(process: int | str) -> bool:
-    """Whether a process of this number is there, on this machine; of what is no number, none is."""
+    """Return whether this machine has a process of this number; False for what is no number."""
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, OverflowError):
         return False
-    except PermissionError:  # there, but somebody else's
+    except PermissionError:  # it is somebody else's
         pass
     return True
 
 
 def kill_with_children(child: subprocess.Popen[Any]) -> bool:
-    """SIGKILL to a child and to all that it has started, in whatever sessions; returns when none of
-    them is left.
+    """Kill a child and all that it has started, in whatever sessions, and wait for their end.
 
     Returns:
-        Whether the child was still at work.
+        Whether the child was still running.
     """
-    alive = child.poll() is None
-    if alive:
+    running = child.poll() is None
+    if running:
         kill_children(child.pid)
     child.wait()
-    return alive
+    return running
 
 
 def kill_children(process: int, itself: bool = True) -> None:
-    """SIGKILL to all that a process has started, and to itself; returns when none of them is left
-    (or after 10 s)."""
+    """Kill all that a process has started, and it `itself`; wait up to SECONDS_TO_END for their
+    end."""
     import psutil
 
     try:
@@ -97,15 +97,15 @@ def kill_children(process: int, itself: bool = True) -> None:
         everyone = [parent] * itself + parent.children(recursive=True)
     except psutil.NoSuchProcess:
         return
-    for one in everyone:
+    for member in everyone:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+            member.kill()
     latest = time.monotonic() + SECONDS_TO_END
-    while time.monotonic() < latest and any(_at_work(one) for one in everyone):
+    while time.monotonic() < latest and any(_is_running(member) for member in everyone):
         time.sleep(0.005)
 
 
-def _at_work(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     import psutil
 
     try:

@@ -14,8 +14,9 @@ import torch
 
 from alexnet.architectures import ARCHITECTURES
 from pipeline.config.identity import start_digest
-from pipeline.config.parameters import ExecutionSection, Parameters
+from pipeline.config.parameters import Parameters
 from pipeline.config.paths import STORE
+from pipeline.config.sections import ExecutionSection
 from pipeline.data.store import prepared_by
 from pipeline.system.errors import UserError
 from pipeline.system.processes import keep_freed_memory

@@ -33,12 +33,12 @@ def build_network(parameters: Parameters, store: Store, split: bool,
         UserError: the store's images are not of the size that the network takes; or the kernels of
             portable arithmetic cannot be compiled here.
     """
-    table = parameters.the_table(len(store.classes))
+    table = parameters.layer_table(len(store.classes))
     if store.side != table.stored:
         raise UserError(f"network.architecture: {parameters.network.architecture} takes images of "
                         f"{table.stored} x {table.stored} pixels, and {STORE} has {store.side} x "
                         f"{store.side}; set resize.side to {table.stored}")
-    return Network(table, parameters.the_recipe(), parameters.train.seed,
+    return Network(table, parameters.effective_recipe(), parameters.train.seed,
                    placement_here(table.columns, split, device), parameters.train.precision,
                    arithmetic(parameters.train.arithmetic))
 

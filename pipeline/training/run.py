@@ -91,7 +91,7 @@ class _Run:
             say(f"train: {warning}")
         if self.settings.start_from:
             self._start_from(network, Path(self.settings.start_from))
-        self.training = Training(network, parameters.the_recipe(),
+        self.training = Training(network, parameters.effective_recipe(),
                                  plan, torch.from_numpy(split.labels),
                                  load_statistics(), crop_reader(split, network.table.crop),
                                  lambda images: split.expect(images.numpy()))

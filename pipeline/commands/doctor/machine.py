@@ -91,7 +91,7 @@ def _nearest(folder: Path) -> Path:
 
 def parameters_of(parameters: Parameters) -> int:
     """Weights and biases of the configured network."""
-    return int(parameters.the_table(_classes(parameters)).parameters)
+    return int(parameters.layer_table(_classes(parameters)).parameters)
 
 
 def _classes(parameters: Parameters) -> int:
@@ -103,7 +103,7 @@ def needed_memory(parameters: Parameters) -> float:
     layers."""
     from alexnet.layers import Convolution
 
-    table = parameters.the_table(_classes(parameters))
+    table = parameters.layer_table(_classes(parameters))
     outputs = 0
     for shape in table.shapes():
         maps = shape.layer.outputs * table.held_by(shape.layer)

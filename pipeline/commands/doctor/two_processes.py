@@ -83,7 +83,7 @@ def exchanged(rank: int, device: torch.device) -> dict[str, Any]:
 def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dict[str, Any]]:
     """Entries of the trace of the configured net and recipe, 1/16 as wide, on pictures of noise."""
     section = parameters.network.model_dump() | {"width": WIDTH}
-    recipe = parameters.the_recipe()
+    recipe = parameters.effective_recipe()
     table = architecture(section.pop("architecture"), recipe, CLASSES, **section)
     network = Network(table, recipe, 7, placement_here(table.columns, split, device),
                       parameters.train.precision)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.parameters import DatasetSection
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources import public
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.planning import Plan, RemoteFile

@@ -22,7 +22,8 @@ from pipeline.system.files import write_json
 from pipeline.system.terminal import say
 
 if TYPE_CHECKING:
-    from pipeline.config.parameters import DatasetSection, Parameters
+    from pipeline.config.parameters import Parameters
+    from pipeline.config.sections import DatasetSection
 
 TERMS_SAID = WORK / "terms.json"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import chain
 from pathlib import Path
 
-from pipeline.config.parameters import DatasetSection
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources import layouts, recognition
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly, composed

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from pipeline.config.parameters import DatasetSection
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources import http, ilsvrc, layouts, recognition
 from pipeline.data.sources.catalogue import Contents
 from pipeline.data.sources.ilsvrc import Y2010

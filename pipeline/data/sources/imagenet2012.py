@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from pipeline.config.parameters import DatasetSection
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources import http, hub, ilsvrc, kaggle, labels, layouts, recognition
 from pipeline.data.sources.catalogue import Contents, Place
 from pipeline.data.sources.checksums import checksums

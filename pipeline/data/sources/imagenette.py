@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config.parameters import DatasetSection
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources import layouts, public
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.planning import Plan, RemoteFile

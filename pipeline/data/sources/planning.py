@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.parameters import DatasetSection
 from pipeline.config.paths import ARCHIVES, DOWNLOAD, STORE
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources.recognition import Survey
 from pipeline.system.errors import UserError
 

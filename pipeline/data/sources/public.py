@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from pipeline.config.parameters import DatasetSection
+from pipeline.config.sections import DatasetSection
 from pipeline.data.sources import http, layouts, recognition
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.checksums import checksums

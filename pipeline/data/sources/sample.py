@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.config.parameters import DatasetSection, SampleSection
 from pipeline.config.paths import DOWNLOAD
+from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data.sources import ilsvrc, ilsvrc_writer, layouts
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.ilsvrc import Y2012

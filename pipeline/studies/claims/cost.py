@@ -54,7 +54,7 @@ def _update(read: Parameters, classes: int) -> float:
     from alexnet.training import Training
     from pipeline.training.execution import prepare, resolve
 
-    settings, table, recipe = read.train, read.the_table(classes), read.the_recipe()
+    settings, table, recipe = read.train, read.layer_table(classes), read.effective_recipe()
     device = prepare(resolve(read))
     place = Placement(table.columns, tuple(range(table.columns)), device=device)
     statistics = Statistics(torch.full((table.stored, table.stored, 3), 128.0),

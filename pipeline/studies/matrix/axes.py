@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.config.parameters import ExecutionSection
+from pipeline.config.sections import ExecutionSection
 from pipeline.config.stages import MEASURED
 
 # Over params.yaml, whose network, recipe and seeds stay: eight updates, each traced, with four

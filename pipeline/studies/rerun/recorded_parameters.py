@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.config import parameters
 from pipeline.config.paths import WEIGHTS
+from pipeline.config.sections import ExecutionSection
 from pipeline.records.environment import BIT_CHANGING_VARIABLES
 from pipeline.records.kept_runs import KeptRun
 from pipeline.system.errors import UserError
@@ -119,7 +120,7 @@ def _execution(here: parameters.Parameters, deciding: Mapping[str, Any], archite
 
 def processes_of(execution: Mapping[str, Any]) -> int:
     """Return how many training processes this section asks for."""
-    return process_count(parameters.ExecutionSection.model_construct(**execution))
+    return process_count(ExecutionSection.model_construct(**execution))
 
 
 def _start(kept: KeptRun, recorded: str | None) -> Path:

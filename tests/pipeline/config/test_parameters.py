@@ -16,8 +16,9 @@ from pydantic import BaseModel
 
 from alexnet.recipe import recipe, switches
 from pipeline.config.identity import configuration
-from pipeline.config.parameters import Parameters, RecipeSection, check, load
+from pipeline.config.parameters import Parameters, check, load
 from pipeline.config.safe_yaml import read_sections
+from pipeline.config.sections import RecipeSection
 from pipeline.system.errors import UserError
 
 COMMITTED = Path(__file__).resolve().parents[3] / "params.yaml"
@@ -92,7 +93,7 @@ def test_the_recipes_section_has_the_recipes_switches_choices_and_bounds() -> No
 def test_a_missing_key_is_named(key: str) -> None:
     # a switch that is left out is as the recipe has it
     if (key.startswith("recipe.") and key != "recipe.name"):
-        assert check(changed(key, ...)).the_recipe() == recipe()
+        assert check(changed(key, ...)).effective_recipe() == recipe()
         return
     if key == "train.arithmetic":  # as of all records that are older than the choice
         assert check(changed(key, ...)).train.arithmetic == "native"
@@ -233,8 +234,8 @@ def test_overrides_are_read_as_yaml() -> None:
                             "recipe.spatial_norm=false", "recipe.momentum_at_drop=rescaled",
                             "execution.workers=3", "train.seed=8"])
     assert (read.train.seed, read.train.epochs, read.dataset.sample.seed) == (8, 0.5, 3)
-    assert (read.the_recipe().spatial_norm,
-            read.the_recipe().momentum_at_drop) == (False, "rescaled")
+    assert (read.effective_recipe().spatial_norm,
+            read.effective_recipe().momentum_at_drop) == (False, "rescaled")
     assert read.execution.workers == 3
     assert load(COMMITTED, ["recipe.bias_lr=null"]).recipe.bias_lr is None
 

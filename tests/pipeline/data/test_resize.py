@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.parameters import ResizeSection
+from pipeline.config.sections import ResizeSection
 from pipeline.config.stages import code_digest
 from pipeline.data import prepare
 from pipeline.data.moments import Accumulator, Moments

@@ -91,7 +91,7 @@ def test_every_switch_that_differs_between_the_recipes_is_a_claim(book: Book) ->
         if switch.source != switch.paper:
             name = switch.name.replace("_", "-")
             assert book.claim(f"switch-{name}").configurations() == [f"paper-{name}", "base"]
-            read = book.parameters("sample", f"paper-{name}", 1).the_recipe()
+            read = book.parameters("sample", f"paper-{name}", 1).effective_recipe()
             assert getattr(read, switch.name) == switch.paper
 
 
@@ -102,7 +102,7 @@ def test_figure_1_has_nothing_that_regularises(book: Book) -> None:
         rates = []
         for name in side:
             read = book.parameters("cifar10", name, 1)
-            recipe = read.the_recipe()
+            recipe = read.effective_recipe()
             rates.append(recipe.weight_lr)
             assert (read.network.neuron, read.network.architecture, read.network.normalization) == (
                 neuron, "cifar", False)

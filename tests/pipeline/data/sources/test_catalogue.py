@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.parameters import DatasetSection, SampleSection
 from pipeline.config.paths import LISTING
+from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data.sources import fetching
 from pipeline.data.sources.catalogue import Class, ListedFile, Listing, Picture
 from pipeline.data.sources.listing import FileTable, read_listing, write_listing

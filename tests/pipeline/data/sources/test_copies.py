@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.parameters import DatasetSection, SampleSection, load
+from pipeline.config.parameters import load
+from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data.sources import fetching, hub, imagenet2012, kaggle, labels
 from pipeline.data.sources.catalogue import Catalogue
 from pipeline.data.sources.ilsvrc import Y2012

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.parameters import DatasetSection, SampleSection
+from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data.sources import fetching
 from pipeline.data.sources.catalogue import Catalogue, Class
 from pipeline.data.sources.reading import read_picture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.parameters import DatasetSection, SampleSection
+from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data.sources import fetching, ilsvrc_writer
 from pipeline.data.sources.catalogue import Class
 from pipeline.data.sources.ilsvrc import Y2010, Y2012

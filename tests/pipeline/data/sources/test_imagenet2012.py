@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.parameters import DatasetSection, SampleSection
+from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data.sources import fetching, imagenet2012
 from pipeline.data.sources.catalogue import Class
 from pipeline.data.sources.checksums import checksums

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config.parameters import DatasetSection, SampleSection
+from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data.pixels import decode
 from pipeline.data.sources import cifar10, fetching, http, imagenette
 from pipeline.data.sources.planning import RemoteFile

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.parameters import SampleSection
+from pipeline.config.sections import SampleSection
 from pipeline.data.sources import sample
 from pipeline.data.sources.catalogue import Catalogue
 from pipeline.data.sources.ilsvrc import Y2012
