@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from pipeline.commands.group import command
 from pipeline.commands.options import JSON, RunName, UserPath, from_start
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import printable, wrapped
+
+if TYPE_CHECKING:
+    from pipeline.studies.rerun.replay import RerunResult
 
 RUN_READ = ("MLflow's store (MLFLOW_TRACKING_URI, or mlflow.db here), or a folder made by "
             "`alexnet export`")
@@ -88,23 +91,33 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
     cannot be had).
     """
     from pipeline.studies.rerun import replay
-    from pipeline.system.verdicts import DIFFERS, EXIT_STATUS, IDENTICAL, NOT_COMPARED
+    from pipeline.system.verdicts import EXIT_STATUS
 
     outcome = replay.rerun(run, steps, anyway, trust)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
-        comparison = outcome.comparison
-        told = {IDENTICAL: f"{comparison.steps} of {comparison.steps} traced steps, to "
-                                     f"step {comparison.last}",
-                DIFFERS: f"from {comparison.first}",
-                NOT_COMPARED: "; ".join(outcome.reasons)}[outcome.verdict]
-        click.echo(printable(f"{outcome.verdict}: {told}"))
+        click.echo(wrapped(printable(f"{outcome.verdict}: {_reason(outcome, steps)}"), sys.stdout))
         for name, (was, here) in outcome.environment.items() if outcome.rerun else ():
             click.echo(printable(f"  environment, {name}: {was} -> {here}"))
         if outcome.environment and not outcome.rerun:
             click.echo("`--anyway` runs it here all the same")
     sys.exit(EXIT_STATUS[outcome.verdict])
+
+
+def _reason(outcome: RerunResult, steps: int | None) -> str:
+    """Return what the verdict rests on: the steps compared, where they part, or why not."""
+    comparison, traced = outcome.comparison, outcome.traced
+    if outcome.verdict == "not compared":
+        return "; ".join(outcome.reasons)
+    if outcome.verdict == "differs":
+        return f"from {comparison.first}"
+    reason = (f"{comparison.steps} of {traced} traced steps, to step {comparison.last}, are equal "
+              "to the bit")
+    if steps and comparison.steps < traced:
+        few = "only this step was" if comparison.steps == 1 else "only these steps were"
+        reason += f". With --steps {steps} {few} compared; a larger number compares more"
+    return reason
 
 
 @command(short_help="Where two runs part, and what their records say of why.",

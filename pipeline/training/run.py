@@ -39,9 +39,8 @@ from pipeline.training.loading import (
     load_statistics,
     read_weights,
 )
+from pipeline.training.plateau import plateau_warning
 
-PLATEAU_EPOCHS = 3.0  # a healthy run has left log(classes) behind by then
-PLATEAU_SHARE = 0.97
 JOURNALS = ("trace.jsonl", "learning.jsonl")
 
 
@@ -239,16 +238,10 @@ class _Run:
         return f", val error {100 * line['validation_error']:.1f} %"
 
     def _warn_of_plateau(self, loss: float) -> None:
-        if (self.warned or self.epoch < PLATEAU_EPOCHS
-                or loss < PLATEAU_SHARE * math.log(self.classes)):
-            return
-        self.warned = True
-        say(f"warning: after {self.epoch:.1f} epochs the loss is {loss:.3f}, still that of "
-            f"guessing, log({self.classes}) = {math.log(self.classes):.3f}. Likely causes: too few "
-            "updates so far (more train.epochs, smaller train.batch); initial weights too small "
-            "for a signal (recipe.conv345_init_std 0.03); colour noise as printed in the paper "
-            "(recipe.colour_noise stdev); a learning rate too small or too large "
-            "(recipe.weight_lr)")
+        warning = plateau_warning(loss, self.epoch, self.classes, self.training.recipe)
+        if warning and not self.warned:
+            self.warned = True
+            say(f"warning: {warning}")
 
     def _trace(self) -> None:
         """Begin the entry of this step, and write the one before, whose digests are done by now."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.commands.runs import _short, _tell
+from pipeline.commands.runs import _reason, _short, _tell
+from pipeline.records.differences import Comparison
+from pipeline.studies.rerun.replay import RerunResult
 
 
 class Equal:
@@ -22,3 +24,15 @@ def test_what_differs_is_told_by_topic_and_short_digests_do_not_look_alike(
         "parameters:", "  train.seed: 1 -> 2", "data:", f"  pixels_digest: {one} -> {two}",
         "code: the same"]
     assert _short("b" * 64, "data") != "b" * 64
+
+
+@pytest.mark.parametrize(("steps", "compared", "words"), [
+    (None, 13, "13 of 13 traced steps, to step 600, are equal to the bit"),
+    (20, 1, "only this step was compared; a larger number compares more"),
+    (200, 5, "only these steps were compared"), (600, 13, "13 of 13")])
+def test_a_rerun_of_few_steps_says_how_few_were_compared(steps: int | None, compared: int,
+                                                         words: str) -> None:
+    result = RerunResult("identical", "1" * 32, 13, Comparison(compared, 600, None))
+    assert words in _reason(result, steps)
+    assert ("only" in _reason(result, steps)) == (compared < 13)
+    assert _reason(RerunResult("not compared", "1" * 32, 13, reasons=("a", "b")), steps) == "a; b"
