@@ -65,6 +65,14 @@ def restored(archive: Path, folder: Path, code_digest: str) -> None:
                         "the record names")
 
 
+def code_digest(archive: Path) -> str:
+    """Return the digest of the code in an archive, as `environment.code_digest` takes it of a
+    folder."""
+    contents = _contents(archive)
+    return environment.digest_of_code({name: content for name, content in contents.items()
+                                       if name not in BESIDE})
+
+
 def digests(archive: Path) -> dict[str, str]:
     """The SHA-256 of each file in it."""
     return {name: hashlib.sha256(content).hexdigest()
@@ -72,9 +80,8 @@ def digests(archive: Path) -> dict[str, str]:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    found = [file for package in environment.PACKAGES for file in (root / package).rglob("*.py")]
-    found += [root / name for name in BESIDE if (root / name).is_file()]
-    return {file.relative_to(root).as_posix(): file for file in found}
+    return environment.code_files(root) | {name: root / name for name in BESIDE
+                                           if (root / name).is_file()}
 
 
 def _contents(archive: Path) -> dict[str, bytes]:
@@ -104,5 +111,5 @@ def _is_ours(name: str) -> bool:
     package, *rest = name.split("/")
     if not rest:
         return name in BESIDE
-    return (package in environment.PACKAGES and PurePosixPath(name).suffix == ".py"
+    return (package in environment.PACKAGES and PurePosixPath(name).suffix in environment.CODE_SUFFIXES
             and name.isprintable() and not {"", ".", ".."} & set(rest))

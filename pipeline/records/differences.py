@@ -175,8 +175,8 @@ def _code(a: KeptRun, b: KeptRun) -> Pairs:
 
 
 def _modules(archive: Path) -> dict[str, str]:
-    return {name: digest
-            for name, digest in code_archive.digests(archive).items() if name.endswith(".py")}
+    return {name: digest for name, digest in code_archive.digests(archive).items()
+            if name not in code_archive.BESIDE}
 
 
 def _pairs(a: Mapping[str, Any], b: Mapping[str, Any],

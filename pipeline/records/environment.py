@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from pipeline.system.errors import UserError
-from pipeline.system.git import git_text
+from pipeline.system.git import GitError, run_git
 from pipeline.system.project import CODE
 from pipeline.system.terminal import say
 
 LOCK = CODE / "requirements.lock"
 PACKAGES = ("alexnet", "pipeline")
+# Of the packages' files, those that are code: modules, kernels, and the data that they read.
+CODE_SUFFIXES = (".py", ".c", ".h", ".json", ".yaml", ".txt", ".j2", ".css", ".jpg", ".png")
 # changed: the run is dirty
 DECIDING = (*PACKAGES, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")
 BIT_CHANGING_VARIABLES = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA",
@@ -73,48 +77,71 @@ def cores() -> int:
 
 
 def code_digest(root: Path = CODE) -> str:
-    """SHA-256 over the names and bytes of all Python files of the two packages, in the order of
-    their names."""
+    """Return the SHA-256 over the names and contents of the code under `root`."""
+    return digest_of_code({name: file.read_bytes() for name, file in code_files(root).items()})
+
+
+def code_files(root: Path) -> dict[str, Path]:
+    """Return the files of the two packages that are code, by their names relative to `root`."""
+    return {file.relative_to(root).as_posix(): file for package in PACKAGES
+            for file in (root / package).rglob("*")
+            if file.suffix in CODE_SUFFIXES and file.is_file()}
+
+
+def digest_of_code(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 over the names and contents of files, in the order of their names."""
     digest = hashlib.sha256()
-    files = {file.relative_to(root).as_posix(): file for package in PACKAGES
-             for file in (root / package).rglob("*.py")}
     for name in sorted(files):
-        content = files[name].read_bytes()
-        digest.update(f"{name} {len(content)}\n".encode() + content)
+        digest.update(f"{name} {len(files[name])}\n".encode() + files[name])
     return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class GitState:
-    """The commit, or "not a repository"; and the patch that leads from it to the files as they
-    are."""
+    """What git says of the code.
+
+    Attributes:
+        commit: the commit, or why there is none: "not a repository", "no commit yet", or
+            "unknown: " and the reason for which git does not answer.
+        diff: the patch that leads from the commit to the files as they are, which `git apply`
+            takes; None without a commit.
+    """
 
     commit: str
-    diff: str
+    diff: str | None
 
     @property
-    def dirty(self) -> bool:
-        """Whether anything that decides a run has changed since the commit."""
-        return bool(self.diff)
+    def dirty(self) -> bool | None:
+        """Return whether anything that decides a run has changed since the commit; None without a
+        commit, when that is unknown."""
+        return None if self.diff is None else bool(self.diff)
+
+    def tags(self) -> dict[str, str]:
+        """Return git_commit and git_dirty, which is true, false or unknown, for a record."""
+        return {"git_commit": self.commit,
+                "git_dirty": "unknown" if self.dirty is None else json.dumps(self.dirty)}
 
 
 def git_state(root: Path = CODE) -> GitState:
-    """Of the code and of what else decides a run: untracked Python files count, changed documents
-    do not.
+    """Return the state of the code and of what else decides a run: untracked Python files count,
+    changed documents do not."""
+    def git(*arguments: str) -> str:
+        return run_git(*arguments, folder=root).decode("utf-8", "replace")
 
-    The diff is one that `git apply` takes.
-    """
-    # no repository, or one in which the code only happens to lie
-    if not git_text("ls-files", "--", *PACKAGES, folder=root):
-        return GitState("not a repository", "")
-    commit = git_text("rev-parse", "--verify", "--quiet", "HEAD", folder=root).strip()
-    if not commit:
-        return GitState("no commit yet", "")
-    changed = git_text(*_DIFF, "HEAD", "--", *DECIDING, folder=root)
-    untracked = git_text("ls-files", "-z", "--others", "--exclude-standard", "--", *DECIDING,
-                         folder=root).split("\0")
-    new = [git_text(*_DIFF, "--no-index", "--", os.devnull, name, folder=root)
-           for name in untracked if name.endswith((".py", ".yaml", ".toml", ".lock"))]
+    try:
+        if not git("ls-files", "--", *PACKAGES):  # a repository in which the code happens to lie
+            return GitState("not a repository", None)
+        commit = git("rev-parse", "--verify", "--quiet", "HEAD").strip()
+        if not commit:
+            return GitState("no commit yet", None)
+        changed = git(*_DIFF, "HEAD", "--", *DECIDING)
+        untracked = git("ls-files", "-z", "--others", "--exclude-standard", "--",
+                        *DECIDING).split("\0")
+        new = [git(*_DIFF, "--no-index", "--", os.devnull, name)
+               for name in untracked if name.endswith((*CODE_SUFFIXES, ".toml", ".lock"))]
+    except GitError as error:
+        absent = "not a git repository" in str(error)
+        return GitState("not a repository" if absent else f"unknown: {error}", None)
     return GitState(commit, changed + "".join(new))
 
 

@@ -8,11 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.records.kept_runs import (
-    FILES,
     FORMAT,
-    LARGE,
     RECORD,
-    TEXTS,
     Facts,
     KeptRun,
     read_folder,
@@ -20,6 +17,7 @@ from pipeline.records.kept_runs import (
 )
 from pipeline.records.mlflow_store import attempt, connect
 from pipeline.records.record import IMPORTED, Record
+from pipeline.records.record_files import FILES, LARGE, TAGS, TEXTS
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of, write_json
 
@@ -65,14 +63,15 @@ def import_record(folder: Path) -> tuple[str, bool]:
     whole = [run for run in here if run.info.status == facts.status]
     if whole:
         return whole[0].info.run_id, False
-    tags = facts.tags | {IMPORTED: facts.run_id, "imported_record": digest, "record": digest}
+    tags = {name: value for name, value in facts.tags.items() if name not in TAGS}
+    tags |= {IMPORTED: facts.run_id, "imported_record": digest, "record": digest}
     record = Record(facts.stage, facts.started, facts.params, tags,
                     {name: kept.text(name) for name in TEXTS if kept.fetch(name)},
                     facts.metrics, facts.curve, status=facts.status, ended=facts.ended)
     for name in FILES:
         if name not in TEXTS and kept.fetch(name):
             record.add_artifact(kept.file(name), FILES[name])
-    if not attempt("the import", lambda: store.send(record)):
+    if not attempt("nothing is imported", lambda: store.send(record)):
         raise UserError(f"{folder}: not imported, for the reason above")
     assert record.run_id
     return record.run_id, True

@@ -25,22 +25,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
-from pipeline.config.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
-from pipeline.records import code_archive, mlflow_names, mlflow_store
+from pipeline.records import mlflow_names, mlflow_store
 from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import IMPORTED
+from pipeline.records.record_files import FILES, check_file, recorded_files
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.files import BROKEN_JSON, sha256_of
 
 FORMAT = 1
 RECORD = "record.json"
-# A file's name in the folder, and in the store.
-FILES = {"environment.json": "environment.json", "parameters.json": "parameters.json",
-         "code.diff": "code.diff", code_archive.ARCHIVE: code_archive.ARCHIVE,
-         "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
-         "model.safetensors": WEIGHTS.as_posix(), PREDICTIONS.name: PREDICTIONS.as_posix()}
-LARGE = ("model.safetensors", PREDICTIONS.name)  # not exported unless asked for
-TEXTS = ("environment.json", "parameters.json", "code.diff")
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]  # MLflow's
 Moment = Annotated[int, Field(ge=0, lt=2**53)]  # milliseconds since 1970
 
@@ -100,26 +93,57 @@ FACTS, TRACED, TEXT = TypeAdapter(Facts), TypeAdapter(list[Entry]), TypeAdapter(
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A recorded run: its facts, and `fetch(name)`, which yields one of its FILES as a local file,
-    or None."""
+    """A recorded run.
+
+    Attributes:
+        facts: what its record says, besides files.
+        locate: returns the local path of one of its FILES; None where the record has no such file.
+        in_store: whether it is a run of MLflow's store, not a folder.
+    """
 
     facts: Facts
-    fetch: Callable[[str], Path | None]
+    locate: Callable[[str], Path | None]
     in_store: bool
 
     @property
     def name(self) -> str:
-        """The beginning of its id, as people write it."""
+        """Return the beginning of its id, as people write it."""
         return self.facts.run_id[:12]
 
+    def fetch(self, name: str) -> Path | None:
+        """Return one of its FILES, held against its recorded digest; None if the record has none.
+
+        Raises:
+            UserError: the file is not the recorded one, or cannot be read.
+        """
+        file = self.locate(name)
+        if file:
+            check_file(self.name, self.facts.tags, name, file)
+        elif name in recorded_files(self.facts.tags) and self.in_store:
+            raise UserError(f"run {self.name}: its file {FILES[name]} is missing from the store, "
+                            "though its record names it; put it back, or use another run")
+        return file
+
     def file(self, name: str) -> Path:
-        """Raises UserError where the record has no such file."""
-        found = self.fetch(name)
-        if found is None:
+        """Return one of its FILES, as `fetch`.
+
+        Raises:
+            UserError: as `fetch`, and where the record has no such file.
+        """
+        file = self.fetch(name)
+        if file is None:
             raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its "
-                            f"record has no {name}; only a training that has ended has all that a "
-                            "rerun needs")
-        return found
+                            f"record names no {name}; trainings leave one when they have ended")
+        return file
+
+    def check_files(self) -> None:
+        """Hold every file that the record has against its digest.
+
+        Raises:
+            UserError: one is not the recorded one, or cannot be read; it is named.
+        """
+        for name in FILES:
+            self.fetch(name)
 
     @property
     def foreign(self) -> bool:
@@ -255,7 +279,8 @@ def read_folder(folder: Path) -> KeptRun:
 
 def set_tags(kept: KeptRun, tags: dict[str, str]) -> None:
     """Set tags on a run of the store; no more than a warning when that cannot be done."""
-    mlflow_store.attempt("the command", lambda: MlflowStore().set_tags(kept.facts.run_id, tags))
+    mlflow_store.attempt("the run gets no tags",
+                         lambda: MlflowStore().set_tags(kept.facts.run_id, tags))
 
 
 def _from_store(store: MlflowStore, run: Any) -> KeptRun:
@@ -277,15 +302,27 @@ def _from_store(store: MlflowStore, run: Any) -> KeptRun:
                 metrics[name] = point.value
     facts = Facts(run_id, stage, run.info.status, run.info.start_time or 0, run.info.end_time or 0,
                   dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
-    return KeptRun(facts, lambda name: _downloaded(store.client, run_id, FILES[name]),
+    return KeptRun(facts, lambda name: _stored_file(store, run, name),
                    in_store=True)
 
 
-def _downloaded(client: Any, run_id: str, artifact: str) -> Path | None:
-    folder, _, _ = artifact.rpartition("/")
-    if artifact not in [found.path for found in client.list_artifacts(run_id, folder or None)]:
-        return None
-    return Path(client.download_artifacts(run_id, artifact))
+def _stored_file(store: MlflowStore, run: Any, name: str) -> Path | None:
+    """Return a file of the store; None where the store, when asked, has no such file.
+
+    Raises:
+        UserError: the store's files cannot be reached, so that nothing is known.
+    """
+    artifact, address = FILES[name], str(run.info.artifact_uri)
+    try:
+        mlflow_store.check_address(address)
+        folder = artifact.rpartition("/")[0]
+        listed = store.client.list_artifacts(run.info.run_id, folder or None)
+        if artifact not in [entry.path for entry in listed]:
+            return None
+        return Path(store.client.download_artifacts(run.info.run_id, artifact))
+    except Exception as error:  # of the network, the disk, a cloud's own library, MLflow
+        raise UserError(f"run {run.info.run_id[:12]}: its {artifact} cannot be read from "
+                        f"{without_password(address)} ({mlflow_store.reason(error)})") from None
 
 
 def _plain(file: Path) -> Path:

@@ -32,7 +32,7 @@ def shown(record: Record, folder: Path) -> Iterator[None]:
     if record.run_id is None:  # the store cannot be reached, and that was told
         yield
         return
-    attempt(record.stage, lambda: _take_over(record, folder))
+    attempt("the attempt that was killed stands apart", lambda: _take_over(record, folder))
     stop = threading.Event()
     thread = threading.Thread(target=_follow, args=(record, folder, stop), name="curves in MLflow",
                               daemon=True)

@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pipeline.config.stages import stage_of
 from pipeline.records import mlflow_names, mlflow_pages
 from pipeline.records.record import IMPORTED, Record
+from pipeline.records.record_files import files_tag
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.processes import alive
 from pipeline.system.project import home_folder
@@ -31,6 +34,7 @@ from pipeline.system.terminal import say
 EXPERIMENT = "alexnet"
 LONGEST_TAG = 5000
 SQLITE = "sqlite:///"
+LONGEST_REASON = 600  # characters of an error's message
 # One try more at a server that does not answer, not MLflow's seven, which take minutes.
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -104,24 +108,48 @@ def connect() -> MlflowStore:
         raise UserError(f"{describe_failure(error)}; correct MLFLOW_TRACKING_URI") from None
 
 
-def attempt(stage: str, action: Callable[[], object]) -> bool:
-    """Do this, or warn that MLflow cannot be used; return whether it was done.
-
-    Nothing that MLflow does or fails to do stops a stage.
-    """
+def attempt(consequence: str, action: Callable[[], object]) -> bool:
+    """Do this, or warn that MLflow cannot be used, and of the consequence; return whether it was
+    done. Nothing that MLflow does or fails to do stops a stage."""
     try:
         action()
     except Exception as error:  # of the network, the database, the disk, MLflow
-        say(f"warning: {describe_failure(error)}; {stage} goes on without it")
+        say(f"warning: {describe_failure(error)}; {consequence}")
         return False
     return True
 
 
 def describe_failure(error: Exception) -> str:
     """Return a line on why the store cannot be used."""
-    first_line = (str(error).splitlines() or [""])[0]
-    return without_password(f"MLflow's store {tracking_uri()} cannot be used "
-                            f"({type(error).__name__}: {first_line[:200]})")
+    return f"MLflow's store {without_password(tracking_uri())} cannot be used ({reason(error)})"
+
+
+def reason(error: Exception) -> str:
+    """Return a line on an error of MLflow, or of what is under it: its kind, its message, and the
+    end of its message, where the cause stands, if that is long."""
+    text = without_password(" ".join(str(error).split()))
+    if isinstance(error, UserError):
+        return text
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON // 2]} ... {text[-LONGEST_REASON // 2:]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def check_address(address: str) -> None:
+    """Refuse a folder of this machine as the place of a run's files, where a server names it.
+
+    Raises:
+        UserError: it is one, or its folder is not there.
+    """
+    scheme, path = urlsplit(address).scheme, Path(url2pathname(urlsplit(address).path))
+    if scheme not in ("", "file"):
+        return
+    if is_server(tracking_uri()):
+        raise UserError(f"{address}: a server that keeps files in a folder of its own machine must "
+                        "serve them (mlflow server --serve-artifacts); nothing is read or written "
+                        "there")
+    if not path.parents[1].is_dir():  # of all runs: a run without files has no folder of its own
+        raise UserError(f"{path.parents[1]}: no such folder, though the store names it")
 
 
 class MlflowStore:
@@ -243,7 +271,8 @@ class MlflowStore:
         self._log_points(record, [{"step": 0, "time": record.ended,
                                    **{name: value for name, value in record.metrics.items()
                                       if name not in drawn}}])
-        self.set_tags(record.run_id, {prefix + name: value for name, value in record.tags.items()
+        tags = record.tags | files_tag(record, with_texts=not prefix)
+        self.set_tags(record.run_id, {prefix + name: value for name, value in tags.items()
                                       if not prefix or not name.startswith("mlflow.")})
         for artifact in record.artifacts:
             self._upload(record, Path(artifact["path"]), artifact["name"])

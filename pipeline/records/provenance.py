@@ -34,7 +34,8 @@ def write(tags: Mapping[str, str], texts: Mapping[str, str], metrics: Mapping[st
     diff = texts.get("code.diff")
     write_json(PROVENANCE, {**{name: metrics[name] for name in RUN},
                             "data": {name: tags[name] for name in DATA if name in tags},
-                            **{name: tags[name] for name in CODE}, "git_dirty": diff is not None,
+                            **{name: tags[name] for name in CODE},
+                            "git_dirty": {"true": True, "false": False}.get(tags["git_dirty"]),
                             **({"code_diff_digest": hashlib.sha256(diff.encode()).hexdigest()}
                                if diff is not None else {}),
                             "environment_digest": tags["environment_digest"],

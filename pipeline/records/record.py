@@ -96,13 +96,13 @@ def begin_record(stage: str, parameters: Parameters) -> Record:
         fingerprint["threads"] = str(parameters.execution.threads)
     git = environment.git_state()
     tags = {"stage": stage, "interface": INTERFACE,
-            "code_digest": environment.code_digest(), "git_commit": git.commit,
-            "git_dirty": json.dumps(git.dirty)} | environment_tags(fingerprint) | process_tags()
+            "code_digest": environment.code_digest(),
+            **git.tags(), **environment_tags(fingerprint), **process_tags()}
     if os.environ.get("DVC_EXP_NAME"):
         tags["dvc_experiment"] = os.environ["DVC_EXP_NAME"]
     texts = {"environment.json": json.dumps(fingerprint, indent=2),
              "parameters.json": parameters.model_dump_json(indent=2)}
-    if git.dirty:
+    if git.diff:
         texts["code.diff"] = git.diff
     # from training on, a stage rests on all parameters
     sections = row.sections if row.prepares else tuple(Parameters.model_fields)

@@ -77,4 +77,4 @@ class Recorder:
             self.store = self.store or MlflowStore()
             action(self.store)
 
-        self.reached = self.reached and attempt(self.record.stage, act)
+        self.reached = self.reached and attempt(f"{self.record.stage} goes on without it", act)

@@ -71,4 +71,5 @@ def _read(folder: Path) -> Record:
 
 
 def _send(record: Record) -> bool:
-    return attempt(record.stage, lambda: MlflowStore().send(record))
+    return attempt(f"the record of {record.stage} is kept",
+                   lambda: MlflowStore().send(record))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -119,8 +118,7 @@ def recorded(names: Sequence[str], folder: Path = FOLDER) -> Path:
     git = environment.git_state()
     tags = {"stage": "comparison",
             "mlflow.runName": f"comparison of {', '.join(side.kept.name for side in sides)}",
-            "code_digest": environment.code_digest(), "git_commit": git.commit,
-            "git_dirty": json.dumps(git.dirty), **compared, **process_tags()}
+            "code_digest": environment.code_digest(), **git.tags(), **compared, **process_tags()}
     with recording.recorded_as(Record("comparison", now(), {}, tags, {})) as record:
         for file in [page, *sorted((folder / "figures").iterdir())]:
             record.add_artifact(file, f"comparison/{file.relative_to(folder)}")

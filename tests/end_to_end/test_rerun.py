@@ -73,6 +73,8 @@ def doctored(record: Path, folder: Path, files: dict[str, bytes], tags: dict[str
         (folder / name).write_bytes(content)
     facts = kept_runs.read_folder(record).facts
     facts.tags.update(tags)
+    for name in ("files", *(f"{Path(name).stem}_digest" for name in files)):
+        facts.tags.pop(name, None)
     exchange.write_record(folder, facts)
     return folder
 
@@ -281,7 +283,7 @@ def test_evidence_that_has_changed_in_the_store_is_named_and_not_compared(
         told = reproduced.run("alexnet", "rerun", run_id, "--steps", "1", status=1)
     finally:
         file.write_bytes(whole)
-    assert re.search(f"{file.name}.*(has changed since it was recorded|damaged|digest)", told)
+    assert re.search(f"{file.name}.*changed since it was recorded", told)
     assert "differs from" not in told
     assert "identical" not in told
 

@@ -38,6 +38,10 @@ def commands(parameters: Parameters) -> Finding:
 def git(parameters: Parameters) -> Finding:
     """DVC needs a repository, experiments a commit, and a record names it."""
     state = environment.git_state()
+    if state.commit.startswith("unknown: "):
+        return Finding("fails", f"git does not answer, so that records cannot name a commit: "
+                                f"{state.commit.removeprefix('unknown: ')}",
+                       "git status, which says what to do")
     if not git_text("rev-parse", "--show-toplevel"):
         return Finding("fails", "not in a git repository, or there is no git: DVC refuses to work",
                        "git clone the project; or here: git init && git add . && git commit -m 'As "

@@ -246,7 +246,8 @@ class Children:
 
     def adopt(self, names: Iterable[str]) -> None:
         """Nest the newest training of each of these DVC experiments."""
-        if self.parent and not mlflow_store.attempt("claims", lambda: self._adopt(names)):
+        if self.parent and not mlflow_store.attempt("trainings are not nested",
+                                                    lambda: self._adopt(names)):
             self.parent = None
 
     def _adopt(self, names: Iterable[str]) -> None:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alexnet.digest import digest_of
 from pipeline.config.paths import LEARNING, TRACE, WORK
 from pipeline.records import code_archive, environment, kept_runs, live_curves, recording
 from pipeline.records.differences import (
@@ -49,7 +48,6 @@ from pipeline.system.project import CODE, home_folder
 from pipeline.system.terminal import say
 from pipeline.system.verdicts import DIFFERS, IDENTICAL, NOT_COMPARED, Verdict
 from pipeline.training import launcher
-from pipeline.training.loading import read_weights
 from pipeline.training.run_folder import learning_table
 
 RERUNS = WORK / "reruns"
@@ -136,7 +134,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
                         f"`alexnet diff latest {name}` names the files that differ; they are in "
                         f"{kept.file(code_archive.ARCHIVE)}. If you trust it, give the command "
                         "again with --trust")
-    _check_evidence(kept)
+    kept.check_files()
     with exclusive_lock(home_folder() / RERUNS / "lock", "another `alexnet rerun`"):
         folder = (home_folder() / RERUNS / kept.name).resolve()
         code = RestoredCode(CODE) if own_code else _restored_code(kept, folder / "code")
@@ -179,24 +177,6 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
 def _restored_code(kept: KeptRun, folder: Path) -> RestoredCode:
     code_archive.restored(kept.file(code_archive.ARCHIVE), folder, kept.tag("code_digest"))
     return RestoredCode(folder, kept.facts.tags.get("interface"))
-
-
-def _check_evidence(kept: KeptRun) -> None:
-    """Hold the record's trace and weights against the digests that it names.
-
-    Raises:
-        UserError: one of them has changed since; a comparison with it would say nothing.
-    """
-    digests = {"trace.jsonl": ("trace_digest", sha256_of(kept.file("trace.jsonl")))}
-    if weights := kept.fetch("model.safetensors"):
-        tensors = read_weights(weights, f"it belongs to run {kept.name}; get it from where it was "
-                                        "made")
-        digests["model.safetensors"] = ("weights_digest", digest_of(tensors))
-    for name, (tag, digest) in digests.items():
-        if kept.facts.tags.get(tag, digest) != digest:
-            raise UserError(f"run {kept.name}: {name} has changed since it was recorded: it has "
-                            f"the digest {digest[:16]}, and the record names "
-                            f"{kept.facts.tags[tag][:16]}; nothing is compared with it")
 
 
 def _compared(recorded: Recorded, training: Path, data: Path, record: Record,

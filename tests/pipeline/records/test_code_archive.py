@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     root = tmp_path / "project"
-    for name in ("alexnet/net.py", "pipeline/stages/train.py", "pipeline/notes.txt", "params.yaml",
-                 "dvc.lock"):
+    for name in ("alexnet/net.py", "pipeline/stages/train.py", "pipeline/notes.md", "params.yaml",
+                 "alexnet/kernels/sums.c", "dvc.lock"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"# {name}\n")
     return root
@@ -42,7 +42,8 @@ def test_the_same_code_gives_the_same_bytes_whenever_and_wherever(project: Path,
     project.rename(tmp_path / "elsewhere")
     assert code_archive.taken(tmp_path / "elsewhere") == first
     assert sorted(code_archive.digests(packed(tmp_path, first))) == [
-        "alexnet/net.py", "dvc.lock", "params.yaml", "pipeline/stages/train.py"]
+        "alexnet/kernels/sums.c", "alexnet/net.py", "dvc.lock", "params.yaml",
+        "pipeline/stages/train.py"]
 
 
 def test_what_is_restored_is_the_code_of_the_record(project: Path, tmp_path: Path) -> None:
@@ -54,6 +55,8 @@ def test_what_is_restored_is_the_code_of_the_record(project: Path, tmp_path: Pat
     code_archive.restored(archive, target, environment.code_digest(project))
     assert environment.code_digest(target) == environment.code_digest(project)
     assert (target / "params.yaml").read_text() == "# params.yaml\n"
+    (project / "alexnet/kernels/sums.c").write_text("// another sum\n")
+    assert environment.code_digest(target) != environment.code_digest(project)
     with pytest.raises(UserError, match="code_digest 0000"):
         code_archive.restored(archive, target, "0" * 64)
 

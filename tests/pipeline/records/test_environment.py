@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.pixels import decoder
 from pipeline.records import environment
-from pipeline.records.environment import code_digest, fingerprint, git_state
+from pipeline.records.environment import GitState, code_digest, fingerprint, git_state
 from pipeline.system.project import CODE
 
 
@@ -130,7 +130,8 @@ def repository(root: Path) -> Path:
 
 
 def test_without_a_repository_that_is_said(tmp_path: Path) -> None:
-    assert git_state(tree(tmp_path)).commit == "not a repository"
+    assert git_state(tree(tmp_path)) == GitState("not a repository", None)
+    assert git_state(tmp_path).tags() == {"git_commit": "not a repository", "git_dirty": "unknown"}
     git(tmp_path, "init", "-q")
     # one in which the code only happens to lie
     assert git_state(tmp_path).commit == "not a repository"
@@ -158,6 +159,21 @@ def test_the_diff_rebuilds_the_code_as_it_was(tmp_path: Path) -> None:
     git(tmp_path / "two", "apply", str(tmp_path / "changes.diff"))
     assert code_digest(tmp_path / "two") == code_digest(root)
     assert (tmp_path / "two/params.yaml").read_text() == "x: 2\n"
+
+
+def test_a_git_that_does_not_answer_is_no_missing_repository(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = repository(tmp_path / "one")
+    assert git_state(root).tags()["git_dirty"] == "false"
+    monkeypatch.setenv("HOME", str(tmp_path))  # no safe.directory of the user's
+    with monkeypatch.context() as changed:
+        changed.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        state = git_state(root)
+    assert state.commit.startswith("unknown: fatal: detected dubious ownership"), state
+    assert state.tags()["git_dirty"] == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(root) == GitState("unknown: git cannot be started: No such file or directory",
+                                       None)
 
 
 def test_users_settings_of_git_do_not_change_the_diff(tmp_path: Path) -> None:

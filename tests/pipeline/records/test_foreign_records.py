@@ -164,8 +164,8 @@ def test_a_store_with_runs_that_are_not_ours(tmp_path: Path,
             for number in ("1e9", "9" * 30, "")]
     for run_id in (pretending, nonsense):
         client.set_terminated(run_id)
-    for name, told in ((plain, "has no trace"), (pretending, r"trace\.jsonl: broken"),
-                       ("latest", r"has no code\.tar")):
+    for name, told in ((plain, "names no trace"), (pretending, r"trace\.jsonl: broken"),
+                       ("latest", r"names no code\.tar")):
         with pytest.raises(UserError, match=told):
             rerun(name)
     exchange.export_record(find(plain), tmp_path / "plain")

@@ -3,7 +3,9 @@ nothing changed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from pipeline.config import parameters
 from pipeline.config.paths import LEARNING, TRACE, WEIGHTS
-from pipeline.records import environment, kept_runs, mlflow_store
+from pipeline.records import code_archive, environment, mlflow_store, record_files
 from pipeline.records.exchange import export_record, import_record
 from pipeline.records.kept_runs import KeptRun, find, read_folder
 from pipeline.records.recording import recorded
@@ -77,7 +79,7 @@ def test_a_run_is_found_by_its_id_by_the_beginning_of_it_and_as_the_latest() -> 
         find("0" * 32)
     with pytest.raises(UserError, match="neither the id of a run nor a folder"):
         find("%' or 1=1")
-    with pytest.raises(UserError, match=r"has no trace\.jsonl"):
+    with pytest.raises(UserError, match=r"names no trace\.jsonl"):
         find(str(other.run_id)).trace()
 
 
@@ -167,7 +169,7 @@ def test_an_import_is_the_run_once_more_in_another_store_and_only_once(
     assert imported.facts.tags.items() >= {name: value
                                            for name, value in original.facts.tags.items()
                                            if name != "record"}.items()
-    for name in kept_runs.FILES:
+    for name in record_files.FILES:
         assert content_of(imported, name) == content_of(original, name), name
     with pytest.raises(UserError, match="no finished training"):
         find("latest")  # imported ones are not meant
@@ -188,3 +190,58 @@ def test_an_evaluation_here_does_not_join_an_imported_training(
         record.finish({"top1_error": 0.5, "weights_digest": "w" * 64})
     assert record.run_id != imported
     assert "top1_error" not in find(imported).facts.metrics
+
+
+def stored(run_id: str, name: str) -> Path:
+    """Where the store keeps a file."""
+    return Path("mlartifacts") / run_id / "artifacts" / record_files.FILES[name]
+
+
+@pytest.mark.parametrize("name", ["environment.json", "parameters.json", "code.tar.gz",
+                                  "trace.jsonl", "learning.csv", "model.safetensors"])
+def test_a_file_of_the_store_is_held_against_its_digest_before_it_is_used_or_exported(
+        here: Path, tmp_path: Path, name: str) -> None:
+    run_id = trained()
+    find(run_id).check_files()  # whole, it is taken
+    file = here / stored(run_id, name)
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    named = rf"run {run_id[:12]}: .*{file.name}: changed since it was recorded"
+    for use in (lambda: find(run_id).fetch(name), lambda: find(run_id).check_files(),
+                lambda: export_record(find(run_id), tmp_path / "record", weights=True)):
+        with pytest.raises(UserError, match=named):
+            use()
+    assert not (tmp_path / "record").exists()
+    file.unlink()
+    with pytest.raises(UserError, match=rf"run {run_id[:12]}: its file .*{file.name} is missing"):
+        find(run_id).fetch(name)
+    file.write_bytes(content)
+    assert export_record(find(run_id), tmp_path / "record", weights=True).exists()
+
+
+def test_records_from_before_the_tag_name_four_digests(here: Path) -> None:
+    trace = hashlib.sha256(b'{"step": 1}\n').hexdigest()
+    run_id = trained(trace_digest=trace)
+    store = mlflow_store.connect()
+    store.client.delete_tag(run_id, record_files.TAG)
+    for name in ("trace.jsonl", "environment.json", "code.tar.gz"):
+        assert find(run_id).fetch(name)
+        file = here / stored(run_id, name)
+        content = file.read_bytes()
+        file.write_bytes(code_archive.taken(here) if name == "code.tar.gz" else content + b" ")
+        with pytest.raises(UserError, match=f"{name}: changed since it was recorded"):
+            find(run_id).fetch(name)
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"names the weights_digest w+, and it has none"):
+        find(run_id).fetch("model.safetensors")
+
+
+def test_what_a_store_cannot_show_is_not_said_to_be_absent(here: Path) -> None:
+    run_id = trained()
+    os.rename(here / "mlartifacts", here / "elsewhere")
+    try:
+        with pytest.raises(UserError, match=r"its models/trace\.jsonl cannot be read from .*: no "
+                                            "such folder, though the store names it"):
+            find(run_id).trace()
+    finally:
+        os.rename(here / "elsewhere", here / "mlartifacts")
