@@ -137,19 +137,21 @@ def diff(a: str, b: str, as_json: bool) -> None:
     runs = [kept_runs.find(name) for name in (a, b)]
     traces = differences.common_steps(*(run.trace() for run in runs))
     comparison = differences.compared(*traces)
-    apart = differences.of_records(*runs)
+    apart, unknown = differences.of_records(*runs), differences.not_compared(*runs)
     ends = [run.trace()[-1]["step"] for run in runs]
     if as_json:
         click.echo(json.dumps({"a": runs[0].facts.run_id, "b": runs[1].facts.run_id,
                                "identical": bool(traces[0]) and comparison.first is None,
-                               "last_steps": ends, **comparison.as_json(), "records": apart},
+                               "last_steps": ends, **comparison.as_json(), "records": apart,
+                               "not_compared": unknown},
                               indent=2))
     else:
-        _tell(comparison, ends, apart)
+        _tell(comparison, ends, apart, unknown)
     sys.exit(1 if comparison.first else 0 if comparison.steps else 2)
 
 
-def _tell(comparison: Any, ends: list[int], apart: dict[str, Any]) -> None:
+def _tell(comparison: Any, ends: list[int], apart: dict[str, Any],
+          unknown: dict[str, str]) -> None:
     if not comparison.steps:
         click.echo("their traces have no step in common")
     elif comparison.first:
@@ -162,7 +164,8 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any]) -> None:
                    f"{comparison.last}"
                    + (f"; they end at {ends[0]} and {ends[1]}" if ends[0] != ends[1] else ""))
     for topic, pairs in apart.items():
-        click.echo(f"{topic}:{'' if pairs else ' the same'}")
+        verdict = f" not compared: {unknown[topic]}" if topic in unknown else " identical"
+        click.echo(f"{topic}:{'' if pairs else verdict}")
         for name, (left, right) in pairs.items():
             told = [_short(one, topic) for one in (left, right)]
             click.echo(printable(

@@ -111,5 +111,6 @@ def _is_ours(name: str) -> bool:
     package, *rest = name.split("/")
     if not rest:
         return name in BESIDE
-    return (package in environment.PACKAGES and PurePosixPath(name).suffix in environment.CODE_SUFFIXES
+    return (package in environment.PACKAGES
+            and PurePosixPath(name).suffix in environment.CODE_SUFFIXES
             and name.isprintable() and not {"", ".", ".."} & set(rest))

@@ -8,7 +8,7 @@ an environment can change a bit of a training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -147,15 +147,42 @@ def decisive(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]
 
 
 def of_records(a: KeptRun, b: KeptRun) -> dict[str, Any]:
-    """What differs: {"data", "parameters", "environment", "execution", "metrics": {name: (of a, of
-    b)}, "code": the same, its names those of files where both records have a snapshot}. Empty where
-    nothing does."""
+    """Return what differs, {topic: {name: (of a, of b)}}, for the topics data, code (by file where
+    both records have a snapshot), parameters, environment, execution and metrics.
+
+    Empty where nothing does; `not_compared` says of which topics that means nothing.
+    """
     tags = (a.facts.tags, b.facts.tags)
     return {"data": _pairs(*tags, only=DATA), "code": _code(a, b),
             "parameters": _pairs(_deciding_params(a), _deciding_params(b)),
             "environment": _pairs(_environment(a), _environment(b)),
             "execution": _pairs(*tags, only=EXECUTION),
-            "metrics": _pairs(a.facts.metrics, b.facts.metrics)}
+            "metrics": _pairs(_metrics(a), _metrics(b))}
+
+
+def not_compared(a: KeptRun, b: KeptRun) -> dict[str, str]:
+    """Return {topic: reason} for what the records do not say, so that it is not compared."""
+    def both(of: Callable[[KeptRun], Mapping[str, Any]], names: Sequence[str] = ()) -> bool:
+        return bool({*of(a)} & {*of(b)} & ({*names} if names else {*of(a)}))
+
+    def tags(kept: KeptRun) -> Mapping[str, str]:
+        return kept.facts.tags
+
+    answers = {"data": (both(tags, DATA), "digest of data"),
+               "code": (both(tags, ("code_digest",)), "digest of code"),
+               "parameters": (both(_deciding_params), "parameter"),
+               "environment": (both(_environment), "fact of the environment"),
+               "execution": (both(tags, EXECUTION), "fact of the execution"),
+               "metrics": (both(_metrics), "metric")}
+    return {topic: f"no {what} is in both records"
+            for topic, (comparable, what) in answers.items() if not comparable}
+
+
+def _metrics(kept: KeptRun) -> dict[str, float]:
+    """Return the metrics of a record: the numbers of its stage, and the last of each curve."""
+    last = {name: value for point in kept.facts.curve for name, value in point.items()
+            if name not in ("step", "time", "epoch", "batch_loss")}
+    return last | kept.facts.metrics
 
 
 def _deciding_params(kept: KeptRun) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import code_archive, differences
+from pipeline.records import code_archive, differences, environment
 from pipeline.records.differences import (
     Difference,
     common_steps,
@@ -124,8 +124,7 @@ def test_gpus_decide_on_gpus_and_their_number_does_not() -> None:
 
 def kept(folder: Path, **changed: Any) -> KeptRun:
     facts = {"params": {"train.seed": "1", "execution.placement": "auto"}, "metrics": {"loss": 0.5},
-             "tags": {"resize.pixels_digest": "p", "placement": "one", "code_digest": "c",
-                      "process.id": "1"}}
+             "tags": {"resize.pixels_digest": "p", "placement": "one", "process.id": "1"}}
     for topic, values in changed.items():
         facts[topic] = facts.get(topic, {}) | values
     found = facts.pop("environment", {})
@@ -136,7 +135,8 @@ def kept(folder: Path, **changed: Any) -> KeptRun:
         (folder / "code" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "code" / name).write_text(text)
     (folder / "code.tar.gz").write_bytes(code_archive.taken(folder / "code"))
-    named = Facts("r" * 32, "train", "FINISHED", 0, 1, curve=[], **facts)
+    facts["tags"].setdefault("code_digest", environment.code_digest(folder / "code"))
+    named = Facts("r" * 32, "train", "FINISHED", 0, 1, **{"curve": []} | facts)
     return KeptRun(named, lambda name: folder / name if (folder / name).exists() else None,
                 in_store=False)
 
@@ -163,9 +163,32 @@ def test_what_differs_between_records(tmp_path: Path, changed: dict[str, Any], t
 def test_code_is_told_by_file_or_without_a_snapshot_by_digest(tmp_path: Path) -> None:
     a = kept(tmp_path / "a")
     b = kept(tmp_path / "b", code={"alexnet/net.py": "x = 2\n", "alexnet/new.py": ""},
-             tags={"code_digest": "d"})
+             )
     found = of_records(a, b)["code"]
     assert list(found) == ["alexnet/net.py", "alexnet/new.py"]
     assert found["alexnet/new.py"][0] is None
     (tmp_path / "a" / "code.tar.gz").unlink()
-    assert of_records(a, b)["code"] == {"code_digest": ("c", "d")}
+    assert of_records(a, b)["code"] == {"code_digest": tuple(
+        environment.code_digest(tmp_path / side / "code") for side in "ab")}
+
+
+def test_what_the_records_do_not_say_is_not_compared(tmp_path: Path) -> None:
+    a, b = (kept(tmp_path / name) for name in "ab")
+    assert differences.not_compared(a, b) == {}
+    for facts in (a.facts, b.facts):
+        facts.metrics.clear()
+        facts.tags.pop("resize.pixels_digest")
+    (tmp_path / "b/environment.json").unlink()
+    assert differences.not_compared(a, b) == {
+        "data": "no digest of data is in both records",
+        "environment": "no fact of the environment is in both records",
+        "metrics": "no metric is in both records"}
+
+
+def test_the_last_points_of_curves_are_metrics(tmp_path: Path) -> None:
+    a, b = (kept(tmp_path / name) for name in "ab")
+    for facts, loss in ((a.facts, 2.470), (b.facts, 2.518)):
+        facts.curve[:] = [{"step": 1, "training_loss": 3.0, "time": 1},
+                          {"step": 2, "training_loss": loss, "batch_loss": loss}]
+    assert of_records(a, b)["metrics"] == {"training_loss": (2.470, 2.518)}
+    assert "metrics" not in differences.not_compared(a, b)
