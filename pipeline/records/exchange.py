@@ -71,7 +71,7 @@ def import_record(folder: Path) -> tuple[str, bool]:
     for name in FILES:
         if name not in TEXTS and kept.fetch(name):
             record.add_artifact(kept.file(name), FILES[name])
-    if not attempt("nothing is imported", lambda: store.send(record)):
+    if not attempt("nothing is imported", lambda: store.send(record), record.size()):
         raise UserError(f"{folder}: not imported, for the reason above")
     assert record.run_id
     return record.run_id, True

@@ -226,7 +226,7 @@ def find(name: str) -> KeptRun:
         condition, none = f"attributes.run_id LIKE '{name}%'", f"no run whose id begins with {name}"
         if not name.isalnum():
             raise UserError(f"{name}: neither the id of a run nor a folder with a {RECORD}")
-    runs = store.find(condition, limit=100)
+    runs = mlflow_store.bounded(lambda: store.find(condition, limit=100))
     if name == "latest":
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
@@ -235,7 +235,7 @@ def find(name: str) -> KeptRun:
     if len(runs) > 1:
         raise UserError(f"{name}: {len(runs)} runs begin so, "
                         f"{', '.join(run.info.run_id for run in runs[:3])}; give more of the id")
-    return _from_store(store, runs[0])
+    return mlflow_store.bounded(lambda: _from_store(store, runs[0]))
 
 
 def read_folder(folder: Path) -> KeptRun:

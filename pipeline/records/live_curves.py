@@ -9,6 +9,7 @@ whole curve, and the killed one goes under it.
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.records.mlflow_store import MlflowStore, attempt
+from pipeline.records.mlflow_store import MlflowStore, attempt, bounded
 from pipeline.records.record import Record
 from pipeline.system.terminal import say
 
@@ -65,8 +66,8 @@ def _follow(record: Record, folder: Path, stop: threading.Event) -> None:
         if ended:
             return
         try:
-            store = store or MlflowStore()
-            store.send_curve(record)
+            store = store or bounded(MlflowStore)
+            bounded(functools.partial(store.send_curve, record))
             pause = SECONDS
         except Exception as error:
             # of the network, the database, MLflow: tried again, and at the end of the stage

@@ -18,12 +18,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from pipeline.config.stages import stage_of
-from pipeline.records import mlflow_names, mlflow_pages
+from pipeline.records import bounds, database, mlflow_names, mlflow_pages
 from pipeline.records.record import IMPORTED, Record
 from pipeline.records.record_files import files_tag
 from pipeline.system.errors import UserError, without_password
@@ -33,18 +33,21 @@ from pipeline.system.terminal import say
 
 EXPERIMENT = "alexnet"
 LONGEST_TAG = 5000
-SQLITE = "sqlite:///"
 LONGEST_REASON = 600  # characters of an error's message
 # One try more at a server that does not answer, not MLflow's seven, which take minutes.
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+Result = TypeVar("Result")
 UNUSED = ("pandas", "pyarrow", "scipy")  # MLflow imports them if they are there
 
 
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, or the address of mlflow.db in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home_folder() / 'mlflow.db'}"
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if address:
+        return database.resolve_address(address)
+    return database.address_of(home_folder() / database.DATABASE)
 
 
 def experiment_name() -> str:
@@ -54,8 +57,8 @@ def experiment_name() -> str:
 
 def exists() -> bool:
     """Return whether there is a store to look into; a database file is made by the first stage."""
-    uri = tracking_uri()
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+    file = database.file_of(tracking_uri())
+    return file is None or file.exists()
 
 
 def is_server(uri: str) -> bool:
@@ -75,7 +78,12 @@ def client() -> Any:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # every try; the last is reported by whoever asked
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri())
+    uri = tracking_uri()
+    if file := database.file_of(uri):
+        database.prepare(file)
+    if is_server(uri):
+        bounds.bound_answers()
+    return MlflowClient(uri)
 
 
 @contextlib.contextmanager
@@ -103,16 +111,28 @@ def connect() -> MlflowStore:
         UserError: it cannot be reached.
     """
     try:
-        return MlflowStore()
+        return bounded(MlflowStore)
     except Exception as error:  # of the network, the database, the disk, MLflow
         raise UserError(f"{describe_failure(error)}; correct MLFLOW_TRACKING_URI") from None
 
 
-def attempt(consequence: str, action: Callable[[], object]) -> bool:
-    """Do this, or warn that MLflow cannot be used, and of the consequence; return whether it was
-    done. Nothing that MLflow does or fails to do stops a stage."""
+def bounded(action: Callable[[], Result], size: int = 0) -> Result:
+    """Return what the action returns; a server has a minute for it, and time for `size` bytes.
+
+    Raises:
+        TimeoutError: the server did not answer.
+        Exception: whatever the action raises.
+    """
+    if not is_server(tracking_uri()):
+        return action()
+    return bounds.within(bounds.SECONDS + size / bounds.BYTES_A_SECOND, action)
+
+
+def attempt(consequence: str, action: Callable[[], object], size: int = 0) -> bool:
+    """Do this, as `bounded`, or warn that MLflow cannot be used, and of the consequence; return
+    whether it was done. Nothing that MLflow does or fails to do stops a stage."""
     try:
-        action()
+        bounded(action, size)
     except Exception as error:  # of the network, the database, the disk, MLflow
         say(f"warning: {describe_failure(error)}; {consequence}")
         return False
@@ -163,7 +183,8 @@ class MlflowStore:
         name = experiment_name()
         experiment = self.client.get_experiment_by_name(name)
         if not experiment:  # a server has a place of its own for files; a database has none
-            place = None if is_server(tracking_uri()) else (home_folder() / "mlartifacts").as_uri()
+            place = (None if is_server(tracking_uri())
+                     else (home_folder() / database.ARTIFACTS).as_uri())
             experiment = self.client.get_experiment(self.client.create_experiment(name, place))
         self.experiment: str = experiment.experiment_id
         for tag, value in mlflow_pages.experiment_tags().items():

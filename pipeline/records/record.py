@@ -87,6 +87,11 @@ class Record:
         self.artifacts.append({"name": name or path.as_posix(), "path": path.as_posix(),
                                "sha256": sha256_of(path)})
 
+    def size(self) -> int:
+        """Return how many bytes its files have, as far as they are there."""
+        paths = [Path(artifact["path"]) for artifact in self.artifacts]
+        return sum(path.stat().st_size for path in paths if path.exists())
+
 
 def begin_record(stage: str, parameters: Parameters) -> Record:
     """Return the record of an execution that starts now."""

@@ -65,16 +65,17 @@ class Recorder:
             record.tags["code_changed"] = "true"
             say(f"warning: source files changed while {record.stage} ran; its record is marked "
                 "code_changed")
-        self._attempt(lambda store: store.end(record))
+        self._attempt(lambda store: store.end(record), record.size())
         if not self.reached:
             try:
                 unsent.keep(record)
             except OSError as error:
                 say(f"warning: the record of {record.stage} is lost: {error}")
 
-    def _attempt(self, action: Callable[[MlflowStore], None]) -> None:
+    def _attempt(self, action: Callable[[MlflowStore], None], size: int = 0) -> None:
         def act() -> None:
             self.store = self.store or MlflowStore()
             action(self.store)
 
-        self.reached = self.reached and attempt(f"{self.record.stage} goes on without it", act)
+        self.reached = self.reached and attempt(f"{self.record.stage} goes on without it",
+                                               act, size)

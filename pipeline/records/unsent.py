@@ -72,4 +72,4 @@ def _read(folder: Path) -> Record:
 
 def _send(record: Record) -> bool:
     return attempt(f"the record of {record.stage} is kept",
-                   lambda: MlflowStore().send(record))
+                   lambda: MlflowStore().send(record), record.size())
