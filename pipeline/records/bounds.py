@@ -43,20 +43,19 @@ def bound_answers() -> None:
     """Have MLflow's requests end with an error after LARGEST bytes of an answer."""
     from mlflow.utils import request_utils
 
-    adapter: Any = request_utils.TCPKeepAliveHTTPAdapter
-    if hasattr(adapter, "bounded"):
+    adapter: Any = request_utils.TCPKeepAliveHTTPAdapter  # each session of MLflow has one
+    send = adapter.send
+    if send.__name__ == "bounded_send":
         return
 
-    class Bounded(adapter):
-        bounded = True
+    def bounded_send(self: Any, request: Any, stream: bool = False, *rest: Any,
+                     **named: Any) -> Any:
+        response = send(self, request, stream, *rest, **named)
+        if not stream:
+            response._content, response._content_consumed = _read(response.raw), True
+        return response
 
-        def send(self, request: Any, stream: bool = False, *rest: Any, **named: Any) -> Any:
-            response = super().send(request, stream, *rest, **named)
-            if not stream:
-                response._content, response._content_consumed = _read(response.raw), True
-            return response
-
-    request_utils.TCPKeepAliveHTTPAdapter = Bounded  # noqa: B010: mypy refuses less
+    adapter.send = bounded_send
 
 
 def _read(raw: Any) -> bytes:
