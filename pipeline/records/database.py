@@ -74,7 +74,6 @@ def prepare(file: Path) -> None:
 
 def _is_whole(file: Path) -> bool:
     """Return whether the database has all tables; UserError if it lacks some, and holds runs."""
-    from mlflow.store.db import utils  # noqa: F401: it fills Base with all tables
     from mlflow.store.db.base_sql_model import Base
 
     if not file.exists():

@@ -34,6 +34,8 @@ REMEDIES = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota",
             errno.ENOMEM: "free some memory",
             errno.EAGAIN: "raise the limit on processes (`ulimit -u`)"}
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in what PyTorch raises
+ADDRESSES = ("MLFLOW_TRACKING_URI", *(variable for name in ("HTTP", "HTTPS", "ALL")
+                                      for variable in (f"{name}_PROXY", f"{name.lower()}_proxy")))
 LONGEST_REASON = 200  # characters of an unexpected error's own message
 
 
@@ -51,8 +53,25 @@ def closest(name: str, names: Iterable[str], most: int = 3) -> str:
 
 
 def without_password(text: str) -> str:
-    """Return the text without users and passwords in the addresses it holds: fit for a log."""
-    return re.sub(r"//[^/\s]*:\S*@|//[^/@\s]*@", "//", text)
+    """Return the text without users, passwords and queries in its addresses: fit for a log.
+
+    An address is known to its end, blanks in it included, where a variable of ADDRESSES holds it;
+    elsewhere in the text it ends at the first blank, or at the last `@` where that leaves no port.
+    """
+    for name in ADDRESSES:
+        if "://" in (address := os.environ.get(name, "")):
+            text = text.replace(address, _bare_address(address))
+    return re.sub(r"[A-Za-z][\w+.-]*://(?:[^\s/@]*:(?!\d+[\s/?#]|\d+$)[^\n@/]*@)?\S*",
+                  lambda match: _bare_address(match[0]), text)
+
+
+def _bare_address(address: str) -> str:
+    """Return scheme, host, port and path; `?...` where there were a query or a fragment."""
+    scheme, _, rest = address.partition("://")
+    if "@" in rest and re.search("[:@]", rest.partition("/")[0]):
+        rest = rest.rpartition("@")[2]  # a password may hold any character, another @ among them
+    path, *query = re.split("[?#]", rest, maxsplit=1)
+    return f"{scheme}://{path}{'?...' * bool(query)}"
 
 
 def describe_error(error: BaseException) -> tuple[str, int]:

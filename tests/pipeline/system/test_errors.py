@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from pipeline.system.errors import REMEDIES, describe_error
+from pipeline.system.errors import REMEDIES, describe_error, without_password
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO,
@@ -32,3 +32,39 @@ def test_a_lack_of_memory_is_one_whoever_notices_it() -> None:
         assert line.startswith("error: there is not enough memory")
         assert status == 1
     assert describe_error(RuntimeError("a defect"))[1] == 70
+
+
+ADDRESSES = [
+    ("http://me:secret@host:5000/p", "http://host:5000/p"), ("http://secret@host/p", "http://host/p"),
+    ("http://me:se@cret@host/p", "http://host/p"), ("http://me:se/cret@host/p", "http://host/p"),
+    ("http://me:12/secret@host/p", "http://host/p"), ("HTTPS://:secret@HOST/p", "HTTPS://HOST/p"),
+    ("http://host/p?user=me&password=secret", "http://host/p?..."),
+    ("http://host/p#token=secret", "http://host/p?..."),
+    ("http://me:se cret@host/p", "http://host/p"), ("http://me:se?cret@host/p", "http://host/p"),
+    ("http://me:se#cret@host/p", "http://host/p"),
+    ("mysql+pymysql://me:s%40secret@host/db", "mysql+pymysql://host/db"),
+    ("postgresql://me:secret@[::1]:5/db?password=secret", "postgresql://[::1]:5/db?..."),
+    ("sqlite:////folder/mlflow.db", "sqlite:////folder/mlflow.db"),
+    ("http://127.0.0.1:5000", "http://127.0.0.1:5000")]
+
+
+@pytest.mark.parametrize(("address", "shown"), ADDRESSES)
+def test_no_user_password_or_query_of_an_address_is_shown(
+        monkeypatch: pytest.MonkeyPatch, address: str, shown: str) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    text = "the store {} cannot be used; write to ann@example.org"
+    assert without_password(text.format(address)) == text.format(shown)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert without_password(text.format(address)) == text.format(shown)
+
+
+def test_an_address_that_a_variable_holds_is_known_to_its_end(monkeypatch: pytest.MonkeyPatch
+                                                              ) -> None:
+    for address in ("http://me:12 secret@host/p", "http://host/p?password=a secret"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert "secret" not in without_password(f"the store {address} cannot be used")
+
+
+def test_text_without_an_address_stays_as_it_is() -> None:
+    text = "// a comment: of ann@example.org, 3 // 2 @ 5"
+    assert without_password(text) == text
