@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 FETCH = "fetch it again"
-CONVERT = "convert it to PNG or JPEG, with ImageMagick for example: magick FILE FILE.png"
+CONVERT = "convert it to PNG or JPEG, as ImageMagick does: magick FILE FILE.png"
 # What a file begins with; what it is; how it becomes a picture. The first that fits counts.
 FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (rb"RIFF....WEBP", "WebP", CONVERT),

@@ -18,11 +18,12 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -30,14 +31,18 @@ from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LISTING, STORE, WORK
 from pipeline.config.sections import ResizeSection
 from pipeline.config.stages import code_digest
+from pipeline.data.disk import check_writable, free, same_disk
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder
+from pipeline.data.quarantine import check_classes, check_number, summary
 from pipeline.data.shard_worker import Shard, finished_shard, make_shard, read_record
 from pipeline.data.shards import Encoding
 from pipeline.data.sources import fetching
-from pipeline.data.sources.catalogue import Catalogue, Picture
+from pipeline.data.sources.catalogue import Catalogue
 from pipeline.data.store import (
+    DOUBTFUL,
     FORMATS,
+    QUARANTINE,
     SHARD_IMAGES,
     SPLITS,
     Quarantined,
@@ -55,6 +60,10 @@ DECODER = "decoder.json"  # in the work folder: who makes its shards
 STAMP = "stamp"  # there, too: of the files that they are made of
 # shards handed to the executor at a time: more than any cluster's workers, and some 50 MB
 IN_FLIGHT = 512
+# more pictures than are allowed in quarantine, after which no more are tried: the list is long
+TRIED_ON = 1000
+LISTED = 20  # pictures in quarantine, at most, that have a line each
+SHARE: dict[Encoding, float] = {"raw": 1.0, "jpeg": 0.25}  # of the pixels' bytes, at most or so
 
 
 def prepare(parameters: Parameters) -> dict[str, Any]:
@@ -87,6 +96,7 @@ def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, exec
 
     `stamp` gives another text when these files have been written to since.
     """
+    _check_place(work, store, settings.side, encoding, len(catalogue.train) + len(catalogue.val))
     made_by = decoder()
     say(f"decoder: {made_by['library']}, libjpeg {made_by['libjpeg']}, fingerprint "
         f"{made_by['fingerprint']}")
@@ -94,12 +104,8 @@ def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, exec
     with exclusive_lock(work / "lock", "another `alexnet resize`"):
         folder = work / key
         _forget_work_of_other_files(folder, stamp())
-        _told_of_other_work(folder, made_by)
-        code = code_digest("resize", CODE)
-        shards = [Shard(split, number, tuple(entries), str(folder.absolute()), os.getcwd(),
-                        made_by["fingerprint"], code, settings.side, settings.filter, encoding)
-                  for split, entries in _in_stored_order(catalogue, settings.order_seed).items()
-                  for number, entries in enumerate(_chunks(entries))]
+        _tell_of_other_work(folder, made_by)
+        shards = _Shards(catalogue, settings, folder, encoding, made_by["fingerprint"])
         try:
             quarantined = _make(shards, folder, settings.max_quarantined, executor)
             _check_unchanged(folder, stamp())
@@ -109,34 +115,72 @@ def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, exec
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            mend = errors.REMEDIES[error.errno]
-            raise UserError(f"{folder}: {error.strerror}; {mend}, and give the same command "
+            remedy = errors.REMEDIES[error.errno]
+            raise UserError(f"{folder}: {error.strerror}; {remedy}, and give the same command "
                             "again") from None
         for stale in (path for path in work.iterdir() if path.is_dir()):
             shutil.rmtree(stale)
+        (work / QUARANTINE).unlink(missing_ok=True)  # it is in the store
     return metrics
 
 
 def stored_order(names: list[str], seed: int) -> list[int]:
-    """The one shuffle of the training set: positions in `names`, in the order in which they are
-    stored.
+    """Return the one shuffle of the training set: positions in `names`, in the order in which they
+    are stored.
 
     It follows from the seed and the sorted names alone: the k-th of these gets the k-th 64-bit
     output of numpy's Philox generator with the seed as its key, and the outputs are sorted. As in
     2012, where images were shuffled once, when they were written into batches.
+
+    Raises:
+        UserError: two pictures have one name.
     """
     by_name = sorted(range(len(names)), key=names.__getitem__)
+    for one, other in itertools.pairwise(by_name):
+        if names[one] == names[other]:
+            raise UserError(f"two training images are named {names[one]!r}, and a name is an "
+                            "image's key; rename one of them")
     drawn = np.random.Philox(key=seed).random_raw(len(names))
     return [by_name[k] for k in np.argsort(drawn, kind="stable")]
 
 
-def _in_stored_order(catalogue: Catalogue, seed: int) -> dict[str, list[Picture]]:
-    order = stored_order([picture.name for picture in catalogue.train], seed)
-    return dict(zip(SPLITS, ([catalogue.train[k] for k in order], [*catalogue.val]), strict=True))
+class _Shards(Sequence[Shard]):
+    """All shards of a store: which images each holds is settled before any is decoded. A shard is
+    made when it is asked for, so that there are never objects for all images."""
 
+    def __init__(self, catalogue: Catalogue, settings: ResizeSection, folder: Path,
+                 encoding: Encoding, fingerprint: str) -> None:
+        self._pictures = {"train": catalogue.train, "val": catalogue.val}
+        order = stored_order([picture.name for picture in catalogue.train], settings.order_seed)
+        indices = {"train": np.array(order, np.int64), "val": np.arange(len(catalogue.val))}
+        self._parts = [(split, number, indices[split][start: start + SHARD_IMAGES])
+                       for split in SPLITS
+                       for number, start in enumerate(range(0, len(indices[split]), SHARD_IMAGES))]
+        self._bare = Shard("train", 0, (), str(folder.absolute()), os.getcwd(), fingerprint,
+                           code_digest("resize", CODE), settings.side, settings.filter, encoding)
 
-def _chunks(entries: list[Picture]) -> Iterator[list[Picture]]:
-    return (entries[k: k + SHARD_IMAGES] for k in range(0, len(entries), SHARD_IMAGES))
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> Shard: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Shard]: ...
+    def __getitem__(self, index: int | slice) -> Shard | Sequence[Shard]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(len(self))[index]]
+        split, _, indices = self._parts[index]
+        pictures = tuple(self._pictures[split][int(k)] for k in indices)
+        return replace(self.bare(index), entries=pictures)
+
+    def bare(self, index: int) -> Shard:
+        """Return a shard without its pictures."""
+        split, number, _ = self._parts[index]
+        return replace(self._bare, split=split, number=number)
+
+    def images(self, index: int) -> int:
+        """Return how many pictures a shard is made of."""
+        return len(self._parts[index][2])
 
 
 def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: Encoding,
@@ -151,34 +195,36 @@ def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: 
     return digest.hexdigest()[:32]
 
 
-def _make(shards: list[Shard], folder: Path, max_quarantined: int,
+def _make(shards: _Shards, folder: Path, max_quarantined: int,
           executor: Executor) -> list[Quarantined]:
-    """Every shard finished; returns the quarantine list, in stored order."""
-    found: dict[int, list[Quarantined]] = {}  # by the position of the shard
-    recorded = [k for k, shard in enumerate(shards) if shard.record.exists()]
-    # all at once: they should be small
-    recorded_shards = [replace(shards[k], entries=()) for k in recorded]
-    for k, quarantined in zip(recorded, executor.map(finished_shard, recorded_shards), strict=True):
+    """Finish every shard; return the quarantine list, in stored order, which is in a file, too."""
+    done: dict[int, list[Quarantined]] = {}  # what of a shard is in quarantine, by its position
+    recorded = [k for k in range(len(shards)) if shards.bare(k).record.exists()]
+    for k, quarantined in zip(recorded, executor.map(finished_shard, map(shards.bare, recorded)),
+                              strict=True):
         if quarantined is not None:
-            found[k] = quarantined
-    total, done = (sum(len(shards[k].entries) for k in some)
-                   for some in (range(len(shards)), found))
-    if done:
-        say(f"resize: {done} images of {len(found)} shards are done already, in {folder}")
-    _assert_room(folder, total - done, shards[0].side if shards else SIDE)
-    _check_quarantine(found, max_quarantined)
-    waiting = (k for k in range(len(shards)) if k not in found)
+            done[k] = quarantined
+    total, finished = (sum(map(shards.images, some)) for some in (range(len(shards)), done))
+    if finished:
+        say(f"resize: {finished} images of {len(done)} shards are done already, in {folder}")
+    waiting = (k for k in range(len(shards)) if k not in done)
     futures: dict[Future[list[Quarantined]], int] = {}
-    with progress("resize", total, "images", done) as advance:
-        while len(found) < len(shards):
+    with progress("resize", total, "images", finished) as advance:
+        while len(done) < len(shards):
             for k in itertools.islice(waiting, IN_FLIGHT - len(futures)):
                 futures[executor.submit(make_shard, shards[k])] = k
             for future in wait(futures, return_when=FIRST_COMPLETED).done:
                 k = futures.pop(future)
-                found[k] = future.result()
-                advance(len(shards[k].entries))
-            _check_quarantine(found, max_quarantined)
-    return [one for k in range(len(shards)) for one in found[k]]
+                done[k] = future.result()
+                advance(shards.images(k))
+            if sum(map(len, done.values())) > max_quarantined + TRIED_ON:
+                break
+    listed, whole = [one for k in sorted(done) for one in done[k]], len(done) == len(shards)
+    file = folder.parent / QUARANTINE
+    write_json(file, [asdict(one) for one in listed])
+    check_number(sorted(listed, key=lambda one: (one.split, one.name)), max_quarantined, file,
+                 whole)
+    return listed
 
 
 def _forget_work_of_other_files(folder: Path, stamp: str) -> None:
@@ -200,7 +246,7 @@ def _check_unchanged(folder: Path, stamp: str) -> None:
                         "same command again")
 
 
-def _told_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
+def _tell_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
     """Half-finished work of another decoder is not gone on with: a store has the pixels of one.
     That is told."""
     for file in folder.parent.glob(f"*/{DECODER}"):
@@ -212,40 +258,51 @@ def _told_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
     write_json(folder / DECODER, made_by)
 
 
-def _assert_room(folder: Path, images: int, side: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    needed, free = images * side * side * 3, shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(f"{folder}: {images} images take {needed / 1e9:.1f} GB, but "
-                        f"{free / 1e9:.1f} GB are free; free some room, or make it a link to a "
-                        "larger disk")
+def _check_place(work: Path, store: Path, side: int, encoding: Encoding, images: int) -> None:
+    """See that the shards can be written where they are made, and where they go: before any is."""
+    needed = int(images * side * side * 3 * SHARE[encoding])
+    made = sum(file.stat().st_size for file in work.glob("*/store/*")) if work.is_dir() else 0
+    instead = "make it a link to another disk"
+    for folder, bytes_ in ((work, needed - made), (store, needed)):
+        check_writable(folder, instead)
+        if folder == store and same_disk(work, store):
+            continue
+        if bytes_ > (room := free(folder)):
+            raise UserError(f"{folder}: {images} images take {needed / 1e9:.1f} GB, but "
+                            f"{room / 1e9:.1f} GB are free; free some room, or {instead}")
 
 
-def _check_quarantine(found: dict[int, list[Quarantined]], allowed: int) -> None:
-    quarantined = sorted((one for some in found.values() for one in some),
-                         key=lambda one: (one.split, one.name))
-    if len(quarantined) > allowed:
-        shown = "".join(f"\n  {one.split} {one.name}: {one.reason}" for one in quarantined[:5])
-        raise UserError(f"{len(quarantined)} images or more cannot be decoded, and "
-                        f"resize.max_quarantined allows {allowed}; mend or replace them, or raise "
-                        f"resize.max_quarantined. The first:{shown}")
-
-
-def _publish(shards: list[Shard], folder: Path, catalogue: Catalogue,
-             quarantined: list[Quarantined], made: dict[str, Any], encoding: Encoding,
-             store: Path) -> dict[str, Any]:
-    """Describe the shards in `folder`, which then becomes `store`; returns the metrics."""
-    for one in quarantined:
-        say(f"resize: quarantined {one.split} {one.name}: {one.reason}")
-    moments = Moments.zero(shards[0].side if shards else SIDE)
-    for shard in shards:
+def _publish(shards: _Shards, folder: Path, catalogue: Catalogue, quarantined: list[Quarantined],
+             made: dict[str, Any], encoding: Encoding, store: Path) -> dict[str, Any]:
+    """Describe the shards in `folder`, which then becomes `store`; return the metrics."""
+    listed = folder.parent.parent / QUARANTINE
+    moments = Moments.zero(shards.bare(0).side if shards else SIDE)
+    doubtful: list[Quarantined] = []
+    stored: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
+    for shard in map(shards.bare, range(len(shards))):
         moments += Moments.load(shard.moments)
-    written = (read_record(shard)[0] for shard in shards)
+        written, _, doubted = read_record(shard)
+        doubtful += doubted
+        stored[shard.split].update(row.label for row in written.rows)
+    for split in SPLITS:
+        wanted = Counter(picture.label for picture in getattr(catalogue, split))
+        if told := check_classes(split, wanted, stored[split], catalogue.classes, listed):
+            say(f"resize: {told}")
+    if len(quarantined) > LISTED:
+        say(f"resize: quarantined {len(quarantined)} images, as {store / QUARANTINE} lists them:"
+            f"{summary(quarantined)}")
+    else:
+        for one in quarantined:
+            say(f"resize: quarantined {one.split} {one.name}: {one.reason}")
+    if doubtful:
+        say(f"resize: {len(doubtful)} images are stored although their files are damaged, as "
+            f"{store / DOUBTFUL} lists them:{summary(doubtful)}")
     for leftover in folder.glob(".*.part"):  # of a worker that was killed
         leftover.unlink()
+    records = (read_record(shards.bare(k))[0] for k in range(len(shards)))
     description = publish_description(folder, catalogue.classes,
-                                      (shard for shard in written if shard.rows), moments,
-                                      quarantined, made, encoding)
+                                      (shard for shard in records if shard.rows), moments,
+                                      quarantined, made, encoding, doubtful)
     _move(folder, store)
     images = description["images"]
     return {"images": sum(images.values()), "quarantined": len(quarantined),

@@ -1,5 +1,9 @@
 """One shard of the image store, made in a worker process: `make_shard` decodes, stores and measures
-its images; `finished_shard` says whether that has been done already."""
+its images; `finished_shard` says whether that has been done already.
+
+Two threads share the work, picture by picture: one reads and decodes, the other takes the digests,
+adds up the sums and writes.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,34 @@ import functools
 import hashlib
 import json
 import platform
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.config.stages import code_digest
+from pipeline.data.formats import FETCH
 from pipeline.data.moments import Accumulator, Moments
-from pipeline.data.pixels import SIDE, Filter, Undecodable, decode, decoder
-from pipeline.data.shards import Encoding, digest_of_images, open_shard, shard_file, shard_written
+from pipeline.data.pixels import SIDE, Filter, Undecodable, decode_checked, decoder
+from pipeline.data.shards import (
+    Encoding,
+    ShardWriter,
+    digest_of_images,
+    open_shard,
+    shard_file,
+    shard_written,
+)
 from pipeline.data.sources.catalogue import Picture
 from pipeline.data.sources.reading import read_picture
 from pipeline.data.store import Quarantined, Row, StoredShard, places_of, told
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.project import CODE
+
+WAITING = 4  # decoded pictures, at most, that wait for the second thread
 
 
 @dataclass(frozen=True)
@@ -62,10 +81,16 @@ class Shard:
 
 
 def make_shard(shard: Shard) -> list[Quarantined]:
-    """Decode, store and measure one shard's images; returns those that could not be decoded.
+    """Decode, store and measure one shard's images.
 
-    Reading, hashing, adding up and writing follow each other image by image, while its 196,608
-    bytes are in the processor's cache; a worker's memory does not grow with the shard.
+    A worker's memory does not grow with the shard.
+
+    Returns:
+        The pictures that could not be decoded.
+
+    Raises:
+        UserError: the worker has another decoder or other code than the main process; a file is
+            gone or has changed.
     """
     if decoder()["fingerprint"] != shard.fingerprint:
         raise UserError(f"a worker on {platform.node()} decodes with {told(decoder())}, whose "
@@ -74,29 +99,60 @@ def make_shard(shard: Shard) -> list[Quarantined]:
     if _code_here() != shard.code:
         raise UserError(f"a worker on {platform.node()} runs other code than the main process; "
                         "install the same everywhere and start the workers again")
-    rows: list[Row] = []
-    quarantined: list[Quarantined] = []
-    accumulator = Accumulator(shard.side)
-    with shard_written(shard.pixels, shard.side, shard.encoding) as writer:
+    making = _Making(shard)
+    with (shard_written(shard.pixels, shard.side, shard.encoding) as writer,
+          ThreadPoolExecutor(1) as second):
+        waiting: deque[Future[None]] = deque()
         for picture in shard.entries:
             content = read_picture(replace(picture, file=Path(shard.root, picture.file)))
-            sha256 = hashlib.sha256(content).hexdigest()
-            try:
-                image = decode(content, shard.side, shard.filter)
-            except Undecodable as reason:
-                quarantined.append(Quarantined(shard.split, picture.name, str(reason), sha256))
-                continue
-            image = writer.add(image, picture.label)  # as training will see it
-            rows.append(Row(picture.name, sha256, picture.label, writer.place))
-            if shard.split == "train":
-                accumulator.add(image)
-    if not rows:
+            waiting.append(second.submit(making.take, writer, picture, content,
+                                         _decoded(content, shard)))
+            if len(waiting) > WAITING:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+    if not making.rows:
         shard.pixels.unlink()  # the store has no empty shards
-    accumulator.moments().save(shard.moments)
-    write_json(shard.record,
-               {"sha256": writer.digest.hexdigest(), "rows": [asdict(row) for row in rows],
-                "quarantined": [asdict(one) for one in quarantined]})
-    return quarantined
+    making.accumulator.moments().save(shard.moments)
+    write_json(shard.record, {"sha256": writer.digest.hexdigest(),
+                              "rows": [asdict(row) for row in making.rows],
+                              "quarantined": [asdict(one) for one in making.quarantined],
+                              "doubtful": [asdict(one) for one in making.doubtful]})
+    return making.quarantined
+
+
+class _Making:
+    """A shard in the making: what the second thread does, and what is known so far."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self.rows: list[Row] = []
+        self.quarantined: list[Quarantined] = []
+        self.doubtful: list[Quarantined] = []
+        self.accumulator = Accumulator(shard.side)
+
+    def take(self, writer: ShardWriter, picture: Picture, content: bytes,
+             decoded: tuple[NDArray[np.uint8], str] | Undecodable) -> None:
+        """Store and measure a picture, or put it into quarantine."""
+        sha256, split = hashlib.sha256(content).hexdigest(), self._shard.split
+        if isinstance(decoded, Undecodable):
+            self.quarantined.append(Quarantined(split, picture.name, decoded.reason, sha256,
+                                                decoded.fix))
+            return
+        image, doubt = decoded
+        if doubt:
+            self.doubtful.append(Quarantined(split, picture.name, doubt, sha256, FETCH))
+        image = writer.add(image, picture.label)  # as training will see it
+        self.rows.append(Row(picture.name, sha256, picture.label, writer.place))
+        if split == "train":
+            self.accumulator.add(image)
+
+
+def _decoded(content: bytes, shard: Shard) -> tuple[NDArray[np.uint8], str] | Undecodable:
+    try:
+        return decode_checked(content, shard.side, shard.filter)
+    except Undecodable as error:
+        return error.with_traceback(None)  # which would keep the picture alive
 
 
 @functools.cache
@@ -110,7 +166,7 @@ def finished_shard(shard: Shard) -> list[Quarantined] | None:
     """What `make_shard` returned, if it has made this shard and its files are still as they were
     written; else None."""
     try:
-        stored, quarantined = read_record(shard)
+        stored, quarantined, _ = read_record(shard)
         if Moments.load(shard.moments).count != (len(stored.rows) if shard.split == "train" else 0):
             return None
         if not stored.rows:
@@ -122,9 +178,16 @@ def finished_shard(shard: Shard) -> list[Quarantined] | None:
     return quarantined if found == stored.sha256 else None
 
 
-def read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined]]:
+def read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined], list[Quarantined]]:
+    """Return what is known of a finished shard, what of it is in quarantine, and what is stored but
+    doubtful.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: the record is missing or damaged.
+    """
     record = json.loads(shard.record.read_text(encoding="utf-8"))
     rows = [Row(row["name"], row["sha256"], row["label"], row["place"] and tuple(row["place"]))
             for row in record["rows"]]
-    return (StoredShard(shard.split, shard.number, record["sha256"], rows),
-            [Quarantined(**one) for one in record["quarantined"]])
+    quarantined, doubtful = ([Quarantined(**values) for values in record[name]]
+                             for name in ("quarantined", "doubtful"))
+    return StoredShard(shard.split, shard.number, record["sha256"], rows), quarantined, doubtful

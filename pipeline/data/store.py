@@ -7,7 +7,8 @@ says what they are.
                          file), label, shard, row; where shards hold JPEGs also offset and size, of
                          its bytes in the shard
     classes.json         the classes, in the order of their labels: wnid, words
-    quarantine.json      images that could not be decoded: split, name, reason, sha256
+    quarantine.json      images that could not be decoded: split, name, reason, sha256, fix
+    doubtful.json        images that are stored although their files are damaged: the same
     moments.safetensors  exact sums over the training images (pipeline.data.moments)
     store.json           format, encoding, decoder, order, shards with their lengths and digests,
                          pixels_digest, digest
@@ -59,9 +60,10 @@ DESCRIPTION = "store.json"
 INDEX = "index.parquet"
 CLASSES = "classes.json"
 QUARANTINE = "quarantine.json"
+DOUBTFUL = "doubtful.json"
 MOMENTS = "moments.safetensors"  # has a digest of its own
 Stamp = tuple[int, ...]  # of a file: inode, size and time of its last change
-DESCRIBED = (INDEX, CLASSES, QUARANTINE)
+DESCRIBED = (INDEX, CLASSES, QUARANTINE, DOUBTFUL)
 
 
 def digest_of_shards(digests: Mapping[str, Sequence[str]]) -> str:
@@ -89,13 +91,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """An image that could not be decoded: its split, name, the reason in words, and the sha256 of
-    its source file."""
+    """A picture that could not be decoded, or not wholly.
+
+    Attributes:
+        split, name: of the picture.
+        reason: what is wrong with it, in a few words.
+        sha256: of its file.
+        fix: what makes a picture of it.
+    """
 
     split: str
     name: str
     reason: str
     sha256: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,8 @@ class StoredShard:
 
 def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable[StoredShard],
                         moments: Moments, quarantined: Sequence[Quarantined], made: dict[str, Any],
-                        encoding: Encoding = "raw") -> dict[str, Any]:
+                        encoding: Encoding = "raw",
+                        doubtful: Sequence[Quarantined] = ()) -> dict[str, Any]:
     """Write everything but the shards: index, classes, quarantine, moments and, last, store.json.
 
     Args:
@@ -121,6 +131,7 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
         quarantined: what could not be decoded.
         made: goes into store.json as it is: the decoder, the order.
         encoding: of the shards.
+        doubtful: what is stored although it could not be decoded wholly.
 
     Returns:
         What store.json holds.
@@ -132,6 +143,7 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
                                         "sha256": shard.sha256})
     write_json(folder / CLASSES, [asdict(one) for one in classes])
     write_json(folder / QUARANTINE, [asdict(one) for one in quarantined])
+    write_json(folder / DOUBTFUL, [asdict(one) for one in doubtful])
     moments.save(folder / MOMENTS)
     digests = {split: [shard["sha256"] for shard in splits[split]] for split in SPLITS}
     images = {split: sum(shard["images"] for shard in splits[split]) for split in SPLITS}

@@ -36,7 +36,7 @@ from pipeline.data.shard_worker import Shard, make_shard
 from pipeline.data.shards import Encoding
 from pipeline.data.sources.catalogue import Catalogue, Class, Picture
 from pipeline.data.statistics import covariance, mean_image
-from pipeline.data.store import DESCRIPTION, MOMENTS, QUARANTINE, Store
+from pipeline.data.store import DESCRIPTION, DOUBTFUL, MOMENTS, QUARANTINE, Store
 from pipeline.system.errors import UserError
 from pipeline.system.executors import process_pool
 from pipeline.system.files import exclusive_lock
@@ -44,7 +44,7 @@ from pipeline.system.project import CODE
 
 SHARD = 4  # images a shard here
 TRAIN, VAL = 22, 5
-UNDECODABLE = {"n1_3.JPEG": "truncated", "n0_8.JPEG": "not a picture of a known format"}
+UNDECODABLE = {"n1_3.JPEG": "truncated", "n0_8.JPEG": "not a picture of a known format, but an HTML page"}
 
 
 def settings(order_seed: int, max_quarantined: int, side: int = 256) -> ResizeSection:
@@ -206,12 +206,121 @@ def test_one_changed_pixel_label_or_seed_changes_the_digest(catalogue: Catalogue
 
 def test_too_many_undecodable_images_fail_by_name(catalogue: Catalogue, tmp_path: Path,
                                                   thread: Executor) -> None:
-    with pytest.raises(UserError, match=r"(?s)2 images or more cannot be "
-                                        r"decoded.*resize\.max_quarantined allows 1.*train "
-                                        r"n0_8\.JPEG: not a picture.*train n1_3\.JPEG: truncated"):
+    with pytest.raises(UserError, match=r"(?s)2 images cannot be decoded.*resize\.max_quarantined "
+                                        r"allows 1; .*work/quarantine\.json lists them.*1 not a "
+                                        r"picture of a known format, but an HTML page \(fetch it.*"
+                                        r"train n0_8\.JPEG\n.*1 truncated .*train n1_3\.JPEG"):
         make(catalogue, tmp_path, thread, allowed=1)
     assert not (tmp_path / "data/store").exists()
-    assert make(catalogue, tmp_path, thread, allowed=2)["quarantined"] == 2
+    listed = json.loads((tmp_path / "work" / QUARANTINE).read_text())
+    assert {one["name"]: one["reason"] for one in listed} == UNDECODABLE
+    assert all(one["fix"] for one in listed)
+    with Counting() as executor:  # what is done already is not done again
+        assert make(catalogue, tmp_path, executor, allowed=2)["quarantined"] == 2
+    assert not executor.made
+    assert not (tmp_path / "work" / QUARANTINE).exists()
+
+
+def test_the_list_is_whole_but_for_a_hopeless_data_set(
+        catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    junk = Picture("junk", 0, Path("/dev/null"), 0, 0)
+    bad = Catalogue(catalogue.classes, [replace(junk, name=f"{k:03}") for k in range(100)],
+                    catalogue.val)
+    with (Counting() as executor, pytest.raises(UserError, match=r"100 images cannot.*\n"
+                                                r"  100 empty \(fetch it again\): train 000, train "
+                                                r"001, train 002, \.\.\.$")):
+        make(bad, tmp_path, executor)
+    assert len(json.loads((tmp_path / "work" / QUARANTINE).read_text())) == 100
+    monkeypatch.setattr(prepare, "TRIED_ON", 10)
+    monkeypatch.setattr(prepare, "IN_FLIGHT", 3)
+    with Counting() as executor, pytest.raises(UserError, match=r"\d\d images or more cannot"):
+        make(bad, tmp_path / "b", executor)
+    assert len(executor.made) < 10
+
+
+def test_a_class_or_a_split_of_which_nothing_is_left_fails_by_name(
+        catalogue: Catalogue, tmp_path: Path, thread: Executor,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    def with_bad(split: str, label: int | None) -> Catalogue:
+        return replace(catalogue, **{split: [
+            replace(picture, size=100) if label in (None, picture.label) else picture
+            for picture in getattr(catalogue, split)]})
+
+    with pytest.raises(UserError, match=r"^none of the train images of 1 class can be decoded: n1 "
+                                        r"\(11 images\); .*work/quarantine\.json says"):
+        make(with_bad("train", 1), tmp_path, thread, allowed=99)
+    assert json.loads((tmp_path / "work" / QUARANTINE).read_text())[0]["reason"] == "truncated"
+    with pytest.raises(UserError, match=r"^val: none of its 5 images can be decoded; "):
+        make(with_bad("val", None), tmp_path, thread, allowed=99)
+    assert not (tmp_path / "data/store").exists()
+    make(with_bad("val", 1), tmp_path, thread, allowed=99)
+    assert "none of the val images of 1 class can be decoded: n1 (" in capsys.readouterr().err
+
+
+def test_what_is_stored_although_it_is_damaged_is_listed_and_told(
+        catalogue: Catalogue, tmp_path: Path, thread: Executor,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    entry = catalogue.val[0]
+    content = entry.file.read_bytes()[entry.offset: entry.offset + entry.size]
+    (tmp_path / "damaged").write_bytes(content[:-1000] + b"\xff\xd9")
+    damaged = replace(entry, file=tmp_path / "damaged", offset=0, size=len(content) - 998)
+    metrics = make(replace(catalogue, val=[damaged, *catalogue.val[1:]]), tmp_path, thread)
+    assert (metrics["images"], metrics["quarantined"]) == (TRAIN + VAL - 2, 2)
+    listed = json.loads((tmp_path / "data/store" / DOUBTFUL).read_text())
+    assert [(one["split"], one["name"]) for one in listed] == [("val", entry.name)]
+    said = capsys.readouterr().err
+    assert "1 images are stored although their files are damaged" in said
+    assert f"its data end early; what is missing is filled in (fetch it again): val {entry.name}" in said
+    make(catalogue, tmp_path / "b", thread)
+    assert json.loads((tmp_path / "b/data/store" / DOUBTFUL).read_text()) == []
+    assert "although" not in capsys.readouterr().err
+
+
+def test_two_pictures_of_one_name_are_refused(catalogue: Catalogue, tmp_path: Path,
+                                              thread: Executor) -> None:
+    twice = replace(catalogue, train=[*catalogue.train, replace(catalogue.train[3], label=0)])
+    with pytest.raises(UserError, match=r"two training images are named 'n1_3\.JPEG'"):
+        make(twice, tmp_path, thread)
+
+
+def test_labels_go_with_names(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
+    """Whatever order the catalogue has, and with pictures more and fewer."""
+    def by_name(folder: Path) -> dict[str, tuple[int, bytes]]:
+        split = Store(folder / "data/store").split("train")
+        assert split.places(split.names()).tolist() == [*range(len(split))]
+        return {name: (int(split.labels[k]), split.image(k).tobytes())
+                for k, name in enumerate(split.names())}
+
+    make(catalogue, tmp_path / "a", thread)
+    whole = by_name(tmp_path / "a")
+    shuffled = np.random.default_rng(3).permutation(TRAIN).tolist()
+    for order in (shuffled, shuffled[4:], shuffled[::-1]):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        make(replace(catalogue, train=[catalogue.train[k] for k in order]), folder, thread)
+        names = {catalogue.train[k].name for k in order} - UNDECODABLE.keys()
+        assert by_name(folder) == {name: whole[name] for name in names}
+    with pytest.raises(UserError, match=r"index\.parquet: no train image 'other'"):
+        Store(tmp_path / "a/data/store").split("train").places(["n1_1.JPEG", "other"])
+
+
+def test_where_the_store_cannot_be_written_nothing_is_begun(
+        catalogue: Catalogue, tmp_path: Path, thread: Executor,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("work", "data"):
+        (tmp_path / name).symlink_to(tmp_path / "not-mounted")
+        with Counting() as executor, pytest.raises(
+                UserError, match=rf"{name}: a link to .*not-mounted, where nothing is: mount"):
+            make(catalogue, tmp_path, executor)
+        assert not executor.made
+        (tmp_path / name).unlink()
+    (tmp_path / "data").write_text("")
+    with pytest.raises(UserError, match=r"data: not a folder; make it a link"):
+        make(catalogue, tmp_path, thread)
+    monkeypatch.setattr(os, "access", lambda path, mode: "data" not in str(path))
+    (tmp_path / "data").unlink()
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match=r"data: cannot be written to; give yourself"):
+        make(catalogue, tmp_path, thread)
 
 
 def test_a_shard_without_a_decodable_image(tmp_path: Path, thread: Executor) -> None:
@@ -438,7 +547,7 @@ def test_a_bounded_number_of_shards_is_in_flight(catalogue: Catalogue, tmp_path:
 
 def test_only_one_run_at_a_time(catalogue: Catalogue, tmp_path: Path, thread: Executor) -> None:
     with (exclusive_lock(tmp_path / "work/lock", "x"),
-          pytest.raises(UserError, match="another `alexnet resize` is at work")):
+          pytest.raises(UserError, match="another `alexnet resize` is running")):
         make(catalogue, tmp_path, thread)
     make(catalogue, tmp_path, thread)
 
