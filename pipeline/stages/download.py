@@ -31,8 +31,10 @@ def run(parameters: Parameters) -> dict[str, int | str]:
     """
     _clear(parameters.dataset)
     listing = fetching.fetch(parameters.dataset)
-    return {"files": len(listing.files),
-            "bytes": sum(file.bytes for file in listing.files), "classes": len(listing.classes),
+    files = size = 0
+    for file in listing.files:
+        files, size = files + 1, size + file.bytes
+    return {"files": files, "bytes": size, "classes": len(listing.classes),
             "listing_digest": hashlib.sha256(LISTING.read_bytes()).hexdigest()}
 
 

@@ -3,7 +3,7 @@ checksums, and what was left out of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -79,7 +79,7 @@ class Listing:
 
     source: str
     classes: list[Class]
-    files: Sequence[ListedFile]
+    files: Iterable[ListedFile]
     made_with: dict[str, int]
 
 

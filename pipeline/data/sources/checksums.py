@@ -17,7 +17,6 @@ from pathlib import Path
 
 from pipeline.config.paths import WORK
 from pipeline.data.sources.catalogue import ListedFile
-from pipeline.data.sources.listing import FileTable
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress
 
@@ -29,19 +28,20 @@ ALGORITHMS = ("sha256", "md5")
 
 
 def checksums(root: Path, names: Iterable[str],
-              algorithms: tuple[str, ...] = ("sha256",)) -> FileTable:
-    """Return size and checksums of `root / name` for each name, in the order given. `names` is
+              algorithms: tuple[str, ...] = ("sha256",)) -> Iterator[ListedFile]:
+    """Yield size and checksums of `root / name` for each name, in the order given. `names` is
     iterated twice.
 
     Raises:
         UserError: a file cannot be read, or changes while it is read.
     """
     folder = str(root)
-    sizes = [_stat(f"{folder}/{name}").st_size for name in names]
-    with _memory() as memory, progress(f"checksums of {len(sizes)} files",
-                                       round(sum(sizes) / 1e6, 1), "MB") as advance:
-        del sizes
-        return FileTable(_listed(folder, names, algorithms, memory, advance))
+    count = total = 0
+    for name in names:
+        count, total = count + 1, total + _stat(f"{folder}/{name}").st_size
+    with _memory() as memory, progress(f"checksums of {count:,} files", round(total / 1e6, 1),
+                                       "MB") as advance:
+        yield from _listed(folder, names, algorithms, memory, advance)
 
 
 def remember(file: Path, hashes: Mapping[str, str]) -> None:

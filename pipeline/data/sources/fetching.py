@@ -51,11 +51,8 @@ def fetch(dataset: DatasetSection) -> Listing:
     files: Iterable[str] = (FileNames(catalogue.train, catalogue.val) if contents.files is None
                             else contents.files)
     write_index(INDEX, {"train": catalogue.train, "val": catalogue.val})
-    listing = Listing(dataset.source, catalogue.classes,
-                      checksums(data_folder(dataset), files, contents.algorithms),
-                      _made_with(dataset))
-    write_listing(LISTING, listing)
-    return listing
+    return write_listing(LISTING, dataset.source, catalogue.classes, _made_with(dataset),
+                         checksums(data_folder(dataset), files, contents.algorithms))
 
 
 def _check_whole(dataset: DatasetSection, contents: Contents) -> None:
@@ -130,10 +127,12 @@ def change_stamp(dataset: DatasetSection) -> str:
     return digest.hexdigest()
 
 
-def check_in_place(folder: Path, files: Iterable[ListedFile]) -> list[Path]:
-    """Where the listed files are, each still of its listed size; UserError names the first that is
-    not."""
-    paths = []
+def check_in_place(folder: Path, files: Iterable[ListedFile]) -> None:
+    """See that the listed files are in the folder, each of its listed size.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
     for file in files:
         path = folder / file.name
         try:
@@ -144,8 +143,6 @@ def check_in_place(folder: Path, files: Iterable[ListedFile]) -> list[Path]:
         if size != file.bytes:
             raise UserError(f"{path}: {size} bytes, but {file.bytes} in {LISTING}; run "
                             "`alexnet download` again")
-        paths.append(path)
-    return paths
 
 
 def dry_run(parameters: Parameters) -> str:

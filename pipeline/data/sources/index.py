@@ -41,14 +41,16 @@ Row = tuple[str, int, str, int, int, str]  # the columns of one picture
 class PictureTable(Sequence[Picture]):
     """Pictures whose files are under `root`; a `Picture` is made when it is asked for."""
 
-    def __init__(self, root: Path, table: pa.Table) -> None:
+    def __init__(self, root: Path, batches: list[pa.RecordBatch]) -> None:
+        """Take the pictures of these batches out of the list, so that they are in memory once."""
         self.root = root
-        self.table = table.combine_chunks()
-        columns = [self.table[name].chunk(0) if len(table) else pa.array([], kind)
-                   for name, kind in TYPES.items()]
-        self._names, labels, self._files, offsets, sizes, packings = columns
-        self._numbers = [column.to_numpy() for column in (labels, offsets, sizes)]
-        self._packings = packings.indices.to_numpy(), packings.dictionary.to_pylist()
+        chunks = {name: [batch.column(name) for batch in batches] for name in TYPES}
+        batches.clear()
+        self._columns: dict[str, pa.Array] = {}
+        for name, kind in TYPES.items():
+            chunks[name].append(pa.array([], kind))
+            self._columns[name] = pa.concat_arrays(chunks.pop(name))
+        pa.default_memory_pool().release_unused()
 
     @staticmethod
     def of(root: Path, pictures: Iterable[Picture]) -> PictureTable:
@@ -58,8 +60,13 @@ class PictureTable(Sequence[Picture]):
             builder.add((one.name, one.label, str(one.file), one.offset, one.size, one.packing))
         return builder.table(root)
 
+    @property
+    def table(self) -> pa.Table:
+        """The columns as one table."""
+        return pa.Table.from_arrays(list(self._columns.values()), schema=SCHEMA)
+
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._columns["name"])
 
     @overload
     def __getitem__(self, index: int) -> Picture: ...
@@ -69,13 +76,15 @@ class PictureTable(Sequence[Picture]):
         if isinstance(index, slice):
             return self.take(range(*index.indices(len(self))))
         k = range(len(self))[index]
-        label, offset, size = (int(column[k]) for column in self._numbers)
-        codes, packings = self._packings
-        return Picture(self._names[k].as_py(), label, self.root / self._files[k].as_py(), offset,
-                       size, packings[codes[k]])
+        name, label, file, *rest = (column[k].as_py() for column in self._columns.values())
+        return Picture(name, label, self.root / file, *rest)
 
     def __iter__(self) -> Iterator[Picture]:
-        return (self[k] for k in range(len(self)))
+        for start in range(0, len(self), CHUNK):
+            columns = [column[start: start + CHUNK].to_pylist()
+                       for column in self._columns.values()]
+            for name, label, file, *rest in zip(*columns, strict=True):
+                yield Picture(name, label, self.root / file, *rest)
 
     def __eq__(self, other: object) -> bool:
         return (isinstance(other, PictureTable)
@@ -85,40 +94,45 @@ class PictureTable(Sequence[Picture]):
 
     def take(self, indices: Sequence[int]) -> PictureTable:
         """Return the table of those at these positions, in this order."""
-        return PictureTable(self.root, self.table.take(pa.array(indices, pa.int64())))
+        chosen = pa.array(indices, pa.int64())
+        return PictureTable(self.root, [pa.RecordBatch.from_arrays(
+            [column.take(chosen) for column in self._columns.values()], schema=SCHEMA)])
 
     @property
     def names(self) -> list[str]:
         """The names of all pictures, in order."""
-        names: list[str] = self._names.to_pylist()
+        names: list[str] = self._columns["name"].to_pylist()
         return names
 
     @property
     def files(self) -> pa.Array:
         """What holds the bytes of each picture, relative to `root`: strings, in order."""
-        return self._files
+        return self._columns["file"]
 
     def labels(self) -> Any:
         """Return the label of each picture, in order: int32 [pictures]."""
-        return self._numbers[0]
+        return self._columns["label"].to_numpy()
 
-    def ordered(self, *columns: str) -> PictureTable:
-        """Return the table sorted by these columns.
+    def sort(self, *columns: str) -> None:
+        """Bring the pictures into the order of these columns.
 
         Raises:
             UserError: two pictures have one name.
         """
-        by_name = self._names.take(pc.sort_indices(self._names))
+        names = self._columns["name"]
+        by_name = names.take(pc.sort_indices(names))
         twice = by_name[1:].filter(pc.equal(by_name[1:], by_name[:-1]))
         if len(twice):
-            first = twice[0].as_py()
-            where = self._files.filter(pc.equal(self._names, first)).to_pylist()
-            raise UserError(f"{self.root}: {first} is there twice, as {' and '.join(where[:2])} "
+            where = self.files.filter(pc.equal(names, twice[0])).to_pylist()
+            raise UserError(f"{self.root}: {twice[0]} is there twice, as {' and '.join(where[:2])} "
                             f"({len(pc.unique(twice))} such names). A name is a picture's key and "
                             "must be unique: keep one of them elsewhere; or set dataset.source to "
                             "folder, which takes class and name together")
-        keys = [(column, "ascending") for column in columns]
-        return PictureTable(self.root, self.table.take(pc.sort_indices(self.table, keys)))
+        del names, by_name
+        order = pc.sort_indices(self.table, [(column, "ascending") for column in columns])
+        for name in TYPES:
+            self._columns[name] = self._columns[name].take(order)
+        pa.default_memory_pool().release_unused()
 
 
 class FileNames:
@@ -128,8 +142,10 @@ class FileNames:
     def __init__(self, *tables: Sequence[Picture]) -> None:
         names = pa.concat_arrays([one.files for one in tables if isinstance(one, PictureTable)])
         names = names.take(pc.sort_indices(names))
-        self._names = (names if not len(names) else pa.concat_arrays(
-            [names[:1], names[1:].filter(pc.not_equal(names[1:], names[:-1]))]))
+        new = pc.not_equal(names[1:], names[:-1])
+        if not pc.all(new).as_py():
+            names = pa.concat_arrays([names[:1], names[1:].filter(new)])
+        self._names = names
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self._names), CHUNK):
@@ -163,8 +179,7 @@ class TableBuilder:
     def table(self, root: Path) -> PictureTable:
         """Return the table of all rows, whose files are relative to `root`."""
         self._flush()
-        table, self._batches = pa.Table.from_batches(self._batches, SCHEMA), []
-        return PictureTable(root, table)
+        return PictureTable(root, self._batches)
 
 
 def write_index(file: Path, splits: Mapping[str, Sequence[Picture]]) -> None:
@@ -178,7 +193,7 @@ def write_index(file: Path, splits: Mapping[str, Sequence[Picture]]) -> None:
     table = pa.concat_tables(tables).unify_dictionaries()
     with atomic_write(file) as stream:
         pq.write_table(table.replace_schema_metadata({"digest": _digest(table)}), stream,
-                       compression="zstd")
+                       compression="zstd", row_group_size=DIGESTED)
 
 
 def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, PictureTable]:
@@ -187,21 +202,25 @@ def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Pictu
     Raises:
         UserError: there is no such file, or it is damaged.
     """
+    digest = hashlib.sha256()
+    batches: dict[str, list[pa.RecordBatch]] = {split: [] for split in splits}
     try:
         with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
             if opened.metadata.num_rows > LARGEST:
                 raise ValueError(f"{opened.metadata.num_rows:,} pictures")
-            table: Any = opened.read(use_threads=False)
-        if (table.schema.metadata or {}).get(b"digest") != _digest(table).encode():
+            for batch in opened.iter_batches(DIGESTED, use_threads=False):
+                _update(digest, batch)
+                for name in pc.unique(batch["file"]).to_pylist():
+                    if leads_elsewhere(name):
+                        raise ValueError(f"{name!r} leads out of the data set's folder")
+                for split, some in batches.items():
+                    mine = batch.filter(pc.equal(batch["split"], split))
+                    some.append(pa.RecordBatch.from_arrays(
+                        [_as(mine[name], kind) for name, kind in TYPES.items()], schema=SCHEMA))
+            made_with = opened.schema_arrow.metadata or {}
+        if made_with.get(b"digest") != digest.hexdigest().encode():
             raise ValueError("its digest is another, or it was made by an earlier version")
-        for start in range(0, len(table), CHUNK):
-            for name in pc.unique(table["file"].slice(start, CHUNK)).to_pylist():
-                if leads_elsewhere(name):
-                    raise ValueError(f"{name!r} leads out of the data set's folder")
-        pictures = {split: table.filter(pc.equal(table["split"], split)).select(list(TYPES))
-                    for split in splits}
-        return {split: PictureTable(root, some.cast(SCHEMA).unify_dictionaries())
-                for split, some in pictures.items()}
+        return {split: PictureTable(root, some) for split, some in batches.items()}
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; make it with `alexnet download` or "
                         "`dvc repro download`") from None
@@ -210,11 +229,27 @@ def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Pictu
                         "`alexnet download`") from None
 
 
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return the column in this type; packings by their codes in `PACKINGS`."""
+    if not pa.types.is_dictionary(kind):
+        return column.cast(kind)
+    codes = pc.index_in(column.cast(pa.string()), PACKINGS)
+    if codes.null_count:
+        raise ValueError("a packing that is not known")
+    return pa.DictionaryArray.from_arrays(codes.cast(pa.int8()), PACKINGS)
+
+
 def _digest(table: Any) -> str:
-    """Return the SHA-256 of all values, in whatever chunks they lie, in hexadecimal."""
+    """Return the SHA-256 of all values, in hexadecimal."""
     digest = hashlib.sha256()
     for start in range(0, len(table), DIGESTED):
-        for column in table.slice(start, DIGESTED).columns:
-            digest.update(column.to_numpy().tobytes() if pa.types.is_integer(column.type) else
-                          "\0".join(column.to_pylist()).encode())
+        _update(digest, table.slice(start, DIGESTED))
     return digest.hexdigest()
+
+
+def _update(digest: Any, rows: Any) -> None:
+    """Have the digest cover these rows, `DIGESTED` of them or the last."""
+    for column in rows.columns:
+        digest.update(column.to_numpy(zero_copy_only=False).tobytes()
+                      if pa.types.is_integer(column.type)
+                      else "\0".join(column.to_pylist()).encode())

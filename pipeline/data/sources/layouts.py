@@ -133,8 +133,10 @@ def assemble(root: Path, places: Iterable[Place], assembly: Assembly,
         more = f" ({len(assembly.conflicts):,} such pictures)" * (len(assembly.conflicts) > 1)
         raise UserError(f"{root}: {assembly.conflicts[0]}{more}. No label is guessed: correct what "
                         "is wrong, or fetch it again")
-    train = builders["train"].table(root).ordered("label", "name")
-    catalogue = Catalogue(assembly.classes, train, builders["val"].table(root).ordered("name"))
+    train, val = (builders.pop(split).table(root) for split in SPLITS)
+    train.sort("label", "name")
+    val.sort("name")
+    catalogue = Catalogue(assembly.classes, train, val)
     missing = sorted(assembly.val_labels.keys() - assembly.paths_of_keys.keys())
     return Contents(catalogue, files, left_out=assembly.left_out, strays=assembly.strays,
                     missing=missing)

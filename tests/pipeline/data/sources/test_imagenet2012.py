@@ -101,12 +101,12 @@ def test_a_file_is_hashed_again_only_when_size_or_time_changed(location: Path) -
 
 def test_a_broken_memory_of_checksums_only_costs_time(location: Path) -> None:
     (location / "a").write_bytes(b"a")
-    listed = checksums(location, ["a"])
+    listed = list(checksums(location, ["a"]))
     for broken in ("", "no database", "SQLite format 3" + "x" * 5000):
         Path("work/checksums.sqlite").write_text(broken)
-        assert checksums(location, ["a"]) == listed
+        assert list(checksums(location, ["a"])) == listed
 
 
 def test_checksums_of_a_missing_file_name_it(location: Path) -> None:
     with pytest.raises(UserError, match="gone: No such file"):
-        checksums(location, ["gone"])
+        list(checksums(location, ["gone"]))
