@@ -112,17 +112,17 @@ def _bar(title: str, total: float, unit: str, done: float) -> Iterator[Callable[
     with Progress(*columns, console=console, expand=roomy) as bar:
         task = bar.add_task(printable(title), total=total, rate="0.0", note="")
         bar.update(task, completed=done)
-        gone = 0.0
+        advanced = 0.0
 
         def advance(n: float = 1, note: str = "") -> None:
-            nonlocal gone
-            gone += n
-            exact, whole = round(done + gone, 6), total
+            nonlocal advanced
+            advanced += n
+            exact, whole = round(done + advanced, 6), total
             # fractions, added up, fall a trifle short of the total: not a full bar
             if exact >= round(total, 6):
                 exact = whole = max(round(total), 1)
             bar.update(task, completed=exact, total=whole, note=printable(note),
-                       rate=_rate(gone / max(time.monotonic() - start, 1e-9)))
+                       rate=_rate(advanced / max(time.monotonic() - start, 1e-9)))
 
         yield advance
 
@@ -133,19 +133,19 @@ def _rate(rate: float) -> str:
 
 def _lines(title: str, total: float, unit: str, done: float) -> Iterator[Callable[..., None]]:
     start = last = time.monotonic()
-    gone = 0.0
+    advanced = 0.0
 
     def advance(n: float = 1, note: str = "") -> None:
-        nonlocal gone, last
-        gone += n
+        nonlocal advanced, last
+        advanced += n
         now = time.monotonic()
         if now - last >= max(SECONDS_BETWEEN_LINES,
                              min(SHARE_BETWEEN_LINES * (now - start), LONGEST_BETWEEN_LINES)):
             last = now
-            rate = gone / (now - start)
-            left = f", {duration((total - done - gone) / rate)} left" if gone else ""
-            say(f"{title}: {done + gone:g} of {total:g} {unit}, {_rate(rate)} a "
+            rate = advanced / (now - start)
+            left = f", {duration((total - done - advanced) / rate)} left" if advanced else ""
+            say(f"{title}: {done + advanced:g} of {total:g} {unit}, {_rate(rate)} a "
                 f"second{left}{'; ' * bool(note)}{note}")
 
     yield advance
-    say(f"{title}: {done + gone:g} {unit} in {time.monotonic() - start:.1f} s")
+    say(f"{title}: {done + advanced:g} {unit} in {time.monotonic() - start:.1f} s")
