@@ -17,7 +17,8 @@ SECONDS_OF_QUIET = 0.2  # after which no further task is expected
 
 
 class LastFirst(Executor):
-    """Waits until no more tasks come, then does them in this process, the last one first."""
+    """An executor that waits until no more tasks come, then does them in this process, the last one
+    first."""
 
     def __init__(self) -> None:
         self._tasks: list[Callable[[], None]] = []
@@ -25,7 +26,7 @@ class LastFirst(Executor):
         self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As `Executor.submit`; what was handed in last is done first."""
+        """Take a task as `Executor.submit` does; what was submitted last is done first."""
         future: Future[Any] = Future()
 
         def task() -> None:
@@ -51,7 +52,7 @@ class LastFirst(Executor):
 
 
 class _Listing:
-    """What os.scandir gives, in reverse."""
+    """What os.scandir yields, in reverse."""
 
     def __init__(self, entries: Iterator[os.DirEntry[Any]]) -> None:
         self._entries = iter(list(entries)[::-1])
@@ -78,7 +79,7 @@ def _pool(workers: int | str) -> Iterator[Executor]:
 
 
 def main() -> None:
-    """The `alexnet` command, with listings and shards in reverse."""
+    """Run the `alexnet` command with listings and shards in reverse."""
     from pipeline.commands import main
     from pipeline.data import prepare
 

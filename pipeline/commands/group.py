@@ -58,7 +58,8 @@ class Command(click.Command):
         self.params += _everywhere(hidden=True)
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """As click's; an option that is a parameter's name gets told how parameters are given."""
+        """Parse as click does; for an option that is a parameter's name, say how parameters are
+        given."""
         try:
             return super().parse_args(context, arguments)
         except click.NoSuchOption as error:
@@ -82,7 +83,7 @@ class Command(click.Command):
         return super().invoke(context)
 
     def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The docstring, then the facts."""
+        """Write the docstring, then the facts."""
         super().format_help_text(context, formatter)
         if any(self.facts.values()):
             formatter.write_paragraph()
@@ -108,17 +109,17 @@ class Contents(click.Group):
         self.sections: dict[str, list[str]] = {}
 
     def add_section(self, title: str, *commands: click.Command) -> None:
-        """Commands under one heading of the table of contents, in this order."""
+        """Add commands under one heading of the table of contents, in this order."""
         for command in commands:
             self.add_command(command)
             self.sections.setdefault(title, []).append(command.name or "")
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """In the order of the sections."""
+        """Return the names in the order of the sections."""
         return [name for names in self.sections.values() for name in names]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """A heading for each section."""
+        """Write a heading for each section."""
         longest = max(map(len, self.list_commands(context)))
         limit = formatter.width - 4 - longest
         for title, names in self.sections.items():
@@ -128,7 +129,7 @@ class Contents(click.Group):
                                     for name in names])
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The contents first."""
+        """Write the table of contents first."""
         self.format_commands(context, formatter)
         click.Command.format_options(self, context, formatter)
 
@@ -157,7 +158,7 @@ class Contents(click.Group):
 
 
 def _called(name: str) -> list[str]:
-    """The keys of params.yaml that end in this name."""
+    """Return the keys of params.yaml that end in this name."""
     from pipeline.commands.options import keys_of
 
     return [key for key in keys_of() if key.split(".")[-1] == name]

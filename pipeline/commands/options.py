@@ -57,7 +57,8 @@ def from_start(text: str | Path) -> Path:
 
 
 def keys_of(file: Path = Path("params.yaml")) -> list[str]:
-    """`section.key` of every parameter in the file, unchecked; none where it cannot be read."""
+    """Return `section.key` of every parameter in the file, unchecked; none where it cannot be
+    read."""
     from pipeline.config.safe_yaml import flatten, read_sections
     from pipeline.system.errors import UserError
 
@@ -68,14 +69,14 @@ def keys_of(file: Path = Path("params.yaml")) -> list[str]:
 
 
 def _keys(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Keys of params.yaml that begin so, with the = after them."""
+    """Return the keys of params.yaml that begin so, with the = after them."""
     return [CompletionItem(f"{key}=")
             for key in keys_of(Path(context.params.get("file") or "params.yaml"))
             if key.startswith(begun)]
 
 
 def parameter_options(command: Any) -> Any:
-    """`--set` and `--params`, for every command that reads params.yaml."""
+    """Add `--set` and `--params`, for a command that reads params.yaml."""
     for option in (click.option("--params", "file",
                                 type=UserPath(), default=Path("params.yaml"),
                                 show_default=True, help="The parameters to read."),
@@ -87,7 +88,7 @@ def parameter_options(command: Any) -> Any:
 
 
 def seeds_option(told: str) -> Callable[[Any], Any]:
-    """`--seeds 1-10` or `--seeds 1,3,5-7`, as a tuple of numbers."""
+    """Return the option `--seeds 1-10` or `--seeds 1,3,5-7`, whose value is a tuple of numbers."""
     return click.option("--seeds", metavar="SEEDS", callback=_seeds,
                         help=f"As in 1-10 or 1,3,5-7. {told}")
 

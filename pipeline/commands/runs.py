@@ -174,7 +174,7 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any],
 
 
 def _short(value: Any, topic: str) -> str:
-    """As a person reads it: --json has every digit."""
+    """Return a value as a person reads it; --json has every digit."""
     from pipeline.records.mlflow_names import plain
 
     if isinstance(value, float):

@@ -65,7 +65,7 @@ def configure(name: str, location: Path | None, file: Path, as_json: bool) -> No
 
 
 def _yaml(value: object) -> object:
-    """As it stands in params.yaml: null, true, false."""
+    """Return a value as params.yaml writes it: null, true, false."""
     return json.dumps(value) if value is None or isinstance(value, bool) else value
 
 
@@ -90,7 +90,7 @@ def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_jso
 
 
 def _classes(source: str) -> int:
-    """How many classes the data set has: by the listing if it is there, else by its name."""
+    """Return how many classes the data set has: by the listing if it is there, else by its name."""
     from pipeline.config.describe import PUBLISHED_CLASSES
     from pipeline.config.paths import LISTING
     from pipeline.system.files import read_json

@@ -44,7 +44,7 @@ def check() -> None:
 
     Raises:
         UserError: both are installed, neither is, or one's files lie under the other's name; it
-            names the mend.
+            names the fix.
     """
     problem = problem_with_pillow()
     if problem:
@@ -166,14 +166,14 @@ def _pil() -> str | None:
 
 
 def problem_with_pillow() -> str | None:
-    """What is wrong with the image library here, "; mend it with: " and the mend; None if nothing
+    """What is wrong with the image library here, "; fix it with: " and the fix; None if nothing
     is."""
     own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
     spec = importlib.util.find_spec("PIL")
     found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     if found and found not in own and any((place / "PIL").is_dir() for place in own):
         return (f"PIL is taken from {found}, which stands before this environment's own (by "
-                "PYTHONPATH?); mend it with: unset PYTHONPATH")
+                "PYTHONPATH?); fix it with: unset PYTHONPATH")
     return _problem_with_pillow(_version("pillow"), _version("pillow-simd"), _pil())
 
 
@@ -182,7 +182,7 @@ def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None)
     there."""
     installed = simd or stock
     if installed is None:
-        return "Pillow is not installed; mend it with: make setup, or: pip install pillow"
+        return "Pillow is not installed; fix it with: make setup, or: pip install pillow"
     if stock and simd:
         what = (f"Pillow {stock} and pillow-simd {simd} are both installed and have overwritten "
                 "each other's files")
@@ -192,7 +192,7 @@ def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None)
     else:
         return None
     wanted = f"pillow-simd=={simd}" if simd else f"pillow=={stock}"
-    return (f"{what}; mend it with: pip uninstall --yes pillow pillow-simd && "
+    return (f"{what}; fix it with: pip uninstall --yes pillow pillow-simd && "
             f"pip install --no-deps {wanted}")
 
 

@@ -22,7 +22,7 @@ from pipeline.config import parameters
 from pipeline.config.paths import PREDICTIONS, REPORT, STORE
 from pipeline.data.predictions import Predictions
 from pipeline.data.store import DESCRIPTION, Store
-from pipeline.records import differences, environment, kept_runs, recording
+from pipeline.records import differences, environment, kept_runs, mlflow_names, recording
 from pipeline.records.kept_runs import KeptRun
 from pipeline.records.mlflow_names import plain
 from pipeline.records.record import Record, now, process_tags
@@ -71,8 +71,9 @@ class Side:
 
     @property
     def title(self) -> str:
-        """The run's name in MLflow, or the beginning of its id."""
-        return self.kept.facts.tags.get("mlflow.runName", self.kept.name)
+        """The run's name: data set, seed, and what is not as usual."""
+        return mlflow_names.run_name(self.kept.facts.stage, self.kept.facts.params) \
+            or self.kept.name
 
     @property
     def began(self) -> str:
@@ -169,7 +170,7 @@ def _side(letter: str, name: str) -> Side:
 # --- figures ---
 
 def _curves(sides: Sequence[Side]) -> list[Exhibit]:
-    """Loss and error of all runs, training dashed, where the record has a curve."""
+    """Return loss and error of all runs, training dashed, where the record has a curve."""
     found = []
     for what, title in (("loss", "Loss (nats per image)"), ("error", "Top-1 error, centre crop")):
         lines, rows = [], []
@@ -191,7 +192,7 @@ def _curves(sides: Sequence[Side]) -> list[Exhibit]:
 
 
 def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
-    """The learning rates that all runs had at the same epochs; none where they are not the same, or
+    """Return the learning rates that all runs had at the same epochs; none where they differ or are
     not known."""
     try:
         file = Path("parameters.json")
@@ -204,7 +205,7 @@ def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
 
 
 def _kernels(sides: Sequence[Side]) -> list[Exhibit]:
-    """A sheet for each run whose record has weights."""
+    """Return a sheet for each run whose record has weights."""
     found = []
     for side in sides:
         if side.kernels is not None:

@@ -35,13 +35,13 @@ class Confusion:
 
     @property
     def images(self) -> NDArray[np.int64]:
-        """int64 [classes]: of each class."""
+        """The images of each class, int64 [classes]."""
         found: NDArray[np.int64] = self.counts.sum(axis=1)
         return found
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
-        """int64 [classes]: images of the class that were taken for another."""
+        """The images of each class that were taken for another, int64 [classes]."""
         found: NDArray[np.int64] = self.images - self.counts.diagonal()
         return found
 
@@ -51,17 +51,17 @@ class Confusion:
         return len(self.counts) <= MATRIX_CLASSES
 
     def error(self, label: int) -> tuple[int, float, int, int]:
-        """Label, share of mistakes, mistakes, images."""
+        """Return label, share of mistakes, mistakes and images."""
         mistakes, images = int(self.mistakes[label]), int(self.images[label])
         return label, mistakes / max(images, 1), mistakes, images
 
     def worst(self) -> list[tuple[int, float, int, int]]:
-        """The classes with the most mistakes, as `error`; those without any are left out."""
+        """Return the classes with the most mistakes, as `error`; those without any are left out."""
         return [one for label in self.order[:LISTED] if (one := self.error(label))[2]]
 
     def best(self) -> list[tuple[int, float, int, int]]:
-        """Of many classes those with the fewest mistakes, as `error`; of few none: all are in the
-        matrix."""
+        """Return the classes with the fewest mistakes, as `error`; none where the whole matrix is
+        shown."""
         tested = [label for label in self.order if self.images[label]]
         return [] if self.small else [self.error(label) for label in reversed(tested[-LISTED:])]
 
@@ -82,14 +82,14 @@ def confusion(inputs: Inputs) -> Confusion:
 
 
 def exhibits(inputs: Inputs, found: Confusion) -> list[Exhibit]:
-    """Bars of the errors of classes (of many the worst), and the matrix; the files behind them have
-    every class."""
+    """Return the bars of the errors of classes, and the matrix; the files beside them have every
+    class."""
     return [class_errors(inputs, found), matrix(inputs, found)]
 
 
 def class_errors(inputs: Inputs, found: Confusion) -> Exhibit:
-    """Bars of the errors of the classes, the worst first, of many only these. The file has every
-    class."""
+    """Return bars of the errors of the classes, the worst first; of many classes only these. The
+    file has every class."""
     names = [one.words for one in inputs.store.classes]
     shown = [found.error(label) for label in found.order if found.images[label]][:MATRIX_CLASSES]
     rows = [(_brief(names[label]), share, f"{mistakes} of {images}")
@@ -105,8 +105,8 @@ def class_errors(inputs: Inputs, found: Confusion) -> Exhibit:
 
 
 def matrix(inputs: Inputs, found: Confusion) -> Exhibit:
-    """Each row's share, the darker the more; with counts where they fit. The file has the pairs
-    that happened."""
+    """Return the matrix of shares, the darker the larger, with counts where they fit. The file has
+    the pairs that happened."""
     names = [one.words for one in inputs.store.classes]
     shares = shades(found.counts / np.maximum(found.images, 1)[:, None])
     alt = ("Confusion matrix: rows are the right class, columns the class it was taken for, dark "
@@ -136,6 +136,6 @@ def matrix(inputs: Inputs, found: Confusion) -> Exhibit:
 
 
 def _brief(words: str) -> str:
-    """The first of a class's synonyms, cut off where it is long."""
+    """Return the first of a class's synonyms, cut off where it is long."""
     first = words.split(",")[0]
     return first if len(first) <= NAME_LETTERS else first[: NAME_LETTERS - 1] + "…"

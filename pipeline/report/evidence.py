@@ -82,22 +82,26 @@ class Evidence:
 
     @property
     def scales(self) -> list[str]:
-        """Those at which a row of the tables has been run."""
+        """The scales at which a row of the tables has been run."""
         return [scale for scale in SCALES
                 if any(one.scale == scale for found in self.errors.values() for one in found)]
 
     def at(self, configuration: str | None, scale: str) -> Errors | None:
-        """Of a configuration at a scale; None where it has not been run there."""
+        """Return the errors of a configuration at a scale; None where it has not been run there."""
         return next((one for one in self.errors.get(configuration or "", []) if one.scale == scale),
                     None)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The rows of the ledger, as `alexnet claims --json` has them."""
+        """Return the rows of the ledger, as `alexnet claims --json` has them."""
         return [row.as_json() for row in self.rows]
 
 
 def evidence() -> Evidence:
-    """Raises UserError that names the file of experiments/ that is missing or damaged."""
+    """Return everything that this project has measured.
+
+    Raises:
+        UserError: a file of experiments/ or golden/ is missing or damaged; it is named.
+    """
     book = load()
     results: dict[str, Results] = {scale: Results(book, scale) for scale in book.scales}
     rows: list[ledgered.LedgerRow] = []

@@ -63,8 +63,8 @@ def _words(measure: Epochs) -> str:
 
 def _draw(axes: Axes, colours: Mapping[str, str], runs: Mapping[str, Sequence[Run]],
           measure: Epochs) -> None:
-    """Every seed is a thin line, their mean a thick one; as in the paper, the fast side is solid
-    and the slow one dashed."""
+    """Draw every seed as a thin line, their mean as a thick one; as in the paper, the fast side is
+    solid and the slow one dashed."""
     longest = 0.0
     for name, seeds in runs.items():
         fast = name in measure.fast

@@ -60,7 +60,7 @@ class Figure:
 
     @property
     def dark_uri(self) -> str | None:
-        """Its dark form, if it has one."""
+        """The dark form as a data: address, if there is one."""
         return self._uri(self.dark) if self.dark else None
 
     def _uri(self, content: bytes) -> str:
@@ -78,13 +78,13 @@ class Exhibit:
     data: bytes
 
     def files(self) -> dict[str, bytes]:
-        """Content by name."""
+        """Return the files by name."""
         kind = self.figure.media_type.partition("/")[2].partition("+")[0]
         return {f"{self.name}.{kind}": self.figure.content, f"{self.name}{self.suffix}": self.data}
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """CSV; a number reads back as it was."""
+    """Return CSV; a number reads back as it was."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
@@ -93,12 +93,12 @@ def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def document(value: Any) -> bytes:
-    """JSON."""
+    """Return JSON."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def array(values: NDArray[Any]) -> bytes:
-    """A .npy file."""
+    """Return a .npy file."""
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
@@ -118,8 +118,8 @@ class Line:
 
 def chart(title: str, lines: Sequence[Line], rates: Sequence[tuple[float, float]], alt: str,
           percent: bool = False) -> Figure:
-    """Lines over epochs, from 0 up, with the learning rate written above and a dotted line where it
-    drops.
+    """Draw lines over epochs, from 0 up, with the learning rate written above and a dotted line
+    where it drops.
 
     Args:
         rates: the epoch from which each learning rate holds, and the rate; the first from 0. Empty:
@@ -132,14 +132,14 @@ def chart(title: str, lines: Sequence[Line], rates: Sequence[tuple[float, float]
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, str]], alt: str) -> Figure:
-    """Bars from the left, one below the other, each of a fraction, with its name before it and
-    words behind it."""
+    """Draw bars from the left, one below the other, each of a fraction, its name before it and
+    words after it."""
     return twice(lambda axes, colours: _draw_bars(axes, colours, title, rows),
                   (CHART_PIXELS[0], 60 + 20 * max(1, len(rows))), alt)
 
 
 def twice(draw: Callable[..., None], pixels: tuple[int, int], alt: str) -> Figure:
-    """What `draw(axes, colours)` draws, for a light page and for a dark one."""
+    """Return what `draw(axes, colours)` draws, for a light page and for a dark one."""
     light, dark = (svg(draw, palette, pixels) for palette in (LIGHT, DARK))
     return Figure(light, "image/svg+xml", *pixels, alt, dark)
 
@@ -154,8 +154,8 @@ STYLE = {"svg.hashsalt": "alexnet", "svg.fonttype": "path", "font.size": 9,
 
 def svg(draw: Callable[..., None], colours: Mapping[str, str],
         pixels: tuple[int, int] = CHART_PIXELS) -> bytes:
-    """What `draw(axes, colours)` draws: an SVG without date, with text as outlines (no font
-    needed), with ids that depend on the content alone."""
+    """Return what `draw(axes, colours)` draws as an SVG without date, with text as outlines, so
+    that no font is needed, and with ids that depend on the content alone."""
     with styled(colours):
         from matplotlib.figure import Figure as Canvas
 
@@ -170,8 +170,8 @@ def svg(draw: Callable[..., None], colours: Mapping[str, str],
 
 @contextlib.contextmanager
 def styled(colours: Mapping[str, str]) -> Iterator[None]:
-    """Matplotlib set for us, and silent about letters that its font does not have: the page has
-    them."""
+    """Set Matplotlib for our charts; it says nothing about letters that its font lacks, which the
+    page has."""
     import matplotlib.style
 
     inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color",
@@ -236,7 +236,7 @@ def _draw_bars(axes: Axes, colours: Mapping[str, str], title: str,
 
 
 def kernel_sheet(kernels: NDArray[np.float32], columns: int, alt: str) -> Figure:
-    """Kernels side by side, the network's columns below each other with a gap, as in Fig. 3.
+    """Draw kernels side by side, the network's columns below each other with a gap, as in Fig. 3.
 
     Args:
         kernels: float32 [k, 3, s, s], RGB, column after column.
@@ -250,9 +250,9 @@ def kernel_sheet(kernels: NDArray[np.float32], columns: int, alt: str) -> Figure
 
 
 def stretched(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Each kernel on the full range of 0..255 by itself: its least weight over the three channels
-    becomes 0, its greatest 255, so that weak kernels show as much as strong ones. One of equal
-    weights becomes middle grey.
+    """Stretch each kernel by itself to the full range of 0..255: its least weight over the three
+    channels becomes 0, its greatest 255, so that weak kernels show as much as strong ones. One of
+    equal weights becomes middle grey.
 
     Args:
         kernels: float32 [k, 3, s, s].
@@ -268,7 +268,7 @@ def stretched(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _block(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [h, w, 4]: enlarged, in rows."""
+    """Return the kernels enlarged, in rows, uint8 [h, w, 4]."""
     pixels = pixels.repeat(KERNEL_SCALE, axis=1).repeat(KERNEL_SCALE, axis=2)
     count, side = pixels.shape[:2]
     across, down = min(count, KERNELS_PER_ROW), -(-count // KERNELS_PER_ROW)
@@ -282,14 +282,14 @@ def _block(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def picture(pixels: NDArray[np.uint8], alt: str) -> Figure:
-    """A PNG of uint8 [h, w, 3 or 4]."""
+    """Return a PNG of uint8 [h, w, 3 or 4]."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", optimize=True)
     return Figure(stream.getvalue(), "image/png", pixels.shape[1], pixels.shape[0], alt)
 
 
 def photo(pixels: NDArray[np.uint8], alt: str, side: int | None = None) -> Figure:
-    """A JPEG of uint8 [h, w, 3], to be small; of `side` pixels where the picture has more."""
+    """Return a small JPEG of uint8 [h, w, 3], of `side` pixels where the picture has more."""
     stream = io.BytesIO()
     image = Image.fromarray(smaller(pixels, side or len(pixels)))
     image.save(stream, "JPEG", quality=PHOTO_QUALITY)
@@ -297,15 +297,16 @@ def photo(pixels: NDArray[np.uint8], alt: str, side: int | None = None) -> Figur
 
 
 def smaller(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """uint8 [side, side, 3] of a square picture with more pixels; another one stays as it is."""
+    """Return uint8 [side, side, 3] of a square picture with more pixels; another one stays as it
+    is."""
     if len(pixels) <= side:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
 
 
 def shades(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """uint8 [h, w, 3]: 0 white, 1 dark blue, values between by the root of their darkness, so that
-    little is seen."""
+    """Return uint8 [h, w, 3]: 0 is white, 1 dark blue, and between them the root of the value, so
+    that little is seen."""
     ink = np.sqrt(values)[..., None]
     found: NDArray[np.uint8] = np.rint(255 - ink * (255 - np.array([8, 48, 107]))).astype(np.uint8)
     return found

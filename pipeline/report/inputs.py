@@ -91,17 +91,17 @@ class Inputs:
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """float32 [validation images, classes]: the averages of ten crops."""
+        """The averages of ten crops, float32 [validation images, classes]."""
         return self.predictions.ten_crop
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """int64 [validation images]."""
+        """The right classes, int64 [validation images]."""
         return self.store.split("val").labels
 
 
 def gather(parameters: Parameters) -> Inputs:
-    """Read everything.
+    """Read everything, and check that it belongs together.
 
     Raises:
         UserError: a file is missing or damaged, or two are of different runs; names the file and
@@ -145,7 +145,7 @@ def _damaged(file: Path, stage: str, why: object) -> UserError:
 
 
 def _first_layer() -> tuple[str, NDArray[np.float32]]:
-    """The digest of all weights, and conv1's."""
+    """Return the digest of all weights, and conv1's weights."""
     try:
         return first_layer(WEIGHTS)
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def _first_layer() -> tuple[str, NDArray[np.float32]]:
 
 
 def first_layer(file: Path) -> tuple[str, NDArray[np.float32]]:
-    """The digest of all weights in the file, which they have, and conv1's.
+    """Return the digest of all weights in the file, which is checked, and conv1's weights.
 
     Raises:
         OSError, or one of BROKEN_WEIGHTS: it cannot be read, or its weights are not those that it
@@ -180,7 +180,7 @@ def _curve() -> Curve:
 
 
 def curve_in(file: Path) -> Curve:
-    """A learning curve; OSError or BROKEN_CURVE where it cannot be read."""
+    """Read a learning curve; raise OSError or one of BROKEN_CURVE where it cannot be read."""
     with file.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     if not rows:

@@ -12,8 +12,8 @@ from pipeline.report.inputs import Curve, Inputs
 
 
 def rate_changes(rate_of: Callable[[int], float], steps: int) -> list[tuple[int, float]]:
-    """The steps from which a new rate holds, and that rate; the first is step 0. The rate never
-    rises."""
+    """Return the steps from which a new rate holds, and that rate; the first is step 0. The rate
+    must never rise."""
     def changes(first: int, last: int) -> list[tuple[int, float]]:
         if rate_of(first) == rate_of(last):
             return []
@@ -26,15 +26,15 @@ def rate_changes(rate_of: Callable[[int], float], steps: int) -> list[tuple[int,
 
 
 def learning_rates(recipe: Recipe, curve: Curve) -> list[tuple[float, float]]:
-    """The epochs from which a learning rate of the weights (of any layer but conv1) holds, and that
-    rate."""
+    """Return the epochs from which a learning rate of the weights (of any layer but conv1) holds,
+    and that rate."""
     steps, epochs = int(curve["step"][-1]), float(curve["epoch"][-1])
     changes = rate_changes(lambda step: rate(recipe, "fc8.weight", step / steps).lr, steps)
     return [(step * epochs / steps, value) for step, value in changes]
 
 
 def exhibits(inputs: Inputs) -> list[Exhibit]:
-    """The charts of loss and error."""
+    """Return the charts of loss and error."""
     curve, rates = inputs.curve, learning_rates(inputs.parameters.effective_recipe(), inputs.curve)
     drops = "; ".join(f"{value:g} from epoch {start:.1f}" for start, value in rates)
     found = []
@@ -56,7 +56,7 @@ def exhibits(inputs: Inputs) -> list[Exhibit]:
 
 
 def curve_rows(inputs: Inputs) -> list[dict[str, float]]:
-    """The curve's points, at most LONGEST_LIST of them, evenly chosen, the first and last among
+    """Return at most LONGEST_LIST points of the curve, evenly chosen, the first and last among
     them."""
     chosen = spread(len(inputs.curve["step"]), LONGEST_LIST)
     return [{name: float(values[k]) for name, values in inputs.curve.items()} for k in chosen]

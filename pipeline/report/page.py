@@ -31,7 +31,7 @@ class Parts:
 
 
 def draw(inputs: Inputs) -> Parts:
-    """Everything that is drawn; each exhibit by its name."""
+    """Draw everything; each exhibit has its name."""
     components, crops = pictures.components(inputs), pictures.ten_crops(inputs)
     kinds, queries = predictions.predictions(inputs), predictions.neighbours(inputs)
     counted = confusion.confusion(inputs)
@@ -45,13 +45,14 @@ def draw(inputs: Inputs) -> Parts:
 
 
 def files(inputs: Inputs, parts: Parts) -> dict[str, bytes]:
-    """The files beside the page, by name: each figure and its numbers, and the ledger of claims."""
+    """Return the files beside the page, by name: each figure and its numbers, and the ledger of
+    claims."""
     return {name: content for one in parts.exhibits.values() for name, content in one.files()
             .items()} | {"claims.json": document(inputs.evidence.as_json())}
 
 
 def render(inputs: Inputs, parts: Parts) -> str:
-    """The HTML."""
+    """Return the HTML."""
     return str(template("page.html.j2").render(**_context(inputs, parts)))
 
 

@@ -24,7 +24,7 @@ PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")
 # --- kernels and mean ---
 
 def kernels(inputs: Inputs) -> Exhibit:
-    """P Fig. 3."""
+    """Return the first layer's kernels (P Fig. 3)."""
     columns = inputs.network["layers"][0]["columns"]
     count = " + ".join([str(len(inputs.kernels) // columns)] * columns)
     figure = kernel_sheet(inputs.kernels, columns,
@@ -33,7 +33,7 @@ def kernels(inputs: Inputs) -> Exhibit:
 
 
 def mean(inputs: Inputs) -> Exhibit:
-    """P §2."""
+    """Return the mean image (P §2)."""
     colour = ", ".join(f"{value:.0f}" for value in inputs.mean.mean(axis=(0, 1)))
     figure = picture(np.rint(inputs.mean).clip(0, 255).astype(np.uint8), "Mean of the training "
                      f"images; its average colour is {colour} (red, green, blue of 255)")
@@ -56,7 +56,8 @@ class Component:
 
 
 def components(inputs: Inputs) -> list[Component]:
-    """P §4.1, of the first validation image."""
+    """Return the principal components of colour, and the first validation image moved along them (P
+    §4.1)."""
     image, found = inputs.store.split("val").image(0), []
     total = sum(inputs.colours["eigenvalues"]) or 1.0
     for k, (stdev, eigenvalue) in enumerate(zip(inputs.colours["stdevs"],
@@ -69,15 +70,15 @@ def components(inputs: Inputs) -> list[Component]:
 
 
 def shifted(image: NDArray[np.uint8], vector: list[float], amount: float) -> NDArray[np.uint8]:
-    """uint8 [h, w, 3]: so many grey levels further along a direction in RGB; what leaves 0..255 is
-    cut off."""
+    """Return uint8 [h, w, 3]: the image so many grey levels further along a direction in RGB; what
+    leaves 0..255 is cut off."""
     moved = image.astype(np.float64) + amount * np.array(vector)
     found: NDArray[np.uint8] = np.rint(moved).clip(0, 255).astype(np.uint8)
     return found
 
 
 def colour_axes(inputs: Inputs, found: list[Component]) -> Exhibit:
-    """The image along the three axes, as one sheet."""
+    """Return the image along the three axes, as one sheet."""
     side, gap, left, top = SHIFTED, 6, 150, 30
     sheet = Sheet(left + len(SIGMAS) * (side + gap), top + len(found) * (side + gap))
     for column, sigma in enumerate(SIGMAS):
@@ -97,7 +98,7 @@ def colour_axes(inputs: Inputs, found: list[Component]) -> Exhibit:
 
 
 def deviations(sigma: int) -> str:
-    """ "−2 sd", or "as it is"."""
+    """Return "−2 sd", or "as it is"."""
     return f"{'+' if sigma > 0 else '−'}{abs(sigma)} sd" if sigma else "as it is"
 
 
@@ -123,8 +124,8 @@ class TenCrops:
 
 
 def ten_crops(inputs: Inputs) -> TenCrops:
-    """P §4.1: of the first images the one whose crops disagree most: that in which the probability
-    of the class that is best on average varies most."""
+    """Return, of the first images, the one whose crops disagree most: the one in which the
+    probability of the class that is best on average varies most (P §4.1)."""
     each = inputs.predictions.each_crop
     best = each.mean(0).argmax(1)
     own = each[:, np.arange(len(best)), best]  # [10, n]
@@ -145,7 +146,7 @@ def ten_crops(inputs: Inputs) -> TenCrops:
 
 
 def outlined(found: TenCrops) -> Figure:
-    """The image with the five windows drawn in, the centre's in orange."""
+    """Return the image with the five windows drawn in, the centre's in orange."""
     stored, crop = len(found.image), len(found.crops[0][2])
     times = max(1, OUTLINED // stored)
     sheet = Sheet(stored * times, stored * times)
@@ -157,7 +158,7 @@ def outlined(found: TenCrops) -> Figure:
 
 
 def crops_sheet(inputs: Inputs, found: TenCrops) -> Exhibit:
-    """The ten crops with what each says."""
+    """Return the ten crops with the class that each predicts."""
     words, side, gap, under = [one.words for one in inputs.store.classes], CROP_SHOWN, 10, 40
     sheet = Sheet(5 * (side + gap) + gap, 2 * (side + under + gap) + gap + 26)
     sheet.words(f"Validation image {found.index}: {words[found.label]}. Together: "

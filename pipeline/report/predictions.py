@@ -34,7 +34,7 @@ class Prediction:
 
 
 def predictions(inputs: Inputs) -> list[tuple[str, list[Prediction]]]:
-    """Some of each kind; a kind without any is left out."""
+    """Return some images of each kind; a kind without any is left out."""
     probabilities, labels = inputs.probabilities, inputs.labels
     best = probabilities.argmax(axis=1)
     own = probabilities[np.arange(len(labels)), labels]
@@ -58,8 +58,8 @@ def _prediction(inputs: Inputs, index: int) -> Prediction:
 
 
 def predictions_sheet(kinds: list[tuple[str, list[Prediction]]]) -> Exhibit:
-    """All of them on one sheet, a kind a row, as in the paper: the image, the right label, the
-    bars."""
+    """Return all of them on one sheet, a kind a row, as in the paper: the image, the right label,
+    the bars."""
     side, gap, line, head = SHOWN, 16, 20, 28
     height = head + side + 24 + GUESSES * line + gap
     sheet = Sheet(PER_KIND * (side + gap) + gap, len(kinds) * height)
@@ -108,8 +108,8 @@ class Query:
 
 
 def neighbours(inputs: Inputs) -> list[Query]:
-    """Five queries, at equal distances among those that were sought for, each of another class
-    while there are others; none where nothing was sought."""
+    """Return five queries, at equal distances among those that were searched, each of another class
+    while there are others; none where nothing was searched."""
     found = inputs.predictions
     if not len(found.queries):
         return []
@@ -129,8 +129,8 @@ def neighbours(inputs: Inputs) -> list[Query]:
 
 
 def _of_other_classes(labels: NDArray[np.int64]) -> list[int]:
-    """Places of QUERIES of these labels: at equal distances, or, where the class there was had, the
-    next of another."""
+    """Return the places of QUERIES of these labels: at equal distances, or, where the class there
+    was already taken, the next of another."""
     chosen: list[int] = []
     for start in evenly(np.arange(len(labels)), QUERIES):
         had = {int(labels[place]) for place in chosen}
@@ -141,8 +141,8 @@ def _of_other_classes(labels: NDArray[np.int64]) -> list[int]:
 
 
 def neighbours_sheet(queries: list[Query]) -> Exhibit:
-    """Two rows a query: by the hidden layer, by pixels; those of the query's class have a blue
-    frame, others an orange one."""
+    """Return two rows a query, by the hidden layer and by pixels; images of the query's class have
+    a blue frame, others an orange one."""
     side, gap, under, left = NEIGHBOUR_SHOWN, 8, 18, 100
     pitch = side + under + gap
     count = len(queries[0].hidden)

@@ -19,7 +19,8 @@ CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has",
 # --- digests ---
 
 def digests(inputs: Inputs) -> list[tuple[str, str]]:
-    """What two runs compare to know whether they are the same."""
+    """Return the digests that two runs compare to know whether they are the same, each with its
+    name."""
     found = inputs.metrics
     return [("weights", found["train"]["weights_digest"]),
             ("trace", found["train"]["trace_digest"]),
@@ -29,8 +30,8 @@ def digests(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def more_digests(inputs: Inputs) -> list[tuple[str, str]]:
-    """Of what they were made with: configuration, listing of the data, code, environment, lock
-    file."""
+    """Return the digests of what they were made with: configuration, listing of the data, code,
+    environment, lock file."""
     made = inputs.provenance
     if made is None:
         return []
@@ -43,7 +44,7 @@ def more_digests(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def environment(inputs: Inputs) -> list[tuple[str, str]]:
-    """Machine and software of the training, and what of its execution can change a bit."""
+    """Return machine and software of the training, and what of its execution can change a bit."""
     made = inputs.provenance
     if made is None:
         return []
@@ -55,7 +56,7 @@ def environment(inputs: Inputs) -> list[tuple[str, str]]:
 # --- the matrix ---
 
 def other_stack(inputs: Inputs) -> list[str]:
-    """What of the matrix's stack is not that of the training, by name."""
+    """Return the names of what differs between the matrix's stack and that of the training."""
     if inputs.matrix is None or inputs.provenance is None:
         return []
     here, there = inputs.provenance["environment"], inputs.matrix.stack
@@ -76,12 +77,12 @@ class Choice:
 
     @property
     def changed(self) -> bool:
-        """Whether it is not as the recipe has it."""
+        """Whether it differs from the recipe."""
         return bool(self.value != self.recipe)
 
 
 def choices(parameters: Parameters) -> list[Choice]:
-    """Every switch of the recipe, as it takes effect."""
+    """Return every switch of the recipe, as it takes effect."""
     named = recipe(parameters.recipe.name)
     chosen = parameters.effective_recipe()
     return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name),
@@ -89,10 +90,10 @@ def choices(parameters: Parameters) -> list[Choice]:
 
 
 def settings(parameters: Parameters) -> list[tuple[str, Any]]:
-    """Every parameter that decides the bits, by its full name, but the recipe's, which `choices`
-    has. Where the data lie and what `execution` says is left out: neither decides a bit, and the
-    page is to be the same without them. Of weights to start from the file's name is told, not its
-    folder."""
+    """Return every parameter that decides the bits, by its full name, but the recipe's, which
+    `choices` has. The location of the data and the section `execution` are left out: they decide no
+    bit, and the page must be the same without them. Of a file of weights to start from, only the
+    name is given."""
     dataset = parameters.dataset
     found = [("dataset.source", dataset.source)]
     if dataset.source == "sample":

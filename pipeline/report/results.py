@@ -96,7 +96,7 @@ def unlike_the_paper(parameters: Parameters, classes: int) -> list[str]:
 
 
 def data_name(parameters: Parameters) -> str:
-    """What to call the data set; of a folder only its name, for where it lies says nothing about
+    """Return what to call the data set; of a folder only its name, for its place says nothing about
     the run."""
     dataset = parameters.dataset
     if dataset.data_set.files == "own" and dataset.location is not None:

@@ -36,7 +36,7 @@ class Words:
 
 
 class Sheet:
-    """White, of this size; put things on it, then take the `figure`."""
+    """A white sheet of this size; put things on it, then take the `figure`."""
 
     def __init__(self, width: int, height: int) -> None:
         self.canvas = np.full((height, width, 3), 255, np.uint8)
@@ -44,8 +44,8 @@ class Sheet:
 
     def picture(self, pixels: NDArray[np.uint8], left: int, top: int,
                 side: int | None = None) -> int:
-        """uint8 [h, w, 3], which must fit; a square one in `side` pixels, or as many times enlarged
-        as fits into them. Returns how wide it has become."""
+        """Put a picture, uint8 [h, w, 3], which must fit; a square one is brought to `side` pixels,
+        or enlarged as many times as fits into them. Return how wide it has become."""
         if side:
             pixels = smaller(pixels, side)
             pixels = pixels.repeat(side // len(pixels), axis=0).repeat(side // len(pixels), axis=1)
@@ -55,23 +55,23 @@ class Sheet:
 
     def box(self, left: int, top: int, width: int, height: int,
             colour: tuple[int, int, int]) -> None:
-        """A rectangle, filled."""
+        """Draw a rectangle, filled."""
         self.canvas[top: top + height, left: left + width] = colour
 
     def frame(self, left: int, top: int, side: int, colour: tuple[int, int, int],
               width: int = 2) -> None:
-        """The outline of a square, drawn inwards."""
+        """Draw the outline of a square, inwards."""
         for x, y, w, h in ((left, top, side, width), (left, top + side - width, side, width),
                            (left, top, width, side), (left + side - width, top, width, side)):
             self.box(x, y, w, h, colour)
 
     def words(self, text: str, left: int, top: int, room: int, size: int = 12, bold: bool = False,
               light: bool = False) -> None:
-        """One line, cut off with an ellipsis where it would be wider than `room`."""
+        """Write one line, cut off with an ellipsis where it would be wider than `room`."""
         self._words.append(Words(text, left, top, room, size, bold, light))
 
     def figure(self, alt: str) -> Figure:
-        """The PNG."""
+        """Return the PNG."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
 

@@ -47,18 +47,17 @@ def command(file: Path, overrides: Sequence[str], names: Sequence[str], as_json:
     if unknown:
         near = closest(unknown[0], NAMES) or f"; there are {', '.join(NAMES)}"
         raise UserError(f"no check is called {unknown[0]}{near}")
-    found = examine(file, overrides, tuple(names) or NAMES, quiet=as_json)
+    findings = examine(file, overrides, tuple(names) or NAMES)
     if as_json:
-        print(json.dumps([{"check": name, "verdict": one.verdict, "detail": one.detail,
-                           "mend": one.mend} for name, one in found.items()], indent=2))
+        print(json.dumps([{"check": name, "verdict": finding.verdict, "detail": finding.detail,
+                           "mend": finding.fix} for name, finding in findings.items()], indent=2))
     else:
-        show(found)
-    return int(any(one.verdict == "fails" for one in found.values()))
+        show(findings)
+    return int(any(finding.verdict == "fails" for finding in findings.values()))
 
 
-def examine(file: Path, overrides: Sequence[str], names: Sequence[str],
-            quiet: bool = True) -> dict[str, Finding]:
-    """What each of these checks finds, in the order of the table."""
+def examine(file: Path, overrides: Sequence[str], names: Sequence[str]) -> dict[str, Finding]:
+    """Return what each of these checks finds, in the order of the table."""
     from pipeline.config import parameters, presets
 
     here = presets.file_or_template(file)
@@ -66,12 +65,12 @@ def examine(file: Path, overrides: Sequence[str], names: Sequence[str],
         read = parameters.load(here, overrides)
     except UserError as error:
         why = f"{file} cannot be used"
-        mend = (f"mend {file}, or: git checkout {file}" if file.exists()
-                else "change into the project's top folder")
-        return {name: Finding("fails", str(error), mend) if name == "parameters" else skipped(why)
+        fix = (f"correct {file}; `git diff {file}` shows what was changed" if file.exists()
+               else "change into the project's top folder")
+        return {name: Finding("fails", str(error), fix) if name == "parameters" else skipped(why)
                 for name in NAMES if name in ("parameters", *names)}
     chosen = [name for name in NAMES if name in names]
-    found: dict[str, Finding] = {}
+    findings: dict[str, Finding] = {}
     with ExitStack() as started:
         checks = dict(CHECKS)
         checks["parameters"] = lambda parameters: ok(
@@ -81,13 +80,14 @@ def examine(file: Path, overrides: Sequence[str], names: Sequence[str],
             pair = started.enter_context(Pair(read))
             checks |= {"exchange": pair.exchange, "steps": pair.steps}
         for name in chosen:
-            before = found.get(NEEDS.get(name, ""))
-            found[name] = (skipped(f"{NEEDS[name]} fails") if before and before.verdict == "fails"
-                           else _made(checks[name], read))
-    return found
+            before = findings.get(NEEDS.get(name, ""))
+            findings[name] = (skipped(f"{NEEDS[name]} fails")
+                              if before and before.verdict == "fails"
+                              else _result(checks[name], read))
+    return findings
 
 
-def _made(check: Check, parameters: Parameters) -> Finding:
+def _result(check: Check, parameters: Parameters) -> Finding:
     try:
         return check(parameters)
     except Exception as error:  # one broken thing must not hide what the other checks find
@@ -96,24 +96,26 @@ def _made(check: Check, parameters: Parameters) -> Finding:
                        "report it with the output of: alexnet --debug doctor --json")
 
 
-def show(found: dict[str, Finding]) -> None:
-    """Print it as a table, and what is to be mended below it."""
+def show(findings: dict[str, Finding]) -> None:
+    """Print them as a table, each with how to fix it, and the sum of them."""
     from rich.console import Console
-    from rich.table import Table
+
+    from pipeline.system.tables import terminal_table
 
     colours = {"ok": "green", "warning": "yellow", "fails": "bold red", "skipped": "dim"}
     console = Console(highlight=False)
-    table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, one in found.items():
-        table.add_row(f"[{colours[one.verdict]}]{one.verdict}[/]", name, cell(one.detail))
-        if one.mend:
-            table.add_row("", "", cell(f"mend: {one.mend}", style="bold"))
+    table = terminal_table()
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("check", no_wrap=True)
+    table.add_column("what was found", overflow="fold")
+    for name, finding in findings.items():
+        table.add_row(f"[{colours[finding.verdict]}]{finding.verdict}[/]", name,
+                      cell(finding.detail))
+        if finding.fix:
+            table.add_row("", "", cell(f"fix: {finding.fix}", style="bold"))
     console.print(table)
-    fails, warnings = (sum(one.verdict == verdict for one in found.values())
+    fails, warnings = (sum(finding.verdict == verdict for finding in findings.values())
                        for verdict in ("fails", "warning"))
-    told = (f"{fails} of {len(found)} checks fail" if fails
-            else "nothing that a run needs is missing")
-    console.print(told + (f"; {warnings} warning{'s' * (warnings > 1)}" if warnings else ""))
+    total = (f"{fails} of {len(findings)} checks fail" if fails
+             else "nothing that a run needs is missing")
+    console.print(total + (f"; {warnings} warning{'s' * (warnings > 1)}" if warnings else ""))

@@ -56,29 +56,31 @@ class Pair:
         shutil.rmtree(self._folder)
 
     def exchange(self, parameters: Parameters) -> Finding:
-        """Two processes of this machine send each other numbers, as the two columns do."""
+        """Check that two processes of this machine send each other numbers, as the two columns
+        do."""
         told = [self._left(f"exchange-{rank}.json") for rank in range(2)]
-        mend = ("see that localhost and this machine's own name resolve (/etc/hosts), that no "
+        fix = ("see that localhost and this machine's own name resolve (/etc/hosts), that no "
                 "firewall closes loopback ports, and unset GLOO_SOCKET_IFNAME and NCCL_*; or set "
                 "execution.placement to one")
         if not all(told):
-            return Finding("fails", f"two processes do not reach each other: {self._said()}", mend)
+            return Finding("fails", f"two processes do not reach each other: {self._said()}", fix)
         if not all(one["right"] for one in told):
-            return Finding("fails", "what one process sent is not what the other received", mend)
+            return Finding("fails", "what one process sent is not what the other received", fix)
         rate = max(one["bytes"] / one["seconds"] for one in told)
         return ok(f"{told[0]['backend']}: two processes exchange {size(rate)} a second each way")
 
     def steps(self, parameters: Parameters) -> Finding:
-        """Two updates of a tiny net, repeated in one process and as two: equal to the bit, or where
-        they part."""
+        """Check that two updates of a tiny net are equal to the bit, repeated in one process and
+        made by two."""
         traces = self._left("traces.json")
         if not traces:
             return Finding("fails", f"the tiny training did not end: {self._said()}",
-                           "mend what it says; with --debug on `alexnet train` more is told")
+                           "fix what it says; `alexnet --debug train` says more")
         return agreement(traces)
 
     def _left(self, name: str) -> Any:
-        """The content of a file that a process leaves, once it has; None when none will."""
+        """Return the content of a file that a process writes, once it is there; None when it will
+        not come."""
         file = self._folder / name
         while not file.exists():
             if (time.monotonic() > self._latest
@@ -90,7 +92,8 @@ class Pair:
         return json.loads(file.read_text()) if file.exists() else None
 
     def _said(self) -> str:
-        """The last line of the process that gave up first, or that there was none."""
+        """Return the last line of the process that gave up first, or say that there was no
+        answer."""
         for rank, process in enumerate(self._started):
             lines = (self._folder / f"{rank}.log").read_text(errors="replace").split("\n")
             errors = [line for line in lines if line and not line.startswith((" ", "["))]
@@ -100,7 +103,8 @@ class Pair:
 
 
 def agreement(traces: dict[str, list[dict[str, Any]]]) -> Finding:
-    """Whether the traces are one trace; the first step and tensor at which one is not."""
+    """Return whether the traces are one trace, and the first step and tensor at which one is
+    not."""
     reference = traces["one process"]
     for name in ("the same again", "two processes"):
         if name not in traces:

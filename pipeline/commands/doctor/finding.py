@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ class Finding:
         verdict: `fails`: a run would fail, or its record would; `warning`: it works, and something
             about it should be known; `skipped`: there was nothing to check, or another failure
             stood in the way.
-        detail: what was found.
-        mend: what to do about it; empty where nothing is wrong.
+        detail: the facts.
+        fix: what to do about it; empty where nothing is wrong.
     """
 
     verdict: Verdict
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(detail: str) -> Finding:
-    """All is as it should be."""
+    """Return the finding that all is as it should be."""
     return Finding("ok", detail)
 
 
 def skipped(why: str) -> Finding:
-    """Nothing was checked."""
+    """Return the finding that nothing was checked, and why."""
     return Finding("skipped", why)
 
 
 def size(count: float) -> str:
-    """Bytes in words, in decimal units as disks have them."""
+    """Return bytes in words, in decimal units as disks have them."""
     for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= length:
             return f"{count / length:,.1f} {unit}"

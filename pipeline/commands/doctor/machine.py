@@ -28,13 +28,14 @@ SHARED_BY_NCCL = 64_000_000
 
 
 def disk(parameters: Parameters) -> Finding:
-    """Room for the download, the image store and the checkpoints, each where it will lie."""
+    """Check that there is room for the download, the image store and the checkpoints, each where it
+    will lie."""
     from pipeline.data.sources import fetching
 
     try:
         plan = fetching.plan(parameters.dataset)
     except UserError as error:
-        return Finding("fails", str(error), "mend dataset.location, or make the folder")
+        return Finding("fails", str(error), "correct dataset.location, or make the folder")
     side, encoding = parameters.resize.side, parameters.store.encoding
     weights = parameters_of(parameters)
     stored = _stored() >= SHARE_STORED * plan.images > 0
@@ -56,7 +57,7 @@ def disk(parameters: Parameters) -> Finding:
 
 
 def _stored() -> int:
-    """Images in the store that is here, which may be of another data set."""
+    """Return how many images the store here has; it may be of another data set."""
     try:
         return sum(json.loads((STORE / "store.json")
                               .read_text(encoding="utf-8"))["images"].values())
@@ -65,8 +66,8 @@ def _stored() -> int:
 
 
 def short_of(needs: Mapping[Path, float]) -> list[str]:
-    """The file systems that have less room than is needed of them, in words: needs in one add
-    up."""
+    """Return a line for each file system that has less room than is needed; needs on the same one
+    add up."""
     from pipeline.data.sources.planning import free
 
     together: dict[int, list[Path]] = {}
@@ -82,7 +83,7 @@ def short_of(needs: Mapping[Path, float]) -> list[str]:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the one above it that there is already."""
+    """Return the folder, or the nearest one above it that exists."""
     folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -90,7 +91,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def parameters_of(parameters: Parameters) -> int:
-    """Weights and biases of the configured network."""
+    """Return the number of weights and biases of the configured network."""
     return int(parameters.layer_table(_classes(parameters)).parameters)
 
 
@@ -99,8 +100,8 @@ def _classes(parameters: Parameters) -> int:
 
 
 def needed_memory(parameters: Parameters) -> float:
-    """Bytes that all training processes take together, about: an estimate from the sizes of the
-    layers."""
+    """Return about how many bytes all training processes take together, estimated from the sizes of
+    the layers."""
     from alexnet.layers import Convolution
 
     table = parameters.layer_table(_classes(parameters))
@@ -118,7 +119,7 @@ def needed_memory(parameters: Parameters) -> float:
 
 
 def memory(parameters: Parameters) -> Finding:
-    """What the training takes against what is free, here or in this container."""
+    """Compare what the training takes with what is free here, or in this container."""
     needed, free = needed_memory(parameters), free_memory()
     told = f"the training takes about {size(needed)}, {size(free)} are free"
     if parameters.execution.device == "cuda":
@@ -131,7 +132,7 @@ def memory(parameters: Parameters) -> Finding:
 
 
 def free_memory() -> float:
-    """Bytes, within the container's limit where there is one."""
+    """Return the free bytes, within the container's limit where there is one."""
     import psutil
 
     free = float(psutil.virtual_memory().available)
@@ -147,7 +148,7 @@ def free_memory() -> float:
 
 def shared_memory(parameters: Parameters,
                   folder: Path = Path("/dev/shm")) -> Finding:  # noqa: S108  (only asked)
-    """Processes that start together need it for their locks, NCCL for what GPUs of one machine
+    """Check the shared memory that processes need for their locks, and NCCL for what GPUs
     exchange."""
     if sys.platform != "linux":
         return skipped("not a folder on this system")

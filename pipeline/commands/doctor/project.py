@@ -22,8 +22,8 @@ SECONDS_FOR_DVC = 60
 
 
 def commands(parameters: Parameters) -> Finding:
-    """`dvc repro` calls `alexnet` by name: that must be the one of this environment, with this
-    folder's code."""
+    """Check that the `alexnet` and `dvc` on the PATH, which `dvc repro` calls, are those of this
+    environment."""
     for name in ("alexnet", "dvc"):
         found = shutil.which(name)
         if found is None:
@@ -36,7 +36,8 @@ def commands(parameters: Parameters) -> Finding:
 
 
 def git(parameters: Parameters) -> Finding:
-    """DVC needs a repository, experiments a commit, and a record names it."""
+    """Check that there is a repository, which DVC needs, and a commit, which experiments and
+    records need."""
     state = environment.git_state()
     if state.commit.startswith("unknown: "):
         return Finding("fails", f"git does not answer, so that records cannot name a commit: "
@@ -57,7 +58,7 @@ def git(parameters: Parameters) -> Finding:
 
 
 def dvc(parameters: Parameters) -> Finding:
-    """DVC itself reads the pipeline and finds every stage."""
+    """Check that DVC itself reads the pipeline and finds every stage."""
     from pipeline.system.dvc import broken_files, run_dvc
 
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
@@ -73,15 +74,16 @@ def dvc(parameters: Parameters) -> Finding:
                        "end other dvc commands that run in this folder")
     if done.returncode:
         return Finding("fails", " ".join(done.stderr.split()) or "`dvc stage list` fails",
-                       "mend the file it names")
+                       "correct the file it names")
     missing = [stage for stage in NAMES if stage not in done.stdout.split()]
     if missing:
-        return Finding("fails", f"dvc.yaml: no stage {', '.join(missing)}", "git checkout dvc.yaml")
+        return Finding("fails", f"dvc.yaml: no stage {', '.join(missing)}",
+                       "`git diff dvc.yaml` shows what was changed")
     return ok(f"DVC reads dvc.yaml; {len(NAMES)} stages")
 
 
 def mlflow(parameters: Parameters) -> Finding:
-    """The store of runs answers and has the tables that this MLflow wants. Nothing is made
+    """Check that MLflow's store answers and has the tables that this MLflow needs. Nothing is made
     there."""
     from pipeline.records import mlflow_store
 
@@ -93,7 +95,7 @@ def mlflow(parameters: Parameters) -> Finding:
         if not file.exists():
             if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
                 return Finding("fails", f"{told}: its folder is not there, or cannot be written to",
-                               "mend MLFLOW_TRACKING_URI")
+                               "correct MLFLOW_TRACKING_URI")
             return ok(f"{told}: made by the first stage that runs")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     try:
@@ -102,14 +104,14 @@ def mlflow(parameters: Parameters) -> Finding:
         reason = without_password(" ".join(str(error).split())[:200])
         upgrade = (f"keep a copy of it, then: mlflow db upgrade '{told}'" if "schema" in reason
                    else "")
-        return Finding("fails", f"{told}: {type(error).__name__}: {reason}", upgrade
-                       or "start the server, or mend MLFLOW_TRACKING_URI (unset: mlflow.db here)")
+        return Finding("fails", f"{told}: {type(error).__name__}: {reason}", upgrade or
+                       "start the server, or correct MLFLOW_TRACKING_URI (unset: mlflow.db here)")
     return ok(f"{told}: answers, {'has' if found else 'without'} the experiment "
               f"{mlflow_store.experiment_name()}")
 
 
 def unsent(parameters: Parameters) -> Finding:
-    """Records that wait for the store."""
+    """Check that no record waits for the store."""
     from pipeline.records.unsent import UNSENT
 
     waiting = sorted(UNSENT.glob("*/record.json"))

@@ -20,7 +20,7 @@ SET_UP = "make setup"
 
 
 def packages(parameters: Parameters) -> Finding:
-    """Python itself, every direct dependency, and whether the installed versions are those of
+    """Check Python, every direct dependency, and whether the installed versions are those of
     requirements.lock."""
     here = f"Python {sys.version.split()[0]}"
     if sys.version_info < OLDEST_PYTHON:
@@ -38,8 +38,8 @@ def packages(parameters: Parameters) -> Finding:
 
 
 def _direct() -> list[str]:
-    """The direct dependencies, without the optional ones and without Pillow, which has a check of
-    its own."""
+    """Return the direct dependencies, without the optional ones and without Pillow, which has a
+    check of its own."""
     try:
         wanted = metadata.requires("alexnet-harness") or []
     except metadata.PackageNotFoundError:
@@ -56,16 +56,16 @@ def _there(name: str) -> bool:
 
 
 def pillow(parameters: Parameters) -> Finding:
-    """One of Pillow and pillow-simd, whole and its own; which it is, and the JPEG library under
-    it."""
+    """Check that one of Pillow and pillow-simd is installed, and whole; report which, and its JPEG
+    library."""
     try:
         problem = environment.problem_with_pillow()
     except Exception as error:  # files of two libraries, one over the other, fail in any way
-        problem = (f"PIL cannot be imported ({type(error).__name__}: {error}); mend it with: "
+        problem = (f"PIL cannot be imported ({type(error).__name__}: {error}); fix it with: "
                    f"{SET_UP}")
     if problem:
-        what, _, mend = problem.partition("; mend it with: ")
-        return Finding("fails", what, mend)
+        what, _, fix = problem.partition("; fix it with: ")
+        return Finding("fails", what, fix)
     from PIL import features
 
     if not features.check("jpg") or not features.check("zlib"):
@@ -80,8 +80,8 @@ def pillow(parameters: Parameters) -> Finding:
 
 
 def pictures(parameters: Parameters) -> Finding:
-    """The reference pictures decode; their fingerprint, and whether data/store was made with the
-    same."""
+    """Check that the reference pictures decode, and whether data/store was made with the same
+    decoder."""
     from pipeline.config.paths import STORE
     from pipeline.data import pixels
 
@@ -106,7 +106,7 @@ def pictures(parameters: Parameters) -> Finding:
 
 
 def torch(parameters: Parameters) -> Finding:
-    """PyTorch, and whether its build fits the GPU that is there."""
+    """Check PyTorch, and whether its build fits the GPU here."""
     try:
         import torch as pytorch
     except Exception as error:  # a broken installation fails in any way
@@ -120,9 +120,9 @@ def torch(parameters: Parameters) -> Finding:
     if seen and not pytorch.cuda.is_available():
         why = "its build is for the CPU" if not pytorch.version.cuda else \
             f"it cannot use the driver ({_warning_of_cuda()})"
-        mend = "pip install torch from PyTorch's index for your CUDA version, or a newer driver"
+        fix = "pip install torch from PyTorch's index for your CUDA version, or a newer driver"
         return Finding("fails" if parameters.execution.device == "cuda" else "warning",
-                       f"{told}; {seen} NVIDIA GPU{'s' * (seen > 1)} here, but {why}", mend)
+                       f"{told}; {seen} NVIDIA GPU{'s' * (seen > 1)} here, but {why}", fix)
     if parameters.execution.device == "cuda" and not pytorch.cuda.is_available():
         return Finding("fails", f"{told}; execution.device is cuda, and there is no GPU",
                        "set execution.device to auto or cpu")
@@ -130,7 +130,7 @@ def torch(parameters: Parameters) -> Finding:
 
 
 def nvidia_gpus() -> int:
-    """How many GPUs the driver names, whatever PyTorch makes of them."""
+    """Return how many GPUs the driver names, whether or not PyTorch can use them."""
     try:
         listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True,
                                 check=False, timeout=10)
@@ -150,7 +150,7 @@ def _warning_of_cuda() -> str:
 
 
 def torchvision(parameters: Parameters) -> Finding:
-    """torchvision, through `benchmarks.torchvision_import`, which also makes it work beside a CPU
+    """Check torchvision through `benchmarks.torchvision_import`, which makes it work beside a CPU
     build of PyTorch."""
     try:
         importlib.import_module("benchmarks.torchvision_import")
@@ -161,7 +161,7 @@ def torchvision(parameters: Parameters) -> Finding:
 
 
 def gpus(parameters: Parameters) -> Finding:
-    """The GPUs, their memory, and whether each pair can reach the other's memory."""
+    """Check the GPUs, their memory, and whether each pair can reach the other's memory."""
     import torch as pytorch
 
     if not pytorch.cuda.is_available():
@@ -185,7 +185,7 @@ def gpus(parameters: Parameters) -> Finding:
 
 
 def determinism(parameters: Parameters) -> Finding:
-    """Settings that would let two runs differ, or that change the bits of all."""
+    """Check for settings that would let two runs differ, or that change the bits of all."""
     execution, workspace = parameters.execution, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     if workspace not in (None, ":4096:8", ":16:8"):
         return Finding("fails" if execution.device != "cpu" else "warning",

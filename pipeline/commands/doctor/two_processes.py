@@ -38,7 +38,7 @@ EXCHANGED = 1 << 20  # numbers of four bytes: 4 MiB each way
 
 
 def main(folder: Path) -> None:
-    """Leave the files that the module's description names."""
+    """Write the files that the module's description names."""
     from pipeline.training.execution import prepare
 
     parameters = _settled(check(json.loads((folder / "parameters.json").read_text()),
@@ -70,7 +70,7 @@ def _settled(parameters: Parameters) -> Parameters:
 
 
 def exchanged(rank: int, device: torch.device) -> dict[str, Any]:
-    """Swap numbers with the other process, and look at each of them."""
+    """Swap numbers with the other process, and check each of them."""
     mine = torch.arange(EXCHANGED, dtype=torch.int32, device=device) + rank
     swap(mine, 1 - rank)  # the first meeting, which sets connections up
     begin = time.perf_counter()
@@ -81,7 +81,7 @@ def exchanged(rank: int, device: torch.device) -> dict[str, Any]:
 
 
 def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dict[str, Any]]:
-    """Entries of the trace of the configured net and recipe, 1/16 as wide, on pictures of noise."""
+    """Return the trace of the configured net and recipe, 1/16 as wide, on pictures of noise."""
     section = parameters.network.model_dump() | {"width": WIDTH}
     recipe = parameters.effective_recipe()
     table = architecture(section.pop("architecture"), recipe, CLASSES, **section)
@@ -111,7 +111,7 @@ def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dic
 
 
 def noise(shape: tuple[int, ...]) -> Tensor:
-    """uint8 of this shape, the same every time."""
+    """Return uint8 of this shape, the same every time."""
     count = int(torch.tensor(shape).prod())
     return integers(words(2012, "doctor", 0, torch.arange(-(-count // 4))),
                     256).flatten()[:count].view(shape).to(torch.uint8)

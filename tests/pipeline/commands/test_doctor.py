@@ -1,4 +1,4 @@
-"""`alexnet doctor`: each check is made to fail for real, and names the mend."""
+"""`alexnet doctor`: each check is made to fail for real, and names the fix."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def with_(*overrides: str) -> Parameters:
     return parameters.load(overrides=overrides)
 
 
-def fails(found: Finding, told: str, mend: str, verdict: str = "fails") -> None:
+def fails(found: Finding, told: str, fix: str, verdict: str = "fails") -> None:
     assert found.verdict == verdict, found
     assert told in found.detail
-    assert mend in found.mend
+    assert fix in found.fix
 
 
 def in_a_process(*checks: str, status: int = 1, **variables: str) -> dict[str, dict[str, str]]:
@@ -190,7 +190,7 @@ def test_git_and_dvc(here: Path) -> None:
     (here / "dvc.lock").write_text("schema: '2.0'\nstages: [")
     fails(project.dvc(with_()), "dvc.lock: cut off", "alexnet mend")
     (here / "dvc.lock").unlink()
-    fails(project.dvc(with_()), "no stage resize, mean", "git checkout dvc.yaml")
+    fails(project.dvc(with_()), "no stage resize, mean", "git diff dvc.yaml")
 
 
 def test_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
