@@ -160,6 +160,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "packages"
 
 
+def test_pip_installs_every_file_of_the_packages(installed: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "alexnet", "pipeline"], cwd=ROOT, check=True,
+                            capture_output=True, text=True).stdout.split()
+    assert "pipeline/config/presets/sample.yaml" in listed
+    assert [name for name in listed if (ROOT / name).is_file()
+            and not (installed / name).is_file()] == []
+
+
 def test_what_pip_installs_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     assert "Stages of the pipeline" in alexnet(tmp_path, "--help", code=installed)
     table = json.loads(alexnet(tmp_path, "describe", "--json", code=installed))

@@ -63,7 +63,7 @@ def dvc(parameters: Parameters) -> Finding:
 
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
         return Finding("fails", "no .dvc or no dvc.yaml in this folder",
-                       "change into the project's top folder")
+                       "change into a clone of the project")
     cut = broken_files()
     if cut:
         return Finding("fails", f"{', '.join(map(str, cut))}: cut off by a kill", "alexnet mend")
