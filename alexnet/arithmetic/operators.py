@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from alexnet.arithmetic.library import Library
+from alexnet.arithmetic.memory import MEMORY
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -53,6 +54,11 @@ def _check(name: str,
         raise ValueError(f"{name}: empty, {list(array.shape)}")
 
 
+def _empty(shape: Sequence[int]) -> F32:
+    result: F32 = MEMORY.empty(shape)
+    return result
+
+
 class Operators:
     """Every operator, computed by one library.
 
@@ -86,7 +92,7 @@ class Operators:
         _check("x", x, (sizes[0], *sizes[2:4], sizes[1]))
         _check("weight", weight, (sizes[4], sizes[1], sizes[5], sizes[5]))
         _check("bias", bias, (sizes[4], ))
-        result = np.empty(y, np.float32)
+        result = _empty(y)
         self._run("convolution", sizes, [x, weight, bias, result])
         return result
 
@@ -97,7 +103,7 @@ class Operators:
         sizes, y = _convolution_sizes(shape, weight.shape, stride, padding)
         _check("g", g, y)
         _check("weight", weight, (sizes[4], sizes[1], sizes[5], sizes[5]))
-        dx = np.empty(tuple(shape), np.float32)
+        dx = _empty(shape)
         self._run("convolution_input_gradient", sizes, [g, weight, dx])
         return dx
 
@@ -108,7 +114,7 @@ class Operators:
                                       padding)
         _check("g", g, y)
         _check("x", x, x.shape)
-        dw = np.empty((sizes[4], sizes[1], size, size), np.float32)
+        dw = _empty((sizes[4], sizes[1], size, size))
         self._run("convolution_weight_gradient", sizes, [g, x, dw])
         return dw
 
@@ -118,7 +124,7 @@ class Operators:
         _check("x", x, (n, inputs))
         _check("weight", weight, (outputs, inputs))
         _check("bias", bias, (outputs, ))
-        y = np.empty((n, outputs), np.float32)
+        y = _empty((n, outputs))
         self._run("linear", [n, inputs, outputs], [x, weight, bias, y])
         return y
 
@@ -127,7 +133,7 @@ class Operators:
         outputs, inputs = weight.shape
         _check("g", g, (len(g), outputs))
         _check("weight", weight, weight.shape)
-        dx = np.empty((len(g), inputs), np.float32)
+        dx = _empty((len(g), inputs))
         self._run("linear_input_gradient", [len(g), inputs, outputs], [g, weight, dx])
         return dx
 
@@ -136,7 +142,7 @@ class Operators:
         n, inputs = x.shape
         _check("g", g, (n, g.shape[-1]))
         _check("x", x, x.shape)
-        dw = np.empty((g.shape[1], inputs), np.float32)
+        dw = _empty((g.shape[1], inputs))
         self._run("linear_weight_gradient", [n, inputs, g.shape[1]], [g, x, dw])
         return dw
 
@@ -147,7 +153,7 @@ class Operators:
         _check("x", x, x.shape)
         _check("weight", weight, weight.shape)
         _check("bias", bias, weight.shape[:2])
-        y = np.empty((*x.shape[:3], weight.shape[1]), np.float32)
+        y = _empty((*x.shape[:3], weight.shape[1]))
         self._run("local", sizes, [x, weight, bias, y])
         return y
 
@@ -156,7 +162,7 @@ class Operators:
         shape = (*g.shape[:3], weight.shape[2])
         _check("g", g, (*shape[:3], weight.shape[1]))
         _check("weight", weight, weight.shape)
-        dx = np.empty(shape, np.float32)
+        dx = _empty(shape)
         self._run("local_input_gradient", _local_sizes(shape, weight.shape, padding),
                   [g, weight, dx])
         return dx
@@ -166,14 +172,14 @@ class Operators:
         shape = (x.shape[1] * x.shape[2], g.shape[3], x.shape[3], size, size)
         _check("g", g, (*x.shape[:3], g.shape[3]))
         _check("x", x, x.shape)
-        dw = np.empty(shape, np.float32)
+        dw = _empty(shape)
         self._run("local_weight_gradient", _local_sizes(x.shape, shape, padding), [g, x, dw])
         return dw
 
     def squares(self, x: F32) -> F32:
         """The sum of squares of each row of x [n, k], in blocks: [n]."""
         _check("x", x, x.shape)
-        result = np.empty(len(x), np.float32)
+        result = _empty((len(x),))
         self._run("squares", x.shape, [x, result])
         return result
 
@@ -182,7 +188,7 @@ class Operators:
         over the images: [o]."""
         _check("g", g, g.shape)
         pixels = int(np.prod(g.shape[1:-1], dtype=np.int64))
-        db = np.empty(g.shape[-1], np.float32)
+        db = _empty((g.shape[-1],))
         self._run("bias_gradient", [len(g), pixels, g.shape[-1]], [g, db])
         return db
 
@@ -207,7 +213,7 @@ class Operators:
     def _elementwise(self, name: str, *inputs: F32) -> F32:
         for array in inputs:
             _check(name, array, inputs[0].shape)
-        result = np.empty_like(inputs[0])
+        result = _empty(inputs[0].shape)
         self._run(name, [result.size], [*inputs, result])
         return result
 
@@ -219,14 +225,14 @@ class Operators:
         """x * factor where a unit is kept (bool, of x's shape), else +0; the same for gradients."""
         _check("x", x, x.shape)
         _check("kept", kept, x.shape, np.bool_)
-        y = np.empty_like(x)
+        y = _empty(x.shape)
         self._run("dropout", [x.size], [x, kept, y], [factor])
         return y
 
     def scale(self, x: F32, factor: float) -> F32:
         """x * factor, with the factor rounded to float32."""
         _check("x", x, x.shape)
-        y = np.empty_like(x)
+        y = _empty(x.shape)
         self._run("scale", [x.size], [x, y], [factor])
         return y
 
@@ -236,8 +242,8 @@ class Operators:
         n, h, w, c = x.shape
         _check("x", x, x.shape)
         rows, columns = pooled(h, size, stride), pooled(w, size, stride)
-        y, places = np.empty((n, rows, columns, c), np.float32), np.empty((n, rows, columns, c),
-                                                                          np.uint8)
+        y = _empty((n, rows, columns, c))
+        places: U8 = MEMORY.empty(y.shape, np.uint8)
         self._run("max_pool", [n, c, h, w, size, stride, rows, columns], [x, y, places])
         return y, places
 
@@ -248,7 +254,7 @@ class Operators:
         rows, columns = pooled(h, size, stride), pooled(w, size, stride)
         _check("g", g, (n, rows, columns, c))
         _check("places", places, (n, rows, columns, c), np.uint8)
-        dx = np.empty(tuple(shape), np.float32)
+        dx = _empty(shape)
         self._run("max_pool_gradient", [n, c, h, w, size, stride, rows, columns], [g, places, dx])
         return dx
 
@@ -280,7 +286,7 @@ class Operators:
                     constants: Normalization) -> tuple[F32, F32]:
         _check("x", x, x.shape)
         _check_window(constants)
-        y, quotient = np.empty_like(x), np.empty_like(x)
+        y, quotient = _empty(x.shape), _empty(x.shape)
         self._run(name, [*sizes, constants.size], [x, y, quotient], [constants.k, constants.a])
         return y, quotient
 
@@ -289,7 +295,7 @@ class Operators:
         for what, array in (("g", g), ("x", x), ("quotient", quotient)):
             _check(what, array, x.shape)
         _check_window(constants)
-        dx = np.empty_like(x)
+        dx = _empty(x.shape)
         self._run(name, [*sizes, constants.size], [g, x, quotient, dx], [constants.k, constants.a])
         return dx
 
@@ -298,7 +304,7 @@ class Operators:
     def softmax(self, logits: F32) -> F32:
         """Probabilities of logits [n, classes]."""
         _check("logits", logits, logits.shape)
-        result = np.empty_like(logits)
+        result = _empty(logits.shape)
         self._run("softmax", logits.shape, [logits, result])
         return result
 
@@ -316,15 +322,15 @@ class Operators:
         if labels.min() < 0 or labels.max() >= classes:
             raise ValueError(
                 f"labels: {labels.min()} to {labels.max()}; there are {classes} classes")
-        gradient, loss, wrong = np.empty_like(logits), np.empty(1,
-                                                                np.float64), np.empty(1, np.int64)
+        gradient, loss, wrong = _empty(logits.shape), np.empty(1,
+                                                                np.float64), np.zeros(1, np.int64)
         self._run("cross_entropy", [n, classes], [logits, labels, gradient, loss, wrong], [batch])
         return float(loss[0]), int(wrong[0]), gradient
 
     def average(self, probabilities: F32) -> F32:
         """The mean of p [count, ...] over its first dimension: of ten crops, or of several nets."""
         _check("probabilities", probabilities, probabilities.shape)
-        result = np.empty(probabilities.shape[1:], np.float32)
+        result = _empty(probabilities.shape[1:])
         self._run("average", [len(probabilities), result.size], [probabilities, result])
         return result
 
@@ -365,14 +371,14 @@ class Operators:
 
     def _function(self, which: int, x: F64) -> F64:
         _check("x", x, x.shape, np.float64)
-        y = np.empty_like(x)
+        y: F64 = MEMORY.empty(x.shape, np.float64)
         self._run("functions", [x.size, which], [x, y])
         return y
 
     def gaussians(self, words: I64) -> F64:
         """Words [n, 4] of 32 bits turned into float64 [n, 4] standard Gaussians."""
         _check("words", words, (len(words), 4), np.int64)
-        z = np.empty(words.shape, np.float64)
+        z: F64 = MEMORY.empty(words.shape, np.float64)
         self._run("gaussians", [len(words)], [words, z])
         return z
 
@@ -380,7 +386,7 @@ class Operators:
         """The first `count` Gaussians of words [count / 4, rounded up; 4], times the spread:
         float32 [count]."""
         _check("words", words, (-(-count // 4), 4), np.int64)
-        values = np.empty(count, np.float32)
+        values = _empty((count,))
         self._run("initial_weights", [count], [words, values], [spread])
         return values
 
@@ -390,7 +396,7 @@ class Operators:
         _check("gaussians", gaussians, (len(gaussians), 4), np.float64)
         _check("sizes", sizes, (3, ), np.float64)
         _check("vectors", vectors, (3, 3), np.float64)
-        offsets = np.empty((len(gaussians), 3), np.float32)
+        offsets = _empty((len(gaussians), 3))
         self._run("colour_offsets", [len(gaussians)], [gaussians, sizes, vectors, offsets])
         return offsets
 
@@ -426,7 +432,7 @@ class Operators:
         _check("offsets", offsets, (n, 3))
         if side > LARGEST_CROP:
             raise ValueError(f"crops: {side} pixels in a row, more than {LARGEST_CROP}")
-        x = np.empty(crops.shape, np.float32)
+        x = _empty(crops.shape)
         self._run("centred", [n, side, stored], [crops, mean, tops, lefts, flips, offsets, x],
                   [factor])
         return x

@@ -122,58 +122,74 @@ typedef struct {
     long c, h, w, size, stride, rows, columns;
 } Pool;
 
-enum { CHANNELS = 64 };
+/* One window, some channels: the greatest value and its place. */
+INLINE void greatest(const Pool *v, const float *x, long height, long width, float *y,
+                     uint8_t *places) {
+    long c = 0;
+    for (; c + LANES <= v->c; c += LANES) {
+        vf best = load(x + c);
+        vi where = {0};
+        for (long i = 0; i < height; i++)
+            for (long j = i == 0; j < width; j++) {
+                vf next = load(x + (i * v->w + j) * v->c + c);
+                vi taken = (next > best) | (next != next);
+                best = chosen(taken, next, best);
+                where = ((vi){0} + (int32_t)(i * v->size + j)) & taken | (where & ~taken);
+            }
+        store(y + c, best);
+        *(vbu *)(places + c) = __builtin_convertvector(where, vb);
+    }
+    for (; c < v->c; c++) {
+        float best = x[c];
+        uint8_t where = 0;
+        for (long i = 0; i < height; i++)
+            for (long j = i == 0; j < width; j++) {
+                float next = x[(i * v->w + j) * v->c + c];
+                if (next > best || next != next) best = next, where = (uint8_t)(i * v->size + j);
+            }
+        y[c] = best, places[c] = where;
+    }
+}
+
+static long within(long first, long size, long side) {
+    return first + size < side ? size : side - first;
+}
 
 static void pool_image(void *context, long image) {
     const Pool *v = context;
-    float best[CHANNELS];
-    int32_t where[CHANNELS];
     for (long p = 0; p < v->rows; p++)
-        for (long q = 0; q < v->columns; q++)
-            for (long c0 = 0; c0 < v->c; c0 += CHANNELS) {
-                long count = v->c - c0 < CHANNELS ? v->c - c0 : CHANNELS;
-                long out = ((image * v->rows + p) * v->columns + q) * v->c + c0;
-                for (long i = 0; i < v->size && p * v->stride + i < v->h; i++)
-                    for (long j = 0; j < v->size && q * v->stride + j < v->w; j++) {
-                        const float *x =
-                            v->x +
-                            ((image * v->h + p * v->stride + i) * v->w + q * v->stride + j) * v->c +
-                            c0;
-                        int32_t place = (int32_t)(i * v->size + j);
-                        if (place == 0) {
-                            memcpy(best, x, sizeof(float) * count);
-                            memset(where, 0, sizeof where);
-                            continue;
-                        }
-                        for (long c = 0; c < count; c++) {
-                            int taken = (x[c] > best[c]) | (x[c] != x[c]);
-                            best[c] = taken ? x[c] : best[c];
-                            where[c] = taken ? place : where[c];
-                        }
-                    }
-                memcpy(v->y + out, best, sizeof(float) * count);
-                for (long c = 0; c < count; c++) v->places[out + c] = (uint8_t)where[c];
-            }
+        for (long q = 0; q < v->columns; q++) {
+            long h = p * v->stride, w = q * v->stride;
+            long out = ((image * v->rows + p) * v->columns + q) * v->c;
+            greatest(v, v->x + ((image * v->h + h) * v->w + w) * v->c, within(h, v->size, v->h),
+                     within(w, v->size, v->w), v->y + out, v->places + out);
+        }
 }
 
-static void
-pool_image_gradient(void *context,
-                    long image) { /* windows in order, so each input adds them in order */
+/* Windows in order, so that each input adds them in order. */
+static void pool_image_gradient(void *context, long image) {
     const Pool *v = context;
     memset(v->y + image * v->h * v->w * v->c, 0, sizeof(float) * v->h * v->w * v->c);
     for (long p = 0; p < v->rows; p++)
         for (long q = 0; q < v->columns; q++) {
-            long out = ((image * v->rows + p) * v->columns + q) * v->c;
-            const float *restrict g = v->x + out;
-            const uint8_t *restrict places = v->places + out;
-            for (long i = 0; i < v->size && p * v->stride + i < v->h; i++)
-                for (long j = 0; j < v->size && q * v->stride + j < v->w; j++) {
-                    float *restrict dx =
-                        v->y +
-                        ((image * v->h + p * v->stride + i) * v->w + q * v->stride + j) * v->c;
-                    uint8_t place = (uint8_t)(i * v->size + j);
-                    for (long c = 0; c < v->c; c++) dx[c] += places[c] == place ? g[c] : 0.0f;
-                }
+            long h = p * v->stride, w = q * v->stride;
+            long out = ((image * v->rows + p) * v->columns + q) * v->c, c = 0;
+            const float *g = v->x + out;
+            const uint8_t *places = v->places + out;
+            float *dx = v->y + ((image * v->h + h) * v->w + w) * v->c;
+            long height = within(h, v->size, v->h), width = within(w, v->size, v->w);
+            for (; c + LANES <= v->c; c += LANES) {
+                vf here = load(g + c);
+                vi where = __builtin_convertvector(*(const vbu *)(places + c), vi);
+                for (long i = 0; i < height; i++)
+                    for (long j = 0; j < width; j++) {
+                        float *to = dx + (i * v->w + j) * v->c + c;
+                        vi own = where == (vi){0} + (int32_t)(i * v->size + j);
+                        store(to, load(to) + chosen(own, here, (vf){0}));
+                    }
+            }
+            for (; c < v->c; c++)
+                dx[(places[c] / v->size * v->w + places[c] % v->size) * v->c + c] += g[c];
         }
 }
 

@@ -50,7 +50,8 @@ void tile_chains(int rows, int vectors, const Walk *walk, const float *a, const 
     switch (rows) {
         CASE(1)
         CASE(2)
-        CASE(3) CASE(4)
+        CASE(3)
+        CASE(4)
 #if MR > 4
             CASE(5) CASE(6)
 #endif

@@ -35,10 +35,14 @@ typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef float vfu
     __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); /* anywhere in memory */
 
+typedef uint8_t vb __attribute__((vector_size(LANES)));
+typedef uint8_t vbu __attribute__((vector_size(LANES), aligned(1), may_alias));
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vf load(const float *p) { return *(const vfu *)p; }
 INLINE void store(float *p, vf v) { *(vfu *)p = v; }
+INLINE vf chosen(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
 
 /* The software path: the product of two float32 is exact in float64; the sum is rounded to odd,
  * which the rounding to float32 that follows cannot tell from the exact sum. */
