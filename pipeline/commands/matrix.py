@@ -27,7 +27,8 @@ from pipeline.system.errors import UserError
               help="Only these axes, separated by commas.  [default: all]")
 @click.option("--require", metavar="AXES", help="The axes that must be identical, separated by "
                                                 "commas; none for none.  [default: all but "
-                                                "threads, cores, device and mode-off]")
+                                                "device and mode-off, and by native arithmetic "
+                                                "threads and cores]")
 @click.option("--html", type=UserPath(dir_okay=False),
               help="Write the report as a page, too.")
 @JSON
@@ -52,13 +53,14 @@ def matrix(file: Path, overrides: tuple[str, ...], axes: str | None, require: st
     from pipeline.config.paths import MATRIX, WORK
     from pipeline.records import environment, recording
     from pipeline.report import matrix as pages
-    from pipeline.studies.matrix.axes import ALL, AXES, REQUIRED, WORKLOAD
+    from pipeline.studies.matrix.axes import ALL, AXES, WORKLOAD
     from pipeline.studies.matrix.running import run
     from pipeline.system.files import atomic_write, write_json
     from pipeline.system.verdicts import VERDICTS, exit_status
 
-    chosen, required = names(axes, ALL, "--axes"), names(require, REQUIRED, "--require")
     parameters = load(file, [*WORKLOAD, *overrides])
+    usual = tuple(axis.name for axis in AXES if axis.must_be_identical(parameters))
+    chosen, required = names(axes, ALL, "--axes"), names(require, usual, "--require")
     folder = WORK / "matrix"
     stack = environment.fingerprint()
     with recording.recorded("matrix", parameters) as record:

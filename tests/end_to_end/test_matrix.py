@@ -75,3 +75,13 @@ def test_what_cannot_be_run_is_not_compared_and_does_not_pass(tmp_path: Path) ->
     assert verdicts(found)["workers", "resize"] == "identical"
     assert {row["verdict"] for row in found if row["axis"] == "clone"} == {"not compared"}
     assert all("exit status " in row["detail"] for row in found if row["axis"] == "clone")
+
+
+def test_portable_arithmetic_depends_on_neither_instruction_set_nor_threads(
+        tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    found = rows(project, "--axes", "isa,threads,cores", "--set", "train.arithmetic=portable")
+    assert verdicts(found) == {("isa", "train"): "identical", ("isa", "evaluate"): "identical",
+                               ("threads", "train"): "identical",
+                               ("cores", "evaluate"): "identical"}
+    assert all(row["required"] for row in found)

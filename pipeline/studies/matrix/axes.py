@@ -1,9 +1,9 @@
 """The small workload, and the axes along which it is run again.
 
-`AXES` has them in the order of the report; `ALL` is every axis, `REQUIRED` those that design.md
-says must not decide the bits. An axis is run through the stages that it can reach (placement means
-nothing to `resize`), each with the reference run's own inputs, so that every verdict is about one
-stage alone: where all are identical, so is the pipeline.
+`AXES` has them in the order of the report, `ALL` their names. Required are those that must not
+decide the bits; by portable arithmetic they are more. An axis is run through the stages that it can
+reach (placement means nothing to `resize`), each with the reference run's own inputs, so that every
+verdict is about one stage alone: where all are identical, so is the pipeline.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.config.parameters import Parameters
 from pipeline.config.sections import ExecutionSection
 from pipeline.config.stages import MEASURED
 
@@ -43,6 +44,8 @@ class Axis:
         execution: yields the values of the section `execution` that it changes.
         environment: variables that it sets.
         manner: how the stage is run.
+        portable: whether it must be identical where the arithmetic is portable.
+        native: whether it reaches stages that compute by native arithmetic.
     """
 
     name: str
@@ -52,6 +55,16 @@ class Axis:
     execution: Callable[[ExecutionSection], Mapping[str, Any]] = lambda section: {}
     environment: Mapping[str, str] = field(default_factory=dict)
     manner: Manner = "plain"
+    portable: bool = False
+    native: bool = True
+
+    def reached(self, parameters: Parameters) -> tuple[str, ...]:
+        """Return the stages that the axis reaches in this workload."""
+        return self.stages if self.native or parameters.train.arithmetic == "portable" else ()
+
+    def must_be_identical(self, parameters: Parameters) -> bool:
+        """Return whether it is required, unless the user says otherwise."""
+        return self.required or (self.portable and parameters.train.arithmetic == "portable")
 
 
 AXES = (
@@ -75,13 +88,15 @@ AXES = (
     Axis("directory", "another project folder, its name with spaces and accents",
          manner="elsewhere"),
     Axis("clone", "a copy of the code elsewhere", manner="clone"),
-    Axis("threads", "another number of threads", ("train",), required=False,
+    Axis("isa", "the baseline instruction set (ALEXNET_ISA)", ("train", "evaluate"),
+         required=False, environment={"ALEXNET_ISA": "baseline"}, portable=True, native=False),
+    Axis("threads", "another number of threads", ("train",), required=False, portable=True,
          execution=lambda section: {"threads": 2 if section.threads == 1 else 1}),
-    Axis("cores", "one core only, so one thread", ("evaluate",), required=False, manner="one core"),
+    Axis("cores", "one core only, so one thread", ("evaluate",), required=False, portable=True,
+         manner="one core"),
     Axis("device", "GPU instead of CPU, or the reverse", ("train", "evaluate"), required=False,
          execution=lambda section: {"device": "cuda" if section.device == "cpu" else "cpu"}),
     Axis("mode-off", "PyTorch's deterministic mode off", ("train", "evaluate"), required=False,
          execution=lambda section: {"deterministic": False}),
 )
 ALL = tuple(axis.name for axis in AXES)
-REQUIRED = tuple(axis.name for axis in AXES if axis.required)

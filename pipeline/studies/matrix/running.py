@@ -64,10 +64,13 @@ def run(parameters: Parameters, axes: Sequence[Axis], required: Sequence[str],
         folder: is emptied and used.
 
     Raises:
-        UserError: the reference run fails.
+        UserError: the reference run fails, or the axes reach no stage.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    jobs = [(axis, stage) for axis in axes for stage in axis.stages]
+    jobs = [(axis, stage) for axis in axes for stage in axis.reached(parameters)]
+    if not jobs:
+        raise UserError(f"matrix: {', '.join(axis.name for axis in axes) or 'no axis'}: reaches no "
+                        f"stage by train.arithmetic {parameters.train.arithmetic}")
     jobs.sort(key=lambda job: job[0].manner != "killed")  # the longest first
     needed = ("download",
               *MEASURED[: 1 + max((MEASURED.index(stage) for _, stage in jobs), default=-1)])

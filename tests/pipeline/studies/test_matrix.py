@@ -39,7 +39,7 @@ from pipeline.config.stages import MEASURED
 from pipeline.data.store import MOMENTS
 from pipeline.data.tensors import read_tensors, write_tensors
 from pipeline.report import matrix
-from pipeline.studies.matrix.axes import ALL, AXES, REQUIRED, WORKLOAD
+from pipeline.studies.matrix.axes import ALL, AXES, WORKLOAD
 from pipeline.studies.matrix.comparison import NothingToCompare, difference, of_arrays
 from pipeline.studies.matrix.running import Cell, run
 from pipeline.system.errors import UserError
@@ -178,7 +178,13 @@ def test_type_and_shape_count() -> None:
 
 def test_every_axis_has_stages() -> None:
     assert len(set(ALL)) == len(AXES)
-    assert set(REQUIRED) == set(ALL) - {"threads", "cores", "device", "mode-off"}
+    for arithmetic, not_required in (("native", {"isa", "threads", "cores", "device", "mode-off"}),
+                                     ("portable", {"device", "mode-off"})):
+        workload = load(ROOT / "params.yaml", [*WORKLOAD, f"train.arithmetic={arithmetic}"])
+        assert {axis.name for axis in AXES
+                if axis.must_be_identical(workload)} == set(ALL) - not_required
+        assert [axis.name for axis in AXES
+                if not axis.reached(workload)] == ["isa"] * (arithmetic == "native")
     assert all(axis.stages and set(axis.stages) <= set(MEASURED) for axis in AXES)
 
 
@@ -225,9 +231,9 @@ def test_only_a_required_difference_fails() -> None:
 
 
 def test_what_is_required_can_be_chosen() -> None:
-    assert names(None, REQUIRED, "--require") == REQUIRED
-    assert names("threads, device", REQUIRED, "--require") == ("threads", "device")
-    assert names("none", REQUIRED, "--require") == ()
+    assert names(None, ("process",), "--require") == ("process",)
+    assert names("threads, device", ALL, "--require") == ("threads", "device")
+    assert names("none", ALL, "--require") == ()
 
 
 @pytest.mark.parametrize("option", ["--axes", "--require"])
@@ -236,6 +242,12 @@ def test_an_unknown_axis_is_refused(option: str) -> None:
                                        "process,speed"])
     assert result.exit_code == 1
     assert f"{option}: no axis is called speed; there are process, resume" in result.output
+
+
+def test_an_axis_that_reaches_nothing_is_refused(tmp_path: Path) -> None:
+    [axis] = [axis for axis in AXES if axis.name == "isa"]
+    with pytest.raises(UserError, match=r"isa: reaches no stage by train\.arithmetic native"):
+        run(load(ROOT / "params.yaml", WORKLOAD), [axis], (), tmp_path / "matrix")
 
 
 def test_a_reference_run_that_fails_is_told(tmp_path: Path) -> None:
