@@ -181,7 +181,7 @@ def test_commands(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_git_and_dvc(here: Path) -> None:
     fails(project.git(with_()), "not in a git repository", "git init")
-    fails(project.dvc(with_()), "no .dvc", "top folder")
+    fails(project.dvc(with_()), "no .dvc", "clone of the project")
     subprocess.run(["git", "init", "-q"], check=True)
     fails(project.git(with_()), "no commit yet", "git commit", "warning")
     (here / ".dvc").mkdir()
