@@ -31,6 +31,7 @@ from pipeline.studies.claims.results import Evidence, EvidenceKey, Results
 from pipeline.studies.claims.verdicts import (
     CONTRADICTED,
     FEWEST,
+    HOPELESS,
     NOT_RUN,
     SIZE,
     Question,
@@ -54,7 +55,7 @@ class LedgerRow:
         key: which pictures and arithmetic; None where nothing has been run, or of the net itself.
         verdict: on the claim.
         numbers: the claim's number for each seed, in its unit.
-        question: that the verdict answers; None where nothing was asked.
+        question: that the verdict answers, or will; None of the net itself.
         ours: the mean of the numbers, of ratios the geometric mean; None where there are none.
         interval: of the mean over seeds, 99 %; None of fewer than two.
         sd: the standard deviation over seeds, of ratios that of the logarithms.
@@ -90,14 +91,17 @@ class LedgerRow:
                 "seeds": self.seeds, "scale": self.scale, "verdict": self.words,
                 "data": claim.data, "pictures": self.key.pictures if self.key else None,
                 "arithmetic": self.key.arithmetic if self.key else None, "test": claim.test,
-                "margin": claim.margin, "sd": self.sd, "needs": self.needs, "log": claim.log,
+                "margin": claim.margin, "power": self.power, "sd": self.sd, "log": claim.log,
                 "unit": claim.unit, "says": claim.says, "note": self.note}
 
     @property
-    def needs(self) -> int | None:
-        """The seeds with which the claim, if true, is shown with a power of 80 %, at the spread
-        seen; None where that is not known, or a thousand do not suffice."""
-        return needed_seeds(self.question, self.sd) if self.question and self.sd else None
+    def power(self) -> str:
+        """How many seeds show the claim, if it is true, with a power of 80 %, in words."""
+        if self.question is None:
+            return "computed, not tested"
+        seeds = needed_seeds(self.question, self.sd or self.question.margin)
+        spread = "at the spread seen" if self.sd else "if seeds spread by an sd of the margin"
+        return f"80 % with {seeds or f'more than {HOPELESS:,}'} seeds, {spread}"
 
 
 def rows(claim: Claim, results: Results | None) -> list[LedgerRow]:
@@ -106,21 +110,25 @@ def rows(claim: Claim, results: Results | None) -> list[LedgerRow]:
     if isinstance(claim.measure, Net):
         return [_of_net(claim, claim.measure)]
     assert results is not None
+    scale = results.book.scales[results.scale]
+    question = claim.question(own=claim.measure is None or claim.data == scale.data)
     if claim.measure is None:
-        return [LedgerRow(claim, results.scale, note=_joined(f"takes {claim.takes}", claim.note))]
+        return [LedgerRow(claim, results.scale, question=question,
+                          note=_joined(f"takes {claim.takes}", claim.note))]
     by_key = [row(claim, results.at(key)) for key in results.evidence_keys()
               if any(results.at(key).runs(name) for name in claim.configurations())]
     return [each for each in by_key if each.numbers] or by_key[:1] or [
-        LedgerRow(claim, results.scale, note=claim.note)]
+        LedgerRow(claim, results.scale, question=question, note=claim.note)]
 
 
 def row(claim: Claim, evidence: Evidence) -> LedgerRow:
     """Return what this evidence says of a claim."""
     numbers, note = numbers_of(claim, evidence)
-    key = _key(claim, evidence)
+    key, scale = _key(claim, evidence), evidence.results.book.scales[evidence.scale]
     if not numbers:
-        return LedgerRow(claim, evidence.scale, key, note=_joined(note, claim.note))
-    scale = evidence.results.book.scales[evidence.scale]
+        question = claim.question(own=claim.data == scale.data)
+        return LedgerRow(claim, evidence.scale, key, question=question,
+                         note=_joined(note, claim.note))
     assert key is not None
     whole = key.total == sum(scale.images)
     question = claim.question(own=whole and claim.data == scale.data)
@@ -137,7 +145,7 @@ def row(claim: Claim, evidence: Evidence) -> LedgerRow:
 def is_final(claim: Claim, evidence: Evidence) -> bool:
     """Return whether the verdict is one that more seeds are not added to."""
     this = row(claim, evidence)
-    return this.question is not None and this.question.is_final(this.verdict)
+    return this.verdict != NOT_RUN and bool(this.question and this.question.is_final(this.verdict))
 
 
 def _key(claim: Claim, evidence: Evidence) -> EvidenceKey | None:

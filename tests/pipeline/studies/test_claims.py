@@ -154,6 +154,7 @@ def test_a_paired_difference_and_its_interval_are_those_of_the_textbook(book: Bo
     assert (told["data"], told["test"], told["margin"]) == ("ILSVRC-2012 validation", "positive",
                                                             0.7)
     assert (told["pictures"], told["arithmetic"]) == (1200, "native")
+    assert told["power"].endswith("seeds, at the spread seen")
 
 
 @pytest.mark.parametrize(("others", "verdict"),
@@ -341,6 +342,9 @@ def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) 
     assert (crops["ours"], crops["verdict"], crops["seeds"]) == (
         pytest.approx(2.0, abs=0.01), "direction only", 3)
     assert told[-1]["verdict"] == "not yet run"
+    for row_ in told:  # every row has the paper's place, data set, test, margin and power
+        assert all(row_[name] for name in ("section", "data", "test", "margin", "power"))
+    assert told[-1]["power"] == "80 % with 19 seeds, if seeds spread by an sd of the margin"
     table = CliRunner().invoke(main, ["claims"]).output
     assert all(claim.name in table for claim in book.claims)
 
