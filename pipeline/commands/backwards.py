@@ -54,8 +54,8 @@ class LastFirst(Executor):
 class _Listing:
     """What os.scandir yields, in reverse."""
 
-    def __init__(self, entries: Iterator[os.DirEntry[Any]]) -> None:
-        self._entries = iter(list(entries)[::-1])
+    def __init__(self, listing: Iterator[os.DirEntry[Any]]) -> None:
+        self._entries = iter(list(listing)[::-1])
 
     def __enter__(self) -> _Listing:
         return self

@@ -64,7 +64,7 @@ class Command(click.Command):
             return super().parse_args(context, arguments)
         except click.NoSuchOption as error:
             keys = _called(error.option_name.lstrip("-").replace("-", "_"))
-            if keys and any("--set" in one.opts for one in self.params):
+            if keys and any("--set" in parameter.opts for parameter in self.params):
                 raise click.NoSuchOption(error.option_name, f"{error.message} A parameter is given "
                                                             f"as --set {keys[0]}=VALUE.",
                                          error.possibilities, error.ctx) from None

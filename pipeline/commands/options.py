@@ -87,24 +87,24 @@ def parameter_options(command: Any) -> Any:
     return command
 
 
-def seeds_option(told: str) -> Callable[[Any], Any]:
+def seeds_option(default: str) -> Callable[[Any], Any]:
     """Return the option `--seeds 1-10` or `--seeds 1,3,5-7`, whose value is a tuple of numbers."""
     return click.option("--seeds", metavar="SEEDS", callback=_seeds,
-                        help=f"As in 1-10 or 1,3,5-7. {told}")
+                        help=f"As in 1-10 or 1,3,5-7. {default}")
 
 
 def _seeds(context: click.Context, option: click.Parameter,
-           told: str | None) -> tuple[int, ...] | None:
-    if told is None:
+           text: str | None) -> tuple[int, ...] | None:
+    if text is None:
         return None
-    found: list[int] = []
-    for part in told.split(","):
+    seeds: list[int] = []
+    for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if (not first.isdecimal() or (dash and not last.isdecimal())
                 or (dash and int(last) < int(first))):
             raise click.BadParameter(f"{part.strip()!r} is neither a number nor a range like 1-10",
                                      context, option)
-        found += range(int(first), int(last or first) + 1)
-    if len(set(found)) < len(found):
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) < len(seeds):
         raise click.BadParameter("a seed is named twice", context, option)
-    return tuple(found)
+    return tuple(seeds)

@@ -167,10 +167,10 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any],
         verdict = f" not compared: {unknown[topic]}" if topic in unknown else " identical"
         click.echo(f"{topic}:{'' if pairs else verdict}")
         for name, (left, right) in pairs.items():
-            told = [_short(one, topic) for one in (left, right)]
+            values = [_short(value, topic) for value in (left, right)]
             click.echo(printable(
                 f"  {name}: "
-                f"{' -> '.join(told if told[0] != told[1] else map(str, (left, right)))}"))
+                f"{' -> '.join(values if values[0] != values[1] else map(str, (left, right)))}"))
 
 
 def _short(value: Any, topic: str) -> str:
@@ -249,12 +249,12 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
     """
     from pipeline.studies import ensemble as together
 
-    told = together.ensemble(list(runs))
+    result = together.ensemble(list(runs))
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(result, indent=2))
         return
-    for name, errors in (*((member["run"], member) for member in told["members"]),
-                         ("together", told)):
+    for name, errors in (*((member["run"], member) for member in result["members"]),
+                         ("together", result)):
         click.echo(printable(
             f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; ten "
             f"crops {errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}"))

@@ -140,8 +140,8 @@ def _sides(names: Sequence[str]) -> list[Side]:
 def _written(sides: Sequence[Side], folder: Path) -> Path:
     exhibits = [*_curves(sides), *_kernels(sides)]
     page = template("comparison.html.j2").render(**_context(sides, exhibits)).encode()
-    for name, content in {name: content for one in exhibits
-                          for name, content in one.files().items()}.items():
+    for name, content in {name: content for exhibit in exhibits
+                          for name, content in exhibit.files().items()}.items():
         with atomic_write(folder / "figures" / name) as stream:
             stream.write(content)
     with atomic_write(folder / "index.html") as stream:
@@ -171,7 +171,7 @@ def _side(letter: str, name: str) -> Side:
 
 def _curves(sides: Sequence[Side]) -> list[Exhibit]:
     """Return loss and error of all runs, training dashed, where the record has a curve."""
-    found = []
+    charts = []
     for what, title in (("loss", "Loss (nats per image)"), ("error", "Top-1 error, centre crop")):
         lines, rows = [], []
         for number, side in enumerate(sides):
@@ -186,9 +186,9 @@ def _curves(sides: Sequence[Side]) -> list[Exhibit]:
             ends = "; ".join(f"{line.name} ends at {line.values[-1]:.3g}" for line in lines)
             figure = chart(title, lines, _common_rates(sides), f"{title} over epochs: {ends}",
                            percent=what == "error")
-            found.append(Exhibit(f"learning-{what}", figure, ".csv",
+            charts.append(Exhibit(f"learning-{what}", figure, ".csv",
                                  table(["run", "images", "epoch", what], rows)))
-    return found
+    return charts
 
 
 def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
@@ -206,15 +206,15 @@ def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
 
 def _kernels(sides: Sequence[Side]) -> list[Exhibit]:
     """Return a sheet for each run whose record has weights."""
-    found = []
+    sheets = []
     for side in sides:
         if side.kernels is not None:
             columns = (2 if side.settings.get("network", {}).get("architecture")
                        in ("two-column", "conv6") else 1)
             figure = kernel_sheet(side.kernels, columns,
                                   f"The first layer's kernels of run {side.letter}")
-            found.append(Exhibit(f"kernels-{side.letter}", figure, ".npy", array(side.kernels)))
-    return found
+            sheets.append(Exhibit(f"kernels-{side.letter}", figure, ".npy", array(side.kernels)))
+    return sheets
 
 
 # --- what they say of the same images ---
@@ -347,25 +347,25 @@ def differing(sides: Sequence[Side]) -> dict[str, dict[str, list[Any]]]:
     """Return {topic: {name: the value of each run}} where they are not all the same."""
     first, others = sides[0], sides[1:]
     pairs = [differences.of_records(first.kept, other.kept) for other in others]
-    found: dict[str, dict[str, list[Any]]] = {}
+    topics: dict[str, dict[str, list[Any]]] = {}
     for topic in ("parameters", "data", "environment", "execution", "code"):
         for name in dict.fromkeys(name for pair in pairs for name in pair[topic]):
             own = next(pair[topic][name][0] for pair in pairs if name in pair[topic])
             values = [own,
                       *(pair[topic][name][1] if name in pair[topic] else own for pair in pairs)]
-            found.setdefault(topic, {})[name] = [plain(value)
+            topics.setdefault(topic, {})[name] = [plain(value)
                                                  if topic == "parameters" and isinstance(value, str)
                                                  else value for value in values]
-    return found
+    return topics
 
 
 def _context(sides: Sequence[Side], exhibits: Sequence[Exhibit]) -> dict[str, Any]:
     alike = tested_alike(sides)
     store = store_of(alike)
     count = alike[0].tested.ten_crop.shape[1] if alike else 0
-    words = ([one.words for one in store.classes] if store
+    words = ([entry.words for entry in store.classes] if store
              else [f"class {label}" for label in range(count)])
-    return {"sides": sides, "exhibits": {one.name: one for one in exhibits}, "alike": alike,
+    return {"sides": sides, "exhibits": {entry.name: entry for entry in exhibits}, "alike": alike,
             "errors": [(side, errors(side)) for side in sides], "words": words, "store": store,
             "agreements": [agreement(*pair) for pair in itertools.combinations(alike, 2)],
             "traces": [(*pair, *traces(*pair)) for pair in itertools.combinations(sides, 2)],

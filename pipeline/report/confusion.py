@@ -36,14 +36,14 @@ class Confusion:
     @property
     def images(self) -> NDArray[np.int64]:
         """The images of each class, int64 [classes]."""
-        found: NDArray[np.int64] = self.counts.sum(axis=1)
-        return found
+        counts: NDArray[np.int64] = self.counts.sum(axis=1)
+        return counts
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
         """The images of each class that were taken for another, int64 [classes]."""
-        found: NDArray[np.int64] = self.images - self.counts.diagonal()
-        return found
+        counts: NDArray[np.int64] = self.images - self.counts.diagonal()
+        return counts
 
     @property
     def small(self) -> bool:
@@ -57,7 +57,7 @@ class Confusion:
 
     def worst(self) -> list[tuple[int, float, int, int]]:
         """Return the classes with the most mistakes, as `error`; those without any are left out."""
-        return [one for label in self.order[:LISTED] if (one := self.error(label))[2]]
+        return [row for label in self.order[:LISTED] if (row := self.error(label))[2]]
 
     def best(self) -> list[tuple[int, float, int, int]]:
         """Return the classes with the fewest mistakes, as `error`; none where the whole matrix is
@@ -81,37 +81,38 @@ def confusion(inputs: Inputs) -> Confusion:
                      [(int(k) // classes, int(k) % classes, int(off[k])) for k in pairs])
 
 
-def exhibits(inputs: Inputs, found: Confusion) -> list[Exhibit]:
+def exhibits(inputs: Inputs, confused: Confusion) -> list[Exhibit]:
     """Return the bars of the errors of classes, and the matrix; the files beside them have every
     class."""
-    return [class_errors(inputs, found), matrix(inputs, found)]
+    return [class_errors(inputs, confused), matrix(inputs, confused)]
 
 
-def class_errors(inputs: Inputs, found: Confusion) -> Exhibit:
+def class_errors(inputs: Inputs, confused: Confusion) -> Exhibit:
     """Return bars of the errors of the classes, the worst first; of many classes only these. The
     file has every class."""
-    names = [one.words for one in inputs.store.classes]
-    shown = [found.error(label) for label in found.order if found.images[label]][:MATRIX_CLASSES]
+    names = [each.words for each in inputs.store.classes]
+    tested = [label for label in confused.order if confused.images[label]]
+    shown = [confused.error(label) for label in tested[:MATRIX_CLASSES]]
     rows = [(_brief(names[label]), share, f"{mistakes} of {images}")
             for label, share, mistakes, images in shown]
-    what = ("Top-1 error by class" if found.small
+    what = ("Top-1 error by class" if confused.small
             else f"Top-1 error of the {len(rows)} worst classes")
     figure = bars(f"{what}, ten crops", rows,
                   f"{what}: " + "; ".join(f"{name} {share:.0%}" for name, share, _ in rows))
     data = table(["label", "id", "class", "images", "mistakes", "top1_error"], (
         [label, inputs.store.classes[label].wnid, names[label], images, mistakes, share]
-        for label, share, mistakes, images in map(found.error, range(len(names)))))
+        for label, share, mistakes, images in map(confused.error, range(len(names)))))
     return Exhibit("class-errors", figure, ".csv", data)
 
 
-def matrix(inputs: Inputs, found: Confusion) -> Exhibit:
+def matrix(inputs: Inputs, confused: Confusion) -> Exhibit:
     """Return the matrix of shares, the darker the larger, with counts where they fit. The file has
     the pairs that happened."""
-    names = [one.words for one in inputs.store.classes]
-    shares = shades(found.counts / np.maximum(found.images, 1)[:, None])
+    names = [each.words for each in inputs.store.classes]
+    shares = shades(confused.counts / np.maximum(confused.images, 1)[:, None])
     alt = ("Confusion matrix: rows are the right class, columns the class it was taken for, dark "
            "where often")
-    if found.small:
+    if confused.small:
         cell, left, top = 40, 220, 44
         sheet = Sheet(left + cell * len(names), top + cell * len(names))
         sheet.words("right class (row), taken for (column)", 4, 6, left + cell * len(names))
@@ -119,17 +120,17 @@ def matrix(inputs: Inputs, found: Confusion) -> Exhibit:
         for row, name in enumerate(names):
             sheet.words(f"{row + 1}", left + row * cell + 14, top - 18, cell)
             sheet.words(f"{row + 1} {name}", 4, top + row * cell + 12, left - 8)
-            for column, count in enumerate(found.counts[row].tolist()):
+            for column, count in enumerate(confused.counts[row].tolist()):
                 if count:
-                    dark = count > found.images[row] / 4
+                    dark = count > confused.images[row] / 4
                     sheet.words(str(count), left + column * cell + 8, top + row * cell + 12, cell,
                                 light=dark)
         figure = sheet.figure(alt)
     else:
         size = max(1, MATRIX_PIXELS // len(names))
         figure = picture(shares.repeat(size, axis=0).repeat(size, axis=1), alt)
-    rows = [(label, label, int(found.counts[label, label]))
-            for label in range(len(names))] + found.pairs
+    rows = [(label, label, int(confused.counts[label, label]))
+            for label in range(len(names))] + confused.pairs
     data = table(["right_label", "taken_for_label", "right_class", "taken_for_class", "images"], (
         [right, taken, names[right], names[taken], count] for right, taken, count in rows if count))
     return Exhibit("confusion", figure, ".csv", data)

@@ -84,12 +84,12 @@ class Evidence:
     def scales(self) -> list[str]:
         """The scales at which a row of the tables has been run."""
         return [scale for scale in SCALES
-                if any(one.scale == scale for found in self.errors.values() for one in found)]
+                if any(errors.scale == scale for kept in self.errors.values() for errors in kept)]
 
     def at(self, configuration: str | None, scale: str) -> Errors | None:
         """Return the errors of a configuration at a scale; None where it has not been run there."""
-        return next((one for one in self.errors.get(configuration or "", []) if one.scale == scale),
-                    None)
+        return next((errors for errors in self.errors.get(configuration or "", [])
+                     if errors.scale == scale), None)
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the rows of the ledger, as `alexnet claims --json` has them."""
@@ -112,7 +112,7 @@ def evidence() -> Evidence:
     names = [row.configuration for row in TABLE_2 if row.configuration]
     drawn = [exhibit(row.claim, results[row.scale].at(row.key)) for row in rows if row.key]
     return Evidence(rows, {name: _errors(book, results, name) for name in names},
-                    [one for one in drawn if one],
+                    [figure for figure in drawn if figure],
                     [each for folder in (golden.FOLDER, *(results[scale].folder for scale in
                                                           book.scales))
                      for each in in_folder(folder)])

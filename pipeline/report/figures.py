@@ -308,5 +308,5 @@ def shades(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return uint8 [h, w, 3]: 0 is white, 1 dark blue, and between them the root of the value, so
     that little is seen."""
     ink = np.sqrt(values)[..., None]
-    found: NDArray[np.uint8] = np.rint(255 - ink * (255 - np.array([8, 48, 107]))).astype(np.uint8)
-    return found
+    pixels: NDArray[np.uint8] = np.rint(255 - ink * (255 - np.array([8, 48, 107]))).astype(np.uint8)
+    return pixels

@@ -207,17 +207,18 @@ def _predictions(store: Store) -> Predictions:
 def _provenance() -> dict[str, Any] | None:
     if not PROVENANCE.exists():
         return None
-    found: dict[str, Any] = read_json(PROVENANCE, "train")
-    if missing := [name for name in PROVENANCE_KEYS if name not in found]:
+    provenance: dict[str, Any] = read_json(PROVENANCE, "train")
+    if missing := [name for name in PROVENANCE_KEYS if name not in provenance]:
         raise _damaged(PROVENANCE, "train", f"no {missing[0]}")
-    return found
+    return provenance
 
 
 def _matrix() -> Matrix | None:
     if not MATRIX.exists():
         return None
-    told = read_json(MATRIX, "matrix")
+    content = read_json(MATRIX, "matrix")
     try:
-        return Matrix([Cell(**row) for row in told["rows"]], told["stack"], told["workload"])
+        return Matrix([Cell(**row) for row in content["rows"]], content["stack"],
+                      content["workload"])
     except (KeyError, TypeError) as error:
         raise _damaged(MATRIX, "matrix", error) from None

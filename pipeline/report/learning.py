@@ -37,7 +37,7 @@ def exhibits(inputs: Inputs) -> list[Exhibit]:
     """Return the charts of loss and error."""
     curve, rates = inputs.curve, learning_rates(inputs.parameters.effective_recipe(), inputs.curve)
     drops = "; ".join(f"{value:g} from epoch {start:.1f}" for start, value in rates)
-    found = []
+    charts = []
     for what, title, form in (("loss", "Loss (nats per image, lower is better)", ".3g"),
                               ("error", "Top-1 error, centre crop (lower is better)", ".1%")):
         pair = {kind: curve[f"{kind}_{what}"] for kind in ("training", "validation")}
@@ -51,8 +51,8 @@ def exhibits(inputs: Inputs) -> list[Exhibit]:
         columns = ["step", "epoch", *(f"{kind}_{what}" for kind in pair)]
         rows = zip(curve["step"].astype(int).tolist(),
                    *(curve[name].tolist() for name in columns[1:]), strict=True)
-        found.append(Exhibit(f"learning-{what}", figure, ".csv", table(columns, rows)))
-    return found
+        charts.append(Exhibit(f"learning-{what}", figure, ".csv", table(columns, rows)))
+    return charts
 
 
 def curve_rows(inputs: Inputs) -> list[dict[str, float]]:

@@ -41,14 +41,16 @@ def draw(inputs: Inputs) -> Parts:
                 pictures.crops_sheet(inputs, crops), pictures.mean(inputs),
                 pictures.colour_axes(inputs, components), *confusion.exhibits(inputs, counted),
                 *inputs.evidence.figures]
-    return Parts({one.name: one for one in exhibits}, components, crops, kinds, queries, counted)
+    return Parts({exhibit.name: exhibit for exhibit in exhibits}, components, crops, kinds, queries,
+                 counted)
 
 
 def files(inputs: Inputs, parts: Parts) -> dict[str, bytes]:
     """Return the files beside the page, by name: each figure and its numbers, and the ledger of
     claims."""
-    return {name: content for one in parts.exhibits.values() for name, content in one.files()
-            .items()} | {"claims.json": document(inputs.evidence.as_json())}
+    return {name: content for exhibit in parts.exhibits.values()
+            for name, content in exhibit.files().items()} | {
+                "claims.json": document(inputs.evidence.as_json())}
 
 
 def render(inputs: Inputs, parts: Parts) -> str:
@@ -65,7 +67,7 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
             "metrics": inputs.metrics, "network": inputs.network, "store": store,
             "data": results.data_name(parameters),
             "images": images, "train_images": len(store.split("train")),
-            "words": [one.words for one in store.classes], "errors": errors,
+            "words": [each.words for each in store.classes], "errors": errors,
             "others": results.to_compare(len(store.classes), yardstick), "yardstick": yardstick,
             "about": training.about(parameters, inputs.provenance, inputs.training),
             "intervals": {name: interval(error, images) for name, error in errors.items()},

@@ -58,38 +58,39 @@ class Component:
 def components(inputs: Inputs) -> list[Component]:
     """Return the principal components of colour, and the first validation image moved along them (P
     §4.1)."""
-    image, found = inputs.store.split("val").image(0), []
+    image = inputs.store.split("val").image(0)
+    axes: list[Component] = []
     total = sum(inputs.colours["eigenvalues"]) or 1.0
     for k, (stdev, eigenvalue) in enumerate(zip(inputs.colours["stdevs"],
                                                 inputs.colours["eigenvalues"], strict=True)):
         vector = [row[k] for row in inputs.colours["eigenvectors"]]
-        found.append(Component(k + 1, vector, stdev, eigenvalue, eigenvalue / total,
-                               [(sigma, shifted(image, vector, sigma * stdev))
-                                for sigma in SIGMAS]))
-    return found
+        axes.append(Component(k + 1, vector, stdev, eigenvalue, eigenvalue / total,
+                              [(sigma, shifted(image, vector, sigma * stdev))
+                               for sigma in SIGMAS]))
+    return axes
 
 
 def shifted(image: NDArray[np.uint8], vector: list[float], amount: float) -> NDArray[np.uint8]:
     """Return uint8 [h, w, 3]: the image so many grey levels further along a direction in RGB; what
     leaves 0..255 is cut off."""
     moved = image.astype(np.float64) + amount * np.array(vector)
-    found: NDArray[np.uint8] = np.rint(moved).clip(0, 255).astype(np.uint8)
-    return found
+    pixels: NDArray[np.uint8] = np.rint(moved).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
-def colour_axes(inputs: Inputs, found: list[Component]) -> Exhibit:
+def colour_axes(inputs: Inputs, axes: list[Component]) -> Exhibit:
     """Return the image along the three axes, as one sheet."""
     side, gap, left, top = SHIFTED, 6, 150, 30
-    sheet = Sheet(left + len(SIGMAS) * (side + gap), top + len(found) * (side + gap))
+    sheet = Sheet(left + len(SIGMAS) * (side + gap), top + len(axes) * (side + gap))
     for column, sigma in enumerate(SIGMAS):
         sheet.words(deviations(sigma), left + column * (side + gap) + 4, 8, side)
-    for row, one in enumerate(found):
+    for row, component in enumerate(axes):
         here = top + row * (side + gap)
-        sheet.words(f"component {one.number}", 4, here + 8, left, bold=True)
-        sheet.words(f"{one.share:.1%} of variance", 4, here + 30, left)
-        for line, (name, part) in enumerate(zip("RGB", one.vector, strict=True)):
+        sheet.words(f"component {component.number}", 4, here + 8, left, bold=True)
+        sheet.words(f"{component.share:.1%} of variance", 4, here + 30, left)
+        for line, (name, part) in enumerate(zip("RGB", component.vector, strict=True)):
             sheet.words(f"{name} {part:+.3f}", 4, here + 52 + 18 * line, left)
-        for column, (_, pixels) in enumerate(one.shifted):
+        for column, (_, pixels) in enumerate(component.shifted):
             sheet.picture(pixels, left + column * (side + gap), here, side)
     figure = sheet.figure("One image moved along the principal components of colour, by -3 to 3 "
                           "standard deviations")
@@ -133,45 +134,45 @@ def ten_crops(inputs: Inputs) -> TenCrops:
     index = int(inputs.predictions.crops_of[kept])
     image = inputs.store.split("val").image(index)
     crop = inputs.parameters.layer_table(len(inputs.store.classes)).crop
-    found: list[tuple[str, bool, NDArray[np.uint8], int, float]] = []
+    crops: list[tuple[str, bool, NDArray[np.uint8], int, float]] = []
     for mirrored in (False, True):
         for place, (top, left) in zip(PLACES, corners(len(image) - crop), strict=True):
             pixels = image[top: top + crop, left: left + crop]
-            says = each[len(found), kept]
-            found.append((place, mirrored, pixels[:, ::-1] if mirrored else pixels,
+            says = each[len(crops), kept]
+            crops.append((place, mirrored, pixels[:, ::-1] if mirrored else pixels,
                           int(says.argmax()), float(says.max())))
     average = inputs.probabilities[index]
-    return TenCrops(index, int(inputs.labels[index]), np.array(image), found,
+    return TenCrops(index, int(inputs.labels[index]), np.array(image), crops,
                     (int(average.argmax()), float(average.max())))
 
 
-def outlined(found: TenCrops) -> Figure:
+def outlined(shown: TenCrops) -> Figure:
     """Return the image with the five windows drawn in, the centre's in orange."""
-    stored, crop = len(found.image), len(found.crops[0][2])
+    stored, crop = len(shown.image), len(shown.crops[0][2])
     times = max(1, OUTLINED // stored)
     sheet = Sheet(stored * times, stored * times)
-    sheet.picture(found.image, 0, 0, stored * times)
+    sheet.picture(shown.image, 0, 0, stored * times)
     for place, (top, left) in enumerate(corners(stored - crop)):
         sheet.frame(left * times, top * times, crop * times, ORANGE if place == CENTRE else BLUE)
     return photo(sheet.canvas,
-                 f"Validation image {found.index} with the outlines of its five crops")
+                 f"Validation image {shown.index} with the outlines of its five crops")
 
 
-def crops_sheet(inputs: Inputs, found: TenCrops) -> Exhibit:
+def crops_sheet(inputs: Inputs, shown: TenCrops) -> Exhibit:
     """Return the ten crops with the class that each predicts."""
-    words, side, gap, under = [one.words for one in inputs.store.classes], CROP_SHOWN, 10, 40
+    words, side, gap, under = [each.words for each in inputs.store.classes], CROP_SHOWN, 10, 40
     sheet = Sheet(5 * (side + gap) + gap, 2 * (side + under + gap) + gap + 26)
-    sheet.words(f"Validation image {found.index}: {words[found.label]}. Together: "
-                f"{words[found.average[0]]}, {found.average[1]:.1%}",
+    sheet.words(f"Validation image {shown.index}: {words[shown.label]}. Together: "
+                f"{words[shown.average[0]]}, {shown.average[1]:.1%}",
                 gap, 8, 5 * (side + gap), bold=True)
-    for number, (place, mirrored, pixels, says, probability) in enumerate(found.crops):
+    for number, (place, mirrored, pixels, says, probability) in enumerate(shown.crops):
         left, top = gap + number % 5 * (side + gap), 32 + number // 5 * (side + under + gap)
         sheet.picture(np.ascontiguousarray(pixels), left, top, side)
         sheet.words(f"{place}{', mirrored' * mirrored}", left, top + side + 3, side + gap, 11)
         sheet.words(f"{probability:.1%} {words[says]}", left, top + side + 19, side + gap, 11)
-    data = {"validation_image": found.index, "label": found.label, "average": found.average,
+    data = {"validation_image": shown.index, "label": shown.label, "average": shown.average,
             "crops": [{"place": place, "mirrored": mirrored,
                        "class": says, "probability": probability}
-                      for place, mirrored, _, says, probability in found.crops]}
-    figure = sheet.figure(f"The ten crops of validation image {found.index}")
+                      for place, mirrored, _, says, probability in shown.crops]}
+    figure = sheet.figure(f"The ten crops of validation image {shown.index}")
     return Exhibit("ten-crops", figure, ".json", document(data))

@@ -50,7 +50,7 @@ def predictions(inputs: Inputs) -> list[tuple[str, list[Prediction]]]:
 
 
 def _prediction(inputs: Inputs, index: int) -> Prediction:
-    words, label = [one.words for one in inputs.store.classes], int(inputs.labels[index])
+    words, label = [each.words for each in inputs.store.classes], int(inputs.labels[index])
     order = np.argsort(-inputs.probabilities[index], kind="stable")[:GUESSES]
     return Prediction(index, inputs.store.split("val").image(index), words[label],
                       [(words[k], float(inputs.probabilities[index, k]), bool(k == label))
@@ -110,20 +110,20 @@ class Query:
 def neighbours(inputs: Inputs) -> list[Query]:
     """Return five queries, at equal distances among those that were searched, each of another class
     while there are others; none where nothing was searched."""
-    found = inputs.predictions
-    if not len(found.queries):
+    saved = inputs.predictions
+    if not len(saved.queries):
         return []
-    words = [one.words for one in inputs.store.classes]
+    words = [each.words for each in inputs.store.classes]
     train, val = inputs.store.split("train"), inputs.store.split("val")
-    searched = train.places(found.searched)
+    searched = train.places(saved.searched)
     shown = []
-    for place in _of_other_classes(inputs.labels[found.queries]):
-        query = int(found.queries[place])
+    for place in _of_other_classes(inputs.labels[saved.queries]):
+        query = int(saved.queries[place])
         label = int(inputs.labels[query])
         hidden, pixels = ([Neighbour(int(k), train.image(int(k)), words[train.labels[k]],
                                       bool(train.labels[k] == label))
                            for k in searched[near[place]]]
-                          for near in (found.nearest_hidden, found.nearest_pixels))
+                          for near in (saved.nearest_hidden, saved.nearest_pixels))
         shown.append(Query(query, val.image(query), words[label], hidden, pixels))
     return shown
 
@@ -158,14 +158,16 @@ def neighbours_sheet(queries: list[Query]) -> Exhibit:
             if row == 0:
                 sheet.picture(query.image, left, top, side)
                 sheet.words(query.words, left, top + side + 2, side, 11, bold=True)
-            for column, one in enumerate(near):
+            for column, neighbour in enumerate(near):
                 here = left + (column + 1) * (side + gap) + gap
-                wide = sheet.picture(one.image, here, top, side)
-                sheet.frame(here, top, wide, BLUE if one.same else ORANGE, 3)
-                sheet.words(one.words, here, top + side + 2, side, 11)
+                wide = sheet.picture(neighbour.image, here, top, side)
+                sheet.frame(here, top, wide, BLUE if neighbour.same else ORANGE, 3)
+                sheet.words(neighbour.words, here, top + side + 2, side, 11)
     data = [{"validation_image": query.index, "class": query.words,
-             **{name: [{"training_image": one.index, "class": one.words} for one in near] for name,
-                near in (("nearest_by_layer", query.hidden), ("nearest_by_pixels", query.pixels))}}
+             **{name: [{"training_image": neighbour.index, "class": neighbour.words}
+                       for neighbour in near]
+                for name, near in (("nearest_by_layer", query.hidden),
+                                   ("nearest_by_pixels", query.pixels))}}
             for query in queries]
     return Exhibit("neighbours", sheet.figure("Validation images with their nearest training "
                                               "images"), ".json", document(data))

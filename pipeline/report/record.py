@@ -21,12 +21,12 @@ CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has",
 def digests(inputs: Inputs) -> list[tuple[str, str]]:
     """Return the digests that two runs compare to know whether they are the same, each with its
     name."""
-    found = inputs.metrics
-    return [("weights", found["train"]["weights_digest"]),
-            ("trace", found["train"]["trace_digest"]),
-            ("pixels and labels", found["resize"]["pixels_digest"]),
-            ("mean image", found["mean"]["mean_digest"]),
-            ("colour components", found["pca"]["pca_digest"])]
+    metrics = inputs.metrics
+    return [("weights", metrics["train"]["weights_digest"]),
+            ("trace", metrics["train"]["trace_digest"]),
+            ("pixels and labels", metrics["resize"]["pixels_digest"]),
+            ("mean image", metrics["mean"]["mean_digest"]),
+            ("colour components", metrics["pca"]["pca_digest"])]
 
 
 def more_digests(inputs: Inputs) -> list[tuple[str, str]]:
@@ -35,11 +35,11 @@ def more_digests(inputs: Inputs) -> list[tuple[str, str]]:
     made = inputs.provenance
     if made is None:
         return []
-    found = [("configuration (parameters but the seed)", made["configuration_digest"])]
-    found += [("listing of the data set", made["data"]["download.listing_digest"])] \
+    digests = [("configuration (parameters but the seed)", made["configuration_digest"])]
+    digests += [("listing of the data set", made["data"]["download.listing_digest"])] \
         if "download.listing_digest" in made["data"] else []
-    found += [(words, made[name]) for name, words in CODE.items() if name in made]
-    return [*found, ("environment", made["environment_digest"]),
+    digests += [(words, made[name]) for name, words in CODE.items() if name in made]
+    return [*digests, ("environment", made["environment_digest"]),
             ("lock file", made["environment"]["lock_digest"])]
 
 
@@ -95,12 +95,12 @@ def settings(parameters: Parameters) -> list[tuple[str, Any]]:
     bit, and the page must be the same without them. Of a file of weights to start from, only the
     name is given."""
     dataset = parameters.dataset
-    found = [("dataset.source", dataset.source)]
+    settings = [("dataset.source", dataset.source)]
     if dataset.source == "sample":
-        found += [(f"dataset.sample.{name}", value)
+        settings += [(f"dataset.sample.{name}", value)
                   for name, value in dataset.sample.model_dump().items()]
     for section in ("resize", "store", "network", "train"):
-        found += [(f"{section}.{name}", value)
+        settings += [(f"{section}.{name}", value)
                   for name, value in getattr(parameters, section).model_dump().items()]
     return [(name, Path(value).name if name == "train.start_from" and value else value)
-            for name, value in found]
+            for name, value in settings]

@@ -81,12 +81,12 @@ class Sheet:
                             dpi=DOTS_PER_INCH)
             canvas = FigureCanvasAgg(figure)
             figure.figimage(self.canvas)
-            for one in self._words:
-                text = figure.text(one.left / width, 1 - one.top / height, one.text,
-                                   va="top", color="white" if one.light else LIGHT["text"],
-                                   fontsize=one.size * 72 / DOTS_PER_INCH,
-                                   fontweight="bold" if one.bold else "normal")
-                _fit(text, one.room, canvas)
+            for line in self._words:
+                text = figure.text(line.left / width, 1 - line.top / height, line.text,
+                                   va="top", color="white" if line.light else LIGHT["text"],
+                                   fontsize=line.size * 72 / DOTS_PER_INCH,
+                                   fontweight="bold" if line.bold else "normal")
+                _fit(text, line.room, canvas)
             stream = io.BytesIO()
             figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
         return Figure(stream.getvalue(), "image/png", width, height, alt)

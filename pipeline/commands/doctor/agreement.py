@@ -39,14 +39,15 @@ class Pair:
             port = taken.getsockname()[1]
         # What PyTorch's launcher tells its processes; without it a third import of PyTorch is
         # saved.
-        told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+        variables = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
         for rank in range(2):
             with (self._folder / f"{rank}.log").open("wb") as log:
                 self._started.append(subprocess.Popen(
                     [sys.executable, "-P", "-m", "pipeline.commands.doctor.two_processes",
-                     str(self._folder)], stdout=log, stderr=log, env=project.environment() | told
-                    | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, preexec_fn=die_with_parent))
+                     str(self._folder)], stdout=log, stderr=log,
+                    env=project.environment() | variables | {
+                        "RANK": str(rank), "LOCAL_RANK": str(rank)}, preexec_fn=die_with_parent))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,16 +59,16 @@ class Pair:
     def exchange(self, parameters: Parameters) -> Finding:
         """Check that two processes of this machine send each other numbers, as the two columns
         do."""
-        told = [self._left(f"exchange-{rank}.json") for rank in range(2)]
+        results = [self._left(f"exchange-{rank}.json") for rank in range(2)]
         fix = ("see that localhost and this machine's own name resolve (/etc/hosts), that no "
                 "firewall closes loopback ports, and unset GLOO_SOCKET_IFNAME and NCCL_*; or set "
                 "execution.placement to one")
-        if not all(told):
+        if not all(results):
             return Finding("fails", f"two processes do not reach each other: {self._said()}", fix)
-        if not all(one["right"] for one in told):
+        if not all(result["right"] for result in results):
             return Finding("fails", "what one process sent is not what the other received", fix)
-        rate = max(one["bytes"] / one["seconds"] for one in told)
-        return ok(f"{told[0]['backend']}: two processes exchange {size(rate)} a second each way")
+        rate = max(result["bytes"] / result["seconds"] for result in results)
+        return ok(f"{results[0]['backend']}: two processes exchange {size(rate)} a second each way")
 
     def steps(self, parameters: Parameters) -> Finding:
         """Check that two updates of a tiny net are equal to the bit, repeated in one process and
@@ -109,9 +110,9 @@ def agreement(traces: dict[str, list[dict[str, Any]]]) -> Finding:
     for name in ("the same again", "two processes"):
         if name not in traces:
             continue
-        found = compared(reference, traces[name])
-        if found.first:
-            return Finding("fails", f"{name} and one process part at {found.first}",
+        comparison = compared(reference, traces[name])
+        if comparison.first:
+            return Finding("fails", f"{name} and one process part at {comparison.first}",
                            "see determinism above; `alexnet matrix` says what changes the bits")
     both = "in one process and as two" if "two processes" in traces else "in one process"
     return ok(f"{len(reference)} updates, repeated {both}: equal to the bit")

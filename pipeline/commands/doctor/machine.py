@@ -73,13 +73,13 @@ def short_of(needs: Mapping[Path, float]) -> list[str]:
     together: dict[int, list[Path]] = {}
     for folder in needs:
         together.setdefault(_nearest(folder).stat().st_dev, []).append(folder)
-    found = []
+    short = []
     for folders in together.values():
         needed, there = sum(needs[folder] for folder in folders), free(folders[0])
         if needed > there:
-            found.append(f"{' and '.join(str(folder) for folder in folders if needs[folder])}: "
+            short.append(f"{' and '.join(str(folder) for folder in folders if needs[folder])}: "
                          f"{size(needed)} needed, {size(there)} free")
-    return found
+    return short
 
 
 def _nearest(folder: Path) -> Path:
@@ -121,14 +121,14 @@ def needed_memory(parameters: Parameters) -> float:
 def memory(parameters: Parameters) -> Finding:
     """Compare what the training takes with what is free here, or in this container."""
     needed, free = needed_memory(parameters), free_memory()
-    told = f"the training takes about {size(needed)}, {size(free)} are free"
+    detail = f"the training takes about {size(needed)}, {size(free)} are free"
     if parameters.execution.device == "cuda":
         return skipped("execution.device is cuda, and the training's memory the GPU's; "
                        f"{size(free)} are free here")
     if needed > free:
-        return Finding("fails", told, "raise train.micro_batches (it decides bits), lower "
+        return Finding("fails", detail, "raise train.micro_batches (it decides bits), lower "
                                       "train.batch or network.width, or end other programs")
-    return ok(told)
+    return ok(detail)
 
 
 def free_memory() -> float:

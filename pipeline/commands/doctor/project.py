@@ -25,12 +25,12 @@ def commands(parameters: Parameters) -> Finding:
     """Check that the `alexnet` and `dvc` on the PATH, which `dvc repro` calls, are those of this
     environment."""
     for name in ("alexnet", "dvc"):
-        found = shutil.which(name)
-        if found is None:
+        program = shutil.which(name)
+        if program is None:
             return Finding("fails", f"`{name}` is not on the PATH, and `dvc repro` needs it",
                            "source .venv/bin/activate (make repro does it by itself)")
-        if Path(found).parent.resolve() != Path(sys.executable).parent.resolve():
-            return Finding("warning", f"`{name}` on the PATH is {found}, of another environment "
+        if Path(program).parent.resolve() != Path(sys.executable).parent.resolve():
+            return Finding("warning", f"`{name}` on the PATH is {program}, of another environment "
                                       f"than {sys.executable}", "source .venv/bin/activate")
     return ok(f"alexnet and dvc of {Path(sys.executable).parent}")
 
@@ -88,25 +88,25 @@ def mlflow(parameters: Parameters) -> Finding:
     from pipeline.records import mlflow_store
 
     uri = mlflow_store.tracking_uri()
-    told = without_password(uri)
+    address = without_password(uri)
     scheme = urlsplit(uri).scheme
     if scheme == "sqlite":
         file = Path(uri.removeprefix("sqlite:///"))
         if not file.exists():
             if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
-                return Finding("fails", f"{told}: its folder is not there, or cannot be written to",
+                return Finding("fails", f"{address}: its folder is missing or cannot be written to",
                                "correct MLFLOW_TRACKING_URI")
-            return ok(f"{told}: made by the first stage that runs")
+            return ok(f"{address}: made by the first stage that runs")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     try:
-        found = mlflow_store.client().get_experiment_by_name(mlflow_store.experiment_name())
+        experiment = mlflow_store.client().get_experiment_by_name(mlflow_store.experiment_name())
     except Exception as error:  # of the network, the database, the disk, MLflow
         reason = without_password(" ".join(str(error).split())[:200])
-        upgrade = (f"keep a copy of it, then: mlflow db upgrade '{told}'" if "schema" in reason
+        upgrade = (f"keep a copy of it, then: mlflow db upgrade '{address}'" if "schema" in reason
                    else "")
-        return Finding("fails", f"{told}: {type(error).__name__}: {reason}", upgrade or
+        return Finding("fails", f"{address}: {type(error).__name__}: {reason}", upgrade or
                        "start the server, or correct MLFLOW_TRACKING_URI (unset: mlflow.db here)")
-    return ok(f"{told}: answers, {'has' if found else 'without'} the experiment "
+    return ok(f"{address}: answers, {'has' if experiment else 'without'} the experiment "
               f"{mlflow_store.experiment_name()}")
 
 

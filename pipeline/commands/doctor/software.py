@@ -44,7 +44,8 @@ def _direct() -> list[str]:
         wanted = metadata.requires("alexnet-harness") or []
     except metadata.PackageNotFoundError:
         return ["alexnet-harness"]
-    return [re.split(r"[^\w.-]", one)[0] for one in wanted if "extra ==" not in one]
+    return [re.split(r"[^\w.-]", requirement)[0] for requirement in wanted
+            if "extra ==" not in requirement]
 
 
 def _there(name: str) -> bool:
@@ -72,11 +73,11 @@ def pillow(parameters: Parameters) -> Finding:
         return Finding("fails", "Pillow was built without JPEG or zlib",
                        "install libjpeg-dev and zlib1g-dev, remove .venv, then: make setup")
     stack = environment.decoder()
-    told = f"{stack['pillow']}, {stack['libjpeg']}, zlib {stack['zlib']}"
+    detail = f"{stack['pillow']}, {stack['libjpeg']}, zlib {stack['zlib']}"
     if not stack["pillow"].startswith("pillow-simd"):
-        return Finding("warning", f"{told}: without SIMD, so resizing takes some eight times as "
+        return Finding("warning", f"{detail}: without SIMD, so resizing takes some eight times as "
                                   "long and differs in last bits from pillow-simd's", SET_UP)
-    return ok(f"{told}; built with SIMD")
+    return ok(f"{detail}; built with SIMD")
 
 
 def pictures(parameters: Parameters) -> Finding:
@@ -90,9 +91,9 @@ def pictures(parameters: Parameters) -> Finding:
         here = pixels.decoder()
     except pixels.Undecodable as error:
         return Finding("fails", f"a reference picture cannot be decoded: {error}", SET_UP)
-    told = f"reference pictures have the fingerprint {here['fingerprint']}"
+    detail = f"reference pictures have the fingerprint {here['fingerprint']}"
     if not (STORE / "store.json").exists():
-        return ok(f"{told}; no image store yet to compare with")
+        return ok(f"{detail}; no image store yet to compare with")
     from pipeline.data.store import Store
 
     try:
@@ -100,9 +101,9 @@ def pictures(parameters: Parameters) -> Finding:
     except UserError as error:
         return Finding("fails", str(error), "dvc repro resize")
     if other:
-        return Finding("warning", f"{told}; {other}",
+        return Finding("warning", f"{detail}; {other}",
                        "dvc repro --force resize, or install what made the store")
-    return ok(f"{told}, as those of {STORE}")
+    return ok(f"{detail}, as those of {STORE}")
 
 
 def torch(parameters: Parameters) -> Finding:
@@ -114,7 +115,7 @@ def torch(parameters: Parameters) -> Finding:
                        f"torch cannot be imported ({type(error).__name__}: {_first_line(error)})",
                        SET_UP)
     build = f"CUDA {pytorch.version.cuda}" if pytorch.version.cuda else "CPU"
-    told = (f"PyTorch {pytorch.__version__}, {build} build, "
+    detail = (f"PyTorch {pytorch.__version__}, {build} build, "
             f"{pytorch.backends.cpu.get_cpu_capability()}")
     seen = nvidia_gpus()
     if seen and not pytorch.cuda.is_available():
@@ -122,11 +123,11 @@ def torch(parameters: Parameters) -> Finding:
             f"it cannot use the driver ({_warning_of_cuda()})"
         fix = "pip install torch from PyTorch's index for your CUDA version, or a newer driver"
         return Finding("fails" if parameters.execution.device == "cuda" else "warning",
-                       f"{told}; {seen} NVIDIA GPU{'s' * (seen > 1)} here, but {why}", fix)
+                       f"{detail}; {seen} NVIDIA GPU{'s' * (seen > 1)} here, but {why}", fix)
     if parameters.execution.device == "cuda" and not pytorch.cuda.is_available():
-        return Finding("fails", f"{told}; execution.device is cuda, and there is no GPU",
+        return Finding("fails", f"{detail}; execution.device is cuda, and there is no GPU",
                        "set execution.device to auto or cpu")
-    return ok(told)
+    return ok(detail)
 
 
 def nvidia_gpus() -> int:
@@ -167,10 +168,10 @@ def gpus(parameters: Parameters) -> Finding:
     if not pytorch.cuda.is_available():
         return skipped("no GPU that PyTorch can use: runs take the CPU")
     count = pytorch.cuda.device_count()
-    names = ", ".join(f"{pytorch.cuda.get_device_name(one)} "
-                      f"({pytorch.cuda.get_device_properties(one).total_memory / 1e9:.0f} GB)"
-                      for one in range(count))
-    if len({pytorch.cuda.get_device_name(one) for one in range(count)}) > 1:
+    names = ", ".join(f"{pytorch.cuda.get_device_name(device)} "
+                      f"({pytorch.cuda.get_device_properties(device).total_memory / 1e9:.0f} GB)"
+                      for device in range(count))
+    if len({pytorch.cuda.get_device_name(device) for device in range(count)}) > 1:
         return Finding("warning", f"{names}: of different kinds, whose bits differ",
                        "choose like ones with CUDA_VISIBLE_DEVICES")
     apart = [f"{a}-{b}" for a in range(count) for b in range(a + 1, count)

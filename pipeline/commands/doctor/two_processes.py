@@ -90,24 +90,24 @@ def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dic
     pictures = noise((IMAGES, table.stored, table.stored, 3))
 
     def crops(seen: Views) -> Tensor:
-        found = []
+        cut = []
         for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips,
                                           strict=True):
             crop = pictures[image, top: top + table.crop, left: left + table.crop]
-            found.append(crop.flip(1) if flip else crop)
-        return torch.stack(found)
+            cut.append(crop.flip(1) if flip else crop)
+        return torch.stack(cut)
 
     statistics = Statistics(pictures.float().mean(0),
                             torch.tensor([4000.0, 300.0, 50.0], dtype=torch.float64),
                             torch.eye(3, dtype=torch.float64))
     training = Training(network, recipe, Plan(seed=7, steps=STEPS, batch=BATCH, micro_batches=1),
                         torch.arange(IMAGES) % CLASSES, statistics, crops)
-    entries = []
+    steps = []
     for _ in range(STEPS):
         training.advance()
-        entries.append(training.trace().entry())
+        steps.append(training.trace().entry())
     training.finish()
-    return entries
+    return steps
 
 
 def noise(shape: tuple[int, ...]) -> Tensor:

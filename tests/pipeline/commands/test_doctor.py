@@ -199,7 +199,7 @@ def test_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for uri, told in (("http://me:secret@127.0.0.1:9", "http://127.0.0.1:9: "),
                       ("nonsense://x", "nonsense://x: "),
-                      (f"sqlite:///{here}/no/folder.db", "its folder is not there")):
+                      (f"sqlite:///{here}/no/folder.db", "its folder is missing")):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         found = project.mlflow(with_())
         fails(found, told, "MLFLOW_TRACKING_URI")

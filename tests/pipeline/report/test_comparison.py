@@ -42,8 +42,8 @@ def record(folder: Path, run_id: str, seed: int, digit: str = "a",
     folder.mkdir()
     predictions_of(NAMES, LABELS, len(CLASSES), seed).save(folder / PREDICTIONS.name)
     weights = {"conv1.weight": random.standard_normal((24, 3, 11, 11)).astype(np.float32)}
-    save_file(weights, folder / "model.safetensors", {
-        "digest": digest_of({name: torch.from_numpy(array) for name, array in weights.items()})})
+    weights_digest = digest_of({name: torch.from_numpy(array) for name, array in weights.items()})
+    save_file(weights, folder / "model.safetensors", {"digest": weights_digest})
     parameters = read(f"train.seed={seed}", "recipe.name=source")
     (folder / "parameters.json").write_text(parameters.model_dump_json())
     (folder / "environment.json").write_text(json.dumps({"cpu": f"one <i>{digit}</i>",
@@ -57,7 +57,7 @@ def record(folder: Path, run_id: str, seed: int, digit: str = "a",
         (folder / name).unlink()
     exchange.write_record(folder, Facts(run_id, "train", "FINISHED",
                                   1_700_000_000_000, 0, {"train.seed": str(seed)},
-                                  {"weights_digest": digit * 64} | (tags or {}), {}, []))
+                                  {"weights_digest": weights_digest} | (tags or {}), {}, []))
     return str(folder)
 
 
