@@ -61,7 +61,14 @@ def fits(stored: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     A parameter that was added after runs were stored stood, in effect, at what the code then did.
     Where that is no longer so, their metrics will differ.
     """
-    return all(wanted[name] == value for name, value in stored.items() if name in wanted)
+    return is_portable(stored) == is_portable(wanted) and all(
+        wanted[name] == value for name, value in stored.items() if name in wanted)
+
+
+def is_portable(configured: Mapping[str, str]) -> bool:
+    """Return whether a configuration computes by portable arithmetic, whose bits no machine
+    decides; where it names none, it is native."""
+    return configured.get("train.arithmetic") == "portable"
 
 
 def start_digest(parameters: Parameters) -> str | None:

@@ -75,11 +75,11 @@ class Results:
         if name not in self._stored:
             run_sets_ = [run_sets.read(file)
                          for file in sorted((self.folder / name).glob("*.json"))]
-            declared = self._declared(name) if run_sets_ else {}
-            self._stored[name] = [
-                StoredRun(run, run_set, key_of(run, run_set)) for run_set in run_sets_
-                if identity.fits(_without_arithmetic(run_set.configuration), declared)
-                for run in run_set.runs]
+            declared = self.book.declared(self.scale, name) if run_sets_ else {}
+            self._stored[name] = [StoredRun(run, run_set, key_of(run, run_set))
+                                  for run_set in run_sets_
+                                  if _fits(run_set.configuration, declared)
+                                  for run in run_set.runs]
         return self._stored[name]
 
     def evidence_keys(self) -> list[EvidenceKey]:
@@ -121,7 +121,7 @@ class Results:
         for key in ("", f"-{key_of(run, new).pictures}", f"-{new.configuration_digest[:8]}"):
             file = self.folder / name / f"{run_sets.environment_key(environment)}{key}.json"
             old = run_sets.read(file) if file.exists() else None
-            if old is None or not old.runs or not identity.fits(old.configuration, declared):
+            if old is None or not old.runs or not _fits(old.configuration, declared):
                 kept, history = [], []  # of a configuration that is no more: they give way
                 break
             if key_of(old.runs[0], old) == key_of(run, new):
@@ -135,9 +135,6 @@ class Results:
         self._stored.pop(name, None)
         return run_sets.write(RunSet(name, declared, new.configuration_digest, environment,
                                      [*kept, run], history), self.folder, file.name)
-
-    def _declared(self, name: str) -> dict[str, str]:
-        return self.book.declared(self.scale, name)
 
     def _pictures(self, parameters: Parameters) -> int | None:
         dataset, scale = parameters.dataset, self.book.scales[self.scale]
@@ -188,6 +185,8 @@ class Evidence:
         return (stored for stored in self.results.stored(name) if not self.accepts(name, stored))
 
 
-def _without_arithmetic(configuration: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in configuration.items()
-            if name != ARITHMETIC and not name.endswith(f".{ARITHMETIC}")}
+def _fits(stored: Mapping[str, str], declared: Mapping[str, str]) -> bool:
+    """Whether they are one configuration, whatever the arithmetic."""
+    return identity.fits(*({name: value for name, value in configuration.items()
+                            if name != ARITHMETIC and not name.endswith(f".{ARITHMETIC}")}
+                           for configuration in (stored, declared)))

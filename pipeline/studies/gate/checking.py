@@ -8,6 +8,8 @@ What was made where the same bits can be expected is compared to the bit, the re
     the same decoder and environment      train, its trace included, and pca: equal, for a seed that
                                           is stored
     and as many cores                     evaluate, which uses them all: equal
+    the same decoder, portable arithmetic everything, for a seed that is stored: equal, on any
+                                          machine
     the same pixels, a stored seed        the loss of the first update: equal but for rounding, on
                                           any machine
     anything else                         the statistical test, on the golden with the most seeds
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pipeline.config import identity
 from pipeline.config.stages import MEASURED
 from pipeline.studies import run_sets
 from pipeline.studies.gate.decision import ALPHA, SEEDS, Judgement, judged
@@ -98,6 +101,10 @@ def _stored_here(run: Run, here: dict[str, str], goldens: Sequence[RunSet]) -> b
 
 
 def _same(golden: RunSet, here: dict[str, str], more: tuple[str, ...] = ()) -> bool:
+    """Whether bits are the same here as where the golden was made: by portable arithmetic wherever
+    the decoder is the same, else in an environment that agrees in these fields `more`, too."""
+    if identity.is_portable(golden.configuration):
+        return all(golden.environment.get(name) == here.get(name) for name in DECODER)
     return run_sets.deciding(golden.environment) == run_sets.deciding(here) and all(
         golden.environment.get(name) == here.get(name) for name in more)
 

@@ -142,7 +142,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
         here = code.fingerprint(child_variables)
         differing = deciding(made_on, here, kept.facts.tags.get("device", "cpu"))
         reasons = [f"{field}: {was} when it was recorded, {now} here"
-                   for field, (was, now) in differing.items()]
+                   for field, (was, now) in differing.items() if not _is_portable(kept)]
         if "code_changed" in kept.facts.tags:
             reasons.append("its source files changed while it ran, so its record does not say "
                            "which code it was")
@@ -172,6 +172,13 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
         elif data.exists():
             say(f"rerun: the data are left in {data}, for the next rerun; delete them as you like")
         return result
+
+
+def _is_portable(kept: KeptRun) -> bool:
+    """Whether the run was computed by portable arithmetic, whose bits no machine decides."""
+    parameters = kept.json("parameters.json")
+    train = parameters.get("train") if isinstance(parameters, dict) else None
+    return isinstance(train, dict) and train.get("arithmetic") == "portable"
 
 
 def _restored_code(kept: KeptRun, folder: Path) -> RestoredCode:

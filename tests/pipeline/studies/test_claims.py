@@ -244,6 +244,10 @@ def test_runs_on_other_pictures_or_by_other_arithmetic_are_never_counted_togethe
     assert other.wanted().runs("base") == {}
     assert [str(key) for key in other.evidence_keys()] == [
         "9,469 pictures, portable arithmetic", "3,000 pictures, native arithmetic"]
+    keep(other, "base", [0.31, 0.32], **every)  # by native arithmetic: again, nothing gives way
+    assert [(str(key), sorted(other.at(key).runs("base"))) for key in other.evidence_keys()] == [
+        ("9,469 pictures, portable arithmetic", [1]), ("9,469 pictures, native arithmetic", [1, 2]),
+        ("3,000 pictures, native arithmetic", [1, 2, 3])]
 
 
 def test_a_folder_is_known_by_the_number_of_its_pictures(book: Book, tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def test_any_metric_that_is_not_the_stored_one_falls(changed: str) -> None:
     assert changed.replace("__", ".") in fallen([run(3, **{changed: math.nextafter(0.1, 1)})])
 
 
+def test_by_portable_arithmetic_bits_are_held_on_any_machine() -> None:
+    """And by native arithmetic, elsewhere, other bits are no fall."""
+    portable = replace(golden(), configuration={**golden().configuration,
+                                                "train.arithmetic": "portable"})
+    here = ELSEWHERE | {"threads": "2", "torch": "3", "cores": "64"}
+    result = check([run(3)], here, [portable])
+    assert (result.status, {judgement.test for judgement in result.findings}) == (0, {"to the bit"})
+    other = run(3, train__weights_digest="other")
+    assert "train.weights_digest" in fallen([other], here, [portable])
+    assert "train.weights_digest" not in fallen([other], here, [golden()])
+
+
 def test_one_ulp_falls_and_is_told_with_its_direction() -> None:
     stored = TEN[2].number("train.training_loss")
     outcome = check([run(3, train__training_loss=math.nextafter(stored, 1))], HERE, [golden()])

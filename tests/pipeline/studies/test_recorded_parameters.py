@@ -18,6 +18,7 @@ from pipeline.studies.rerun.recorded_parameters import (
     recorded_parameters,
     variables,
 )
+from pipeline.studies.rerun.replay import _is_portable
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
 
@@ -82,6 +83,13 @@ def test_no_place_of_a_strangers_is_used(tmp_path: Path) -> None:
     assert (strangers["location"], strangers["origin"]) == (None, None)
     trusted = recorded_parameters(kept(tmp_path, dataset=places), True)["dataset"]
     assert trusted["location"] == "/etc"
+
+
+def test_another_machine_keeps_only_native_arithmetic_from_being_compared(tmp_path: Path) -> None:
+    assert _is_portable(kept(tmp_path, train={"arithmetic": "portable"}))
+    assert not _is_portable(kept(tmp_path, train={"arithmetic": "native"}))
+    (tmp_path / "parameters.json").write_text("[]")
+    assert not _is_portable(KeptRun(FACTS, lambda name: tmp_path / name, in_store=False))
 
 
 @pytest.mark.parametrize(("section", "values"), [
