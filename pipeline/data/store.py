@@ -16,8 +16,8 @@ says what they are.
 A shard's digest is the sha256 over its images of the label (8 bytes, little-endian) and the pixels,
 as they are read; `pixels_digest` is that of the shards' digests. store.json has digests of the
 files beside it and of itself, which are checked when the store is opened; a shard's is checked when
-the first of its images is asked for. `publish_description` writes all but the shards, and `Store`
-reads.
+the first of its images is asked for, once on each machine (pipeline.data.proofs).
+`publish_description` writes all but the shards, and `Store` reads.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import decoder
+from pipeline.data.proofs import Proofs, Stamp, stamp_of
 from pipeline.data.shards import (
     Encoding,
     Images,
@@ -62,7 +63,6 @@ CLASSES = "classes.json"
 QUARANTINE = "quarantine.json"
 DOUBTFUL = "doubtful.json"
 MOMENTS = "moments.safetensors"  # has a digest of its own
-Stamp = tuple[int, ...]  # of a file: inode, size and time of its last change
 DESCRIBED = (INDEX, CLASSES, QUARANTINE, DOUBTFUL)
 
 
@@ -298,7 +298,7 @@ class Split:
         self._digests = [str(shard["sha256"]) for shard in shards]
         self._starts = [0, *itertools.accumulate(self._lengths)]
         self._opened: list[Images | None] = [None] * len(shards)
-        self._stamps: dict[int, Stamp] = {}  # of the opened shards
+        self._proofs, self._stamps = Proofs(path), dict[int, Stamp]()  # stamps: of opened shards
         self.labels, self._places = _index(path / INDEX, name,
                                            [shard["number"] for shard in shards], self._lengths,
                                            encoding)
@@ -395,9 +395,10 @@ class Split:
             yield number, here, indices[here] - self._starts[number]
 
     def verify(self) -> list[str]:
-        """The shards' digests, recomputed; UserError names the first shard that has another."""
+        """Return the shards' digests, recomputed from every pixel; UserError names the first shard
+        that has another."""
         for number in range(len(self._files)):
-            self._verified(number)
+            self._verified(number, again=True)
         return self._digests
 
     def _shard(self, number: int) -> Images:
@@ -411,28 +412,27 @@ class Split:
         first."""
         for number, stamp in list(self._stamps.items()):
             file = self._files[number]
-            if not file.exists() or _stamp(file) != stamp:
+            if stamp_of(file)[:4] != stamp[:4]:  # a link to it may be made meanwhile
                 raise damaged(file, "it was changed while it was in use")
 
-    def _verified(self, number: int) -> Images:
-        """The shard, read from end to end. Raises UserError when it is not as it was written."""
+    def _verified(self, number: int, again: bool = False) -> Images:
+        """The shard, whose digest is proved: by reading it from end to end, or, but for `again`, by
+        what has been proved of the file before. Raises UserError when it is not as written."""
         file = self._files[number]
-        self._stamps[number] = _stamp(file) if file.exists() else ()
-        images = open_shard(self._files[number], self._lengths[number], self.side,
-                            self._places_in(number))
+        stamp = self._stamps[number] = stamp_of(file)
+        images = open_shard(file, self._lengths[number], self.side, self._places_in(number))
         labels = self.labels[self._starts[number]: self._starts[number + 1]]
-        if digest_of_images(images, labels.tolist()) != self._digests[number]:
-            raise damaged(file, "its pixels or labels are not those that were written")
+        # of the labels, too, which the shard's digest covers and its file does not hold
+        digest = f"{self._digests[number]} {hashlib.sha256(labels.tobytes()).hexdigest()}"
+        if again or not self._proofs.holds(file.name, digest, stamp):
+            if digest_of_images(images, labels.tolist()) != self._digests[number]:
+                raise damaged(file, "its pixels or labels are not those that were written")
+            self._proofs.add(file.name, digest, stamp)
         return images
 
     def _places_in(self, shard: int) -> NDArray[np.int64] | None:
         return (None if self._places is None
                 else self._places[self._starts[shard]: self._starts[shard + 1]])
-
-
-def _stamp(file: Path) -> Stamp:
-    found = file.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def prepared_by(path: Path) -> dict[str, str]:

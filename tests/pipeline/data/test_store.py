@@ -115,7 +115,7 @@ def test_shards_are_plain_numpy_files_and_the_rest_is_readable(finished: Path) -
     assert np.array_equal(np.load(finished / "train-00003.npy", mmap_mode="r"), IMAGES[4:6])
     assert json.loads((finished / CLASSES).read_text())[1] == {"wnid": "n2", "words": "β"}
     assert json.loads((finished / QUARANTINE).read_text()) == [
-        {"split": "train", "name": "x", "reason": "empty", "sha256": "00"}]
+        {"split": "train", "name": "x", "reason": "empty", "sha256": "00", "fix": ""}]
     description = json.loads((finished / DESCRIPTION).read_text())
     assert (description["images"], description["order_seed"]) == ({"train": 6, "val": 3}, 3)
     import pyarrow.parquet
