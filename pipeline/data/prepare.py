@@ -200,8 +200,8 @@ def _make(shards: _Shards, folder: Path, max_quarantined: int,
     """Finish every shard; return the quarantine list, in stored order, which is in a file, too."""
     done: dict[int, list[Quarantined]] = {}  # what of a shard is in quarantine, by its position
     recorded = [k for k in range(len(shards)) if shards.bare(k).record.exists()]
-    for k, quarantined in zip(recorded, executor.map(finished_shard, map(shards.bare, recorded)),
-                              strict=True):
+    checked = executor.map(finished_shard, [*map(shards.bare, recorded)])
+    for k, quarantined in zip(recorded, checked, strict=True):
         if quarantined is not None:
             done[k] = quarantined
     total, finished = (sum(map(shards.images, some)) for some in (range(len(shards)), done))

@@ -30,6 +30,7 @@ import numpy as np
 import scipy.io  # noqa: F401  (before any fork: it takes a third of a second)
 
 from pipeline.config import parameters
+from pipeline.data.formats import FORMATS
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import Undecodable, decode, decode_stored, decoder
 from pipeline.data.sources import layouts, meta_mat
@@ -48,7 +49,9 @@ from pipeline.training import checkpoints
 CORPUS = Path(__file__).with_name("corpus")
 REFUSED, SAME, OTHER = "refused", "same", "other"
 REASONS = re.compile(r"empty|truncated|broken data|floating-point pixels|not a picture of a known "
-                     r"format|more than \d+ (pixels|bytes)")
+                     f"format(, but ({'|'.join(re.escape(name) for _, name, _ in FORMATS)}))?"
+                     r"|more than \d+ (pixels|bytes|segments)|a run-length BMP, which .*|a \d+-bit "
+                     r"JPEG|a lossless or arithmetic-coded JPEG|a JPEG of \d+ scans, which .*")
 # input, name of the seed it was made from, a folder of its own
 Judge = Callable[[bytes, str, Path], str]
 
