@@ -95,7 +95,9 @@ def settings(parameters: Parameters) -> list[tuple[str, Any]]:
     bit, and the page must be the same without them. Of a file of weights to start from, only the
     name is given."""
     dataset = parameters.dataset
-    settings = [("dataset.source", dataset.source)]
+    settings: list[tuple[str, Any]] = [("dataset.source", dataset.source)]
+    if dataset.incomplete:
+        settings.append(("dataset.incomplete", True))
     if dataset.source == "sample":
         settings += [(f"dataset.sample.{name}", value)
                   for name, value in dataset.sample.model_dump().items()]

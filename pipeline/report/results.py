@@ -79,6 +79,8 @@ def unlike_the_paper(parameters: Parameters, classes: int) -> list[str]:
     network, reasons = parameters.network, []
     if parameters.dataset.data_set.paper_table is None:
         reasons.append(f"its images are {data_name(parameters)}, not ImageNet's")
+    elif parameters.dataset.incomplete:
+        reasons.append("its images are known to be a part of ImageNet's")
     if classes != FULL_CLASSES:
         reasons.append(f"it tells {classes:,} classes apart, not {FULL_CLASSES:,}")
     if network.width != 1:
@@ -99,6 +101,7 @@ def data_name(parameters: Parameters) -> str:
     """Return what to call the data set; of a folder only its name, for its place says nothing about
     the run."""
     dataset = parameters.dataset
+    part = "a part of " * dataset.incomplete
     if dataset.data_set.files == "own" and dataset.location is not None:
-        return dataset.location.name or dataset.data_set.title
-    return dataset.data_set.title
+        return part + (dataset.location.name or dataset.data_set.title)
+    return part + dataset.data_set.title

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.commands.doctor import machine, project, software
 from pipeline.commands.doctor.agreement import Pair
+from pipeline.commands.doctor.data import data
 from pipeline.commands.doctor.finding import Finding, ok, skipped
 from pipeline.system.errors import UserError, closest
 from pipeline.system.terminal import cell
@@ -26,7 +27,8 @@ TOGETHER = ("exchange", "steps")  # of the two processes that are started for bo
 CHECKS: dict[str, Check] = {
     "packages": software.packages, "pillow": software.pillow, "pictures": software.pictures,
     "torch": software.torch, "torchvision": software.torchvision, "gpus": software.gpus,
-    "determinism": software.determinism, "disk": machine.disk, "memory": machine.memory,
+    "determinism": software.determinism, "data": data, "disk": machine.disk,
+    "memory": machine.memory,
     "shared-memory": machine.shared_memory, "commands": project.commands, "git": project.git,
     "dvc": project.dvc, "mlflow": project.mlflow, "records": project.unsent}
 NAMES = ("parameters", *CHECKS, *TOGETHER)

@@ -70,6 +70,13 @@ class Survey:
                 "val": self.val.pictures if self.val else 0,
                 "classes": len(self.train.classes) if self.train else 0}
 
+    def is_whole(self, source: str) -> bool:
+        """Return whether there are as many pictures as the data set has; true where that is not
+        known, as long as there are any."""
+        expected = BY_NAME[source].expected
+        return all(count == expected[split].pictures if expected else count
+                   for split, count in self.counts().items() if split != "classes")
+
     @cached_property
     def kind(self) -> str:
         """What it looks like, by its classes."""

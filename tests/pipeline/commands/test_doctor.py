@@ -17,6 +17,7 @@ import torch as pytorch
 from pipeline.commands import doctor
 from pipeline.commands.doctor import machine, project, software, two_processes
 from pipeline.commands.doctor.agreement import Pair, agreement
+from pipeline.commands.doctor.data import data as doctor_data
 from pipeline.commands.doctor.finding import Finding
 from pipeline.config import parameters
 from pipeline.config.parameters import Parameters
@@ -139,6 +140,28 @@ def test_determinism(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
     fails(software.determinism(with_("execution.device=cuda")), ":0:0",
           "CUBLAS_WORKSPACE_CONFIG=:4096:8")
+
+
+def test_data(here: Path) -> None:
+    assert doctor_data(with_()).verdict == "skipped"
+    location = here / "pictures"
+    for name in ("train/airplane/1.png", "train/cat/1.png", "val/cat/2.png"):
+        (location / name).parent.mkdir(parents=True)
+        (location / name).write_bytes(b"x")
+    where = f"dataset.location={location}"
+    found = doctor_data(with_("dataset.source=folder", where))
+    assert (found.verdict, "2 of 50,000 training pictures in 2 classes" in found.detail) == (
+        "ok", True)
+    fails(doctor_data(with_("dataset.source=cifar10", where)), "1 of 10,000 validation pictures",
+          "dataset.incomplete")
+    assert doctor_data(with_("dataset.source=cifar10", where,
+                             "dataset.incomplete=true")).verdict == "ok"
+    fails(doctor_data(with_("dataset.source=imagenet2010", where)), "ILSVRC2010_images_train.tar",
+          "dataset.origin")
+    (location / "val").rename(location / "held-out")
+    fails(doctor_data(with_("dataset.source=folder", where)), "no folder of validation pictures",
+          "docs/data.md")
+    assert "imagenette2-320.tgz" in doctor_data(with_("dataset.source=imagenette")).detail
 
 
 def test_disk(here: Path) -> None:

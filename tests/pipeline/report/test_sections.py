@@ -253,11 +253,19 @@ def test_a_full_run_can_be_compared_with_the_paper() -> None:
                           ("network.dropout=false", 1000, "dropout false"),
                           ("network.architecture=half", 1000, "architecture half"),
                           ("train.epochs=30", 1000, "30 epochs"),
+                          ("dataset.incomplete=true", 1000, "known to be a part of ImageNet's"),
                           ("train.seed=2", 100, "100 classes")])
 def test_what_keeps_a_run_from_comparison_is_named(override: str, classes: int,
                                                    reason: str) -> None:
     [found] = results.unlike_the_paper(read(*FULL, override), classes)
     assert reason in found
+
+
+def test_a_data_set_that_is_known_to_be_a_part_is_called_so() -> None:
+    for override, part in (("dataset.incomplete=true", True), ("dataset.incomplete=false", False)):
+        parameters = read(*FULL, override)
+        assert results.data_name(parameters).startswith("a part of ") == part
+        assert ("dataset.incomplete" in dict(record.settings(parameters))) == part
 
 
 def test_of_the_weights_to_start_from_only_the_files_name_is_told() -> None:
