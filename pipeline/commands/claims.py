@@ -152,6 +152,7 @@ for _command in (run, verify):
 def _print_plan(work: Work) -> None:
     """Print what is kept and why, the cost of what is missing, and the power of the tests."""
     from pipeline.studies.claims import evidence, running
+    from pipeline.studies.claims.ledger import Epochs
 
     for line in work.kept():
         say(line)
@@ -166,9 +167,11 @@ def _print_plan(work: Work) -> None:
         click.echo(printable(f"{name}: at most {count} run{'s' * (count > 1)} of "
                              f"{duration(seconds)}"), err=True)
     total = duration(sum(count * seconds for count, seconds in costs.values()))
+    besides = "; then the best configuration of each side on the other seeds" * any(
+        isinstance(claim.measure, Epochs) for claim in work.claims)
     say(f"{len(first)} run{'s' * (len(first) > 1)} first, at most {len(most)}, about {total}, if "
         "the machine stays as busy as it is, estimated for one process, without the preparation of "
-        "the data; claims on epochs run their best configurations on the other seeds besides")
+        f"the data{besides}")
 
 
 def _print(rows: list[LedgerRow], as_json: bool) -> None:

@@ -19,13 +19,13 @@ OVERHEAD = 30.0  # seconds of a run besides: DVC, the start of processes, the re
 def seconds(results: Results, name: str, parameters: Parameters,
             environment: dict[str, str]) -> float:
     """Return the seconds of one run of the configuration, without the preparation of its data: the
-    mean of those stored for this environment, or an estimate for one process."""
-    stored = results.folder / name / f"{run_sets.environment_key(environment)}.json"
-    if stored.exists():
-        known = [run.record["seconds"] for run in run_sets.read(stored).runs
-                 if run.record.get("seconds", 0) > OVERHEAD]
-        if known:
-            return float(sum(known) / len(known))
+    mean of those kept on the same pictures in this environment, or an estimate for one process."""
+    here = run_sets.environment_key(environment)
+    known = [stored.run.record["seconds"] for stored in results.wanted().stored(name).values()
+             if run_sets.environment_key(stored.run_set.environment) == here
+             and stored.run.record.get("seconds", 0) > OVERHEAD]
+    if known:
+        return float(sum(known) / len(known))
     scale = results.book.scales[results.scale]
     train, val = scale.images
     if parameters.dataset.source == "sample":
