@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from alexnet.recipe import Switch, switches
+from alexnet.schedule import LOGS
 
 HEAD = """\
 # Where the paper and its own source disagree
@@ -23,19 +26,92 @@ thousand grey levels and drowns the picture. Setting `recipe.colour_noise` to `s
 run that stays at the loss of guessing says so.
 """
 
+SCHEDULES = """\
+
+## The schedules of 2012
+
+Krizhevsky stopped each run by hand and changed its numbers: the comments at the end of its file in
+`S layers/` say at which epochs. `recipe.schedule` has one row; a run of other length goes through
+it faster or slower. Weights begin at 0.01, in fine-tuning at 0.001.
+"""
+
+SCHEDULES_DIFFER = """\
+
+The runs that the paper compares differ in more than what it names:
+
+- Biases end at 0.02 in #145 and #148, and at 0.002 in #145-2010 (Table 1 and the baseline of §3.2),
+  #147, 131, 135 and 137; since when is not logged. `recipe.bias_schedule: one drop` drops them at
+  half of the run. 145-half has 0.002 in conv1 and conv2 and 0.02 elsewhere.
+- #147, the net of §3.4 without overlap, logs no end of the colour noise, and conv1 was not slowed
+  before it was frozen. So §3.4's gain of 0.4 and 0.3 is confounded with the schedule. #145 itself
+  gained as much, 40.66 to 40.25, by going on from 0.001 for 44 epochs.
+- #148, of §3.3, has the biases of #145 and other epochs; so has 145-half, of §3.2 (20, 48; conv1 66
+  and 72; 96), whose last drop is not logged and whose file ends with conv1 at 1e-5, not at 0 as its
+  comments say. It has no row.
+- 131 and 135, of the five nets of Table 2, freeze conv2's biases, too.
+
+`alexnet claims` trains both sides of a comparison by one schedule. `imagenet2012` follows #145,
+`imagenet2010` #145-2010 with `one drop`.
+
+`fine-tuning` is the net of Table 2 that had been trained on Fall 2011. conv1 begins at 1e-4; fc8 is
+at 1e-2 from the 300th file of 1,024 images until epoch 9. Its file has 0.022 for conv6's biases
+where all others have 0.02, which is taken for a slip. It goes with `train.start_from` and
+`train.epochs: 54`.
+
+2012's dexp comes to its next step between files of 1,024 images (convnet.py:107), here between
+updates.
+"""
+
+# What differs from the source and is no switch of the recipe: what, there, here, how much.
+OTHERS = (
+    ("resizing",
+     "not in the release. C2 pyext.cpp:103-110: OpenCV's `INTER_AREA` where pictures are reduced, "
+     "`INTER_CUBIC` where they are enlarged, the longer side rounded to the nearest, then JPEG of "
+     "quality 95",
+     "`resize.filter: bicubic`, torchvision's geometry, pixels kept as they are. `resize.filter: "
+     "area` is C2's, in exact arithmetic: it differs from OpenCV 5.0's in 0.01 % of the values, by "
+     "one level. `store.encoding: jpeg` has the JPEG",
+     "on 227 ImageNet originals that are reduced: bicubic is 2.8 grey levels of 255 from area on "
+     "average (4.1 with the JPEG), and its horizontal gradients are 8 % larger. On 23 that are "
+     "enlarged, 1.8 levels from `INTER_CUBIC`"),
+    ("batches",
+     "S convdata_jpeg.py: chunks of 32 that share a crop, and minibatches, begin anew at each file "
+     "of 1,024 images; an epoch of ILSVRC-2012 ends with a minibatch of 15",
+     "one stream of images over all epochs; every batch is full",
+     "none that we know of"),
+    ("ties in max-pooling",
+     "S kLocalMaxUndo: every value that equals the maximum gets the gradient",
+     "the first of them gets it",
+     "none: on real pictures no window had a tie"),
+)
+
 
 def page() -> str:
     """Return the whole page, in Markdown."""
-    parts = [HEAD, "| switch | what it is | source | paper |", "|---|---|---|---|"]
-    parts += [f"| [`{s.name}`](#{s.name}) | {s.meaning.split(':')[0]} | `{_as_yaml(s.source)}` "
-              f"| `{_as_yaml(s.paper)}` |" for s in switches()]
+    parts = [HEAD, *_table(("switch", "what it is", "source", "paper"), (
+        (f"[`{s.name}`](#{s.name})", s.meaning.split(":")[0], f"`{_as_yaml(s.source)}`",
+         f"`{_as_yaml(s.paper)}`") for s in switches()))]
     for s in switches():
         parts += [f"\n## {s.name}\n", f"{s.meaning[0].upper()}{s.meaning[1:]}.\n",
                   f"- `source`: `{_as_yaml(s.source)}` ({s.source_evidence})",
                   f"- `paper`: `{_as_yaml(s.paper)}` ({s.paper_evidence})",
                   f"- expected to change: {s.effect}",
                   f"- values: {_values(s)}"]
+    parts += [SCHEDULES, *_table(
+        ("`recipe.schedule`", "file in S layers/", "drops by 10", "conv1 to 1e-5", "conv1 frozen",
+         "colour noise off", "end"),
+        ((f"`{name}`", f"`{log.file}`", ", ".join(map(str, log.drops)),
+          *(str(epoch or "not logged") for epoch in (log.conv1_slowed, log.conv1_frozen,
+                                                     log.noise_off)), str(log.epochs))
+         for name, log in LOGS.items())), SCHEDULES_DIFFER,
+        "## What has no switch in the recipe\n",
+        *_table(("what", "2012", "here", "how much"), OTHERS)]
     return "\n".join(parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def _values(switch: Switch) -> str:

@@ -121,27 +121,35 @@ class Recipe:
         0.0, 0.0005,
         "weight decay of the biases",
         "S src/layer.cu WeightLayer: hard-coded 0",
-        "P §5: the update rule makes no exception",
+        "our reading of P §5, whose rule is for \"the weight w\" and makes no exception for biases",
         "draws the initial ones towards zero",
         bounds=(0.0, 1.0))
-    bias_schedule: Literal["constant", "with weights"] = _switch(
+    bias_schedule: Literal["constant", "with weights", "one drop"] = _switch(
         "constant", "with weights",
-        "whether the biases' learning rate drops with the weights'",
-        "S layer-params-145.cfg: epsB stays while epsW falls",
+        "how the biases' learning rate drops: never, with the weights', or once, at half of the "
+        "run, by 10 (dexp has the one drop where this is `constant`, too)",
+        "S layer-params-145.cfg, 148: epsB=0.02 at the end. The runs that the paper compares "
+        "differ: 145-2010 (Table 1), 147, 131, 135, 137 end at 0.002 without saying since when, "
+        "145-half at 0.002 in conv1 and conv2 alone; half of the run is C2's dexp",
         "P §5: divided by 10 for all layers",
         "late training with biases 20 to 2000 times faster than weights")
-    schedule: Literal["hand", "dexp", "flat"] = _switch(
+    schedule: Literal["hand", "hand-2010", "hand-147", "hand-148", "fine-tuning", "dexp",
+                      "flat"] = _switch(
         "hand", "hand",
-        "the drops of the learning rate: by hand at the logged epochs 25, 51, 79 of 91, or the "
-        "automatic `dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps); "
-        "or none, `flat`",
+        "the drops of the learning rate, and when conv1 is frozen and colour noise ends: as the "
+        "log of a run of 2012 has them, `hand` (#145), `hand-2010` (#145 on ILSVRC-2010), "
+        "`hand-147`, `hand-148`, `fine-tuning` (#146 from Fall 2011 to 2012); the automatic "
+        "`dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps); "
+        "or no drops, `flat`. [Below](#the-schedules-of-2012) are the epochs",
         "S layer-params-145.cfg comments; S #170 for dexp",
         "P §5: divided by 10 three times, epochs not given",
-        "judged equal by the author: #170 has 40.53 / 18.05 against 40.66 / 18.21")
+        "dexp was judged equal by the author: #170 has 40.53 / 18.05 against 40.66 / 18.21")
     conv1_freezing: Literal[True, False] = _switch(
         True, False,
-        "conv1 slowed to 1e-5 at epoch 67 of 91 and frozen at 72",
-        "S layer-params-145.cfg comments",
+        "conv1's weights slowed to 1e-5 at epoch 67 of 91, its weights and biases frozen at 72",
+        "S layer-params-145.cfg: comments; epsW=0.000 and epsB=0.0 at its end, as in 145-2010, "
+        "146-2012-2011, 147 and 148. When the biases were frozen is not logged: we take it to be "
+        "with the weights",
         "not mentioned",
         "small")
     momentum_at_drop: Literal["kept", "rescaled"] = _switch(
@@ -170,7 +178,7 @@ class Recipe:
     noise_off_late: Literal[True, False] = _switch(
         True, False,
         "colour noise switched off from epoch 67 of 91",
-        "S layer-params-145.cfg comments",
+        "S layer-params-145.cfg comments; #147, of §3.4, logs no such epoch",
         "not mentioned",
         "the last quarter of training sees the colours of testing")
     crops: Literal["random", "centre"] = _switch(
@@ -202,7 +210,7 @@ class Recipe:
         "the order of the images: that of the store, shuffled once when written; or shuffled anew "
         "every epoch",
         "C2 make-data.py, python_util/data.py",
-        "not said; today's habit",
+        "our reading: nothing in the text shuffles; `epoch` is today's habit",
         "which images share a batch")
 
     def __post_init__(self) -> None:

@@ -21,6 +21,9 @@ from pipeline.system.files import sha256_of
 # many may be damaged decides no bit.
 APART = ("train.seed", "dataset.location", "dataset.origin", "dataset.incomplete",
          "resize.max_quarantined")
+# What the code did before configurations had these keys; they are left out where it is the same.
+BEFORE = {"train.arithmetic": "native", "resize.filter": "bicubic",
+          "recipe.conv1_biases": "never frozen"}
 SECTIONS = tuple(name for name in Parameters.model_fields if name != "execution")
 
 
@@ -45,9 +48,10 @@ def configuration(parameters: Parameters, sections: Iterable[str] = SECTIONS) ->
     values = flat_parameters(parameters, sections)
     if values.get("train.start_from", "null") != "null":
         values["train.start_from"] = start_digest(parameters) or ""
-    if values.get("train.arithmetic") == "native":  # as all runs were before there was a choice
-        del values["train.arithmetic"]
-    return {name: value for name, value in sorted(values.items()) if name not in APART}
+    if values.get("recipe.conv1_freezing") == "true":  # in earlier runs of the weights alone
+        values["recipe.conv1_biases"] = "frozen"
+    return {name: value for name, value in sorted(values.items())
+            if name not in APART and BEFORE.get(name) != value}
 
 
 def digest(configured: Mapping[str, str]) -> str:
@@ -58,17 +62,32 @@ def digest(configured: Mapping[str, str]) -> str:
 def fits(stored: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Return whether they are one configuration, as far as both say.
 
-    A parameter that was added after runs were stored stood, in effect, at what the code then did.
-    Where that is no longer so, their metrics will differ.
+    A parameter that was added after runs were stored stood, in effect, at what the code then did:
+    at what `BEFORE` has, or at what it has now.
     """
-    return is_portable(stored) == is_portable(wanted) and all(
-        wanted[name] == value for name, value in stored.items() if name in wanted)
+    return not differing(stored, wanted)
 
 
 def is_portable(configured: Mapping[str, str]) -> bool:
     """Return whether a configuration computes by portable arithmetic, whose bits no machine
     decides; where it names none, it is native."""
-    return configured.get("train.arithmetic") == "portable"
+    return value_of(configured, "train.arithmetic") == "portable"
+
+
+def differing(stored: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """Return the names of the values that make two configurations differ, sorted; see `fits`."""
+    values = ((name, value_of(stored, name), value_of(wanted, name))
+              for name in sorted(stored.keys() | wanted.keys()))
+    return [name for name, was, is_now in values
+            if was is not None and is_now is not None and was != is_now]
+
+
+def value_of(configured: Mapping[str, str], name: str) -> str | None:
+    """Return a value of a configuration; where it has none, what the code did before it had one.
+
+    Parts of a configuration that is put together have prefixes: `start_from.train.epochs`.
+    """
+    return configured.get(name, BEFORE.get(".".join(name.split(".")[-2:])))
 
 
 def start_digest(parameters: Parameters) -> str | None:

@@ -124,8 +124,9 @@ class RecipeSection(Section):
     bias_lr: Rate | None = None
     weight_decay: Decay | None = None
     bias_decay: Decay | None = None
-    bias_schedule: Literal["constant", "with weights"] | None = None
-    schedule: Literal["hand", "dexp", "flat"] | None = None
+    bias_schedule: Literal["constant", "with weights", "one drop"] | None = None
+    schedule: Literal["hand", "hand-2010", "hand-147", "hand-148", "fine-tuning", "dexp",
+                      "flat"] | None = None
     conv1_freezing: bool | None = None
     momentum_at_drop: Literal["kept", "rescaled"] | None = None
     colour_noise: Literal["stdev", "eigenvalue", "eigenvalue-unit", "none"] | None = None

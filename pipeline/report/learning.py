@@ -26,10 +26,10 @@ def rate_changes(rate_of: Callable[[int], float], steps: int) -> list[tuple[int,
 
 
 def learning_rates(recipe: Recipe, curve: Curve) -> list[tuple[float, float]]:
-    """Return the epochs from which a learning rate of the weights (of any layer but conv1) holds,
-    and that rate."""
+    """Return the epochs from which a learning rate of the weights holds, and that rate; of any
+    layer but conv1 and, in fine-tuning, fc8."""
     steps, epochs = int(curve["step"][-1]), float(curve["epoch"][-1])
-    changes = rate_changes(lambda step: rate(recipe, "fc8.weight", step / steps).lr, steps)
+    changes = rate_changes(lambda step: rate(recipe, "fc7.weight", step / steps).lr, steps)
     return [(step * epochs / steps, value) for step, value in changes]
 
 

@@ -89,14 +89,15 @@ def nearest(parameters: Parameters, folder: Path = FOLDER) -> str:
     """Return words on the golden whose configuration differs least, for a message that there is
     none."""
     here = identity.configuration(parameters)
-    candidates = [(sorted(name for name in here.keys() | run_set.configuration.keys()
-                     if here.get(name) != run_set.configuration.get(name)), run_set)
-             for run_set in run_sets.in_folder(folder)]
+    candidates = [(identity.differing(run_set.configuration, here), run_set)
+                  for run_set in run_sets.in_folder(folder)]
     if not candidates:
         return f"{folder} is empty"
     names, run_set = min(candidates, key=lambda pair: len(pair[0]))
+    shown = [f"{name} ({identity.value_of(run_set.configuration, name)}, here "
+             f"{identity.value_of(here, name)})" for name in names[:5]]
     return (f"the nearest, {run_set.file}, differs in "
-            f"{', '.join(names[:5])}{', ...' * (len(names) > 5)}")
+            f"{', '.join(shown)}{', ...' * (len(names) > 5)}")
 
 
 def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,

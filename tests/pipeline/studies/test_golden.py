@@ -74,6 +74,45 @@ def test_a_parameter_that_is_younger_than_a_golden_does_not_orphan_it(read: Para
     assert not identity.fits(stored.configuration | {"train.epochs": "3.0"}, stored.configuration)
 
 
+def stored_without(read: Parameters, name: str) -> None:
+    """Record a golden of these parameters whose configuration does not have this key."""
+    stored = run_sets.read(golden.record(read, [run(1)]))
+    older = {key: value for key, value in stored.configuration.items() if key != name}
+    run_sets.write(replace(stored, configuration=older), golden.FOLDER)
+
+
+def test_a_golden_from_before_conv1s_biases_were_frozen_is_not_compared(read: Parameters) -> None:
+    sample = golden.record(read, [run(1)], Path("elsewhere"))
+    assert run_sets.read(sample).configuration["recipe.conv1_biases"] == "frozen"
+    stored_without(read, "recipe.conv1_biases")
+    done = CliRunner().invoke(main, ["check", "--sample", str(sample)])
+    assert done.exit_code == 2
+    assert "no golden of this configuration" in done.output
+    assert ("differs in recipe.conv1_biases (never frozen, here frozen)"
+            in " ".join(done.output.split()))
+
+
+@pytest.mark.parametrize(("override", "key"), [
+    ("recipe.conv1_freezing=false", "recipe.conv1_biases"),
+    ("train.arithmetic=native", "train.arithmetic"), ("resize.filter=bicubic", "resize.filter")])
+def test_what_the_code_did_before_a_key_was_there_still_fits(read: Parameters, override: str,
+                                                             key: str) -> None:
+    read = parameters.load(overrides=[override])
+    assert key not in identity.configuration(read)
+    stored_without(read, key)
+    assert golden.of_configuration(read)
+
+
+@pytest.mark.parametrize("override", ["train.arithmetic=portable", "resize.filter=area"])
+def test_what_the_code_did_not_do_then_does_not(read: Parameters, override: str) -> None:
+    key, value = override.split("=")
+    other = parameters.load(overrides=[override])
+    assert identity.configuration(other)[key] == value
+    golden.record(parameters.load(overrides=["train.arithmetic=native"]), [run(1)])
+    assert golden.of_configuration(other) == []
+    assert identity.differing({f"base.{key}": value}, {}) == [f"base.{key}"]
+
+
 def test_replace_and_reason_go_together(read: Parameters) -> None:
     for alone in (["--replace"], ["--reason", "because"]):
         done = CliRunner().invoke(main, ["golden", "record", *alone])
