@@ -119,7 +119,7 @@ def test_the_second_epoch_of_the_paper_has_an_order_of_its_own() -> None:
     assert float(state.loss) == pytest.approx(loss, rel=1e-5)
 
 
-RATES = {  # epoch of 91: conv1's weights, other weights; facts, section 2
+RATES = {  # epoch of 91: conv1's weights, other weights; S layer-params-145.cfg
     0: (1e-2, 1e-2), 24: (1e-2, 1e-2), 25: (1e-3, 1e-3), 51: (1e-4, 1e-4), 67: (1e-5, 1e-4),
     72: (0.0, 1e-4), 79: (0.0, 1e-5), 90: (0.0, 1e-5)}
 
@@ -141,20 +141,25 @@ def test_each_parameter_is_updated_with_its_own_rate_and_decay(name: str, epoch:
     gradients = as_float64(state, state.gradients)
     for key, parts in gradients.items():
         lr = RATES[epoch][1 if name == "paper" or key[0] != "conv1" else 0]
-        rates = ((lr, 0.0005), (lr, 0.0005) if name == "paper" else (0.02, 0.0))
+        frozen = name != "paper" and key[0] == "conv1" and epoch >= 72  # epsW=0.000, epsB=0.0
+        of_bias = (lr, 0.0005) if name == "paper" else (0.0 if frozen else 0.02, 0.0)
+        rates = ((lr, 0.0005), of_bias)
         for kind in (0, 1):
             start = velocities[key][kind]
             if name == "rescaled" and kind == 0 and epoch in (25, 51, 67, 72, 79):
                 before_drop = {25: 24, 51: 25, 67: 51, 72: 67, 79: 72}[epoch]
                 last = RATES[before_drop][0 if key[0] == "conv1" else 1]
                 start = start * (lr / last if last else 1.0)
+            elif name == "rescaled" and frozen and epoch == 72:
+                start = start * 0.0  # of the biases, from 0.02 to 0
             weight, velocity = np.vectorize(reference.update)(
                 before[key][kind], start, parts[kind], *rates[kind])
             np.testing.assert_allclose(weights(state)[key][kind], weight, rtol=1e-5, atol=1e-7)
             np.testing.assert_allclose(as_float64(state, state.velocities)[key][kind], velocity,
                                        rtol=1e-5, atol=1e-9)
-    frozen = name != "paper" and epoch >= 72
-    assert np.array_equal(weights(state)["conv1", 0][0], before["conv1", 0][0]) == frozen
+    for kind in (0, 1):
+        same = np.array_equal(weights(state)["conv1", 0][kind], before["conv1", 0][kind])
+        assert same == (name != "paper" and epoch >= 72)
 
 
 # The tree of micro-batches
