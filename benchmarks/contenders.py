@@ -10,7 +10,6 @@ processor time back. `save FILE` leaves all pixels, uint8 [n, 256, 256, 3].
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import resource
@@ -34,7 +33,7 @@ def ours() -> One:
     return decode
 
 
-def torchvision_pillow(filter_name: str = "BICUBIC") -> One:
+def torchvision_pillow(filter_name: str = "BICUBIC", simd: bool = False) -> One:
     import numpy
     import PIL
     import torch
@@ -42,8 +41,9 @@ def torchvision_pillow(filter_name: str = "BICUBIC") -> One:
 
     from benchmarks.torchvision_import import transforms
 
-    if ".post" in PIL.__version__:
-        sys.exit(f"PIL {PIL.__version__} is pillow-simd: stock Pillow is not in the side folder")
+    if (".post" in PIL.__version__) != simd:
+        sys.exit(f"PIL {PIL.__version__} is not pillow-simd" if simd else f"PIL {PIL.__version__} "
+                 "is pillow-simd: stock Pillow is not in the side folder")
 
     torch.set_num_threads(1)
     transform = transforms.Compose([transforms.Resize(SIDE, interpolation=getattr(
@@ -117,10 +117,12 @@ def imagemagick() -> One:
         numpy.uint8).reshape(SIDE, SIDE, 3)
 
 
+SIMD = "torchvision, pillow-simd, bicubic"  # of this environment, as ours is
 ONE: dict[str, Callable[[], One]] = {
     "ours": ours,
     "torchvision, stock Pillow, bicubic": torchvision_pillow,
     "torchvision, stock Pillow, bilinear": lambda: torchvision_pillow("BILINEAR"),
+    SIMD: lambda: torchvision_pillow(simd=True),
     "libjpeg-turbo, decoding only": libjpeg_turbo,
     "torchvision, tensors": torchvision_tensors,
     "OpenCV, area": opencv,
@@ -130,20 +132,19 @@ ONE: dict[str, Callable[[], One]] = {
 STORED = "ours, to shard and moments"
 
 
-def stored(pictures: Sequence[bytes]) -> None:
-    """All that `alexnet resize` does to a picture: its digest, decoding, the shard, the sums, the
-    shard's digest."""
-    from pipeline.data.moments import Accumulator
-    from pipeline.data.pixels import decode
-    from pipeline.data.shards import shard_written
+def stored(files: Sequence[Path]) -> None:
+    """Do all that a worker of `alexnet resize` does to these pictures, from their files to a shard
+    and its sums."""
+    from pipeline.config.stages import code_digest
+    from pipeline.data.pixels import decoder
+    from pipeline.data.shard_worker import Shard, make_shard
+    from pipeline.data.sources.catalogue import Picture
+    from pipeline.system.project import CODE
 
-    accumulator = Accumulator()
-    with (tempfile.TemporaryDirectory() as folder,
-          shard_written(Path(folder, "train-00000.npy")) as writer):
-        for content in pictures:
-            hashlib.sha256(content).hexdigest()
-            accumulator.add(writer.add(decode(content), 0))
-    accumulator.moments()
+    pictures = tuple(Picture(file.name, 0, file, 0, file.stat().st_size) for file in files)
+    with tempfile.TemporaryDirectory() as folder:
+        make_shard(Shard("train", 0, pictures, folder, "/", decoder()["fingerprint"],
+                         code_digest("resize", CODE)))
 
 
 def used() -> float:
@@ -158,12 +159,15 @@ def main() -> None:
         return
     name, folder, *side = sys.argv[1:]
     sys.path[:0] = side
-    pictures = [file.read_bytes() for file in sorted(Path(folder).iterdir())]
+    files = [file.absolute() for file in sorted(Path(folder).iterdir())]
+    pictures = [file.read_bytes() for file in files]
     if name == "ImageMagick":
         pictures = pictures[:FEW]
     one = ONE[name]() if name != STORED else None
     if one:
         one(pictures[0])
+    else:
+        stored(files[:1])  # whatever is done once in a process
     print("ready", flush=True)
     for line in sys.stdin:
         before = used()
@@ -176,7 +180,7 @@ def main() -> None:
         else:
             start, step = map(int, line.split())
             if one is None:
-                stored(pictures[start::step])
+                stored(files[start::step])
             else:
                 for content in pictures[start::step]:
                     one(content)

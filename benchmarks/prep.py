@@ -33,7 +33,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.contenders import FEW, ONE, STORED
+from benchmarks.contenders import FEW, ONE, SIMD, STORED
 from benchmarks.harness import interleaved, ratio, report
 from pipeline.data.pixels import Undecodable, decode
 from pipeline.records.environment import cores
@@ -41,7 +41,7 @@ from pipeline.system.terminal import say
 
 REFERENCE = "torchvision, stock Pillow, bicubic"
 DECODING = "libjpeg-turbo, decoding only"
-IN_TURN = ("ours", STORED, REFERENCE, DECODING)  # these with one process a core, too
+IN_TURN = ("ours", STORED, REFERENCE, SIMD, DECODING)  # these with one process a core, too
 IDENTICAL = 100.0
 
 
@@ -89,8 +89,8 @@ class Contender:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
         command = [sys.executable, "-m", "benchmarks.contenders", name, str(pictures)]
         self._processes = [subprocess.Popen(
-            command + ([] if name in ("ours", STORED) else [str(side)]), stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._log, text=True,
+            command + ([] if name in ("ours", STORED, SIMD) else [str(side)]),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"}) for _ in range(processes)]
         answers = [self._answer(process) for process in self._processes]
         self.problem = "" if all(answers) else self._last_words()
@@ -209,11 +209,16 @@ def _measured(contenders: dict[str, Contender], count: int, rounds: int,
                      "PSNR mean": statistics.mean(quality[name]) if name in quality else "",
                      "PSNR minimum": min(quality[name]) if name in quality else ""})
     ratios = {}
-    for other in (REFERENCE, DECODING):
+    for other in (REFERENCE, SIMD, DECODING):
         if other in contenders:
             ratios[f"ours / {other}, per core"] = ratio(used[other], used["ours"])
             ratios[f"ours / {other}, all cores"] = ratio(wall[f"{other} on all cores"],
                                                          wall["ours on all cores"])
+    # of the whole of resize, how much is left of the rate of decoding and resampling alone
+    ratios[f"{STORED} / ours, per core"] = ratio(used["ours"], used[STORED])
+    ratios[f"{STORED} / ours, all cores"] = ratio(wall["ours on all cores"],
+                                                  wall[f"{STORED} on all cores"])
+    ratios[f"{STORED} / ours, one process by the clock"] = ratio(wall["ours"], wall[STORED])
     for name in IN_TURN:
         if name in contenders and cores() > 1:
             ratios[f"{name}: {cores()} processes / 1"] = ratio(wall[name],
