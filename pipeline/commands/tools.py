@@ -90,13 +90,15 @@ def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_jso
 
 
 def _classes(source: str) -> int:
-    """Return how many classes the data set has: by the listing if it is there, else by its name."""
+    """Return how many classes the data set has: by the listing if it is of it, else by its name."""
     from pipeline.config.describe import PUBLISHED_CLASSES
     from pipeline.config.paths import LISTING
     from pipeline.system.files import read_json
 
     if LISTING.exists():
-        return len(read_json(LISTING, made_by="download")["classes"])
+        listing = read_json(LISTING, made_by="download")
+        if listing.get("source") == source:
+            return len(listing["classes"])
     return datasets.BY_NAME[source].classes or PUBLISHED_CLASSES
 
 

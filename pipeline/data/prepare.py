@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -47,6 +47,7 @@ from pipeline.data.store import (
     SPLITS,
     Quarantined,
     publish_description,
+    store_parameters,
     told,
 )
 from pipeline.system import errors
@@ -85,16 +86,19 @@ def prepare(parameters: Parameters) -> dict[str, Any]:
     with workers as executor:
         return make_store(catalogue, listing, parameters.resize,
                           executor, WORK / "resize", STORE, parameters.store.encoding,
-                          functools.partial(fetching.change_stamp, parameters.dataset))
+                          functools.partial(fetching.change_stamp, parameters.dataset),
+                          store_parameters(parameters))
 
 
 def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, executor: Executor,
                work: Path, store: Path, encoding: Encoding = "raw",
-               stamp: Callable[[], str] = str) -> dict[str, Any]:
+               stamp: Callable[[], str] = str,
+               made_with: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Make the store of this catalogue; `listing` is a digest of the contents of its files. Returns
     the metrics.
 
-    `stamp` gives another text when these files have been written to since.
+    `stamp` gives another text when these files have been written to since. `made_with`, the
+    parameters, goes into the store's description, against which those who read it check theirs.
     """
     _check_place(work, store, settings.side, encoding, len(catalogue.train) + len(catalogue.val))
     made_by = decoder()
@@ -111,7 +115,8 @@ def make_store(catalogue: Catalogue, listing: str, settings: ResizeSection, exec
             _check_unchanged(folder, stamp())
             metrics = _publish(shards, folder / "store", catalogue, quarantined,
                                {"decoder": made_by, "order_seed": settings.order_seed,
-                                "filter": settings.filter}, encoding, store)
+                                "filter": settings.filter,
+                                "parameters": dict(made_with or {})}, encoding, store)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise

@@ -34,6 +34,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.identity import APART, flat_parameters
+from pipeline.config.parameters import Parameters
+from pipeline.config.paths import STORE
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import decoder
 from pipeline.data.proofs import Proofs, Stamp, stamp_of
@@ -433,6 +436,40 @@ class Split:
     def _places_in(self, shard: int) -> NDArray[np.int64] | None:
         return (None if self._places is None
                 else self._places[self._starts[shard]: self._starts[shard + 1]])
+
+
+def store_parameters(parameters: Parameters) -> dict[str, str]:
+    """Return the parameters that decide the pictures of a store, `section.key` to value."""
+    values = flat_parameters(parameters, ("dataset", "resize", "store"))
+    return {name: value for name, value in values.items() if name not in APART and (
+        parameters.dataset.source == "sample" or not name.startswith("dataset.sample."))}
+
+
+def check_made_with(parameters: Parameters, path: Path = STORE) -> None:
+    """Refuse a store that was made with other parameters than these. Stores from before they said
+    so are taken.
+
+    Raises:
+        UserError: it was, or there is no store; the message names the first parameter.
+    """
+    made_with, wanted = made_with_of(path), store_parameters(parameters)
+    for name, value in made_with.items():
+        if wanted.get(name, value) != value:
+            raise UserError(f"{path}: made with {name} {value}, and now it is {wanted[name]}; make "
+                            f"it again with `dvc repro resize`, or set {name} back")
+
+
+def made_with_of(path: Path) -> dict[str, str]:
+    """Return the parameters that a store says it was made with; nothing where it says none.
+
+    Raises:
+        UserError: there is no store, or its description is damaged.
+    """
+    description = read_json(path / DESCRIPTION, "resize")
+    made_with = description.get("parameters", {}) if isinstance(description, dict) else None
+    if not isinstance(made_with, dict):
+        raise damaged(path / DESCRIPTION, "parameters: no object")
+    return {str(name): str(value) for name, value in made_with.items()}
 
 
 def prepared_by(path: Path) -> dict[str, str]:

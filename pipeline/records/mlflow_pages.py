@@ -104,7 +104,7 @@ def data_sets(stage: str, params: Mapping[str, str], tags: Mapping[str, str]) ->
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     pixels, listing = tags.get("resize.pixels_digest"), tags.get("download.listing_digest")
-    source = params.get("dataset.source", "images")
+    source = tags.get("images.source") or params.get("dataset.source", "images")
     if stage == "resize":
         found = [(f"{source} files", listing, "preparation", "data/download", "")]
     elif stage in ("mean", "pca"):

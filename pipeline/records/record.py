@@ -111,12 +111,17 @@ def begin_record(stage: str, parameters: Parameters) -> Record:
         texts["code.diff"] = git.diff
     # from training on, a stage rests on all parameters
     sections = row.sections if row.prepares else tuple(Parameters.model_fields)
-    tags["mlflow.runName"] = mlflow_names.run_name(
-        stage, flat_parameters(parameters, ("dataset", *sections)))
+    named = flat_parameters(parameters, ("dataset", *sections))
     for source in row.recorded:
         tags |= {f"{source}.{name}": value for name, value in data_digests(source).items()}
     if "resize" in row.recorded:
-        tags |= {f"images.{split}": str(count) for split, count in _image_counts().items()}
+        store = _store()
+        tags |= {f"images.{split}": str(count) for split, count in store.get("images", {}).items()}
+        # what the store is, and not what the parameters ask for: a stage refuses another store
+        named |= {name: value for name, value in store.get("parameters", {}).items()
+                  if name in named}
+        tags["images.source"] = named["dataset.source"]
+    tags["mlflow.runName"] = mlflow_names.run_name(stage, named)
     record = Record(stage, now(), flat_parameters(parameters, sections), tags, texts,
                     weights_digest=_trained_weights() if row.joins else None)
     if stage == "train":
@@ -169,11 +174,14 @@ def data_digests(stage: str, folder: Path = Path()) -> dict[str, str]:
         return {}
 
 
-def _image_counts() -> dict[str, int]:
-    """Return how many images the store here has, by split."""
+def _store() -> dict[str, Any]:
+    """Return the images and parameters of the store's description; nothing where it is not
+    there."""
     try:
-        return dict(read_json(STORE / "store.json", "resize")["images"])
-    except (UserError, KeyError, TypeError, ValueError):
+        description = read_json(STORE / "store.json", "resize")
+        return {name: dict(description[name]) for name in ("images", "parameters")
+                if name in description}
+    except (UserError, TypeError, ValueError):
         return {}
 
 

@@ -31,7 +31,7 @@ from pipeline.config.paths import (
 from pipeline.config.stages import MEASURED
 from pipeline.data.predictions import Predictions
 from pipeline.data.statistics import load_mean, load_pca
-from pipeline.data.store import QUARANTINE, Store
+from pipeline.data.store import QUARANTINE, Store, check_made_with
 from pipeline.report.evidence import Evidence, evidence
 from pipeline.report.training import Training, recorded
 from pipeline.studies.matrix.running import Cell
@@ -108,6 +108,7 @@ def gather(parameters: Parameters) -> Inputs:
             the stage to run.
     """
     metrics = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
+    check_made_with(parameters)
     store = Store(STORE)
     network = description(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()

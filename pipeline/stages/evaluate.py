@@ -25,7 +25,8 @@ from alexnet.weights import load_weights
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
 from pipeline.data.predictions import Predictions
-from pipeline.data.store import Split, Store
+from pipeline.data.store import Split, Store, check_made_with
+from pipeline.records import provenance
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress
 from pipeline.training.execution import prepare, resolve
@@ -58,9 +59,11 @@ def run(parameters: Parameters) -> dict[str, Any]:
     parameters = resolve(parameters)
     execution = parameters.execution.model_copy(update={"threads": len(os.sched_getaffinity(0))})
     device = prepare(parameters.model_copy(update={"execution": execution}))
+    check_made_with(parameters)
     store = Store(STORE)
     split = store.split("val")
     weights = read_weights(WEIGHTS, "train again")
+    provenance.check_made_with(parameters, digest_of(weights))
     network = build_network(parameters, store, False, device)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != network.table.canonical():
         raise UserError(f"{WEIGHTS}: weights of another network than params.yaml describes; train "

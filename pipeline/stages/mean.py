@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import MEAN, MEAN_PICTURE
 from pipeline.data.statistics import mean_digest, mean_image, store_moments
+from pipeline.data.store import check_made_with
 from pipeline.system.files import atomic_write
 
 
@@ -28,6 +29,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     Raises:
         UserError: there is no store, or it has no training images.
     """
+    check_made_with(parameters)
     moments = store_moments()
     mean = mean_image(moments)
     content = io.BytesIO()

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PCA
 from pipeline.data.statistics import pca_digest, pca_of, store_moments
+from pipeline.data.store import check_made_with
 from pipeline.system.files import write_json
 
 
@@ -26,6 +27,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     Raises:
         UserError: there is no store, or it has no training images.
     """
+    check_made_with(parameters)
     result = pca_of(store_moments())
     write_json(PCA, result)
     return {**{f"stdev_{k}": stdev for k, stdev in enumerate(result["stdevs"], start=1)},

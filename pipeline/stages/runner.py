@@ -48,7 +48,7 @@ def run(name: str, parameters: Parameters) -> None:
         write_json(metrics_of(name), metrics)
         record.finish(metrics)
         if name == "train":
-            provenance.write(record.tags, record.texts, metrics)
+            provenance.write(record.tags, record.texts, metrics, parameters)
             record.add_artifact(PROVENANCE)
             record.log_curve(_points(LEARNING))
             with TRACE.open(encoding="utf-8") as stream:

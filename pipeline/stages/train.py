@@ -18,6 +18,7 @@ from pipeline.config.identity import configuration, digest
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LEARNING, TRACE, WEIGHTS
 from pipeline.config.stages import BY_NAME
+from pipeline.data.store import check_made_with
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock, write_json
 from pipeline.system.project import environment
@@ -41,6 +42,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
     Raises:
         UserError: missing inputs, a placement that this machine cannot give, a diverging run.
     """
+    check_made_with(parameters)
     parameters = execution.resolve(parameters)
     folder, section = run_folder(parameters), parameters.execution
     processes = execution.process_count(section)
@@ -61,6 +63,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
 
 def join(parameters: Parameters) -> None:
     """Do the part of a process that torchrun started, other than the first: train, nothing else."""
+    check_made_with(parameters)
     parameters = execution.resolve(parameters)
     train_together(parameters, run_folder(parameters))
 

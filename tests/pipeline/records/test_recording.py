@@ -156,6 +156,18 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     assert f"`alexnet rerun {train.info.run_id[:12]}`" in note
 
 
+def test_a_run_is_named_for_the_store_that_lies_here_and_not_for_the_parameters(here: Path) -> None:
+    data_of(here, pixels_digest="p" * 64)
+    write_json(here / STORE / "store.json", {"pixels_digest": "p" * 64, "images": {"val": 7},
+                                             "parameters": {"dataset.source": "imagenette"}})
+    finish("train", TRAINED)
+    [run] = runs()
+    assert run.info.run_name == "imagenette seed 1"
+    assert run.data.params["dataset.source"] == "sample"  # what was asked for
+    assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"imagenette train",
+                                                                       "imagenette val"}
+
+
 def test_every_point_of_a_long_curve_arrives_once() -> None:
     points = [{"step": step, "training_loss": float(step), "rate": 0.5} for step in range(1, 1502)]
     finish("train", TRAINED, curve=points)
