@@ -21,6 +21,7 @@ from pipeline.config.paths import LEARNING, PROVENANCE, TRACE, WORK, metrics_of
 from pipeline.records import environment, live_curves, provenance, recording
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock, write_json
+from pipeline.training.launcher import world_size
 
 
 def run(name: str, parameters: Parameters) -> None:
@@ -33,7 +34,7 @@ def run(name: str, parameters: Parameters) -> None:
     # Threads that wait in a loop for work would fight with other processes for the cores; read when
     # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if os.environ.get("RANK", "0") != "0":
+    if world_size() > 1 and os.environ["RANK"] != "0":
         _join(name, parameters)
         return
     # takes the digest of the code before any of it is loaded

@@ -20,6 +20,7 @@ from pipeline.config.sections import ExecutionSection
 from pipeline.data.store import prepared_by
 from pipeline.system.errors import UserError
 from pipeline.system.processes import keep_freed_memory
+from pipeline.training.launcher import world_size
 
 
 def resolve(parameters: Parameters) -> Parameters:
@@ -37,7 +38,7 @@ def resolve(parameters: Parameters) -> Parameters:
     if device == "cuda" and parameters.train.arithmetic == "portable":
         raise UserError("train.arithmetic: portable runs on CPUs, and the device is a GPU; set "
                         "execution.device to cpu, or train.arithmetic to native")
-    started = int(os.environ["WORLD_SIZE"]) if launched() else 0
+    started = world_size() if launched() else 0
     available = started or (gpus if device == "cuda" else len(os.sched_getaffinity(0)))
     placement = _placement(parameters, started, available)
     replicas = started // (2 if placement == "two" else 1) if started else execution.replicas
@@ -91,8 +92,12 @@ def process_count(execution: ExecutionSection) -> int:
 
 
 def launched() -> bool:
-    """Return whether torchrun started this process, as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    """Return whether torchrun, or our launcher, started this process as one of several.
+
+    Raises:
+        UserError: as `launcher.world_size`.
+    """
+    return world_size() > 1
 
 
 def tags(parameters: Parameters) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Heartbeat:
                               timeout=timedelta(seconds=silence))
         self._store = PrefixStore("/".join(["heartbeat", *attempt]), store)
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
-        self._silence, self._between, self._end = silence, between, end or _end
+        self._silence, self._between, self._end = silence, between, end or end_process
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -97,9 +97,9 @@ class Heartbeat:
             return
 
 
-def _end(message: str) -> None:
-    """From a thread, while the main one waits within a library: there is no other way than at
-    once."""
+def end_process(message: str) -> None:
+    """Print the message and end this process at once, from a thread: the main one waits within a
+    library."""
     print(f"error: {message}; this one ends, too. The same command goes on from the last "
           "checkpoint", file=sys.stderr, flush=True)
     os._exit(STATUS)

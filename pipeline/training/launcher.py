@@ -8,6 +8,7 @@ itself hides the reason.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -15,11 +16,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.system import project
+from pipeline.system.errors import UserError
 from pipeline.system.processes import die_with_parent
 
+# Set by a launcher for each process that it starts; torchrun sets OURS besides, and so does `launch`.
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+OURS = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE")
 SECONDS_FOR_A_CHECKPOINT = 60.0  # after SIGINT or SIGTERM
 SECONDS_TO_FOLLOW = 5.0  # for the others to end, and say why, when one has failed
 SECONDS_BETWEEN_LOOKS = 0.05
+
+
+def world_size() -> int:
+    """Return how many processes a launcher started together with this one, itself included; 1 if
+    it is alone.
+
+    Raises:
+        UserError: the variables that say so are of a platform that is not torchrun: its processes
+            would wait for each other without end.
+    """
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if (rank, size) == ("0", "1"):
+        return 1
+    if any(name in os.environ for name in OURS) and size.isdecimal() and all(
+            name in os.environ for name in VARIABLES):
+        return int(size)
+    names = ", ".join(name for name in VARIABLES if name in os.environ)
+    raise UserError(f"RANK is {rank} and WORLD_SIZE is {size}, and torchrun has not set them. To "
+                    "train with several processes, start torchrun on each machine, which sets "
+                    f"them itself; to run alone, unset {names}")
 
 
 def launch(folder: Path, processes: int, environment: Mapping[str, str], stop: int | None = None,
@@ -36,6 +61,8 @@ def launch(folder: Path, processes: int, environment: Mapping[str, str], stop: i
     Returns:
         0, or the exit status of the process that failed first: negative, the signal that killed it.
     """
+    environment = {name: value for name, value in environment.items()
+                   if name not in (*VARIABLES, *OURS)}
     command = [*(train or project.python("train")), str(folder), *([str(stop)] if stop else [])]
     meeting, store = _meeting_place(processes) if processes > 1 else ({}, None)
     children: list[subprocess.Popen[bytes]] = []

@@ -8,10 +8,14 @@ with STOP it ends after so many updates.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,8 +29,11 @@ from pipeline.system.errors import UserError
 from pipeline.system.processes import die_with_parent
 from pipeline.system.terminal import say
 from pipeline.training.execution import prepare
-from pipeline.training.heartbeat import Heartbeat
+from pipeline.training.heartbeat import Heartbeat, end_process
+from pipeline.training.launcher import world_size
 from pipeline.training.run import same_everywhere, train
+
+SECONDS_TO_MEET = 120.0  # for all processes to start and connect
 
 
 def main(folder: Path, stop: int | None = None) -> None:
@@ -36,7 +43,7 @@ def main(folder: Path, stop: int | None = None) -> None:
     parameters = check(json.loads((folder / "parameters.json").read_text()),
                        folder / "parameters.json")
     try:
-        if "WORLD_SIZE" in os.environ:
+        if world_size() > 1:
             train_together(parameters, folder, stop)
         else:
             train(parameters, folder, prepare(parameters), stop)
@@ -55,7 +62,8 @@ def train_together(parameters: Parameters, folder: Path, stop: int | None = None
         UserError: as `train`; the processes do not all find the same run; or another one has ended.
     """
     device = prepare(parameters)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    with _time_limit():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         with Heartbeat():
             _train_in_group(parameters, folder, device, stop)
@@ -67,6 +75,28 @@ def train_together(parameters: Parameters, folder: Path, stop: int | None = None
         raise
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _time_limit() -> Iterator[None]:
+    """End this process where the block takes more than SECONDS_TO_MEET, or SIGTERM or SIGINT comes:
+    no handler of Python's would run while it waits within PyTorch for a process that never comes.
+    """
+    names = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    timer = threading.Timer(SECONDS_TO_MEET, end_process, [
+        f"the {os.environ['WORLD_SIZE']} training processes have not all met at {names} within "
+        f"{SECONDS_TO_MEET:g} s: one has ended, or cannot be reached"])
+    timer.daemon = True
+    main_thread = threading.current_thread() is threading.main_thread()
+    handlers = [(number, signal.signal(number, signal.SIG_DFL)) for number in signals.SIGNALS
+                if main_thread and signal.getsignal(number) is not signal.SIG_IGN]
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for number, handler in handlers:
+            signal.signal(number, handler)
 
 
 def _train_in_group(parameters: Parameters, folder: Path, device: torch.device,

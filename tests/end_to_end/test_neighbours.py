@@ -9,16 +9,19 @@ import pytest
 from tests.end_to_end.project import Project
 
 STORE, MODEL = "data/store: made with", "models/model.safetensors: trained with"
-AGAIN = {STORE: "make it again with `dvc repro resize`", MODEL: "train again with `dvc repro train`"}
+AGAIN = {STORE: "make it again with `dvc repro resize`",
+         MODEL: "train again with `dvc repro train`"}
 
 
 @pytest.mark.parametrize(("stage", "changed", "was", "said"), [
-    ("mean", "dataset.sample.seed=7", "2012", STORE), ("pca", "resize.order_seed=3", "2012", STORE),
-    ("train", "dataset.sample.seed=7", "2012", STORE), ("train", "dataset.source=cifar10", "sample",
-                                                        STORE),
-    ("train", "store.encoding=jpeg", "raw", STORE), ("evaluate", "resize.order_seed=3", "2012", STORE),
-    ("evaluate", "train.seed=9", "1", MODEL), ("evaluate", "recipe.dropout_scaling=train", "test",
-                                               MODEL),
+    ("mean", "dataset.sample.seed=7", "2012", STORE),
+    ("pca", "resize.order_seed=3", "2012", STORE),
+    ("train", "dataset.sample.seed=7", "2012", STORE),
+    ("train", "dataset.source=cifar10", "sample", STORE),
+    ("train", "store.encoding=jpeg", "raw", STORE),
+    ("evaluate", "resize.order_seed=3", "2012", STORE),
+    ("evaluate", "train.seed=9", "1", MODEL),
+    ("evaluate", "recipe.dropout_scaling=train", "test", MODEL),
     ("report", "dataset.sample.seed=7", "2012", STORE)])
 def test_a_store_or_a_model_of_other_parameters_is_refused(
         reproduced: Project, stage: str, changed: str, was: str, said: str) -> None:

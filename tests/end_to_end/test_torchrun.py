@@ -3,9 +3,15 @@ their address."""
 
 from __future__ import annotations
 
+import signal
 import socket
+import sys
+import time
 from pathlib import Path
 
+import psutil
+
+from pipeline.training.heartbeat import STATUS
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 
@@ -50,3 +56,65 @@ def test_machines_without_a_common_folder_are_refused(reproduced: Project, tmp_p
     assert second
     assert "on a file system that they share" in said
     assert "Traceback" not in said.partition("torch/distributed")[0]
+
+
+def test_variables_of_a_platform_that_is_not_torchrun_are_refused_at_once(
+        reproduced: Project) -> None:
+    """As Kubeflow or Slurm sets them: the processes would wait for each other without end."""
+    platform = ("env", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=29501")
+    for rank in ("0", "1"):
+        for stage in ("train", "mean", "evaluate"):
+            said = reproduced.run(*platform, f"RANK={rank}", "alexnet", stage, status=1)
+            assert f"RANK is {rank} and WORLD_SIZE is 2, and torchrun has not set them" in said
+            assert "to run alone, unset RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT" in said
+
+
+def test_one_alone_under_a_platforms_variables_trains(reproduced: Project, tmp_path: Path) -> None:
+    project = copy(reproduced, tmp_path / "copy")
+    project.run(*TRAIN)
+    alone = project.metrics("train")
+    (project.folder / "metrics" / "train.json").unlink()
+    project.run("env", "RANK=0", "WORLD_SIZE=1", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=29501",
+                *TRAIN)
+    assert project.metrics("train") == alone
+
+
+def test_processes_that_never_meet_end_by_themselves_and_by_a_signal(
+        reproduced: Project, tmp_path: Path) -> None:
+    """Two of two machines are announced, and one comes."""
+    project = copy(reproduced, tmp_path / "copy")
+    alone = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
+             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9", "TORCHELASTIC_RUN_ID": "none"}
+    script = ("from pipeline.training import process; process.SECONDS_TO_MEET = 2.0;"
+              "from pipeline.commands.main import main; main(['train'])")
+    command = ("env", *(f"{name}={value}" for name, value in alone.items()),
+               sys.executable, "-c")
+    waiting = project.start(*command, script)
+    said, _ = waiting.communicate(timeout=100)
+    assert waiting.returncode == STATUS, said
+    assert "the 2 training processes have not all met at 127.0.0.1:9 within 2 s" in said
+    waiting = project.start(*command, script.replace("2.0", "300.0"))
+    time.sleep(15)
+    assert waiting.poll() is None
+    waiting.terminate()
+    waiting.communicate(timeout=10)
+    assert waiting.returncode == -signal.SIGTERM
+
+
+def test_a_worker_that_is_killed_is_started_again_by_torchrun(reproduced: Project,
+                                                              tmp_path: Path) -> None:
+    project = copy(reproduced, tmp_path / "copy")
+    project.set(**{"execution.placement": "two", "train.epochs": 40})
+    launcher = project.start("torchrun", "--standalone", "--nproc-per-node", "2",
+                             "--max-restarts", "2", "--no-python", "alexnet", "train")
+    latest = time.monotonic() + 100
+    while not list((project.folder / "work/checkpoints").rglob("step-*.safetensors")):
+        assert time.monotonic() < latest
+        assert launcher.poll() is None
+        time.sleep(0.2)
+    workers = [child for child in psutil.Process(launcher.pid).children(recursive=True)
+               if child.environ().get("RANK") == "1"]
+    workers[0].kill()
+    said, _ = launcher.communicate(timeout=200)
+    assert launcher.returncode == 0, said
+    assert "going on from the checkpoint" in said
