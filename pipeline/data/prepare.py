@@ -53,7 +53,7 @@ from pipeline.data.store import (
 from pipeline.system import errors
 from pipeline.system.errors import UserError
 from pipeline.system.executors import cluster, process_pool
-from pipeline.system.files import exclusive_lock, read_json, write_json
+from pipeline.system.files import exclusive_lock, read_json, sync_folder, write_json
 from pipeline.system.project import CODE
 from pipeline.system.terminal import progress, say
 
@@ -329,4 +329,6 @@ def _move(folder: Path, destination: Path) -> None:
         copy = destination.with_name(f".{destination.name}.part")
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
+        os.sync()  # the copies, before they get their name
         os.rename(copy, destination)
+    sync_folder(destination.parent)

@@ -20,6 +20,7 @@ from urllib.request import url2pathname
 
 from pipeline.config.paths import WORK
 from pipeline.system.errors import UserError
+from pipeline.system.files import sync_folder
 from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
@@ -111,6 +112,7 @@ def _make(file: Path) -> None:
     with part.open("rb") as stream:
         os.fsync(stream.fileno())
     os.rename(part, file)
+    sync_folder(file.parent)
 
 
 @contextmanager

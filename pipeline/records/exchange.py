@@ -19,7 +19,7 @@ from pipeline.records.mlflow_store import attempt, connect
 from pipeline.records.record import IMPORTED, Record
 from pipeline.records.record_files import FILES, LARGE, TAGS, TEXTS
 from pipeline.system.errors import UserError
-from pipeline.system.files import sha256_of, write_json
+from pipeline.system.files import copy_file, sha256_of, sync_folder, write_json
 
 
 def export_record(kept: KeptRun, folder: Path, weights: bool = False) -> Path:
@@ -31,11 +31,12 @@ def export_record(kept: KeptRun, folder: Path, weights: bool = False) -> Path:
     try:
         for name in FILES:
             if (name not in LARGE or weights) and (file := kept.fetch(name)):
-                shutil.copyfile(file, part / name)
+                copy_file(file, part / name)
         write_record(part, kept.facts)
         if folder.exists():
             folder.rmdir()
         os.rename(part, folder)
+        sync_folder(folder.absolute().parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

@@ -15,7 +15,7 @@ from pipeline.config.paths import WORK
 from pipeline.records.mlflow_store import MlflowStore, attempt
 from pipeline.records.record import Record
 from pipeline.system.errors import UserError
-from pipeline.system.files import read_json, sha256_of, write_json
+from pipeline.system.files import copy_file, read_json, sha256_of, sync_folder, write_json
 from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
@@ -30,10 +30,10 @@ def keep(record: Record) -> None:
     part = folder.with_name(f".{folder.name}.part")
     for artifact in record.artifacts:
         target = part / artifact["name"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(artifact["path"], target)
+        copy_file(Path(artifact["path"]), target)
     write_json(part / "record.json", asdict(record))
     os.rename(part, folder)
+    sync_folder(folder.parent)
     say(f"the record of {record.stage} is kept in {folder}; `alexnet sync` sends it")
 
 

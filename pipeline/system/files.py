@@ -1,19 +1,21 @@
 """Files that are either whole or absent, JSON, digests, and a lock for one process at a time.
 
-A file is written under another name, flushed to disk, then renamed. The other name holds the
-writer's machine and process: a later write of the file recognises what a killed writer left, and
-removes it.
+A file is written under another name, flushed to disk, then renamed, and its folder is flushed, too:
+what stands under its own name survives a power loss. The other name holds the writer's machine and
+process: a later write of the file recognises what a killed writer left, and removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -27,8 +29,11 @@ BROKEN_JSON = (ValueError, RecursionError)
 
 @contextlib.contextmanager
 def atomic_write(file: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary neighbour of `file`, and rename it to `file` if the block ends well."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Open a temporary neighbour of `file`, and rename it to `file` if the block ends well.
+
+    When this returns, file and name are on the disk: they survive a power loss.
+    """
+    make_folder(file.parent)
     _remove_leftovers(file)
     temporary = file.with_name(f".{file.name}.{platform.node()}-{os.getpid()}.part")
     try:
@@ -37,8 +42,35 @@ def atomic_write(file: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)
+        sync_folder(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, all on the disk when this returns."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk know the names in a folder, as after a rename."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a file system that has no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file, whole or not at all."""
+    with source.open("rb") as content, atomic_write(target) as stream:
+        shutil.copyfileobj(content, stream, 1 << 20)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from pipeline.system import project
 from pipeline.system.errors import UserError
 from pipeline.system.processes import die_with_parent
 
-# Set by a launcher for each process that it starts; torchrun sets OURS besides, and so does `launch`.
+# Set by a launcher for each process; torchrun and `launch` set one of OURS besides.
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 OURS = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE")
 SECONDS_FOR_A_CHECKPOINT = 60.0  # after SIGINT or SIGTERM

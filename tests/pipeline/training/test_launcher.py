@@ -40,7 +40,7 @@ def test_variables_of_another_platform_are_refused(monkeypatch: pytest.MonkeyPat
                                                    variables: dict[str, str]) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match="torchrun has not set them.*to run alone, unset"):
+    with pytest.raises(UserError, match=r"torchrun has not set them.*to run alone, unset"):
         launcher.world_size()
 
 
