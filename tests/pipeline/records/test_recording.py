@@ -162,7 +162,7 @@ def test_a_run_is_named_for_the_store_that_lies_here_and_not_for_the_parameters(
                                              "parameters": {"dataset.source": "imagenette"}})
     finish("train", TRAINED)
     [run] = runs()
-    assert run.info.run_name == "imagenette seed 1"
+    assert run.info.run_name.startswith("imagenette seed 1")
     assert run.data.params["dataset.source"] == "sample"  # what was asked for
     assert {one.dataset.name for one in run.inputs.dataset_inputs} == {"imagenette train",
                                                                        "imagenette val"}
