@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from alexnet import draws
-from alexnet.arithmetic.native import NATIVE, Arithmetic
+from alexnet.arithmetic.native import NATIVE, NOISE, Arithmetic
 from alexnet.layers import CROP, STORED
 from alexnet.recipe import Recipe
 
 MARGIN = STORED - CROP  # P §4.1: crops may begin 0 to 32 pixels from the edge
-NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
 GREY_LEVELS = 255.0
 
 
@@ -122,16 +121,11 @@ def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions:
         arithmetic: that draws the Gaussians.
     """
     eigenvalues = statistics.eigenvalues
-    size = {"stdev": eigenvalues.sqrt(),
+    size = {"stdev": arithmetic.square_root(eigenvalues),
             "eigenvalue": eigenvalues,
             "eigenvalue-unit": eigenvalues / GREY_LEVELS}[recipe.colour_noise]  # l / 255^2 * 255
-    alphas = arithmetic.gaussians(draws.words(seed, "colour", 0, positions))[:, :3] * NOISE
-    amounts = alphas * size
-    # Written out, so that no library decides the order of the sums.
-    a, vectors = amounts, statistics.eigenvectors
-    offsets = [a[:, 0] * vectors[c, 0] + a[:, 1] * vectors[c, 1] + a[:, 2] * vectors[c, 2]
-               for c in range(3)]
-    return torch.stack(offsets, dim=1).to(torch.float32)
+    gaussians = arithmetic.gaussians(draws.words(seed, "colour", 0, positions))
+    return arithmetic.colour_offsets(gaussians, size, statistics.eigenvectors)
 
 
 def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor,

@@ -21,6 +21,7 @@ from alexnet.normalization import lrn, spatial_norm
 Name = Literal["portable", "native"]
 Windows = tuple[Tensor, Tensor, Tensor]  # where crops were cut: tops, lefts, flips, int64 [n]
 KEEP = 0.5  # P §4.2: each hidden unit of fc6 and fc7 is kept with probability 0.5
+NOISE = 0.1  # P §4.1: the Gaussian's standard deviation; S color-noise
 CACHE_VALUES = 1 << 19  # updated at a time on the CPU, to go through memory once, not four times
 CACHED_IMAGES = 4  # centred at a time on the CPU
 
@@ -140,6 +141,24 @@ class Arithmetic:
     def accumulate(self, a: Tensor, b: Tensor) -> Tensor:
         """Return a + b, which may be in the place of a; a sum over parts of a batch."""
         return a.add_(b)
+
+    def square_root(self, x: Tensor) -> Tensor:
+        """Return the square root of numbers, float64 [n]."""
+        return x.sqrt()
+
+    def colour_offsets(self, gaussians: Tensor, size: Tensor, vectors: Tensor) -> Tensor:
+        """Return what is added to R, G and B, float32 [n, 3] (P §4.1).
+
+        Args:
+            gaussians: float64 [n, 4], of which the first three count.
+            size: float64 [3], what a component is multiplied by besides.
+            vectors: float64 [3, 3], the components, in columns.
+        """
+        a = gaussians[:, :3] * NOISE * size
+        # Written out, so that no library decides the order of the sums.
+        offsets = [a[:, 0] * vectors[c, 0] + a[:, 1] * vectors[c, 1] + a[:, 2] * vectors[c, 2]
+                   for c in range(3)]
+        return torch.stack(offsets, dim=1).to(torch.float32)
 
     def centred(self, crops: Tensor, mean: Tensor, windows: Windows | None,
                 offsets: Tensor | None, factor: float) -> Tensor:

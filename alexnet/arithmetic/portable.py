@@ -274,6 +274,15 @@ class Portable(Arithmetic):
         """Turn words [n, 4] of 32 bits into standard Gaussians, float64 [n, 4]."""
         return _tensor(self.operators.gaussians(words.contiguous().numpy()))
 
+    def square_root(self, x: Tensor) -> Tensor:
+        """Return square roots; PyTorch's own are not rounded alike on all processors."""
+        return torch.tensor([math.sqrt(value) for value in x.tolist()], dtype=torch.float64)
+
+    def colour_offsets(self, gaussians: Tensor, size: Tensor, vectors: Tensor) -> Tensor:
+        """Return what is added to R, G and B, float32 [n, 3]."""
+        return _tensor(self.operators.colour_offsets(
+            *(tensor.contiguous().numpy() for tensor in (gaussians, size, vectors))))
+
     def centred(self, crops: Tensor, mean: Tensor, windows: Windows | None,
                 offsets: Tensor | None, factor: float) -> Tensor:
         """Return (crops - mean + offsets) * factor, float32 [n, 3, side, side]."""

@@ -57,9 +57,9 @@ def training(case: str, arithmetic: Arithmetic, micro_batches: int = 2, steps: i
     covariance = (pixels.T @ pixels / len(pixels)).tolist()
     eigenvalues, vectors = components(covariance)
     mean = (fine // 4).sum(0) / IMAGES
-    statistics = Statistics(torch.from_numpy(mean.astype(np.float32)), torch.tensor(eigenvalues),
-                            torch.tensor(vectors)) if case != "cifar" else Statistics(
-        torch.from_numpy(mean.astype(np.float32)), torch.zeros(3), torch.zeros(3, 3))
+    statistics = Statistics(torch.from_numpy(mean.astype(np.float32)),
+                            torch.tensor(eigenvalues, dtype=torch.float64),
+                            torch.tensor(vectors, dtype=torch.float64))
 
     def crops(views: Views) -> Tensor:
         found = []

@@ -1,0 +1,55 @@
+"""Updates of narrow nets, Python and PyTorch and all, on processors that this machine lacks.
+
+`python -m tests.alexnet.arithmetic.emulated_network` runs itself under QEMU (Debian's `qemu-user`)
+and compares the weights with `runs.json`. A processor takes some two minutes, most of which are
+imports; what is not there is not compared.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+
+INSIDE = "--inside"
+# Without AVX neither NumPy's nor PyTorch's packages run; emulated.py compares the operators there.
+PROCESSORS = ("Haswell", "EPYC")
+CASES = ("source", "paper", "cifar")
+
+
+def inside() -> int:
+    """Compare the cases on this processor, and print the verdicts."""
+    from alexnet.arithmetic import library
+    from alexnet.arithmetic.portable import Portable
+    from tests.alexnet.arithmetic.test_portable import DIGESTS, advanced, digest
+
+    print(f"offers {', '.join(library.offered())}; {library.chosen()} is used")
+    wrong = 0
+    for case in CASES:
+        same = digest(advanced(case, Portable())) == DIGESTS[case]
+        print(f"{case}: {'identical' if same else 'differs'}", flush=True)
+        wrong += not same
+    return 1 if wrong else 0
+
+
+def main() -> int:
+    """Compare on every processor; 1 when one of them differs or could not."""
+    emulator = shutil.which("qemu-x86_64")
+    worst = 0
+    for processor in PROCESSORS:
+        if not emulator:
+            print(f"{processor}: not compared: qemu-x86_64 not found")
+            continue
+        start = time.perf_counter()
+        done = subprocess.run([emulator, "-cpu", processor, sys.executable, "-m",
+                               __spec__.name, INSIDE], capture_output=True, text=True)
+        lines = [line for line in done.stderr.splitlines() if "TCG doesn't support" not in line]
+        print(f"{processor} ({time.perf_counter() - start:.0f} s): {done.stdout.strip()}",
+              *(lines[-5:] if done.returncode else ()), sep="\n  ", flush=True)
+        worst |= done.returncode != 0
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(inside() if INSIDE in sys.argv else main())
