@@ -21,7 +21,7 @@ from pipeline.config import datasets
 @click.argument("checks", nargs=-1, metavar="[CHECK]...")
 @JSON
 def doctor(file: Path, overrides: tuple[str, ...], checks: tuple[str, ...], as_json: bool) -> None:
-    """Is everything here that a run needs? Says how to mend what is not.
+    """Is everything here that a run needs? Says how to fix what is not.
 
     With names of checks only those are made. Exit code: 0 nothing that is needed fails (there may
     be warnings), 1 something does.
@@ -120,7 +120,7 @@ def mend(as_json: bool) -> None:
         click.echo(f"{file}: was cut off by a kill; removed")
 
 
-# For bash, at the end of click's function: behind `train.seed=` the value follows, and not a blank.
+# For bash, at the end of click's function: after `train.seed=` comes the value, not a blank.
 NO_SPACE = """    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
         compopt -o nospace 2>/dev/null
     fi

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 VIEW = "alexnet-trainings"
+TRAINING = "workflowType=machine_learning"  # without it MLflow shows a run among its GenAI pages
 COLUMNS = {
-    "metrics": ("val/top1_error_10crop", "val/top5_error_10crop", "val/top1_error", "train/loss"),
+    "metrics": ("val/top1_error_10crop", "val/top5_error_10crop", "val/top1_error"),
     "params": ("dataset.source", "recipe.name", "network.width", "train.seed", "train.epochs"),
     "attributes": ("Duration",)}
 ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
@@ -28,6 +29,7 @@ ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
 - Evaluation and report are part of the training whose weights they saw. `prepared_by.*` among its tags are the runs
   that made its data.
 - The view *Trainings* (above the list) has the columns that matter; `alexnet ui` opens it.
+- Where a click on a run leads to the *GenAI* pages, choose *Model training* at the top left once: MLflow keeps it.
 - To compare: tick two runs, then **Compare**. To prove that a run can be repeated: `alexnet rerun RUN`.
 """
 # of a data set's digest, for which MLflow has 36; the whole is in the profile and the tags
@@ -51,7 +53,7 @@ def addresses(server: str, experiment: str) -> str:
     """Where to look on the server at this address: at the trainings as a list, and at their
     curves."""
     trainings = (f"{server.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
-                 "&workflowType=machine_learning")
+                 f"&{TRAINING}")
     return f"The runs: {trainings}\nTheir curves: {trainings}&compareRunsMode=CHART"
 
 
@@ -63,10 +65,10 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
     The page shows three lines of it, and more when asked to: they hold what is looked for most.
     """
     def link(text: str, file: str) -> str:
-        return f"[{text}](#/experiments/{experiment}/runs/{run_id}/artifacts/{file})"
+        return f"[{text}](#/experiments/{experiment}/runs/{run_id}/artifacts/{file}?{TRAINING})"
 
     if stage == "comparison":
-        runs = ", ".join(f"[{name[9:]}](#/experiments/{experiment}/runs/{run})"
+        runs = ", ".join(f"[{name[9:]}](#/experiments/{experiment}/runs/{run}?{TRAINING})"
                          for name, run in tags.items() if name.startswith("compared."))
         return f"{link('The page', 'comparison/index.html')} of the runs {runs}, side by side."
     if stage not in ("train", "rerun"):
@@ -82,8 +84,8 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
     others = list(differing(params))
     if others:
         lines.append(f"Not as in the preset: {', '.join(others)}.")
-    made = [f"[{stage}](#/experiments/{experiment}/runs/{run})" for name, run in tags.items()
-            if (stage := name.removeprefix("prepared_by.")) != name]
+    made = [f"[{stage}](#/experiments/{experiment}/runs/{run}?{TRAINING})"
+            for name, run in tags.items() if (stage := name.removeprefix("prepared_by.")) != name]
     if made:
         lines.append(f"Data prepared by: {', '.join(made)}.")
     lines.append(f"The same again, with proof: `alexnet rerun {run_id[:12]}`.")
@@ -93,7 +95,8 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
 def addition(stage: str, metrics: Mapping[str, float], experiment: str, run_id: str) -> str:
     """What the description of a training gains, at its beginning, when a stage joins its run."""
     if stage == "report":
-        return f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/report/index.html)"
+        return (f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/report/index.html"
+                f"?{TRAINING})")
     errors = [f"{name.replace('_error_10crop', '').replace('top', 'top-')} {100 * value:.2f} %"
               for name, value in metrics.items() if name.endswith("_error_10crop")]
     return f"Errors, ten crops: {', '.join(errors)}." if errors else f"`{stage}` has run."

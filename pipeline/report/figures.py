@@ -1,7 +1,7 @@
 """Drawing: charts, first-layer kernels, pictures. The same input gives the same bytes.
 
 A `Figure` is a file's bytes and the words for those who cannot see it. Charts come twice, for a
-light page and for a dark one. An `Exhibit` is a figure with the numbers behind it, each of them a
+light page and for a dark one. An `Exhibit` is a figure with its numbers, each of them a
 file.
 """
 
@@ -69,7 +69,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure that is also a file, NAME.svg, .png or .jpeg, with the numbers behind it in NAME and
+    """A figure that is also a file, NAME.svg, .png or .jpeg, with its numbers in NAME and
     `suffix`."""
 
     name: str

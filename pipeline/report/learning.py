@@ -1,4 +1,4 @@
-"""The learning curves, with the drops of the learning rate, and the points behind them."""
+"""The learning curves, with the drops of the learning rate, and their points."""
 
 from __future__ import annotations
 

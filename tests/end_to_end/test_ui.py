@@ -197,7 +197,7 @@ def test_the_pages_show_runs_their_difference_and_both_curves(pages: Pages) -> N
             page.get_by_text(name, exact=True).first.wait_for()
         page.get_by_role("columnheader", name="val/top1_error", exact=True).first.wait_for()
         shot(page, "trainings")
-        assert {"Duration", "train/loss",
+        assert {"Duration", "val/top5_error_10crop",
                 "val/top1_error"} <= set(page.get_by_role("columnheader").all_inner_texts())
 
         for box in page.get_by_label("Press Space to toggle row selection").all():

@@ -152,7 +152,7 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     assert (note.count(
         f"(#/experiments/{train.info.experiment_id}/runs/{train.info.run_id}/artifacts/report/")
             == 1)
-    assert f"[resize](#/experiments/{train.info.experiment_id}/runs/{resize.info.run_id})" in note
+    assert f"[resize](#/experiments/{train.info.experiment_id}/runs/{resize.info.run_id}?" in note
     assert f"`alexnet rerun {train.info.run_id[:12]}`" in note
 
 
