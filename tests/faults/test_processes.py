@@ -15,6 +15,7 @@ from tests.faults.harness import Bench
 TRAINED = ("models/model.safetensors", "models/trace.jsonl", "plots", "metrics/train.json")
 PREPARED = ("data/store", "metrics/resize.json")
 ONE, TWO = ("train", "--placement", "one"), ("train", "--placement", "two")
+TRAINING = "-m pipeline train "  # in the command line of each training process
 
 
 def test_a_preparation_worker_is_killed(bench: Bench, outcome: Callable[[str], None]) -> None:
@@ -70,7 +71,7 @@ def test_one_of_two_training_processes_is_killed(bench: Bench,
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
-    running.children("pipeline.training.process")[1].kill()
+    running.children(TRAINING)[1].kill()
     running.end().refused("a training process was killed by SIGKILL",
                           "goes on from the last checkpoint")
     assert not bench.made(*TRAINED)
@@ -86,7 +87,7 @@ def test_one_of_two_training_processes_hangs(bench: Bench, outcome: Callable[[st
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
-    hung = running.children("pipeline.training.process")[which]
+    hung = running.children(TRAINING)[which]
     hung.suspend()
     running.end(seconds=60).refused(f"training process {which} (process {hung.pid} on ",
                                     "has given no sign of life for 30 s",
@@ -104,7 +105,7 @@ def test_a_whole_training_that_stands_still_is_no_hang(bench: Bench,
     bench.remove(*TRAINED)
     running = bench.start(*TWO)
     running.until(bench.checkpoints)
-    everyone = [psutil.Process(running.pid), *running.children("pipeline.training.process")]
+    everyone = [psutil.Process(running.pid), *running.children(TRAINING)]
     for one in everyone:
         one.suspend()
     with pytest.raises(psutil.TimeoutExpired):
