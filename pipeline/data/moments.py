@@ -94,6 +94,13 @@ class Accumulator:
         self._sums = np.zeros((side, side, 3), np.int64)
         self._recent = np.zeros((side, side, 3), np.uint16)  # of the images since the last flush
         self._shifted = np.zeros((3, 3), np.int64)  # products of values less 128
+        # memory that is used for image after image, which is much faster than fresh memory
+        pixels = side * side * 3
+        rows = min(_ROWS, pixels // (3 * _NEIGHBOURS))
+        self._bytes = np.empty((side, side, 3), np.uint8)
+        self._values = np.empty((pixels // (3 * _NEIGHBOURS * rows), rows, 3 * _NEIGHBOURS),
+                                np.float32)  # [16, 1024, 12]
+        self._blocks = np.empty((len(self._values), 3 * _NEIGHBOURS, 3 * _NEIGHBOURS), np.float32)
 
     def add(self, image: NDArray[np.uint8]) -> None:
         """Takes a uint8 [side, side, 3]."""
@@ -103,7 +110,7 @@ class Accumulator:
             self._flush()
         self._recent += image
         self._count += 1
-        self._shifted += _shifted_products(image)
+        self._shifted += self._shifted_products(image)
 
     def _flush(self) -> None:
         self._sums += self._recent
@@ -119,14 +126,14 @@ class Accumulator:
                     - _MIDDLE**2 * pixels * self._count)
         return Moments(self._count, sums, products)
 
-
-def _shifted_products(image: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
-    values = (image ^ np.uint8(_MIDDLE)).view(np.int8).astype(np.float32)
-    # [16, 1024, 12]
-    rows = values.reshape(-1, min(_ROWS, values.size // (3 * _NEIGHBOURS)), 3 * _NEIGHBOURS)
-    blocks = np.matmul(rows.transpose(0, 2, 1), rows)  # [16, 12, 12], integers of at most 2**24
-    products = blocks.sum(axis=0, dtype=np.float64).reshape(_NEIGHBOURS, 3, _NEIGHBOURS, 3)
-    # each pixel with itself, not with its neighbours
-    itself: NDArray[np.float64] = np.einsum("ncnd->cd", products)
-    return itself.astype(np.int64)
+    def _shifted_products(self, image: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
+        np.bitwise_xor(image, _MIDDLE, out=self._bytes)  # of the bits of x, those of x - 128
+        self._values[...] = self._bytes.view(np.int8).reshape(self._values.shape)
+        # [16, 12, 12], integers of at most 2**24
+        np.matmul(self._values.transpose(0, 2, 1), self._values, out=self._blocks)
+        products = self._blocks.sum(axis=0, dtype=np.float64).reshape(_NEIGHBOURS, 3, _NEIGHBOURS,
+                                                                      3)
+        # each pixel with itself, not with its neighbours
+        itself: NDArray[np.float64] = np.einsum("ncnd->cd", products)
+        return itself.astype(np.int64)

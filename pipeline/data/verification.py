@@ -124,6 +124,12 @@ def _problem_with_pca(written: Any, sums: Sums) -> str | None:
                             math.nextafter(value, math.inf), exact):
                 return (f"covariance {CHANNELS[i]}{CHANNELS[j]} is {value!r}, and that of the "
                         f"stored pixels {float(exact)!r}")
+    return _problem_with_components(matrix, values, vectors, stdevs)
+
+
+def _problem_with_components(matrix: NDArray[np.float64], values: NDArray[np.float64],
+                             vectors: NDArray[np.float64],
+                             stdevs: NDArray[np.float64]) -> str | None:
     scale = max(float(np.abs(matrix).max()), 1e-300)
     expected = np.linalg.eigvalsh(matrix)[::-1]
     for k in range(3):

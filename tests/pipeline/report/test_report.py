@@ -471,6 +471,14 @@ def _labels() -> None:
     predictions.save(PREDICTIONS)
 
 
+def _predicted(*names: str, dropped: int = 0) -> None:
+    """Predictions without the last images, and with those of these names."""
+    old = held()
+    kept = len(old.names) - dropped
+    predictions_of([*old.names[:kept], *names], [*old.labels[:kept], *[0] * len(names)],
+                   old.centre.shape[1]).save(PREDICTIONS)
+
+
 FOREIGN: dict[str, tuple[Callable[[], None], str]] = {
     "metrics of other weights": (lambda: _json(metrics_of("evaluate"), "weights_digest"),
                                  "run `alexnet evaluate`"),
@@ -480,6 +488,12 @@ FOREIGN: dict[str, tuple[Callable[[], None], str]] = {
     "a record of other weights": (lambda: _json(PROVENANCE, "weights_digest"),
                                   "run `alexnet train`"),
     "other labels": (_labels, "run `alexnet evaluate`"),
+    "an image fewer": (lambda: _predicted(dropped=1),
+                       "1 of the images wanted have none, 0 are not .*run `alexnet evaluate`"),
+    "an image more": (lambda: _predicted("x"),
+                      "0 of the images wanted have none, 1 are not .*run `alexnet evaluate`"),
+    "another image": (lambda: _predicted("x", dropped=1),
+                      "1 of the images wanted have none, 1 are not .*run `alexnet evaluate`"),
 }
 
 
@@ -489,6 +503,17 @@ def test_inputs_of_different_runs_are_refused(here: Path, change: str) -> None:
     foreign()
     with pytest.raises(UserError, match=mend):
         report.run(read())
+
+
+def test_predictions_in_another_order_give_the_same_page(here: Path, page: str) -> None:
+    predictions = held()
+    order = np.random.default_rng(4).permutation(len(predictions.names))
+    predictions.of([predictions.names[k] for k in order]).save(PREDICTIONS)
+    metrics = report.run(read())
+    assert metrics["report_digest"] == hashlib.sha256(page.encode()).hexdigest()
+    # the rows in that order, the names as they were: other predictions
+    replace(predictions, ten_crop=predictions.ten_crop[order]).save(PREDICTIONS)
+    assert report.run(read())["report_digest"] != metrics["report_digest"]
 
 
 def test_weights_of_another_network_are_refused(here: Path) -> None:
