@@ -7,7 +7,8 @@ A step is crops in, weights updated. "stock" has the same layers, shapes and mat
 `source` recipe) made of Conv2d with groups, LocalResponseNorm, an unfold of AvgPool2d for the
 spatial normalisation, Dropout and SGD. All in float32 on the CPU, as many threads in all for each
 contender as there are cores: ours as one process with all of them, and as two processes, one column
-each, with half of them each. With one thread, the two processes are left out.
+each, with half of them each. With one thread, the two processes are left out. `native / portable`
+is the time of PyTorch's kernels over that of portable arithmetic, both in one process.
 
 The breakdown is of one step under PyTorch's profiler, on the first process. `fraction of the matrix
 rate` is the multiply-adds of a step (forward, gradients of weights and of inputs, not of the
@@ -34,6 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet.architectures import architecture
+from alexnet.arithmetic.native import NATIVE, Arithmetic
+from alexnet.arithmetic.portable import Portable
 from alexnet.augmentation import Views
 from alexnet.layers import CROP
 from alexnet.network import Network, Precision
@@ -100,7 +103,8 @@ def stock_step(network: nn.Module, batch: int) -> Callable[[], None]:
 
 
 def our_training(batch: int, width: float, split: bool, images: Split | None = None,
-                 device: torch.device = CPU, precision: Precision = "fp32") -> Training:
+                 device: torch.device = CPU, precision: Precision = "fp32",
+                 own: Arithmetic = NATIVE) -> Training:
     """Ours, from uint8 crops in memory, always the same, or from a store; `advance` is a step."""
     pictures = torch.randint(0, 256, (batch, CROP, CROP, 3), dtype=torch.uint8)
 
@@ -108,7 +112,7 @@ def our_training(batch: int, width: float, split: bool, images: Split | None = N
         return pictures[: len(views.images)]
 
     network = Network(architecture("two-column", RECIPE, CLASSES, width), RECIPE, 1,
-                      placement_here(2, split, device), precision)
+                      placement_here(2, split, device), precision, own)
     labels = torch.arange(batch) % CLASSES if images is None else torch.from_numpy(images.labels)
     return Training(network, RECIPE, Plan(1, 10**6, batch, 1), labels, STATISTICS,
                     same_crops if images is None else crop_reader(images, CROP),
@@ -217,14 +221,18 @@ def main(as_json: bool, batch: int, width: float, rounds: int, threads: int,
     from benchmarks.torchvision_import import models
 
     training = our_training(batch, width, split=False)
+    portable = our_training(batch, width, split=False, own=Portable())
     contenders = {"ours, one process": training.advance,
+                  "ours, one process, portable": portable.advance,
                   "stock layers": stock_step(stock(width), batch),
                   "torchvision alexnet": stock_step(models.alexnet(), batch)}
     seconds = interleaved(contenders, rounds)
     parts = {"one process": breakdown(training)}
     rate = matrix_rate(CPU)
     ratios = {"stock layers / ours, one process": ratio(seconds["stock layers"],
-                                                        seconds["ours, one process"])}
+                                                        seconds["ours, one process"]),
+              "native / portable": ratio(seconds["ours, one process"],
+                                         seconds["ours, one process, portable"])}
     if threads >= 2:
         seconds["ours, two processes"], beside = [], []
         for _ in range(2):  # beside the stock layers again, since the machine may have changed

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.commands.doctor import machine, project, software
 from pipeline.commands.doctor.agreement import Pair
+from pipeline.commands.doctor.arithmetic import arithmetic
 from pipeline.commands.doctor.data import data
 from pipeline.commands.doctor.finding import Finding, ok, skipped
 from pipeline.system.errors import UserError, closest
@@ -27,13 +28,14 @@ TOGETHER = ("exchange", "steps")  # of the two processes that are started for bo
 CHECKS: dict[str, Check] = {
     "packages": software.packages, "pillow": software.pillow, "pictures": software.pictures,
     "torch": software.torch, "torchvision": software.torchvision, "gpus": software.gpus,
-    "determinism": software.determinism, "data": data, "disk": machine.disk,
-    "memory": machine.memory,
+    "determinism": software.determinism, "arithmetic": arithmetic, "data": data,
+    "disk": machine.disk, "memory": machine.memory,
     "shared-memory": machine.shared_memory, "commands": project.commands, "git": project.git,
     "dvc": project.dvc, "mlflow": project.mlflow, "records": project.unsent}
 NAMES = ("parameters", *CHECKS, *TOGETHER)
-NEEDS = {"pictures": "pillow", "torchvision": "torch", "gpus": "torch", "memory": "torch",
-         "disk": "torch", "exchange": "torch", "steps": "exchange"}  # what must work before
+NEEDS = {"pictures": "pillow", "arithmetic": "torch", "torchvision": "torch", "gpus": "torch",
+         "memory": "torch", "disk": "torch", "exchange": "torch",
+         "steps": "exchange"}  # what must work before
 
 
 def command(file: Path, overrides: Sequence[str], names: Sequence[str], as_json: bool) -> int:
@@ -52,7 +54,9 @@ def command(file: Path, overrides: Sequence[str], names: Sequence[str], as_json:
     findings = examine(file, overrides, tuple(names) or NAMES)
     if as_json:
         print(json.dumps([{"check": name, "verdict": finding.verdict, "detail": finding.detail,
-                           "mend": finding.fix} for name, finding in findings.items()], indent=2))
+                           "mend": finding.fix}
+                          | ({name: finding.facts} if finding.facts else {})
+                          for name, finding in findings.items()], indent=2))
     else:
         show(findings)
     return int(any(finding.verdict == "fails" for finding in findings.values()))

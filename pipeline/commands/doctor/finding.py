@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Verdict = Literal["ok", "warning", "fails", "skipped"]
 
@@ -18,11 +19,13 @@ class Finding:
             stood in the way.
         detail: the facts.
         fix: what to do about it; empty where nothing is wrong.
+        facts: for programs, in the JSON under the check's name.
     """
 
     verdict: Verdict
     detail: str
     fix: str = ""
+    facts: Mapping[str, Any] | None = None
 
 
 def ok(detail: str) -> Finding:

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import torch as pytorch
 
+from alexnet.arithmetic import NUMBER, library, table
 from pipeline.commands import doctor
 from pipeline.commands.doctor import machine, project, software, two_processes
 from pipeline.commands.doctor.agreement import Pair, agreement
+from pipeline.commands.doctor.arithmetic import arithmetic
 from pipeline.commands.doctor.data import data as doctor_data
 from pipeline.commands.doctor.finding import Finding
 from pipeline.config import parameters
@@ -140,6 +142,27 @@ def test_determinism(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
     fails(software.determinism(with_("execution.device=cuda")), ":0:0",
           "CUBLAS_WORKSPACE_CONFIG=:4096:8")
+
+
+def test_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = arithmetic(with_())
+    assert found.verdict == "ok"
+    assert found.facts == {"number": NUMBER, "isa": library.chosen(), "agree": True,
+                           "operators": len(table.CASES)}
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "stored", lambda: dict.fromkeys(table.CASES, "other"))
+        fails(arithmetic(with_()), "not what others compute", "native")
+        assert arithmetic(with_()).facts == {**found.facts, "agree": False}
+    monkeypatch.setenv("ALEXNET_ISA", "mmx")
+    fails(arithmetic(with_()), "ALEXNET_ISA=mmx", "native", "warning")
+    fails(arithmetic(with_("train.arithmetic=portable")), "ALEXNET_ISA=mmx", "native")
+
+
+def test_arithmetic_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.command(Path("params.yaml"), [], ("arithmetic",), as_json=True) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["arithmetic"]["agree"] is True
+    assert entry["check"] == "arithmetic"
 
 
 def test_data(here: Path) -> None:

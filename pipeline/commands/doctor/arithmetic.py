@@ -1,0 +1,35 @@
+"""Whether this machine computes as docs/arithmetic.md defines it: every operator of portable
+arithmetic against the table of digests, in a second or two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.commands.doctor.finding import Finding
+
+if TYPE_CHECKING:
+    from pipeline.config.parameters import Parameters
+
+
+def arithmetic(parameters: Parameters) -> Finding:
+    """Check portable arithmetic; the finding's facts are `number`, `isa`, `operators`, `agree`."""
+    from alexnet.arithmetic import NUMBER, library, table
+    from alexnet.arithmetic.operators import Operators
+
+    facts: dict[str, Any] = {"number": NUMBER, "isa": None, "operators": len(table.CASES),
+                             "agree": None}
+    try:
+        isa = library.chosen()
+        wrong = table.differing(Operators(library.load(isa), threads=2))
+    except library.LibraryError as error:
+        needed = parameters.train.arithmetic == "portable"
+        return Finding("fails" if needed else "warning", f"no portable arithmetic: {error}",
+                       "install a C compiler; until then set train.arithmetic to native", facts)
+    facts |= {"isa": isa, "agree": not wrong}
+    if wrong:
+        return Finding("fails", f"{isa}: {', '.join(wrong)} differ from arithmetic {NUMBER}: what "
+                                "is computed here is not what others compute",
+                       "report it with the compiler's version (`cc --version`); set "
+                       "train.arithmetic to native", facts)
+    return Finding("ok", f"arithmetic {NUMBER}: {len(table.CASES)} operators agree to the bit "
+                         f"({isa}); train.arithmetic is {parameters.train.arithmetic}", "", facts)
