@@ -110,7 +110,7 @@ def test_a_run_from_a_dirty_tree_of_another_clone_that_is_no_more(
     apart = last_json(reproduced.run("alexnet", "diff", str(record), found["run"], "--json",
                                      status=1))
     assert apart["first_difference"]["step"] == 1
-    assert apart["first_difference"]["kind"] == "weights"
+    assert apart["first_difference"]["kind"] == "momentum"
     assert set(apart["records"]["code"]) == {"alexnet/never_added.py", "alexnet/optimizer.py"}
     assert not apart["records"]["data"]
     assert not apart["records"]["parameters"]
@@ -236,7 +236,7 @@ def test_nothing_of_a_strangers_record_is_obeyed_before_consent(
     clone = Clone(reproduced, tmp_path / "clone")
     told = clone.run("alexnet", "rerun", str(bad), "--steps", "4")
     assert "making them again" in told
-    assert "identical: 3 of 3 traced steps" in told
+    assert "identical: 3 of 6 traced steps, to step 4" in told
     kept = next((clone.folder / "work/reruns").glob("data-*"))
     assert f"127.0.0.1:{listener.getsockname()[1]}" not in (kept / "params.yaml").read_text()
 
@@ -265,7 +265,7 @@ def test_a_copy_of_the_data_that_has_rotted_is_made_anew(reproduced: Project, re
     told = clone.run("alexnet", "rerun", str(record), "--steps", "1")
     assert f"{shard}: damaged" in told
     assert "It is removed and made anew" in told
-    assert "identical: 1 of 1 traced steps" in told
+    assert "identical: 1 of 6 traced steps, to step 1" in told
 
 
 @pytest.mark.parametrize(("name", "change"), [
