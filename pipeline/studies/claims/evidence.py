@@ -75,7 +75,7 @@ class LedgerRow:
 
     @property
     def seeds(self) -> int:
-        """How many runs, or pairs of runs, it rests on."""
+        """The number of runs, or pairs of runs, that it rests on."""
         return len(self.numbers or {})
 
     @property
@@ -96,7 +96,7 @@ class LedgerRow:
 
     @property
     def power(self) -> str:
-        """How many seeds show the claim, if it is true, with a power of 80 %, in words."""
+        """The number of seeds that show a true claim with a power of 80 %, in words."""
         if self.question is None:
             return "computed, not tested"
         seeds = needed_seeds(self.question, self.sd or self.question.margin)

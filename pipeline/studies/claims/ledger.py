@@ -49,7 +49,7 @@ class Scale(Part):
 
 
 class Configuration(Part):
-    """What is compared: settings over the base, or an ensemble of runs of other configurations."""
+    """One side of a comparison: settings over the base, or an ensemble of other runs."""
 
     set: Values = {}
     scales: dict[str, Values] = {}  # what is set besides, at a scale
@@ -130,7 +130,7 @@ class Claim(Part):
 
     @property
     def factor(self) -> float:
-        """What a fraction is multiplied by, to be in the claim's unit."""
+        """The number that a fraction is multiplied by, to be in the claim's unit."""
         return 100.0 if self.unit in ("points", "percent") else 1.0
 
     @property

@@ -24,7 +24,7 @@ NATIVE = "native"  # of runs from before there was a choice
 
 @dataclass(frozen=True, order=True)
 class EvidenceKey:
-    """What identifies evidence at a scale, besides its configuration.
+    """The identity of evidence at a scale, besides its configuration.
 
     Attributes:
         pictures: trained on.
@@ -167,7 +167,7 @@ class Evidence:
 
     @property
     def folder(self) -> Path:
-        """Where the runs of the scale are kept."""
+        """The folder in which the runs of the scale are kept."""
         return self.results.folder
 
     def stored(self, name: str) -> dict[int, StoredRun]:
@@ -186,7 +186,7 @@ class Evidence:
 
 
 def _fits(stored: Mapping[str, str], declared: Mapping[str, str]) -> bool:
-    """Whether they are one configuration, whatever the arithmetic."""
+    """Return whether they are one configuration, whatever the arithmetic."""
     return identity.fits(*({name: value for name, value in configuration.items()
                             if name != ARITHMETIC and not name.endswith(f".{ARITHMETIC}")}
                            for configuration in (stored, declared)))

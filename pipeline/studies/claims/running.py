@@ -36,7 +36,7 @@ Part = tuple[str, int]  # a configuration and a seed
 
 @dataclass
 class Work:
-    """What a command runs.
+    """The runs that a command makes.
 
     Attributes:
         results: of the scale, with the data of the book.

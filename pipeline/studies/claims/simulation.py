@@ -37,7 +37,7 @@ SEED = 2012
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of the simulated experiments.
+    """The results of the simulated experiments.
 
     Attributes:
         shares: of the experiments that end with each verdict; together 1.

@@ -43,7 +43,7 @@ NOT_RUN: Verdict = "not yet run"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of numbers, on a scale on which seeds spread evenly (of ratios, logarithms).
+    """The question asked of numbers, on a scale on which seeds spread evenly.
 
     Attributes:
         neutral: the value of no effect; None where no direction is claimed.
@@ -74,7 +74,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What numbers over seeds say of their mean.
+    """The mean of numbers over seeds, and how sure it is.
 
     Attributes:
         mean: of the numbers.

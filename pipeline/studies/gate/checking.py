@@ -96,13 +96,13 @@ def _any(judgements: Sequence[Judgement], verdict: str) -> bool:
 
 
 def _stored_here(run: Run, here: dict[str, str], goldens: Sequence[RunSet]) -> bool:
-    """Whether a golden of this environment, cores included, has the run's seed."""
+    """Return whether a golden of this environment, cores included, has the run's seed."""
     return any(_same(golden, here, ("cores",)) and golden.run_of(run.seed) for golden in goldens)
 
 
 def _same(golden: RunSet, here: dict[str, str], more: tuple[str, ...] = ()) -> bool:
-    """Whether bits are the same here as where the golden was made: by portable arithmetic wherever
-    the decoder is the same, else in an environment that agrees in these fields `more`, too."""
+    """Return whether bits are the same here as where the golden was made: by portable arithmetic
+    wherever the decoder is, else where the environment is, these fields `more` included."""
     if identity.is_portable(golden.configuration):
         return all(golden.environment.get(name) == here.get(name) for name in DECODER)
     return run_sets.deciding(golden.environment) == run_sets.deciding(here) and all(

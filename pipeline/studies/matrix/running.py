@@ -49,7 +49,7 @@ class Cell:
 
     @property
     def fails(self) -> bool:
-        """Whether an axis differs that must not."""
+        """True where an axis differs that must not."""
         return self.required and self.verdict == DIFFERS
 
 

@@ -84,7 +84,7 @@ class RerunResult:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What of a record is compared, up to the last step that is rerun.
+    """The parts of a record that are compared, up to the last step that is rerun.
 
     Attributes:
         kept: the record.
@@ -175,7 +175,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
 
 
 def _is_portable(kept: KeptRun) -> bool:
-    """Whether the run was computed by portable arithmetic, whose bits no machine decides."""
+    """Return whether the run was computed by portable arithmetic, whose bits no machine decides."""
     parameters = kept.json("parameters.json")
     train = parameters.get("train") if isinstance(parameters, dict) else None
     return isinstance(train, dict) and train.get("arithmetic") == "portable"
