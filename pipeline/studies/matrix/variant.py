@@ -23,8 +23,8 @@ from pipeline.system.files import write_json
 from pipeline.system.processes import kill_with_children
 from pipeline.system.project import CODE
 
-# When a stage is killed: as soon as its folder has such a file. The others, which leave nothing half
-# finished, are killed at half of the reference run's time.
+# When a stage is killed: as soon as its folder has such a file. The others, which leave nothing
+# half finished, are killed at half of the reference run's time.
 MOMENTS = {"resize": ("work/resize/*/store/*", "work/resize/*/records/*.json"),
            "train": ("work/checkpoints/*/step-00000002.*", "work/checkpoints/*/step-00000004.*")}
 SECONDS_BETWEEN_LOOKS = 0.004
