@@ -21,8 +21,8 @@ fi
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
-install() { .venv/bin/python -m pip install -qq --no-compile "$@" || fail "pip failed; once its complaint above is" \
-    "mended, run the same command again"; }
+install() { .venv/bin/python -m pip install -qq --no-compile "$@" || fail "pip failed; fix what it complains of" \
+    "above, then run the same command again"; }
 
 # ---- what must be there before anything is made ---------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 bits on every machine.
 
 `kernels/` has the C sources, `library.py` compiles and loads them, `operators.py` calls them on
-NumPy's arrays, `autograd.py` on PyTorch's tensors, `table.py` holds one digest for each
+NumPy's arrays, `portable.py` on PyTorch's tensors, `table.py` holds one digest for each
 operator.
 """
 

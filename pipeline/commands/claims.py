@@ -226,14 +226,13 @@ def _cells(row: LedgerRow, places: str, notes: dict[str, int]) -> dict[str, Text
 
 def _fitting_table(cells: list[dict[str, Any]], console: Console) -> Table:
     """Return the table, on a narrow terminal without some of its columns."""
-    from rich import box
-    from rich.table import Table
+    from pipeline.system.tables import terminal_table
 
     names = [name for name in cells[0] if any(row[name] for row in cells)] if cells else ["claim"]
     spared = [name for name in SPARED if name in names]
     unbounded = console.options.update(max_width=1000)
     while True:
-        table = Table(box=box.SIMPLE_HEAD)
+        table = terminal_table()
         for name in names:
             table.add_column(name, no_wrap=True)
         for row in cells:

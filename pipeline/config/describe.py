@@ -49,14 +49,14 @@ def _layer(table: Architecture, shape: Shape) -> dict[str, Any]:
 
 def show(net: dict[str, Any]) -> None:
     """Print a description as tables."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+
+    from pipeline.system.tables import terminal_table
 
     console = Console(highlight=False)
     console.print(f"{net['architecture']}, {net['recipe']} recipe, width {net['width']:g}, "
                   f"{net['classes']} classes")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = terminal_table()
     for heading in ("layer", "kernels", "reads", "output"):
         table.add_column(heading, no_wrap=True)
     for heading in ("parameters", "MACs"):
@@ -74,7 +74,7 @@ def show(net: dict[str, Any]) -> None:
     table.add_row("total", "", "", "", f"{net['parameters']:,}", f"{net['macs']:,}", style="bold")
     console.print(table)
     console.print(f"At full width with {PUBLISHED_CLASSES} classes")
-    published = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    published = terminal_table()
     published.add_column("architecture")
     for heading in ("parameters", "MACs"):
         published.add_column(heading, justify="right")

@@ -74,13 +74,11 @@ def _row(what: str, sample: str, size: int, count: int, of: int) -> dict[str, An
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the rates as a table."""
-    from rich.console import Console
-    from rich.table import Table
+    from pipeline.system.tables import print_table, terminal_table
 
-    table = Table("what", "sample", "runs judged together", "called a fall", "rate",
-                  "95 % interval")
+    table = terminal_table("what", "sample", "runs", "called a fall", "rate", "95 % interval")
     for row in rows:
         table.add_row(row["what"], cell(row["sample"]), str(row["runs"]),
                       f"{row['falls']} of {row['of']}", f"{row['rate']:.1%}",
                       "{:.1%} to {:.1%}".format(*row["interval"]) if row["interval"] else "")
-    Console().print(table)
+    print_table(table)
