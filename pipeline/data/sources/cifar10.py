@@ -40,18 +40,18 @@ IMAGES = 60_000
 
 
 def plan(dataset: DatasetSection) -> Plan:
-    """What `fetch` would download and repack."""
+    """Return what `fetch` would download and repack."""
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 
 def fetch(dataset: DatasetSection) -> Contents:
-    """Raises UserError when the archive is not the right one, or cannot be fetched."""
+    """Put the data set in place; raise UserError when the archive is not the right one, or cannot
+    be fetched."""
     return public.fetch(dataset, ARCHIVE, TAR, TAR_BYTES, CLASSES, _pictures)
 
 
 def _pictures(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """train/cat/data_batch_1_00029.ppm, by class and then by place: in the order in which they are
-    stored."""
+    """Yield paths, train/cat/data_batch_1_00029.ppm, and contents, in the order of the batches."""
     with archive.open("rb") as stream, progress(f"repacking {archive.name}", IMAGES,
                                                 "pictures") as advance:
         for path, content in in_compressed_tar(stream, str(archive)):
@@ -65,7 +65,7 @@ def _pictures(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _records(content: bytes, where: str) -> Iterator[tuple[int, bytes]]:
-    """Label and pixels, RGB, row by row."""
+    """Yield label and pixels, RGB, row by row, of each record."""
     if len(content) % RECORD:
         raise UserError(f"{where}: {len(content)} bytes are no whole number of records of "
                         f"{RECORD}; fetch it again")

@@ -57,7 +57,8 @@ def differences(source: str, contents: Contents) -> list[str]:
     lines += contents.strays.lines()
     if contents.missing:
         names = ", ".join(contents.missing[:SHOWN])
-        lines.append(f"{len(contents.missing):,} labelled validation pictures are not there: "
+        lines.append(f"{len(contents.missing):,} labelled validation "
+                     f"{'picture is' if len(contents.missing) == 1 else 'pictures are'} not there: "
                      f"{names}{', ...' * (len(contents.missing) > SHOWN)}")
     return lines
 

@@ -74,13 +74,13 @@ def _made_with(dataset: DatasetSection) -> dict[str, int]:
 
 
 def plan(dataset: DatasetSection) -> Plan:
-    """What `fetch` would do."""
+    """Return what `fetch` would do."""
     planned: Plan = _source(dataset).plan(dataset)
     return planned
 
 
 def terms(dataset: DatasetSection) -> str:
-    """The data set's licence, in a sentence or two."""
+    """Return the data set's licence, in a sentence or two."""
     text: str = _source(dataset).TERMS
     return text
 
@@ -99,7 +99,7 @@ def _say_terms(dataset: DatasetSection, planned: Plan) -> None:
 
 
 def load_catalogue(dataset: DatasetSection) -> Catalogue:
-    """Every picture of the data set that `alexnet download` has listed.
+    """Return every picture of the data set that `alexnet download` has listed.
 
     Raises:
         UserError: there is no listing, it is of other parameters, or the files have changed since.
@@ -115,8 +115,8 @@ def load_catalogue(dataset: DatasetSection) -> Catalogue:
 
 
 def change_stamp(dataset: DatasetSection) -> str:
-    """Another one when one of the listed files has been written to: a digest of their sizes and
-    times of change."""
+    """Return a digest of the sizes and times of change of the listed files: another one when one of
+    them has been written to."""
     digest = hashlib.sha256()
     for file in read_listing(LISTING).files:
         try:
@@ -146,14 +146,14 @@ def check_in_place(folder: Path, files: Iterable[ListedFile]) -> None:
 
 
 def dry_run(parameters: Parameters) -> str:
-    """The plan for these parameters, with the data set's terms, in words."""
+    """Return the plan for these parameters, with the data set's terms, in words."""
     dataset = parameters.dataset
     return f"{plan(dataset).described(parameters.resize.side)}\n{terms(dataset)}"
 
 
 def dry_run_json(parameters: Parameters) -> dict[str, Any]:
-    """The plan for these parameters as plain values; sizes are bytes, null where they are not
-    known."""
+    """Return the plan for these parameters as plain values; sizes are bytes, null where they are
+    not known."""
     values = plan(parameters.dataset).as_json(parameters.resize.side, parameters.store.encoding)
     return values | {"terms": terms(parameters.dataset)}
 

@@ -47,8 +47,8 @@ WRONG_FILES = 2  # whole downloads with a wrong checksum before it is given up
 PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529}
 
 
-class _Again(Exception):
-    """Worth another try; `wait`: seconds that the server has asked for."""
+class _Retry(Exception):
+    """A failure that is worth another try; `wait`: seconds that the server has asked for."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -71,7 +71,7 @@ def download(remote: RemoteFile, folder: Path, besides: int = 0) -> Path:
         with _Partial(target, remote, besides) as partial, _Session(remote) as session:
             _fill(partial, session, remote)
             partial.publish()
-    except OSError as error:  # not the server's: those are _Again by now
+    except OSError as error:  # not the server's: those are _Retry by now
         raise UserError(f"{target}: {error.strerror or error}; free some room, or name another "
                         "folder as dataset.location; then give the same command again") from None
     return target
@@ -91,13 +91,13 @@ def _fill(partial: _Partial, session: _Session, remote: RemoteFile) -> None:
                     return
                 wrong += 1
                 partial.restart()
-                told = f"these are not the bytes of {remote.name}: MD5 or size is wrong"
+                reason = f"these are not the bytes of {remote.name}: MD5 or size is wrong"
                 if wrong == WRONG_FILES:
-                    raise UserError(f"{remote.address}: {told}, twice; nothing is kept of them. "
+                    raise UserError(f"{remote.address}: {reason}, twice; nothing is kept of them. "
                                     "Name another address as dataset.origin, or put the right file "
                                     "into the folder")
-                raise _Again(told)
-            except _Again as problem:
+                raise _Retry(reason)
+            except _Retry as problem:
                 failures = 0 if partial.size > before else failures + 1
                 if TRIES in (failures, partial.restarts):
                     raise UserError(f"{remote.address}: {problem}; given up after {TRIES} tries "
@@ -115,7 +115,7 @@ def _fill(partial: _Partial, session: _Session, remote: RemoteFile) -> None:
 
 
 def _ask(partial: _Partial, session: _Session, remote: RemoteFile, bar: _Bar) -> None:
-    """One request, for what is lacking; _Again where the answer falls short."""
+    """Send one request, for what is lacking; raise _Retry where the answer falls short."""
     headers = {"Accept-Encoding": "identity"}
     if partial.size:
         headers["Range"] = f"bytes={partial.size}-"
@@ -136,13 +136,13 @@ def _ask(partial: _Partial, session: _Session, remote: RemoteFile, bar: _Bar) ->
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         if isinstance(error, requests.exceptions.SSLError):
             raise UserError(f"{remote.address}: its certificate cannot be verified "
-                            f"({_reason(error)}); nothing was sent or taken. Mend the clock or the "
-                            "certificates of this machine (SSL_CERT_FILE, REQUESTS_CA_BUNDLE), or "
-                            "name another address") from None
-        raise _Again(_reason(error)) from None
+                            f"({_reason(error)}); nothing was sent or taken. Correct the clock or "
+                            "the certificates of this machine (SSL_CERT_FILE, REQUESTS_CA_BUNDLE), "
+                            "or name another address") from None
+        raise _Retry(_reason(error)) from None
     if not partial.whole:
         of = f"{partial.total:,}" if partial.total is not None else "an unknown number of"
-        raise _Again(f"the connection ended after {partial.size:,} of {of} bytes")
+        raise _Retry(f"the connection ended after {partial.size:,} of {of} bytes")
 
 
 def _check_status(answer: requests.Response, remote: RemoteFile) -> None:
@@ -150,7 +150,7 @@ def _check_status(answer: requests.Response, remote: RemoteFile) -> None:
     if status in (200, 206, 416):
         return
     if status in PASSING:
-        raise _Again(f"{host} answers {status} {answer.reason}", _retry_after(answer))
+        raise _Retry(f"{host} answers {status} {answer.reason}", _retry_after(answer))
     advice = "look at the address"
     if status in (401, 403, 407):
         advice = (f"it wants credentials: {USER} and {PASSWORD}, or {TOKEN}, in the environment, "
@@ -160,7 +160,7 @@ def _check_status(answer: requests.Response, remote: RemoteFile) -> None:
 
 
 def _retry_after(answer: requests.Response) -> float | None:
-    """Seconds, from a number or a date; None where the server says nothing or nonsense."""
+    """Return seconds, from a number or a date; None where the server says nothing or nonsense."""
     text = answer.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
@@ -170,7 +170,8 @@ def _retry_after(answer: requests.Response) -> float | None:
 
 
 def _reason(error: Exception) -> str:
-    """The innermost cause, without addresses, which may hold a signature after a redirection."""
+    """Return the innermost cause, without addresses, which may hold a signature after a
+    redirection."""
     while ((inner := getattr(error, "reason", None) or (error.args[0] if error.args else None))
             and isinstance(inner, Exception)):
         error = inner
@@ -179,8 +180,8 @@ def _reason(error: Exception) -> str:
 
 
 class _Session(requests.Session):
-    """Follows redirections, but takes credentials to no other host, and nothing from TLS to plain
-    HTTP."""
+    """A session that follows redirections, but takes credentials to no other host, and nothing from
+    TLS to plain HTTP."""
 
     def __init__(self, remote: RemoteFile) -> None:
         super().__init__()
@@ -201,8 +202,8 @@ class _Session(requests.Session):
 
 
 def _credentials(remote: RemoteFile) -> Any:
-    """What adds the user's credentials to a request: over TLS, or to this machine. Those of the
-    environment go to the host that it names, those of netrc to the hosts that stand there: an
+    """Return what adds the user's credentials to a request: over TLS, or to this machine. Those of
+    the environment go to the host that it names, those of netrc to the hosts that stand there: an
     address alone asks for none."""
     parts = urlsplit(remote.address)
     if not remote.private or not (parts.scheme == "https"
@@ -227,7 +228,7 @@ class _Partial:
     def __init__(self, target: Path, remote: RemoteFile, besides: int) -> None:
         self.target, self.remote, self.besides = target, remote, besides
         self.file = target.with_name(f".{target.name}.fetching")
-        self.notes = target.with_name(f".{target.name}.fetching.json")
+        self.state = target.with_name(f".{target.name}.fetching.json")
         self.total = remote.bytes
         self.size = 0
         self.restarts = 0
@@ -241,25 +242,25 @@ class _Partial:
             self.stream.close()
             raise UserError(f"{self.file}: another `alexnet download` is fetching this; wait for "
                             "it or stop it") from None
-        notes = self._read_notes()
-        self.validator = str(notes.get("validator", ""))
+        state = self._read_state()
+        self.validator = str(state.get("validator", ""))
         self.size = self.file.stat().st_size
-        if notes.get("address") != self.remote.address or not (self.validator or self.remote.md5):
+        if state.get("address") != self.remote.address or not (self.validator or self.remote.md5):
             self.restart()
         elif self.total is None:
-            self.total = notes.get("total")
+            self.total = state.get("total")
         self._hash_what_is_there()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stream.close()
 
-    def _read_notes(self) -> dict[str, Any]:
+    def _read_state(self) -> dict[str, Any]:
         try:
-            notes = json.loads(self.notes.read_text(encoding="utf-8"))
+            state = json.loads(self.state.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return notes if isinstance(notes, dict) else {}
+        return state if isinstance(state, dict) else {}
 
     def _hash_what_is_there(self) -> None:
         self.md5, self.sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
@@ -297,10 +298,10 @@ class _Partial:
             if (answer.status_code == 416 or start != self.size or changed
                     or announced not in (None, self.total)):
                 self.restart()
-                raise _Again("the server no longer has the file that was begun, or sends another "
+                raise _Retry("the server no longer has the file that was begun, or sends another "
                              "part of it")
         elif announced is not None and announced < (self.remote.bytes or 0):
-            raise _Again(f"the server announces {announced:,} bytes, and the file has "
+            raise _Retry(f"the server announces {announced:,} bytes, and the file has "
                          f"{self.remote.bytes:,}")
         elif self.size:
             self.restart()
@@ -316,7 +317,7 @@ class _Partial:
             raise UserError(f"{self.target}: {left / 1e9:.1f} GB are still to come, but "
                             f"{free / 1e9:.1f} GB are free; free some room, or name another folder "
                             "as dataset.location")
-        write_json(self.notes,
+        write_json(self.state,
                    {"address": self.remote.address, "validator": validator, "total": self.total})
         return self.total
 
@@ -338,13 +339,13 @@ class _Partial:
         os.fsync(self.stream.fileno())
         os.replace(self.file, self.target)
         # of runs that were killed
-        for notes in (self.notes, *self.target.parent.glob(f".{self.notes.name}.*.part")):
-            notes.unlink(missing_ok=True)
+        for file in (self.state, *self.target.parent.glob(f".{self.state.name}.*.part")):
+            file.unlink(missing_ok=True)
         remember(self.target, {"md5": self.md5.hexdigest(), "sha256": self.sha256.hexdigest()})
 
 
 def _content_range(text: str) -> tuple[int | None, int | None]:
-    """Start and total of "bytes 5-9/10"; None for what is missing or nonsense."""
+    """Return start and total of "bytes 5-9/10"; None for what is missing or nonsense."""
     span, _, total = text.removeprefix("bytes ").partition("/")
     start = span.partition("-")[0]
     return int(start) if start.isdecimal() else None, int(total) if total.isdecimal() else None
@@ -359,8 +360,8 @@ class _Bar:
         self._shown = 0
 
     def show(self, total: int | None, done: int) -> None:
-        """That so many bytes are there now: perhaps fewer than before, where some had to be thrown
-        away."""
+        """Show that so many bytes are there now: perhaps fewer than before, where some had to be
+        thrown away."""
         if self._advance is None:
             self._advance = self._stack.enter_context(progress(
                 f"fetching {self._name}", round((total or 0) / 1e6, 1), "MB", round(done / 1e6, 1)))

@@ -21,7 +21,7 @@ from pipeline.data.sources import layouts
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, check_room
-from pipeline.data.sources.repack import repacked
+from pipeline.data.sources.repack import write_tar
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
 from pipeline.system.terminal import progress, say
@@ -42,24 +42,24 @@ def parts(folder: Path) -> dict[str, Path]:
     Raises:
         UserError: a part is there twice.
     """
-    found: dict[str, dict[str, Path]] = {"parquet": {}, "tar": {}}
+    by_kind: dict[str, dict[str, Path]] = {"parquet": {}, "tar": {}}
     for place in (folder / "data", folder):
         for file in sorted(place.iterdir()) if place.is_dir() else ():
             if match := PART.match(file.name):
-                kind = found[match[7]]
+                kind = by_kind[match[7]]
                 if match[1] in kind:
                     raise UserError(f"dataset.location: {folder} has {match[1]} twice, as "
                                     f"{kind[match[1]]} and {file}; keep one of them elsewhere")
                 kind[match[1]] = file
-    return found["parquet"] | found["tar"]
+    return by_kind["parquet"] | by_kind["tar"]
 
 
 def plan(folder: Path, download: bool, images: int) -> Plan:
-    """What would be downloaded and repacked."""
-    found = parts(folder)
+    """Return what would be downloaded and repacked."""
+    there = parts(folder)
     wanted = ([RemoteFile("*.parquet", f"{ADDRESS}/tree/main/data", BYTES)] if download
-              and _lacking(found) else [])
-    packed = [file for file in found.values() if file.suffix == ".parquet"]
+              and _lacking(there) else [])
+    packed = [file for file in there.values() if file.suffix == ".parquet"]
     return Plan(folder, wanted, sum(file.stat().st_size for file in packed), images)
 
 
@@ -71,27 +71,27 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
     """
     if download and _lacking(parts(folder)):
         _download(folder, classes)
-    found = parts(folder)
-    if lacking := _lacking(found):
+    there = parts(folder)
+    if lacking := _lacking(there):
         raise UserError(f"dataset.location: {folder} lacks {lacking[0]} ({len(lacking)} such); put "
                         "it there, or set dataset.origin to huggingface to fetch it")
-    unpacked = {stem: file for stem, file in found.items() if file.suffix == ".parquet"}
+    unpacked = {stem: file for stem, file in there.items() if file.suffix == ".parquet"}
     check_room(folder, sum(file.stat().st_size for file in unpacked.values()))
     for stem, file in sorted(unpacked.items()):
-        found[stem] = _repack(file, folder / f"{stem}.tar", classes)
-    names = sorted(file.relative_to(folder).as_posix() for file in found.values())
+        there[stem] = _repack(file, folder / f"{stem}.tar", classes)
+    names = sorted(file.relative_to(folder).as_posix() for file in there.values())
     places = chain.from_iterable(layouts.in_tar(folder, name) for name in names)
     return layouts.assemble(folder, places, Assembly(classes), names)
 
 
-def _lacking(found: dict[str, Path]) -> list[str]:
-    """By the names themselves: each says how many there are of its split."""
-    matches = [match for file in found.values() if (match := PART.match(file.name))]
+def _lacking(there: dict[str, Path]) -> list[str]:
+    """Return the files that are missing, by the names: each says how many its split has."""
+    matches = [match for file in there.values() if (match := PART.match(file.name))]
     lacking = [] if any(match[2] == "train" for match in matches) else ["train-*.parquet"]
     lacking += [] if any(match[2] != "train" for match in matches) else ["validation-*.parquet"]
     for split, count in sorted({(match[2], match[4]) for match in matches}):
         stems = {f"{split}-{number:05}-of-{count}" for number in range(int(count))}
-        lacking += [f"{stem}.parquet" for stem in sorted(stems - found.keys())]
+        lacking += [f"{stem}.parquet" for stem in sorted(stems - there.keys())]
     return lacking
 
 
@@ -102,7 +102,7 @@ def _repack(file: Path, target: Path, classes: list[Class]) -> Path:
     try:
         with (pyarrow.parquet.ParquetFile(file) as table,
               progress(f"repacking {file.name}", table.metadata.num_rows, "pictures") as advance):
-            repacked(target, _pictures(table, file, classes, advance))
+            write_tar(target, _pictures(table, file, classes, advance))
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{file}: damaged, or no Parquet file of pictures ({error}); fetch it "
                         "again") from None
@@ -111,8 +111,8 @@ def _repack(file: Path, target: Path, classes: list[Class]) -> Path:
 
 def _pictures(table: Any, file: Path, classes: list[Class],
               advance: Any) -> Iterator[tuple[str, bytes]]:
-    """The hub's label is the place of the class in the order of the wnids, which the names
-    confirm."""
+    """Yield path and content of each row. The hub's label is the place of the class in the order of
+    the wnids, which the names confirm."""
     wnids = sorted(one.wnid for one in classes)
     split = "train" if file.name.startswith("train") else "val"
     for batch in table.iter_batches(ROWS, columns=["image", "label"], use_threads=False):
@@ -133,7 +133,7 @@ def _pictures(table: Any, file: Path, classes: list[Class],
 
 
 def _download(folder: Path, classes: list[Class]) -> None:
-    """By the hub's own client, file by file: fetched, verified, repacked, removed."""
+    """Fetch file by file with the hub's own client: each is verified, repacked and removed."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from huggingface_hub import HfApi, RepoFile
@@ -148,8 +148,8 @@ def _download(folder: Path, classes: list[Class]) -> None:
         listed = api.list_repo_tree(REPOSITORY, "data", repo_type="dataset")
         remote = sorted((one for one in listed if isinstance(one, RepoFile)
                          and PART.search(one.path)), key=lambda one: one.path)
-        found = parts(folder)
-        wanted = [one for one in remote if Path(one.path).stem not in found]
+        there = parts(folder)
+        wanted = [file for file in remote if Path(file.path).stem not in there]
         say(f"{ADDRESS}: {len(wanted)} of {len(remote)} files to fetch")
         check_room(folder, sum(one.size for one in wanted))
         with progress("fetching from the hub", round(sum(one.size for one in wanted) / 1e6, 1),

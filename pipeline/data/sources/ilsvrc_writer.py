@@ -58,7 +58,7 @@ def _tar(members: Pictures) -> bytes:
 
 
 def _meta(classes: Sequence[Class], ancestors: Sequence[Class], year: Year) -> bytes:
-    """meta.mat: the struct array `synsets`, leaves first, ids from 1, with the fields of the
+    """Return meta.mat: the struct array `synsets`, leaves first, ids from 1, with the fields of the
     original."""
     from scipy.io import savemat
 

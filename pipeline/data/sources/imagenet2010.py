@@ -29,14 +29,14 @@ __all__ = ["TERMS", "fetch", "plan"]
 
 
 def plan(dataset: DatasetSection) -> Plan:
-    """What `fetch` would download."""
+    """Return what `fetch` would download."""
     remotes, folder = _remotes(dataset), data_folder(dataset)
     return Plan(folder, missing_files(remotes, folder), 0, IMAGES, by_hand=not dataset.origin)
 
 
 def fetch(dataset: DatasetSection) -> Contents:
-    """Raises UserError when an archive is missing, with the page to get it from, damaged, or
-    refused."""
+    """Put the archives in place; raise UserError when one is missing, with the page to get it from,
+    damaged, or refused."""
     folder = data_folder(dataset)
     lacking = missing_files(_remotes(dataset), folder)
     if lacking and not dataset.origin:

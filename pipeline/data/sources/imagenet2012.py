@@ -143,8 +143,7 @@ def _unpacked(folder: Path) -> Contents:
                                       "a folder of its pictures")
         if not split:
             verify(folder, {archive: OFFICIAL[archive]})
-    found = labels.places(folder, folder / (val or train or "."))
-    val_labels = labels.find(found, classes)
+    val_labels = labels.find(labels.places(folder, folder / (val or train or ".")), classes)
 
     def places() -> Iterator[Place]:
         yield from (layouts.in_folder(folder, train, "train") if train

@@ -41,12 +41,13 @@ CLASSES = [
 
 
 def plan(dataset: DatasetSection) -> Plan:
-    """What `fetch` would download and repack."""
+    """Return what `fetch` would download and repack."""
     return public.plan(dataset, ARCHIVE, TAR, TAR_BYTES, IMAGES)
 
 
 def fetch(dataset: DatasetSection) -> Contents:
-    """Raises UserError when the archive is not the right one, or cannot be fetched."""
+    """Put the data set in place; raise UserError when the archive is not the right one, or cannot
+    be fetched."""
     return public.fetch(dataset, ARCHIVE, TAR, TAR_BYTES, CLASSES, _pictures)
 
 

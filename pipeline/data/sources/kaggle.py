@@ -20,7 +20,7 @@ from pipeline.data.sources import labels, layouts
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, check_room
-from pipeline.data.sources.repack import in_compressed_tar, repacked
+from pipeline.data.sources.repack import in_compressed_tar, write_tar
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress, say
 
@@ -108,14 +108,14 @@ def _repack(folder: Path, stream: IO[bytes], where: str) -> str:
                 if path.startswith((f"{TOP}train/", f"{TOP}val/")):
                     yield path, content
                     advance(1)
-        repacked(folder / TAR, pictures())
+        write_tar(folder / TAR, pictures())
     return TAR
 
 
 def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
     """Return the labels that stand beside the archive, or in a zip."""
-    if found := labels.places(folder, folder / "val"):
-        return labels.find(found, classes)
+    if files := labels.places(folder, folder / "val"):
+        return labels.find(files, classes)
     file = folder / labels.SOLUTION
     for name in _zips(folder):
         with layouts.opened_zip(folder / name) as archive:
@@ -133,8 +133,8 @@ def _val_labels(folder: Path, classes: list[Class]) -> dict[str, int]:
 
 
 def _download(folder: Path) -> None:
-    """By Kaggle's own client, which goes on where an earlier run stopped; under its name when it is
-    whole."""
+    """Fetch the zip with Kaggle's own client, which goes on where an earlier run stopped; it has
+    its name when it is whole."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             # logs in when it is imported, if it can

@@ -17,8 +17,8 @@ MEMORY, SECONDS = 4 << 30, 60
 
 
 def classes(content: bytes, number: str) -> list[tuple[int, str, str]]:
-    """Id, wnid and words of each leaf of the hierarchy; `number` is the name of the field that
-    holds the id.
+    """Return id, wnid and words of each leaf of the hierarchy; `number` is the name of the field
+    that holds the id.
 
     Raises:
         ValueError: it holds something else. Crafted bytes may end the process.
@@ -36,22 +36,22 @@ def classes(content: bytes, number: str) -> list[tuple[int, str, str]]:
 
 
 def classes_apart(content: bytes, number: str) -> list[tuple[int, str, str]]:
-    """The same, in another process. Raises ValueError, also where that process ends by a signal or
-    takes too long."""
+    """Return the same, read in another process. Raises ValueError, also where that process ends by
+    a signal or takes too long."""
     try:
         done = subprocess.run([sys.executable, "-m", __name__, number], input=content,
                               capture_output=True, check=False, timeout=2 * SECONDS)
     except subprocess.TimeoutExpired:
         raise ValueError("meta.mat: reading it takes for ever") from None
     if done.returncode:
-        told = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ValueError(told[-1] if told and done.returncode > 0
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ValueError(lines[-1] if lines and done.returncode > 0
                          else "meta.mat: it crashes its reader")
     return [(place, wnid, words) for place, wnid, words in json.loads(done.stdout)]
 
 
 def within_limits() -> None:
-    """Of memory and time, for this process from now on."""
+    """Limit memory and time of this process from now on."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -27,8 +27,8 @@ Random = np.random.Generator
 
 
 def picture(seed: int, split: int, index: int, label: int) -> NDArray[np.uint8]:
-    """Picture `index` of a split, of class `label` (0..9): uint8 [height, width, 3], RGB, shorter
-    side 120 to 400.
+    """Return picture `index` of a split, of class `label` (0..9): uint8 [height, width, 3], RGB,
+    shorter side 120 to 400.
 
     A pure function of its arguments, by a counter-based generator: no picture depends on another.
     """
@@ -57,8 +57,8 @@ def picture(seed: int, split: int, index: int, label: int) -> NDArray[np.uint8]:
 
 
 def _size(random: Random) -> tuple[int, int]:
-    """Height and width: most up to 3:2, one in six up to 3:1; three in ten upright; half have a
-    side under 190."""
+    """Return height and width: most up to 3:2, one in six up to 3:1; three in ten upright; half
+    have a side under 190."""
     part = random.random()
     short = 120 + 280 * part * part
     long = short * (random.uniform(1.5, 3) if random.random() < 1 / 6 else random.uniform(1, 1.5))
@@ -66,7 +66,8 @@ def _size(random: Random) -> tuple[int, int]:
 
 
 def _colours(random: Random, label: int) -> tuple[Plane, Plane]:
-    """Front and back, float32 [3] in 0..1: hues apart, one of them light and the other dark."""
+    """Return front and back, float32 [3] in 0..1: hues apart, one of them light and the other
+    dark."""
     hue = label % 5 / 5 + random.uniform(-0.05, 0.05) if random.random() < 0.8 else random.random()
     other = hue + random.uniform(0.3, 0.7)
     light, dark = random.uniform(0.8, 1), random.uniform(0.1, 0.35)
@@ -78,7 +79,7 @@ def _colours(random: Random, label: int) -> tuple[Plane, Plane]:
 
 
 def _cast(random: Random) -> Plane:
-    """Gains of R, G and B: brightness, and warm against cold, as the light of photographs
+    """Return gains of R, G and B: brightness, and warm against cold, as the light of photographs
     varies."""
     brightness, warmth, green = (random.uniform(0.75, 1.2), random.uniform(-0.18, 0.18),
                                  random.uniform(-0.05, 0.05))
@@ -102,7 +103,8 @@ def _clutter(random: Random, pixels: Plane, x: Plane, y: Plane) -> None:
 
 
 def _clouds(random: Random, x: Plane, y: Plane, cells: int) -> Plane:
-    """Smooth noise in -1..1, [height, width], with about `cells` bumps over the shorter side."""
+    """Return smooth noise in -1..1, [height, width], with about `cells` bumps over the shorter
+    side."""
     def between(t: Plane) -> tuple[NDArray[np.intp], Plane, int]:
         t = (t - t[0]) * cells
         low = np.floor(t)
@@ -121,19 +123,19 @@ def _rotated(x: Plane, y: Plane, angle: float) -> tuple[Plane, Plane]:
 
 
 def _wave(t: Plane) -> Plane:
-    """A triangle wave of period 1, from 0 to 1 and back."""
+    """Return a triangle wave of period 1, from 0 to 1 and back."""
     return abs(t - np.floor(t) - 0.5) * 2
 
 
 def _soft(distance: Plane, width: float) -> Plane:
-    """0 outside (below 0), 1 inside, with an edge of this width."""
+    """Return 0 outside (below 0), 1 inside, with an edge of this width."""
     inside: Plane = np.clip(distance / width + 0.5, 0, 1)
     return inside
 
 
 def _cells(random: Random, u: Plane, v: Plane, period: float, jitter: float) -> tuple[Plane, Plane]:
-    """A place within its cell (-0.5..0.5 both ways) of a square lattice, each cell shifted and
-    turned its own way."""
+    """Return a place within its cell (-0.5..0.5 both ways) of a square lattice, each cell shifted
+    and turned its own way."""
     u, v = u / period, v / period
     i, j = np.floor(u), np.floor(v)
     cell = ((i.astype(np.int32) * 7 + j.astype(np.int32) * 13) & 31)
@@ -198,7 +200,7 @@ def _crosses(random: Random, u: Plane, v: Plane) -> Plane:
 
 
 def _smoke(random: Random, u: Plane, v: Plane) -> Plane:
-    """Three octaves of smooth noise: no edge and no order."""
+    """Return three octaves of smooth noise: no edge and no order."""
     height, width = u.shape
     short = min(height, width)
     y, x = (np.arange(height, dtype=np.float32)[:, None] / short,
@@ -218,7 +220,7 @@ def _bricks(random: Random, u: Plane, v: Plane) -> Plane:
 
 
 def _balls(random: Random, u: Plane, v: Plane) -> Plane:
-    """Three to five large balls, lit in the middle and dark at the rim."""
+    """Draw three to five large balls, lit in the middle and dark at the rim."""
     best = np.zeros_like(u)
     for _ in range(random.integers(3, 6)):
         across, down, radius = (random.uniform(-0.4, 0.4), random.uniform(-0.4, 0.4),

@@ -62,11 +62,11 @@ class Plan:
         return sum(one.bytes or 0 for one in self.fetched) + self.repacked
 
     def store(self, side: int, encoding: str) -> int:
-        """Bytes of the image store, about."""
+        """Return the bytes of the image store, about."""
         return self.images * (JPEG if encoding == "jpeg" else side * side * 3)
 
     def as_json(self, side: int, encoding: str) -> dict[str, Any]:
-        """As plain values; sizes are bytes, null where they are not known."""
+        """Return the plan as plain values; sizes are bytes, null where they are not known."""
         files = [{"name": one.name, "bytes": one.bytes, "address": one.address}
                  for one in self.fetched]
         return {"folder": str(self.folder), "by_hand": self.by_hand, "images": self.images,
@@ -76,7 +76,7 @@ class Plan:
                 "store_bytes": self.store(side, encoding), "store_free_bytes": free(STORE)}
 
     def described(self, side: int) -> str:
-        """In words, for images of `side` pixels in the store."""
+        """Return the plan in words, for images of `side` pixels in the store."""
         lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})"
                  for one in self.fetched]
         how = "to be put there by you" if self.by_hand else "to be fetched"
@@ -103,8 +103,8 @@ class Plan:
 
 
 def data_folder(dataset: DatasetSection) -> Path:
-    """The folder of the data set's files: `dataset.location`, or archives/ where that is null; the
-    sample's own."""
+    """Return the folder of the data set's files: `dataset.location`, or archives/ where that is
+    null; the sample's own."""
     return DOWNLOAD if dataset.data_set.files == "made" else dataset.location or ARCHIVES
 
 
@@ -144,7 +144,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def free(folder: Path) -> int:
-    """Bytes that are free where the folder is, or will be."""
+    """Return how many bytes are free where the folder is, or will be."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -14,7 +14,7 @@ from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, data_folder
-from pipeline.data.sources.repack import repacked
+from pipeline.data.sources.repack import write_tar
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import say
 
@@ -62,7 +62,7 @@ def fetch(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
                             "same command fetches the right one")
         say(f"{archive} is repacked, once, as {folder / tar}, which can be read picture by "
             "picture")
-        repacked(folder / tar, pictures(archive))
+        write_tar(folder / tar, pictures(archive))
     return layouts.assemble(folder, layouts.in_tar(folder, tar), Assembly(classes), [tar])
 
 

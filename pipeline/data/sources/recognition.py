@@ -102,9 +102,9 @@ class Survey:
             return f"{self.location} {there}{', ...' * (len(self.others) > 4)}"
         parts = []
         expected = BY_NAME[SOURCES[self.kind]].expected if self.kind in SOURCES else {}
-        counts = {split: f"{found.pictures:,}" + (f" of {expected[split].pictures:,}"
+        counts = {split: f"{there.pictures:,}" + (f" of {expected[split].pictures:,}"
                                                   if expected else "")
-                  for split, found in (("train", self.train), ("val", self.val)) if found}
+                  for split, there in (("train", self.train), ("val", self.val)) if there}
         if self.train:
             flat = f", {self.train.flat:,} of them in no class's folder" * bool(self.train.flat)
             parts.append(f"{self.train.folder}: {counts['train']} training pictures in "
@@ -174,9 +174,9 @@ def survey(location: Path) -> Survey:
     train, val = find_splits(location)
     items = scan(location) if location.is_dir() else []
     files = [item.name for item in items if not item.name.startswith(".")]
-    found = labels.places(location, location / val) if val else []
+    lists = labels.places(location, location / val) if val else []
     return Survey(location, _counted(location, train), _counted(location, val),
-                  [os.path.relpath(file, location) for file in found],
+                  [os.path.relpath(file, location) for file in lists],
                   [name for name in files if ARCHIVE.search(name)], files)
 
 

@@ -28,7 +28,7 @@ MOST_UNPACKED = 50
 AT_ONCE = 1 << 20
 
 
-def repacked(target: Path, pictures: Iterable[tuple[str, bytes]]) -> None:
+def write_tar(target: Path, pictures: Iterable[tuple[str, bytes]]) -> None:
     """Write a tar of these paths and contents, in this order; same input, same bytes.
 
     Raises:
@@ -52,7 +52,8 @@ def repacked(target: Path, pictures: Iterable[tuple[str, bytes]]) -> None:
 
 
 def in_compressed_tar(stream: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
-    """The plain files of a gzipped tar, to its very end, so that gzip's checksum has been seen.
+    """Yield paths and contents of the plain files of a gzipped tar, to its very end, so that gzip's
+    checksum has been seen.
 
     Raises:
         UserError: a damaged archive, or a bomb; a link, device or sparse file in it; a name that
@@ -87,8 +88,8 @@ def in_compressed_tar(stream: IO[bytes], where: str) -> Iterator[tuple[str, byte
 
 
 class _Header(tarfile.TarInfo):
-    """Refuses what `tarfile` would read into memory whatever its size, and a damaged header, which
-    `tarfile` takes for the archive's end."""
+    """A header that refuses what `tarfile` would read into memory whatever its size, and a damaged
+    header, which `tarfile` takes for the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:

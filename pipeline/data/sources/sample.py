@@ -51,7 +51,7 @@ GRAYSCALE = 31  # one in so many pictures of either split
 
 
 def plan(dataset: DatasetSection) -> Plan:
-    """Nothing is fetched: the archives are drawn."""
+    """Return the plan: nothing is fetched, the archives are drawn."""
     images = dataset.sample.train_images + dataset.sample.val_images
     return Plan(DOWNLOAD, [], images * BYTES, images)
 
@@ -96,7 +96,7 @@ def _val(sample: SampleSection, labels: list[int],
 
 
 def encoded(seed: int, split: int, index: int, label: int) -> bytes:
-    """The file of one picture: a JPEG of quality 60 to 95, or one of the oddities."""
+    """Return the file of one picture: a JPEG of quality 60 to 95, or one of the oddities."""
     pixels = picture(seed, split, index, label)
     quality = 60 + (index * 17 + seed) % 36
     odd = index if split == TRAIN else None

@@ -83,13 +83,13 @@ def _header(block: bytes, where: str, folders: bool) -> tarfile.TarInfo:
 
 
 def is_plain(name: str) -> bool:
-    """Whether it names something in this very folder."""
+    """Return whether it names something in this very folder."""
     return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
 
 
 def is_safe(path: str, folder: bool = False) -> bool:
-    """Whether it leads to something below this folder, without detours; "./" may stand before it,
-    as in some archives. That of a folder may end in "/", and be this one."""
+    """Return whether it leads to something below this folder, without detours; "./" may stand
+    before it, as in some archives. That of a folder may end in "/", and be this one."""
     if folder:
         return path in (".", "./") or is_safe(path.removesuffix("/"))
     return all(is_plain(part) for part in path.removeprefix("./").split("/"))
