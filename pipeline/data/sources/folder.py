@@ -17,6 +17,7 @@ from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly, composed
 from pipeline.data.sources.planning import Plan
 from pipeline.system.errors import UserError, closest
+from pipeline.system.terminal import say
 
 TERMS = "The pictures are yours; so are their terms."
 ANNOTATIONS = "val_annotations.txt"
@@ -40,6 +41,8 @@ def fetch(dataset: DatasetSection) -> Contents:
     """
     location = _location(dataset)
     train, val = _splits(location)
+    if "/" in train:
+        say(f"train and val are those of {(location / train).parent}")
     names = _class_folders(location / train)
     if not names:
         raise recognition.refusal(location, "folder", f"{location / train}: no class folders in it")

@@ -62,7 +62,7 @@ def plan(dataset: DatasetSection) -> Plan:
         return kaggle.plan(folder, IMAGES)
     if form == "huggingface":
         return hub.plan(folder, bool(dataset.origin), IMAGES)
-    return Plan(folder, images=IMAGES, survey=recognition.survey(folder))
+    return Plan(folder, images=IMAGES, survey=recognition.survey(folder, "imagenet2012"))
 
 
 def fetch(dataset: DatasetSection) -> Contents:
@@ -102,7 +102,7 @@ def _form(dataset: DatasetSection) -> str:
         return "kaggle"
     if hub.parts(folder):
         return "huggingface"
-    return "unpacked" if any(recognition.find_splits(folder)) else "archives"
+    return "unpacked" if any(recognition.find_splits(folder, "imagenet2012")) else "archives"
 
 
 def _remotes(dataset: DatasetSection) -> list[RemoteFile]:
@@ -136,7 +136,7 @@ def verify(location: Path, archives: Mapping[str, Archive]) -> None:
 def _unpacked(folder: Path) -> Contents:
     """Read folders of pictures, or of one split where the other is still its archive."""
     classes = imagenet_classes()
-    train, val = recognition.find_splits(folder)
+    train, val = recognition.find_splits(folder, "imagenet2012")
     for split, archive in ((train, Y2012.train), (val, Y2012.val)):
         if not split and not (folder / archive).is_file():
             raise recognition.refusal(folder, "imagenet2012", f"{folder} has neither {archive} nor "

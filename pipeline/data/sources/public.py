@@ -36,8 +36,8 @@ def plan(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
     remote = at(remote, dataset.origin)
     if (folder / remote.name).is_file():
         return Plan(folder, [], tar_bytes, images)
-    if any(recognition.find_splits(folder)):
-        return Plan(folder, images=images, survey=recognition.survey(folder))
+    if any(recognition.find_splits(folder, dataset.source)):
+        return Plan(folder, images=images, survey=recognition.survey(folder, dataset.source))
     return Plan(folder, [remote], tar_bytes, images)
 
 
@@ -52,7 +52,8 @@ def fetch(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
     """
     folder = data_folder(dataset)
     if not (folder / tar).is_file():
-        if not (folder / remote.name).is_file() and any(recognition.find_splits(folder)):
+        if not (folder / remote.name).is_file() and any(recognition.find_splits(folder,
+                                                                                dataset.source)):
             return _in_folders(dataset, folder, classes)
         archive = http.download(at(remote, dataset.origin), folder, tar_bytes)
         file, = checksums(folder, [remote.name], ("sha256", "md5"))
@@ -67,7 +68,7 @@ def fetch(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
 
 
 def _in_folders(dataset: DatasetSection, folder: Path, classes: list[Class]) -> Contents:
-    train, val = recognition.find_splits(folder)
+    train, val = recognition.find_splits(folder, dataset.source)
     if not train or not val:
         raise recognition.refusal(folder, dataset.source,
                                   f"{folder} has no folder of {'training' if val else 'validation'}"

@@ -80,17 +80,9 @@ class Survey:
     @cached_property
     def kind(self) -> str:
         """What it looks like, by its classes."""
-        classes = set(self.train.classes) if self.train else set()
-        known = classes & _wnids()
         if self.train and self.train.nested:
-            return "Tiny ImageNet" if known else "a data set in Tiny ImageNet's layout"
-        for kind, those in (("Imagenette", IMAGENETTE), ("Imagewoof", IMAGEWOOF),
-                            ("CIFAR-10 in folders", CIFAR10)):
-            if classes and classes <= those:
-                return kind
-        if known:
-            return IMAGENET if len(known) > len(_wnids()) // 2 else PART_OF_IMAGENET
-        return f"pictures in the folders of {len(classes)} classes" if classes else ""
+            return "Tiny ImageNet" if _wnids().intersection(self.train.classes) else ""
+        return kind_of(set(self.train.classes) if self.train else set())
 
     def described(self) -> str:
         """Return what lies there, in a sentence."""
@@ -119,15 +111,26 @@ class Survey:
         return f"{self.location}{kind}: {'; '.join(parts)}"
 
 
-def find_splits(location: Path) -> tuple[str | None, str | None]:
+def kind_of(classes: set[str]) -> str:
+    """Return what a data set of these classes looks like; nothing where there are none."""
+    for kind, those in (("Imagenette", IMAGENETTE), ("Imagewoof", IMAGEWOOF),
+                        ("CIFAR-10 in folders", CIFAR10)):
+        if classes and classes <= those:
+            return kind
+    if known := classes & _wnids():
+        return IMAGENET if len(known) > len(_wnids()) // 2 else PART_OF_IMAGENET
+    return f"pictures in the folders of {len(classes)} classes" if classes else ""
+
+
+def find_splits(location: Path, source: str = "folder") -> tuple[str | None, str | None]:
     """Return the folders of the training and of the validation pictures, relative to `location`:
-    train and val, or what some copies call them, at most three levels down.
+    train and val, or what some copies call them. Where neither is in `location` itself, they are
+    looked for three levels down; there they must look like the `source`, if that is not `folder`.
 
     Raises:
         UserError: several folders hold both; a link in their place leads to nothing.
     """
     level: list[str] = [""]
-    nearest: tuple[str | None, str | None] = (None, None)
     for _ in range(DEPTH + 1):
         pairs: list[tuple[str, str]] = []
         below: list[str] = []
@@ -135,10 +138,10 @@ def find_splits(location: Path) -> tuple[str | None, str | None]:
             names = _subfolders(location / top)
             train, val = (next((top + names[name] for name in choice if name in names), None)
                           for choice in (TRAIN, VAL))
-            if train and val:
+            if not top and (train or val):
+                return train, val
+            if train and val and (source == "folder" or _looks_like(location / train, source)):
                 pairs.append((train, val))
-            elif (train or val) and not any(nearest):
-                nearest = train, val
             below += [f"{top}{name}/" for folded, name in sorted(names.items())
                       if folded not in (*TRAIN, *VAL) and not WNID.fullmatch(name)]
         if len(pairs) > 1:
@@ -148,7 +151,13 @@ def find_splits(location: Path) -> tuple[str | None, str | None]:
         if pairs:
             return pairs[0]
         level = below[:MOST_FOLDERS]
-    return nearest
+    return None, None
+
+
+def _looks_like(train: Path, source: str) -> bool:
+    names = {item.name.removesuffix(".tar") for item in scan(train)}
+    kind = kind_of({name for name in names if not name.startswith(".")})
+    return SOURCES.get(kind) == source
 
 
 def _subfolders(folder: Path) -> dict[str, str]:
@@ -169,9 +178,9 @@ def _subfolders(folder: Path) -> dict[str, str]:
     return names
 
 
-def survey(location: Path) -> Survey:
+def survey(location: Path, source: str = "folder") -> Survey:
     """Look at what lies in the folder and count pictures, by their names."""
-    train, val = find_splits(location)
+    train, val = find_splits(location, source)
     items = scan(location) if location.is_dir() else []
     files = [item.name for item in items if not item.name.startswith(".")]
     lists = labels.places(location, location / val) if val else []
@@ -203,7 +212,10 @@ def _counted(location: Path, folder: str | None) -> Split | None:
 
 def refusal(location: Path, source: str, problem: str) -> UserError:
     """Return the error for this problem, with what lies there and what to do."""
-    there = survey(location)
+    try:
+        there = survey(location)
+    except UserError as error:  # several data sets
+        return UserError(f"dataset.location: {problem}.\n{error}")
     advice = "".join(f"\n  {line}" for line in _advice(there, source))
     return UserError(f"dataset.location: {problem}.\n{there.described()}.{advice}")
 

@@ -127,6 +127,25 @@ def test_imagenette_is_fetched_and_read(server: Server, monkeypatch: pytest.Monk
     assert read("imagenette", tmp_path / "imagenette2-320") == got
 
 
+def test_folders_of_another_data_set_below_are_passed_over(
+        server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """archives/ may hold several; what lies in subfolders must look like the one that is meant."""
+    offered(monkeypatch, server, imagenette, targz(NETTE))
+    for path, content in NETTE.items():
+        file = Path("archives") / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    (Path("archives/cats/train/cat")).mkdir(parents=True)
+    (Path("archives/cats/val")).mkdir()
+    fetching.fetch(dataset("imagenette"))
+    assert not server.requests
+    expected = read("imagenette")
+    Path("archives/imagenette2-320").rename("elsewhere")
+    fetching.fetch(dataset("imagenette"))
+    assert server.requests
+    assert read("imagenette") == expected
+
+
 def test_cifar10_pixels_are_those_of_its_records(server: Server,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     offered(monkeypatch, server, cifar10, cifar(BATCHES))
