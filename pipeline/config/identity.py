@@ -93,6 +93,8 @@ def value_of(configured: Mapping[str, str], name: str) -> str | None:
 def start_digest(parameters: Parameters) -> str | None:
     """Return the SHA-256 of the file whose weights are fine-tuned; None if there is none."""
     file = parameters.train.start_from
+    if file and Path(file).exists() and not Path(file).is_file():  # a device may have no end
+        raise UserError(f"train.start_from: {file}: not a file of weights")
     try:
         return sha256_of(Path(file)) if file else None
     except OSError as error:

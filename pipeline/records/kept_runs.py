@@ -88,7 +88,9 @@ class Entry(BaseModel):
 
 
 # A record may come from anybody: nothing is taken for what it only resembles.
-FACTS, TRACED, TEXT = TypeAdapter(Facts), TypeAdapter(list[Entry]), TypeAdapter(dict[str, str])
+FACTS, TRACED = TypeAdapter(Facts), TypeAdapter(list[Entry])
+# Of the environment: some of it becomes variables of processes.
+TEXT = TypeAdapter(dict[Name, Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]])
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ FILES = {"environment.json": "environment.json", "parameters.json": "parameters.
          "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
          "model.safetensors": WEIGHTS.as_posix(), PREDICTIONS.name: PREDICTIONS.as_posix()}
 LARGE = ("model.safetensors", PREDICTIONS.name)  # not exported unless asked for
+# bytes; of a training of a million updates, each traced, the trace has some 5 GB
+LARGEST = {"environment.json": 1 << 20, "parameters.json": 1 << 20, "code.diff": 64 << 20,
+           code_archive.ARCHIVE: 64 << 20, "trace.jsonl": 8 << 30, "learning.csv": 64 << 20}
 TEXTS = ("environment.json", "parameters.json", "code.diff")
 TAG = "files"
 TAGS = (TAG, f"evaluate.{TAG}")  # the second where an evaluation has joined a training
@@ -59,6 +62,8 @@ def check_file(run: str, tags: Mapping[str, str], name: str, file: Path) -> None
     Raises:
         UserError: the file is not the one that was recorded.
     """
+    if (size := file.stat().st_size) > LARGEST.get(name, size):
+        raise UserError(f"run {run}: {file}: {size:,} bytes, and no run's {name} has so many")
     recorded = recorded_files(tags).get(name)
     kind, actual = "SHA-256", ""
     if recorded:

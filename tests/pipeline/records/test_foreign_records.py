@@ -97,6 +97,9 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path, name: str) -> None:
     ("trace.jsonl", b"\n".join([json.dumps(ENTRY).encode()] * 2)),
     ("trace.jsonl", json.dumps(ENTRY | {"gradients": {"digest": "", "tensors": {"no column": ""}}})
      .encode()), ("environment.json", b"[]"), ("environment.json", b'{"cpu": ["x"]}'),
+    ("environment.json", b'{"variable OMP_NUM_THREADS": "1\\u0000"}'),
+    ("environment.json", json.dumps({"cpu": "x" * 200_000}).encode()),
+    ("environment.json", b'{"cpu\\u001b[2J": "x"}'),
     ("learning.csv", b"x\n1\n"), ("learning.csv", b"step\nmany\n"),
     ("learning.csv", b'step\n"1\n')])
 def test_a_file_of_another_form_is_named_before_anything_is_done(tmp_path: Path, name: str,
@@ -105,6 +108,12 @@ def test_a_file_of_another_form_is_named_before_anything_is_done(tmp_path: Path,
     with pytest.raises(UserError, match=f"{name}: broken"):
         rerun(str(folder), trusted=True)
     assert not list(Path().rglob("code"))
+
+
+def test_a_file_of_more_bytes_than_any_has_is_not_read(tmp_path: Path) -> None:
+    folder = record(tmp_path / "record", **{"environment.json": b" " * (1 << 20) + b"{}"})
+    with pytest.raises(UserError, match=r"environment\.json: 1,048,578 bytes, and no run's"):
+        find(str(folder)).environment()
 
 
 @pytest.mark.parametrize("missing", ["code_digest", *DATA])
