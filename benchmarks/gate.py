@@ -42,7 +42,7 @@ from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import say
 from pipeline.training.execution import process_count, resolve
-from pipeline.training.launcher import launch, told
+from pipeline.training.launcher import describe_exit, launch
 
 KEPT = WORK / "planted"
 SHIFT = 16  # grey levels
@@ -156,7 +156,7 @@ def _first_entry(name: str, seed: int, variables: dict[str, str]) -> dict[str, A
     environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"} | variables
     if status := launch(training, process_count(parameters.execution), environment, stop=1,
                         here=folder):
-        raise UserError(f"{name}, seed {seed}: {told(status)}")
+        raise UserError(f"{name}, seed {seed}: {describe_exit(status)}")
     return dict(json.loads((training / "trace.jsonl").read_text(encoding="utf-8").splitlines()[0]))
 
 

@@ -136,8 +136,8 @@ def diff(a: str, b: str, as_json: bool) -> None:
 
     runs = [kept_runs.find(name) for name in (a, b)]
     traces = differences.common_steps(*(run.trace() for run in runs))
-    comparison = differences.compared(*traces)
-    apart, unknown = differences.of_records(*runs), differences.not_compared(*runs)
+    comparison = differences.compare_traces(*traces)
+    apart, unknown = differences.record_differences(*runs), differences.not_compared(*runs)
     ends = [run.trace()[-1]["step"] for run in runs]
     if as_json:
         click.echo(json.dumps({"a": runs[0].facts.run_id, "b": runs[1].facts.run_id,

@@ -1,9 +1,9 @@
 """The code of a run as one small file, code.tar.gz: what a rerun needs that git may not have.
 
-`taken()` packs all that `environment.code_digest` covers, and the files beside it that say how it
-is run; the same files give the same bytes. `restored()` unpacks it and proves that it is the code
-of the record; no commit has to be reachable for that, so runs from a dirty tree, another clone and
-another machine are all alike.
+`pack_code()` packs all that `environment.code_digest` covers, and the files beside it that say how
+it is run; the same files give the same bytes. `unpack_code()` unpacks it and proves that it is the
+code of the record; no commit has to be reachable for that, so runs from a dirty tree, another clone
+and another machine are all alike.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ BESIDE = ("params.yaml", "dvc.yaml", "dvc.lock", "pyproject.toml", "requirements
 LARGEST = 64 << 20  # bytes, unpacked; the code has less than one million
 
 
-def taken(root: Path = CODE) -> bytes:
-    """The archive of the code under `root`: no times, no owners, names in order."""
+def pack_code(root: Path = CODE) -> bytes:
+    """Return the archive of the code under `root`: no times, no owners, names in order."""
     packed = io.BytesIO()
     with (gzip.GzipFile(fileobj=packed, mode="wb", filename="", mtime=0) as compressed,
           tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive):
@@ -40,7 +40,7 @@ def taken(root: Path = CODE) -> bytes:
     return packed.getvalue()
 
 
-def restored(archive: Path, folder: Path, code_digest: str) -> None:
+def unpack_code(archive: Path, folder: Path, code_digest: str) -> None:
     """Unpack into `folder`, which is emptied before.
 
     Raises:
@@ -73,8 +73,8 @@ def code_digest(archive: Path) -> str:
                                        if name not in BESIDE})
 
 
-def digests(archive: Path) -> dict[str, str]:
-    """The SHA-256 of each file in it."""
+def file_digests(archive: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in an archive, by name."""
     return {name: hashlib.sha256(content).hexdigest()
             for name, content in _contents(archive).items()}
 
@@ -85,8 +85,11 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _contents(archive: Path) -> dict[str, bytes]:
-    """By name. Only what `taken` packs is taken: a module of any other name beside the packages
-    would be imported in place of an installed one, and no digest covers it."""
+    """Return the files in an archive, by name.
+
+    Only what `pack_code` packs is taken: a module of any other name beside the packages would be
+    imported in place of an installed one, and no digest covers it.
+    """
     found: dict[str, bytes] = {}
     try:
         with gzip.open(archive) as compressed:

@@ -1,9 +1,9 @@
-"""Where two runs part: in their traces, bit for bit, and in what their records say they were made
+"""Where two runs differ: in their traces, bit for bit, and in what their records say they were made
 from.
 
-`compared()` yields how far two traces agree and the first tensor in which they do not.
-`of_records()` yields what differs in data, code, parameters and environment; `deciding()` what of
-an environment can change a bit of a training.
+`compare_traces()` finds how far two traces agree and the first tensor in which they do not;
+`record_differences()` what differs in data, code, parameters and environment;
+`deciding_differences()` what of an environment can change a bit of a training.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ class Comparison:
     first: Difference | None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values: steps_compared, last_step, first_difference or null."""
+        """Return plain values: steps_compared, last_step, first_difference or null."""
         return {"steps_compared": self.steps, "last_step": self.last,
                 "first_difference": asdict(self.first) if self.first else None}
 
 
-def compared(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]],
-             until: int | None = None) -> Comparison:
-    """Two traces, entry by entry, up to the step `until`, or to the end: then both must end at the
-    same step."""
+def compare_traces(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]],
+                   until: int | None = None) -> Comparison:
+    """Compare two traces, entry by entry, up to the step `until`; without it to the end, at which
+    both must be at the same step."""
     left, right = ({entry["step"]: entry for entry in trace if until is None
                     or entry["step"] <= until} for trace in (a, b))
     count = last = 0
@@ -91,8 +91,8 @@ def compared(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]],
 
 def common_steps(a: Sequence[Mapping[str, Any]],
                  b: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
-    """Both traces with only the steps that both have: of runs that were traced at other steps, or
-    ended earlier."""
+    """Return both traces with only the steps that both have, of runs that were traced at other
+    steps, or ended earlier."""
     both = {entry["step"] for entry in a} & {entry["step"] for entry in b}
     left, right = ([entry for entry in trace if entry["step"] in both] for trace in (a, b))
     return left, right
@@ -116,8 +116,10 @@ def _at(step: int, a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference | N
     return None
 
 
-def of_curves(a: Sequence[Mapping[str, str]], b: Sequence[Mapping[str, str]]) -> Difference | None:
-    """The first point in which two learning curves, rows as text, are not the same."""
+def curve_difference(a: Sequence[Mapping[str, str]],
+                     b: Sequence[Mapping[str, str]]) -> Difference | None:
+    """Return the first point in which two learning curves, rows as text, differ; None if none
+    does."""
     for left, right in zip(a, b, strict=False):
         for name in [*left, *(name for name in right if name not in left)]:
             if left.get(name) != right.get(name):
@@ -130,14 +132,15 @@ def of_curves(a: Sequence[Mapping[str, str]], b: Sequence[Mapping[str, str]]) ->
     return None
 
 
-def deciding(recorded: Mapping[str, str], here: Mapping[str, str], device: str) -> Pairs:
-    """The fields of two fingerprints that differ and can change bits on this device."""
-    a, b = decisive(recorded, device), decisive(here, device)
+def deciding_differences(recorded: Mapping[str, str], here: Mapping[str, str],
+                         device: str) -> Pairs:
+    """Return the facts of two fingerprints that differ and can change bits on this device."""
+    a, b = deciding_facts(recorded, device), deciding_facts(here, device)
     return {name: (recorded.get(name), here.get(name)) for name in a if a[name] != b[name]}
 
 
-def decisive(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]]:
-    """What of a fingerprint can change bits on this device.
+def deciding_facts(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]]:
+    """Return the facts of a fingerprint that can change bits on this device.
 
     Names of GPUs count once each: how many there are does not matter. Variables do not count: a
     rerun sets them.
@@ -146,7 +149,7 @@ def decisive(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]
     return {name: sorted(set(fingerprint.get(name, "").split(", "))) for name in fields}
 
 
-def of_records(a: KeptRun, b: KeptRun) -> dict[str, Any]:
+def record_differences(a: KeptRun, b: KeptRun) -> dict[str, Any]:
     """Return what differs, {topic: {name: (of a, of b)}}, for the topics data, code (by file where
     both records have a snapshot), parameters, environment, execution and metrics.
 
@@ -202,7 +205,7 @@ def _code(a: KeptRun, b: KeptRun) -> Pairs:
 
 
 def _modules(archive: Path) -> dict[str, str]:
-    return {name: digest for name, digest in code_archive.digests(archive).items()
+    return {name: digest for name, digest in code_archive.file_digests(archive).items()
             if name not in code_archive.BESIDE}
 
 

@@ -39,12 +39,12 @@ BIT_CHANGING_VARIABLES = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNN
 
 
 def check() -> None:
-    """Exactly one of Pillow and pillow-simd owns the package PIL. Stock Pillow is allowed, and
-    said.
+    """Require that exactly one of Pillow and pillow-simd owns the package PIL, and say so where it
+    is stock Pillow.
 
     Raises:
-        UserError: both are installed, neither is, or one's files lie under the other's name; it
-            names the fix.
+        UserError: both are installed, neither is, or one's files lie under the other's name; the
+            message names the fix.
     """
     problem = problem_with_pillow()
     if problem:
@@ -55,8 +55,8 @@ def check() -> None:
 
 
 def fingerprint(with_torch: bool = True) -> dict[str, str]:
-    """All of this machine and its software that can change a bit of a result, and a little more for
-    people.
+    """Return everything of this machine and its software that can change a bit of a result, and a
+    little more for people.
 
     `with_torch=False` leaves out what only PyTorch, which takes seconds to import, can tell.
     """
@@ -72,7 +72,7 @@ def fingerprint(with_torch: bool = True) -> dict[str, str]:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -157,7 +157,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _pil() -> str | None:
-    """The version that PIL's own files say they are, None if they do not work."""
+    """Return the version that PIL's own files say they are; None if they do not work."""
     try:
         import PIL.Image  # loads the compiled part, which refuses the files of another version
     except ImportError:
@@ -166,8 +166,7 @@ def _pil() -> str | None:
 
 
 def problem_with_pillow() -> str | None:
-    """What is wrong with the image library here, "; fix it with: " and the fix; None if nothing
-    is."""
+    """Return what is wrong with the image library here, followed by the fix; None if nothing is."""
     own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
     spec = importlib.util.find_spec("PIL")
     found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
@@ -178,8 +177,8 @@ def problem_with_pillow() -> str | None:
 
 
 def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None) -> str | None:
-    """What is wrong, given the versions of the two distributions and of the files that are
-    there."""
+    """Return what is wrong, given the versions of the two distributions and of the files that are
+    there; None if nothing is."""
     installed = simd or stock
     if installed is None:
         return "Pillow is not installed; fix it with: make setup, or: pip install pillow"
@@ -197,8 +196,8 @@ def _problem_with_pillow(stock: str | None, simd: str | None, files: str | None)
 
 
 def decoder() -> dict[str, str]:
-    """Pixels differ between builds of Pillow and between JPEG libraries: their versions, and the
-    pixels they make."""
+    """Return the versions of Pillow and of the JPEG library, and a digest of the pixels that they
+    make: pixels differ between their builds."""
     from PIL import features
 
     from pipeline.data import pixels
@@ -215,8 +214,8 @@ def _lock_digest() -> str:
 
 
 def lock_followed() -> str:
-    """Whether the installed packages are those that requirements.lock pins: "yes", or "no: " and
-    the strays."""
+    """Return whether the installed packages are those that requirements.lock pins: "yes", or "no: "
+    and those that are not."""
     if not LOCK.exists():
         return "no lock file"
     pins = [line.partition("==")[::2] for line in LOCK.read_text(encoding="utf-8").split()

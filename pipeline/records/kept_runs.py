@@ -149,11 +149,11 @@ class KeptRun:
 
     @property
     def foreign(self) -> bool:
-        """Whether somebody else may have made it: it lies in a folder, or was imported."""
+        """Return whether somebody else may have made it: it lies in a folder, or was imported."""
         return not self.in_store or IMPORTED in self.facts.tags
 
     def tag(self, name: str) -> str:
-        """Raises UserError where the record has no such tag."""
+        """Return one of its tags; raise UserError where the record has no such tag."""
         if name not in self.facts.tags:
             raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its "
                             f"record has no tag {name}; only a training that `alexnet train` has "
@@ -161,21 +161,21 @@ class KeptRun:
         return self.facts.tags[name]
 
     def text(self, name: str) -> str:
-        """The content of one of its text files; UserError if it is none."""
+        """Return the content of one of its text files; raise UserError if it is none."""
         return str(self._parsed(name, str))
 
     def json(self, name: str) -> Any:
-        """The content of one of its JSON files; UserError if that is broken."""
+        """Return the content of one of its JSON files; raise UserError if that is broken."""
         return self._parsed(name, json.loads)
 
     def environment(self) -> dict[str, str]:
-        """The fingerprint of what it ran on."""
+        """Return the fingerprint of what it ran on."""
         found: dict[str, str] = self._parsed("environment.json",
                                              lambda text: TEXT.validate_json(text, strict=True))
         return found
 
     def trace(self) -> list[dict[str, Any]]:
-        """The entries of the trace, by rising step."""
+        """Return the entries of the trace, by rising step."""
         def parse(text: str) -> list[dict[str, Any]]:
             found = [json.loads(line) for line in text.splitlines()]
             TRACED.validate_json(json.dumps(found), strict=True)
@@ -188,8 +188,8 @@ class KeptRun:
         return entries
 
     def curve(self) -> list[dict[str, str]]:
-        """The rows of learning.csv, numbers as they are written; none where the record has no such
-        file."""
+        """Return the rows of learning.csv, numbers as they are written; none where the record has
+        no such file."""
         def parse(text: str) -> list[dict[str, str]]:
             found = list(csv.DictReader(text.splitlines(), strict=True))
             for row in found:
@@ -209,8 +209,8 @@ class KeptRun:
 
 
 def find(name: str) -> KeptRun:
-    """The run of this id, or the one whose id begins so, or the `latest` training, or the one in
-    this folder.
+    """Return the run of this id, or the one whose id begins so, or the `latest` training, or the
+    one in this folder.
 
     Raises:
         UserError: there is no such run, or more than one; the folder is damaged; the store cannot
@@ -241,8 +241,8 @@ def find(name: str) -> KeptRun:
 
 
 def read_folder(folder: Path) -> KeptRun:
-    """A record that travelled, every file of it checked. Nothing of it is run, and no link in it
-    followed.
+    """Return the run in an exported folder, every file of it checked. Nothing of it is run, and no
+    link in it followed.
 
     Raises:
         UserError: a file is missing or is not the one that was written; it is named.
@@ -328,7 +328,8 @@ def _stored_file(store: MlflowStore, run: Any, name: str) -> Path | None:
 
 
 def _plain(file: Path) -> Path:
-    """The file, if it is one: a link could lead anywhere, and a pipe or device has no end."""
+    """Return the file, if it is one: a link could lead anywhere, and a pipe or device has no
+    end."""
     if file.is_symlink() or (file.exists() and not file.is_file()):
         raise UserError(f"{file}: not a plain file, and a record has nothing else; have it "
                         "exported again")

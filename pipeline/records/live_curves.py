@@ -1,10 +1,10 @@
 """The curves of a training in MLflow while it goes on: every few seconds, what its files have
 gained.
 
-`shown(record, folder)` surrounds the training. A thread of the stage's own process reads what the
-first training process appends in `folder`, and sends it in one batch; the training itself neither
-waits for MLflow nor knows of it. A training that was killed and goes on is a new run: it shows the
-whole curve, and the killed one goes under it.
+`follow_curves(record, folder)` surrounds the training. A thread of the stage's own process reads
+what the first training process appends in `folder`, and sends it in one batch; the training itself
+neither waits for MLflow nor knows of it. A training that was killed and goes on is a new run: it
+shows the whole curve, and the killed one goes under it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ ATTEMPT = "mlflow-run"  # in the folder: the run that works there, or did before
 
 
 @contextmanager
-def shown(record: Record, folder: Path) -> Iterator[None]:
-    """Inside, learning.jsonl and trace.jsonl of this folder are followed; what was not sent is left
-    to the record."""
+def follow_curves(record: Record, folder: Path) -> Iterator[None]:
+    """Follow learning.jsonl and trace.jsonl of this folder within the block; what was not sent is
+    left to the record."""
     if record.run_id is None:  # the store cannot be reached, and that was told
         yield
         return
@@ -56,7 +56,7 @@ def _take_over(record: Record, folder: Path) -> None:
 
 def _follow(record: Record, folder: Path, stop: threading.Event) -> None:
     files: list[tuple[Growing, Callable[[Mapping[str, Any]], dict[str, float]]]] = [
-        (Growing(folder / "learning.jsonl"), dict), (Growing(folder / "trace.jsonl"), traced)]
+        (Growing(folder / "learning.jsonl"), dict), (Growing(folder / "trace.jsonl"), curve_point)]
     store: MlflowStore | None = None
     pause = SECONDS
     while True:
@@ -77,8 +77,8 @@ def _follow(record: Record, folder: Path, stop: threading.Event) -> None:
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def traced(entry: Mapping[str, Any]) -> dict[str, float]:
-    """A point of the curve from an entry of the trace: the loss of that one update."""
+def curve_point(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return a point of the curve from an entry of the trace: the loss of that one update."""
     return {"step": entry["step"]} | ({} if entry["loss"] is None
                                       else {"batch_loss": float.fromhex(entry["loss"])})
 
@@ -90,7 +90,7 @@ class Growing:
         self.path, self.inode, self.offset = path, 0, 0
 
     def lines(self) -> list[str]:
-        """Those that are new and whole; all of them where the file has been replaced."""
+        """Return the lines that are new and whole; all of them where the file has been replaced."""
         try:
             with self.path.open("rb") as stream:
                 found = self.path.stat()

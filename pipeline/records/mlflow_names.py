@@ -35,31 +35,32 @@ FLAT = {shown: name for names in (CURVES, EVALUATION) for name, shown in names.i
 
 
 def metric(stage: str, name: str) -> str:
-    """The name in MLflow of a stage's metric."""
+    """Return the name in MLflow of a stage's metric."""
     known = CURVES if stage in TRAININGS else EVALUATION if stage == "evaluate" else {}
     return known.get(name) or f"{GROUPS.get(stage, stage)}/{name}"
 
 
 def flat_metric(shown: str) -> str:
-    """The name in metrics files of one in MLflow; runs from before there were groups have that
-    already."""
+    """Return the name in metrics files of one in MLflow; runs from before there were groups have
+    that already."""
     return FLAT.get(shown) or shown.partition("/")[2] or shown
 
 
 def images_a_step(stage: str, params: Mapping[str, str]) -> int:
-    """By which an update's number becomes the step of its points in MLflow: images seen."""
+    """Return by how much an update's number is multiplied to become the step of its points in
+    MLflow, which is images seen."""
     batch = params.get("train.batch", "")
     return int(batch) if stage in TRAININGS and batch.isdecimal() and int(batch) else 1
 
 
 def run_name(stage: str, params: Mapping[str, str]) -> str:
-    """As `sample seed 2 width 0.5`: data set, seed, and what is not as the data set's preset and
-    the recipe have it.
+    """Return a name as `sample seed 2 width 0.5`: data set, seed, and what is not as the data set's
+    preset and the recipe have it.
 
     Args:
         stage: comes first in the name, unless it is `train`.
-        params: a record's, `section.key` to value as JSON writes it; those that are not there are
-            not told.
+        params: a record's, `section.key` to value as JSON writes it; those that are missing are
+            left out.
     """
     told = [params["dataset.source"]] if "dataset.source" in params else []
     told += ["paper"] if params.get("recipe.name") == "paper" else []
@@ -72,8 +73,8 @@ def run_name(stage: str, params: Mapping[str, str]) -> str:
 
 
 def differing(params: Mapping[str, str]) -> Iterator[str]:
-    """Each parameter that is not as in the preset of the data set and in the named recipe, in few
-    words."""
+    """Yield each parameter that is not as in the preset of the data set and in the named recipe, in
+    a few words."""
     usual = _usual(params.get("dataset.source", presets.BASE), params.get("recipe.name", "source"))
     for key, value in params.items():
         if key in usual and plain(value) != plain(usual[key]) and key not in UNTOLD:
@@ -92,7 +93,7 @@ def _told(key: str, value: str) -> str:
 
 
 def plain(value: str) -> str:
-    """1e-2 and 0.01, 16 and 16.0 are the same."""
+    """Return a number in its shortest form, so that 1e-2 and 0.01, 16 and 16.0 are the same."""
     try:
         return f"{float(value):.12g}"
     except ValueError:

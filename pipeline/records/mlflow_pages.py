@@ -50,7 +50,7 @@ def _view() -> dict[str, Any]:
 
 
 def addresses(server: str, experiment: str) -> str:
-    """Where to look on the server at this address: at the trainings as a list, and at their
+    """Return where to look on the server at this address: at the list of trainings, and at their
     curves."""
     trainings = (f"{server.rstrip('/')}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
                  f"&{TRAINING}")
@@ -93,7 +93,8 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
 
 
 def addition(stage: str, metrics: Mapping[str, float], experiment: str, run_id: str) -> str:
-    """What the description of a training gains, at its beginning, when a stage joins its run."""
+    """Return what the description of a training gains, at its beginning, when a stage joins its
+    run."""
     if stage == "report":
         return (f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/report/index.html"
                 f"?{TRAINING})")
@@ -103,7 +104,7 @@ def addition(stage: str, metrics: Mapping[str, float], experiment: str, run_id: 
 
 
 def data_sets(stage: str, params: Mapping[str, str], tags: Mapping[str, str]) -> list[DatasetInput]:
-    """What a stage reads, as MLflow's inputs: name, digest, the size where it is known."""
+    """Return what a stage reads as MLflow's inputs: name, digest, the size where it is known."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     pixels, listing = tags.get("resize.pixels_digest"), tags.get("download.listing_digest")

@@ -127,7 +127,7 @@ def begin_record(stage: str, parameters: Parameters) -> Record:
     if stage == "train":
         file = WORK / "code" / f"{tags['code_digest'][:16]}.tar.gz"
         with atomic_write(file) as stream:
-            stream.write(code_archive.taken())
+            stream.write(code_archive.pack_code())
         record.add_artifact(file, code_archive.ARCHIVE)
     return record
 

@@ -318,7 +318,7 @@ def traces(first: Side, second: Side) -> tuple[Verdict, str]:
     """Return whether two trainings were the same, and where they part or why nobody knows."""
     if not all(side.kept.fetch("trace.jsonl") for side in (first, second)):
         return NOT_COMPARED, "one of the records has no trace"
-    result = differences.compared(*differences.common_steps(first.kept.trace(),
+    result = differences.compare_traces(*differences.common_steps(first.kept.trace(),
                                                             second.kept.trace()))
     if not result.steps:
         return NOT_COMPARED, "the traces have no step in common"
@@ -346,7 +346,7 @@ def digest_rows(sides: Sequence[Side]) -> list[tuple[str, Verdict, list[tuple[st
 def differing(sides: Sequence[Side]) -> dict[str, dict[str, list[Any]]]:
     """Return {topic: {name: the value of each run}} where they are not all the same."""
     first, others = sides[0], sides[1:]
-    pairs = [differences.of_records(first.kept, other.kept) for other in others]
+    pairs = [differences.record_differences(first.kept, other.kept) for other in others]
     topics: dict[str, dict[str, list[Any]]] = {}
     for topic in ("parameters", "data", "environment", "execution", "code"):
         for name in dict.fromkeys(name for pair in pairs for name in pair[topic]):

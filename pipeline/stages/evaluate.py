@@ -113,14 +113,14 @@ def _errors(centre: Tensor, ten: Tensor, labels: Tensor, own: Arithmetic) -> dic
 
 
 def _loss(probabilities: Tensor, labels: Tensor, own: Arithmetic) -> float:
-    """As the 2012 log has it; a probability of 0 counts as the smallest number, so that the mean is
-    finite."""
+    """Return the mean negative log-probability of the right class, as the 2012 log has it. A
+    probability of 0 counts as the smallest number, so that the mean is finite."""
     right = probabilities.gather(1, labels[:, None])[:, 0].double()
     return -own.mean(own.log(right.clamp(min=torch.finfo(torch.float32).tiny)))
 
 
 def _colours(kernels: Tensor, own: Arithmetic) -> dict[str, float]:
-    """P §6.1, Fig. 3."""
+    """Return {"colour_0", "colour_1", "specialisation"} of the kernels (P §6.1, Fig. 3)."""
     colours = qualitative.colour(kernels, own)
     first, second = (own.mean(part) for part in colours.chunk(2))
     return {"colour_0": first, "colour_1": second,
@@ -145,7 +145,7 @@ def _nearest(network: Network, queries: Split, images: Split, searched: int,
 
 
 def _same_class(near: dict[str, Tensor], query_labels: Tensor, labels: Tensor) -> dict[str, float]:
-    """P §6.1, Fig. 4: {"same_class_hidden", "same_class_pixels"}, or {} where nothing was
+    """Return {"same_class_hidden", "same_class_pixels"} (P §6.1, Fig. 4); {} where nothing was
     sought."""
     return {f"same_class_{name}": qualitative.same_class(near[f"nearest_{name}"],
                                                          query_labels[near["queries"]], labels)

@@ -43,7 +43,7 @@ def run(name: str, parameters: Parameters) -> None:
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "tags"):
             record.tags |= module.tags(parameters)
-        with live_curves.shown(record, module.growing(
+        with live_curves.follow_curves(record, module.growing(
                 parameters)) if name == "train" else contextlib.nullcontext():
             metrics = module.run(parameters)
         write_json(metrics_of(name), metrics)
@@ -53,7 +53,7 @@ def run(name: str, parameters: Parameters) -> None:
             record.add_artifact(PROVENANCE)
             record.log_curve(_points(LEARNING))
             with TRACE.open(encoding="utf-8") as stream:
-                record.log_curve(live_curves.traced(json.loads(line)) for line in stream)
+                record.log_curve(live_curves.curve_point(json.loads(line)) for line in stream)
         for path in getattr(module, "ARTIFACTS", ()):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 record.add_artifact(file)
@@ -68,7 +68,7 @@ def _join(name: str, parameters: Parameters) -> None:
 
 
 def _points(table: Path) -> list[dict[str, float]]:
-    """The rows of a learning curve, without empty cells."""
+    """Return the rows of a learning curve, without empty cells."""
     with table.open(encoding="utf-8", newline="") as stream:
         return [{name: float(value) for name, value in row.items() if value}
                 for row in csv.DictReader(stream)]

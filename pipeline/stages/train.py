@@ -81,5 +81,5 @@ def _train(parameters: Parameters, folder: Path, processes: int) -> None:
     status = launcher.launch(folder, processes,
                              environment() | {"OMP_NUM_THREADS": str(parameters.execution.threads)})
     if status:
-        raise UserError(f"{launcher.told(status)}. The same command goes on from the last "
+        raise UserError(f"{launcher.describe_exit(status)}. The same command goes on from the last "
                         "checkpoint")

@@ -94,7 +94,7 @@ def deciding(environment: Mapping[str, str]) -> dict[str, Any]:
     device = environment.get("device", "cpu")
     return {**{name: environment.get(name, "")
                for name in (*DECODER, "device", "threads", "deterministic")},
-            **differences.decisive(environment, device)}
+            **differences.deciding_facts(environment, device)}
 
 
 def environment_key(environment: Mapping[str, str]) -> str:

@@ -40,8 +40,8 @@ def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str,
 
 
 def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """Step, state and memory of the newest checkpoint that is whole; damaged ones are told of and
-    passed over.
+    """Return step, state and memory of the newest checkpoint that is whole; None if there is none.
+    Damaged ones are named and passed over.
 
     The memory has a mark for each file of lines, under `lines`: Journal(file, mark) cuts the file
     back to it.
@@ -65,8 +65,8 @@ def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | N
 
 def check_fits(directory: Path, step: int, state: Mapping[str, Tensor],
                shapes: Mapping[str, Sequence[int]]) -> None:
-    """That a whole checkpoint is of the network with these weights: one from elsewhere may hold
-    anything.
+    """Require that a whole checkpoint is of the network with these weights: one from elsewhere may
+    hold anything.
 
     Raises:
         UserError: names the file and the first tensor, by name, that does not belong.

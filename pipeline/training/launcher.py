@@ -89,8 +89,8 @@ def launch(folder: Path, processes: int, environment: Mapping[str, str], stop: i
         del store
 
 
-def told(status: int) -> str:
-    """What became of a training process that ended with this status."""
+def describe_exit(status: int) -> str:
+    """Return what became of a training process that ended with this status."""
     if status < 0:
         why = ", perhaps for lack of memory" if status == -signal.SIGKILL else ""
         return f"a training process was killed by {signal.Signals(-status).name}{why}"
@@ -98,14 +98,14 @@ def told(status: int) -> str:
 
 
 def _begin() -> None:
-    """In the child: Ctrl-C reaches the whole group, and the parent sees to it."""
+    """Set up a child: Ctrl-C reaches the whole group, and the parent sees to it."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _meeting_place(processes: int) -> tuple[dict[str, str], object]:
-    """The variables by which the processes find each other, and the store, which is there as long
-    as it is kept."""
+    """Return the variables by which the processes find each other, and the store, which is there as
+    long as it is kept."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)

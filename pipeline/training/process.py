@@ -23,7 +23,7 @@ import torch.distributed as dist
 
 from pipeline.config.parameters import Parameters, check
 from pipeline.records import environment
-from pipeline.records.differences import decisive
+from pipeline.records.differences import deciding_facts
 from pipeline.system import errors, signals
 from pipeline.system.errors import UserError
 from pipeline.system.processes import die_with_parent
@@ -108,7 +108,7 @@ def _train_in_group(parameters: Parameters, folder: Path, device: torch.device,
                         "file system that they share")
     several_machines = os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]
     if several_machines and not same_everywhere(
-            json.dumps(decisive(environment.fingerprint(), device.type)),
+            json.dumps(deciding_facts(environment.fingerprint(), device.type)),
             device) and dist.get_rank() == 0:
         say("warning: the machines that train together are not alike; the record names the first "
             "one only")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.records.differences import deciding
+from pipeline.records.differences import deciding_differences
 from pipeline.records.environment import fingerprint
 from tests.end_to_end.project import ROOT, Project
 from tests.end_to_end.test_rerun import last_json
@@ -22,7 +22,7 @@ def test_a_record_from_before_there_was_an_interface_is_rerun(tmp_path: Path) ->
     assert "interface" not in tags
     project = Project(tmp_path / "project")
     recorded = json.loads((RECORD / "environment.json").read_text())
-    same_machine = not deciding(recorded, fingerprint(), "cpu")
+    same_machine = not deciding_differences(recorded, fingerprint(), "cpu")
     command = ("alexnet", "rerun", str(RECORD), "--trust", "--anyway", "--json")
     said = project.run(*command, status=0 if same_machine else None)
     outcome = last_json(said)

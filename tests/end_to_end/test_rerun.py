@@ -136,7 +136,7 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     """The record's code is one in which it is moved, so the rerun's weights really are other ones.
     Its environment is another too: without --anyway nothing is run. And the data come from DVC's
     cache."""
-    code_archive.restored(record / "code.tar.gz", tmp_path / "code",
+    code_archive.unpack_code(record / "code.tar.gz", tmp_path / "code",
                           kept_runs.read_folder(record).facts.tags["code_digest"])
     source = tmp_path / "code/alexnet/training.py"
     text = source.read_text()
@@ -151,7 +151,7 @@ def test_one_weight_moved_by_one_ulp_at_one_step_is_found(reproduced: Project, r
     found = json.loads((record / "environment.json").read_text()) | {"torch": "1.0",
                                                                      "python": "3.1"}
     planted = doctored(record, tmp_path / "planted",
-                       {"code.tar.gz": code_archive.taken(tmp_path / "code"),
+                       {"code.tar.gz": code_archive.pack_code(tmp_path / "code"),
                         "environment.json": json.dumps(found).encode()},
                        {"code_digest": environment.code_digest(tmp_path / "code")})
     assert "give the command again with --trust" in reproduced.run("alexnet", "rerun", str(planted),
@@ -202,7 +202,7 @@ def listener() -> Iterator[socket.socket]:
 def forged(record: Path, folder: Path, listener: socket.socket, **dataset: Any) -> Path:
     """A record by the code here that asks for everything that it must not have."""
     code = folder / "code"
-    code_archive.restored(record / "code.tar.gz", code,
+    code_archive.unpack_code(record / "code.tar.gz", code,
                           kept_runs.read_folder(record).facts.tags["code_digest"])
     (code / "dvc.lock").write_text(EVIL_LOCK)
     parameters = json.loads((record / "parameters.json").read_text())
@@ -212,7 +212,7 @@ def forged(record: Path, folder: Path, listener: socket.socket, **dataset: Any) 
     parameters["dataset"] |= {"location": str(folder / "bait"), **dataset}
     return doctored(record, folder / "forged",
                     {"parameters.json": json.dumps(parameters).encode(),
-                     "code.tar.gz": code_archive.taken(code)},
+                     "code.tar.gz": code_archive.pack_code(code)},
                     {"replicas": "100000000", "placement": "two", "interface": "666"})
 
 

@@ -237,7 +237,7 @@ def code(content: bytes, name: str, folder: Path) -> str:
     file.write_bytes(content if content[:2] == b"\x1f\x8b" else gzip.compress(content, 0, mtime=0))
     target = folder / "deep" / "code"
     try:
-        code_archive.restored(file, target, _code_digest())
+        code_archive.unpack_code(file, target, _code_digest())
     except UserError as error:
         return _refused(error, file)
     finally:

@@ -188,4 +188,4 @@ if __name__ == "__main__":
                 old.unlink()
         for name, content in contents.items():
             (CORPUS / reader / name).write_bytes(content)
-    code_archive.digests(CORPUS / "code" / "packed.tar.gz")
+    code_archive.file_digests(CORPUS / "code" / "packed.tar.gz")

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.commands.doctor.finding import Finding, ok, size
 from pipeline.config.parameters import Parameters
-from pipeline.records.differences import compared
+from pipeline.records.differences import compare_traces
 from pipeline.system import project
 from pipeline.system.files import write_json
 from pipeline.system.processes import die_with_parent
@@ -110,7 +110,7 @@ def agreement(traces: dict[str, list[dict[str, Any]]]) -> Finding:
     for name in ("the same again", "two processes"):
         if name not in traces:
             continue
-        comparison = compared(reference, traces[name])
+        comparison = compare_traces(reference, traces[name])
         if comparison.first:
             return Finding("fails", f"{name} and one process part at {comparison.first}",
                            "see determinism above; `alexnet matrix` says what changes the bits")

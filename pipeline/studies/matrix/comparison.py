@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.paths import TRACE, metrics_of
 from pipeline.config.stages import BY_NAME
-from pipeline.records.differences import compared
+from pipeline.records.differences import compare_traces
 
 
 class NothingToCompare(Exception):
@@ -97,7 +97,7 @@ def _of_contents(a: Path, b: Path) -> str | None:
 
 
 def _of_traces(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> str:
-    comparison = compared(a, b)
+    comparison = compare_traces(a, b)
     return (f"{comparison.first}; {comparison.steps} of {len(a)} entries compared"
             if comparison.first else "something beside the steps")
 

@@ -28,9 +28,9 @@ from pipeline.records.differences import (
     Comparison,
     Difference,
     Pairs,
-    compared,
-    deciding,
-    of_curves,
+    compare_traces,
+    curve_difference,
+    deciding_differences,
 )
 from pipeline.records.kept_runs import KeptRun
 from pipeline.records.record import Record, environment_tags, now, process_tags
@@ -140,7 +140,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
         code = RestoredCode(CODE) if own_code else _restored_code(kept, folder / "code")
         child_variables = code.environment(recorded_variables)
         here = code.fingerprint(child_variables)
-        differing = deciding(made_on, here, kept.facts.tags.get("device", "cpu"))
+        differing = deciding_differences(made_on, here, kept.facts.tags.get("device", "cpu"))
         reasons = [f"{field}: {was} when it was recorded, {now} here"
                    for field, (was, now) in differing.items() if not _is_portable(kept)]
         if "code_changed" in kept.facts.tags:
@@ -158,7 +158,7 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
         training = folder / f"training-{_short(here | {'code': kept.tag('code_digest')})}"
         training.mkdir(parents=True, exist_ok=True)
         with recording.recorded_as(_record(kept, code, here, parameters), code.folder) as record:
-            with live_curves.shown(record, training):
+            with live_curves.follow_curves(record, training):
                 _train(parameters, training, until, data, child_variables, code)
             result = _compared(recorded, training, data, record, differing)
             record.finish({"verdict": result.verdict, "steps_compared": result.comparison.steps,
@@ -182,7 +182,7 @@ def _is_portable(kept: KeptRun) -> bool:
 
 
 def _restored_code(kept: KeptRun, folder: Path) -> RestoredCode:
-    code_archive.restored(kept.file(code_archive.ARCHIVE), folder, kept.tag("code_digest"))
+    code_archive.unpack_code(kept.file(code_archive.ARCHIVE), folder, kept.tag("code_digest"))
     return RestoredCode(folder, kept.facts.tags.get("interface"))
 
 
@@ -196,10 +196,10 @@ def _compared(recorded: Recorded, training: Path, data: Path, record: Record,
             stream.write(learning_table(lines))
         record.add_artifact(training / "learning.csv", LEARNING.as_posix())
         record.log_curve(lines)
-    record.log_curve(live_curves.traced(entry) for entry in retraced)
-    comparison = compared(recorded.trace, retraced, recorded.until)
+    record.log_curve(live_curves.curve_point(entry) for entry in retraced)
+    comparison = compare_traces(recorded.trace, retraced, recorded.until)
     first = comparison.first
-    other = (of_curves(recorded.curve, _as_text(lines))
+    other = (curve_difference(recorded.curve, _as_text(lines))
              or _weights_difference(recorded, training, record))
     if other and (first is None or other.step < first.step):
         comparison = Comparison(comparison.steps, comparison.last, other)
@@ -242,7 +242,7 @@ def _record(kept: KeptRun, code: RestoredCode, here: Mapping[str, str],
     if code.folder == CODE:  # which ran, and the stranger's archive did not
         archive = home_folder() / RERUNS / kept.name / code_archive.ARCHIVE
         with atomic_write(archive) as stream:
-            stream.write(code_archive.taken())
+            stream.write(code_archive.pack_code())
     record.add_artifact(archive, code_archive.ARCHIVE)
     return record
 
@@ -258,8 +258,8 @@ def _train(parameters: Mapping[str, Any], training: Path, until: int, data: Path
     status = launcher.launch(training, processes, {**child_variables, **more}, until, data,
                              code.train())
     if status:
-        raise UserError(f"rerun: {launcher.told(status)}. The same command goes on from the last "
-                        "checkpoint")
+        raise UserError(f"rerun: {launcher.describe_exit(status)}. The same command goes on from "
+                        "the last checkpoint")
 
 
 def _as_text(points: list[dict[str, Any]]) -> list[dict[str, str]]:

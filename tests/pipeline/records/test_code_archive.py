@@ -35,46 +35,46 @@ def packed(folder: Path, content: bytes) -> Path:
 
 def test_the_same_code_gives_the_same_bytes_whenever_and_wherever(project: Path,
                                                                   tmp_path: Path) -> None:
-    first = code_archive.taken(project)
+    first = code_archive.pack_code(project)
     os.utime(project / "params.yaml", (1, 1))
     (project / "alexnet/net.py").chmod(0o600)
-    assert code_archive.taken(project) == first
+    assert code_archive.pack_code(project) == first
     project.rename(tmp_path / "elsewhere")
-    assert code_archive.taken(tmp_path / "elsewhere") == first
-    assert sorted(code_archive.digests(packed(tmp_path, first))) == [
+    assert code_archive.pack_code(tmp_path / "elsewhere") == first
+    assert sorted(code_archive.file_digests(packed(tmp_path, first))) == [
         "alexnet/kernels/sums.c", "alexnet/net.py", "dvc.lock", "params.yaml",
         "pipeline/stages/train.py"]
 
 
 def test_what_is_restored_is_the_code_of_the_record(project: Path, tmp_path: Path) -> None:
     (project / "alexnet/net.py").write_bytes(b"text = '\xc3\xa4'\r\n")
-    archive = packed(tmp_path, code_archive.taken(project))
+    archive = packed(tmp_path, code_archive.pack_code(project))
     target = tmp_path / "restored"
     (target / "alexnet").mkdir(parents=True)
     (target / "alexnet/leftover.py").touch()
-    code_archive.restored(archive, target, environment.code_digest(project))
+    code_archive.unpack_code(archive, target, environment.code_digest(project))
     assert environment.code_digest(target) == environment.code_digest(project)
     assert (target / "params.yaml").read_text() == "# params.yaml\n"
     (project / "alexnet/kernels/sums.c").write_text("// another sum\n")
     assert environment.code_digest(target) != environment.code_digest(project)
     with pytest.raises(UserError, match="code_digest 0000"):
-        code_archive.restored(archive, target, "0" * 64)
+        code_archive.unpack_code(archive, target, "0" * 64)
 
 
 def test_one_changed_byte_is_noticed(project: Path, tmp_path: Path) -> None:
     digest = environment.code_digest(project)
     (project / "pipeline/stages/train.py").write_text("# pipeline/stages/train_py\n")
     with pytest.raises(UserError, match="code_digest"):
-        code_archive.restored(packed(tmp_path, code_archive.taken(project)), tmp_path / "restored",
-                              digest)
+        code_archive.unpack_code(packed(tmp_path, code_archive.pack_code(project)),
+                                 tmp_path / "restored", digest)
 
 
 def test_damaged_archives_are_told_of(project: Path, tmp_path: Path) -> None:
-    whole = code_archive.taken(project)
+    whole = code_archive.pack_code(project)
     for content in (b"", b"no archive", whole[: len(whole) // 2],
                     whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
         with pytest.raises(UserError, match=r"code\.tar\.gz"):
-            code_archive.restored(packed(tmp_path, content), tmp_path / "restored",
+            code_archive.unpack_code(packed(tmp_path, content), tmp_path / "restored",
                                   environment.code_digest(project))
 
 
@@ -99,7 +99,7 @@ def test_only_files_of_the_code_are_taken(tmp_path: Path, name: str) -> None:
     target.mkdir(parents=True)
     (target / "there").touch()
     with pytest.raises(UserError, match="not a file of the code"):
-        code_archive.restored(packed(tmp_path, archive_of(name)), target, "0" * 64)
+        code_archive.unpack_code(packed(tmp_path, archive_of(name)), target, "0" * 64)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["code.tar.gz", "there"]
 
 
@@ -109,7 +109,7 @@ def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
     for content in (gzip.compress(both + bytes(1024)), archive_of(f"alexnet/{'a' * 300}.py")):
         with pytest.raises(UserError,
                            match=r"code\.tar\.gz: 'alexnet/a.*cannot be the name of a file"):
-            code_archive.restored(packed(tmp_path, content), tmp_path / "a", "0" * 64)
+            code_archive.unpack_code(packed(tmp_path, content), tmp_path / "a", "0" * 64)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE,
@@ -117,17 +117,17 @@ def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     content = archive_of("alexnet/net.py", b"", type=kind, linkname="/etc/passwd")
     with pytest.raises(UserError, match="not a file of the code"):
-        code_archive.restored(packed(tmp_path, content), tmp_path / "a", "0" * 64)
+        code_archive.unpack_code(packed(tmp_path, content), tmp_path / "a", "0" * 64)
 
 
 def test_bombs_and_files_that_occur_twice_are_refused(tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="occurs twice"):
-        code_archive.digests(packed(tmp_path, archive_of("alexnet/net.py", times=2)))
+        code_archive.file_digests(packed(tmp_path, archive_of("alexnet/net.py", times=2)))
     monkeypatch.setattr(code_archive, "LARGEST", 1 << 20)
     with pytest.raises(UserError, match="unpacks to more than 1,048,576 bytes"):
-        code_archive.digests(packed(tmp_path, archive_of("alexnet/net.py", bytes(1 << 20))))
+        code_archive.file_digests(packed(tmp_path, archive_of("alexnet/net.py", bytes(1 << 20))))
 
 
 def test_the_projects_own_is_small() -> None:
-    assert len(code_archive.taken(ROOT)) < 500_000
+    assert len(code_archive.pack_code(ROOT)) < 500_000

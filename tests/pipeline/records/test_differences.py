@@ -16,10 +16,10 @@ from pipeline.records import code_archive, differences, environment
 from pipeline.records.differences import (
     Difference,
     common_steps,
-    compared,
-    deciding,
-    of_curves,
-    of_records,
+    compare_traces,
+    curve_difference,
+    deciding_differences,
+    record_differences,
 )
 from pipeline.records.kept_runs import Facts, KeptRun
 
@@ -35,9 +35,9 @@ def trace(steps: tuple[int, ...] = STEPS) -> list[dict[str, Any]]:
 
 
 def test_equal_traces_are_equal() -> None:
-    found = compared(trace(), trace())
+    found = compare_traces(trace(), trace())
     assert (found.steps, found.last, found.first) == (4, 120, None)
-    assert compared(trace(), trace(), until=99) == differences.Comparison(2, 50, None)
+    assert compare_traces(trace(), trace(), until=99) == differences.Comparison(2, 50, None)
     assert json.loads(json.dumps(found.as_json()))["first_difference"] is None
 
 
@@ -46,13 +46,13 @@ def test_equal_traces_are_equal() -> None:
 def test_one_changed_tensor_is_named(at: int, kind: str, name: str, swapped: bool) -> None:
     a, b = trace(), trace()
     b[at][kind]["tensors"][name] += "x"
-    found = compared(b, a) if swapped else compared(a, b)
+    found = compare_traces(b, a) if swapped else compare_traces(a, b)
     tensor, _, column = name.partition("/")
     assert found.first == Difference(STEPS[at], kind, tensor, int(column), 1)
     assert found.steps == at + 1
     assert f"step {STEPS[at]}: {kind} of {tensor}" in str(found.first)
     if at:
-        assert compared(a, b, until=STEPS[at] - 1).first is None
+        assert compare_traces(a, b, until=STEPS[at] - 1).first is None
 
 
 def test_the_cause_comes_before_what_follows_from_it() -> None:
@@ -60,45 +60,46 @@ def test_the_cause_comes_before_what_follows_from_it() -> None:
     for later in b[1:]:
         for kind in ("weights", "momentum", "gradients"):
             later[kind]["tensors"] = dict.fromkeys(TENSORS, "other")
-    assert compared(a, b).first == Difference(50, "gradients", "conv1.weight", 0, 9)
+    assert compare_traces(a, b).first == Difference(50, "gradients", "conv1.weight", 0, 9)
 
 
 def test_loss_alone_and_digest_alone_are_differences() -> None:
     a, b = trace(), trace()
     b[2]["loss"] = (0.25).hex()
-    assert compared(a, b).first == Difference(100, "loss", values=((0.01).hex(), (0.25).hex()))
+    assert compare_traces(a, b).first == Difference(100, "loss",
+                                                    values=((0.01).hex(), (0.25).hex()))
     b = trace()
     b[1]["momentum"]["digest"] = "other"
-    assert compared(a, b).first == Difference(50, "momentum", "unknown", 0, 1)
+    assert compare_traces(a, b).first == Difference(50, "momentum", "unknown", 0, 1)
 
 
 def test_a_missing_step_or_tensor_is_a_difference() -> None:
-    assert compared(trace(), trace((1, 50, 120))).first == Difference(100, "missing")
-    assert compared(trace((1, 50)), trace()).first == Difference(100, "missing")
-    assert compared(trace((1, 50)), trace(), until=50).first is None
+    assert compare_traces(trace(), trace((1, 50, 120))).first == Difference(100, "missing")
+    assert compare_traces(trace((1, 50)), trace()).first == Difference(100, "missing")
+    assert compare_traces(trace((1, 50)), trace(), until=50).first is None
     shorter = trace()
     del shorter[0]["weights"]["tensors"]["fc8.bias/0"]
     for pair in ((trace(), shorter), (shorter, trace())):
-        assert compared(*pair).first == Difference(1, "weights", "fc8.bias", 0, 1)
+        assert compare_traces(*pair).first == Difference(1, "weights", "fc8.bias", 0, 1)
 
 
 def test_traces_of_other_steps_are_compared_where_both_have_one() -> None:
     a, b = common_steps(trace((1, 50, 100)), trace((1, 20, 100, 120)))
-    assert compared(a, b) == differences.Comparison(2, 100, None)
+    assert compare_traces(a, b) == differences.Comparison(2, 100, None)
     assert common_steps(trace((1,)), trace((2,))) == ([], [])
 
 
 def test_learning_curves() -> None:
     rows = [{"step": "5", "loss": "0.1", "error": "0.5"},
             {"step": "10", "loss": "0.05", "error": "0.25"}]
-    assert of_curves(rows, copy.deepcopy(rows)) is None
+    assert curve_difference(rows, copy.deepcopy(rows)) is None
     other = copy.deepcopy(rows)
     other[1]["error"] = "0.2500001"
-    assert of_curves(rows, other) == Difference(10, "metrics", "error",
+    assert curve_difference(rows, other) == Difference(10, "metrics", "error",
                                                 values=("0.25", "0.2500001"))
-    assert of_curves(rows, rows[:1]) == Difference(10, "metrics", "step", values=(2, 1))
-    assert of_curves(rows[:1], rows) == Difference(10, "metrics", "step", values=(1, 2))
-    assert (of_curves(rows, [rows[0], {"step": "10", "loss": "0.05"}]).tensor
+    assert curve_difference(rows, rows[:1]) == Difference(10, "metrics", "step", values=(2, 1))
+    assert curve_difference(rows[:1], rows) == Difference(10, "metrics", "step", values=(1, 2))
+    assert (curve_difference(rows, [rows[0], {"step": "10", "loss": "0.05"}]).tensor
             == "error")  # type: ignore[union-attr]
 
 
@@ -110,16 +111,16 @@ FOUND = {"machine": "x86_64", "libc": "glibc 2.36", "cpu": "A",
 
 @pytest.mark.parametrize("field", FOUND)
 def test_only_what_can_change_bits_decides(field: str) -> None:
-    assert deciding(FOUND, dict(FOUND), "cpu") == {}
-    found = deciding(FOUND, FOUND | {field: "other"}, "cpu")
+    assert deciding_differences(FOUND, dict(FOUND), "cpu") == {}
+    found = deciding_differences(FOUND, FOUND | {field: "other"}, "cpu")
     assert found == ({field: (FOUND[field], "other")} if field in differences.DECIDING else {})
 
 
 def test_gpus_decide_on_gpus_and_their_number_does_not() -> None:
     here = FOUND | {"gpu": "H200, H200", "driver": "1", "cudnn": "9"}
-    assert deciding(FOUND, here, "cpu") == {}
-    assert deciding(here | {"gpu": "H200"}, here, "cuda") == {}
-    assert set(deciding(FOUND, here, "cuda")) == {"gpu", "driver", "cudnn"}
+    assert deciding_differences(FOUND, here, "cpu") == {}
+    assert deciding_differences(here | {"gpu": "H200"}, here, "cuda") == {}
+    assert set(deciding_differences(FOUND, here, "cuda")) == {"gpu", "driver", "cudnn"}
 
 
 def kept(folder: Path, **changed: Any) -> KeptRun:
@@ -134,7 +135,7 @@ def kept(folder: Path, **changed: Any) -> KeptRun:
                        **facts.pop("code", {})}.items():
         (folder / "code" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "code" / name).write_text(text)
-    (folder / "code.tar.gz").write_bytes(code_archive.taken(folder / "code"))
+    (folder / "code.tar.gz").write_bytes(code_archive.pack_code(folder / "code"))
     facts["tags"].setdefault("code_digest", environment.code_digest(folder / "code"))
     named = Facts("r" * 32, "train", "FINISHED", 0, 1, **{"curve": []} | facts)
     return KeptRun(named, lambda name: folder / name if (folder / name).exists() else None,
@@ -155,7 +156,7 @@ def kept(folder: Path, **changed: Any) -> KeptRun:
 ])
 def test_what_differs_between_records(tmp_path: Path, changed: dict[str, Any], topic: str | None,
                                       pairs: dict[str, Any]) -> None:
-    found = of_records(kept(tmp_path / "a"), kept(tmp_path / "b", **changed))
+    found = record_differences(kept(tmp_path / "a"), kept(tmp_path / "b", **changed))
     assert {name: values for name, values in found.items() if values} == ({topic: pairs} if topic
                                                                           else {})
 
@@ -164,11 +165,11 @@ def test_code_is_told_by_file_or_without_a_snapshot_by_digest(tmp_path: Path) ->
     a = kept(tmp_path / "a")
     b = kept(tmp_path / "b", code={"alexnet/net.py": "x = 2\n", "alexnet/new.py": ""},
              )
-    found = of_records(a, b)["code"]
+    found = record_differences(a, b)["code"]
     assert list(found) == ["alexnet/net.py", "alexnet/new.py"]
     assert found["alexnet/new.py"][0] is None
     (tmp_path / "a" / "code.tar.gz").unlink()
-    assert of_records(a, b)["code"] == {"code_digest": tuple(
+    assert record_differences(a, b)["code"] == {"code_digest": tuple(
         environment.code_digest(tmp_path / side / "code") for side in "ab")}
 
 
@@ -190,5 +191,5 @@ def test_the_last_points_of_curves_are_metrics(tmp_path: Path) -> None:
     for facts, loss in ((a.facts, 2.470), (b.facts, 2.518)):
         facts.curve[:] = [{"step": 1, "training_loss": 3.0, "time": 1},
                           {"step": 2, "training_loss": loss, "batch_loss": loss}]
-    assert of_records(a, b)["metrics"] == {"training_loss": (2.470, 2.518)}
+    assert record_differences(a, b)["metrics"] == {"training_loss": (2.470, 2.518)}
     assert "metrics" not in differences.not_compared(a, b)

@@ -39,7 +39,7 @@ def record(folder: Path, facts: Facts = FACTS, **files: bytes) -> Path:
     """A whole record with these facts; `files` in place of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     contents = {"environment.json": b'{"cpu": "x"}', "parameters.json": b"{}",
-                "code.tar.gz": code_archive.taken(), "trace.jsonl": json.dumps(ENTRY).encode(),
+                "code.tar.gz": code_archive.pack_code(), "trace.jsonl": json.dumps(ENTRY).encode(),
                 "learning.csv": b"step,training_loss\n1,0.5\n"}
     for name, content in (contents | files).items():
         (folder / name).write_bytes(content)
@@ -131,7 +131,7 @@ def test_code_from_elsewhere_is_not_run_until_the_user_says_so(tmp_path: Path) -
         (code / package).mkdir(parents=True)
         (code / package / "__init__.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\n")
     facts = replace(FACTS, tags=FACTS.tags | {"code_digest": environment.code_digest(code)})
-    folder = record(tmp_path / "record", facts, **{"code.tar.gz": code_archive.taken(code)})
+    folder = record(tmp_path / "record", facts, **{"code.tar.gz": code_archive.pack_code(code)})
     with pytest.raises(UserError, match=r"code that is not the code here.*--trust"):
         rerun(str(folder))
     assert not (tmp_path / "pwned").exists()

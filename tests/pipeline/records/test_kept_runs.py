@@ -228,7 +228,7 @@ def test_records_from_before_the_tag_name_four_digests(here: Path) -> None:
         assert find(run_id).fetch(name)
         file = here / stored(run_id, name)
         content = file.read_bytes()
-        file.write_bytes(code_archive.taken(here) if name == "code.tar.gz" else content + b" ")
+        file.write_bytes(code_archive.pack_code(here) if name == "code.tar.gz" else content + b" ")
         with pytest.raises(UserError, match=f"{name}: changed since it was recorded"):
             find(run_id).fetch(name)
         file.write_bytes(content)

@@ -197,7 +197,7 @@ def test_curves_grow_while_it_trains_and_no_point_comes_twice(
     learning.write_text("".join(first))  # of an attempt that was killed
     trace.write_text("".join(traces))
     with recorded("train", READ) as record:
-        with live_curves.shown(record, folder):
+        with live_curves.follow_curves(record, folder):
             awaited(lambda: len(history(runs()[0], "val/top1_error")) == 2)
             [run] = runs()
             assert run.info.status == "RUNNING"
@@ -229,7 +229,7 @@ def test_a_store_that_is_away_for_a_while_gets_the_curve_later(
         here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(live_curves, "SECONDS", 0.05)
     learning = here / "learning.jsonl"
-    with recorded("train", READ) as record, live_curves.shown(record, here):
+    with recorded("train", READ) as record, live_curves.follow_curves(record, here):
         with monkeypatch.context() as away:
             away.setattr("mlflow.tracking.MlflowClient.log_batch", None)
             learning.write_text('{"step": 1, "training_loss": 0.5}\n')
@@ -244,7 +244,7 @@ def test_a_killed_attempt_stands_under_the_run_that_goes_on(here: Path) -> None:
     folder.mkdir(parents=True)
     for error in (KeyboardInterrupt, None):
         with (contextlib.suppress(KeyboardInterrupt), recorded("train", READ) as record,
-              live_curves.shown(record, folder)):
+              live_curves.follow_curves(record, folder)):
             if error:
                 raise error
     killed, finished = runs()
