@@ -83,6 +83,7 @@ def test_processes_that_never_meet_end_by_themselves_and_by_a_signal(
         reproduced: Project, tmp_path: Path) -> None:
     """Two of two machines are announced, and one comes."""
     project = copy(reproduced, tmp_path / "copy")
+    project.set(**{"execution.placement": "two"})
     alone = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9", "TORCHELASTIC_RUN_ID": "none"}
     script = ("from pipeline.training import process; process.SECONDS_TO_MEET = 2.0;"
