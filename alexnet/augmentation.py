@@ -98,7 +98,7 @@ def draw_views(recipe: Recipe, seed: int, order: Order, positions: Tensor,
         margin: side of the stored images less that of the crops; there are margin + 1 or margin
             offsets.
     """
-    if recipe.crops == "centre":
+    if recipe.crops != "random":  # of whole images the margin is 0
         middle = torch.full_like(positions, margin // 2)
         return Views(order.images(positions), middle, middle, torch.zeros_like(positions))
     drawn = draws.words(seed, "crop", 0, positions // recipe.images_per_crop)

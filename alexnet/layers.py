@@ -155,6 +155,7 @@ class Architecture:
         input_maps: 3, for R, G and B.
         stored: side of the images that crops are cut from, in pixels: 256 in the paper.
         crop: side of the input, in pixels: 224 in the paper.
+        views: of an image in testing: 10, or the 9 of CIFAR-10; see `alexnet.testing`.
     """
 
     columns: int
@@ -165,6 +166,7 @@ class Architecture:
     input_maps: int = 3
     stored: int = STORED
     crop: int = CROP
+    views: Literal[10, 9] = 10
 
     def with_layers(self, changes: Mapping[str, Mapping[str, Any]]) -> Architecture:
         """Return the net with other fields in some layers: {"conv5": {"outputs": 256}, ...}.

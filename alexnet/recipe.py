@@ -181,12 +181,14 @@ class Recipe:
         "S layer-params-145.cfg comments; #147, of §3.4, logs no such epoch",
         "not mentioned",
         "the last quarter of training sees the colours of testing")
-    crops: Literal["random", "centre"] = _switch(
+    crops: Literal["random", "centre", "whole"] = _switch(
         "random", "random",
-        "the training crops: at random, half of them mirrored; or always the centre, as it is",
-        "S convdata_jpeg.py",
+        "the training crops: at random, half of them mirrored; always the centre, as it is; or, on "
+        "CIFAR-10, the whole image of 32 x 32",
+        "S convdata_jpeg.py; convdata_cifar.py: CroppedCIFARDataProvider, and without augmentation "
+        "CIFARDataProvider, whose inputs are 32 x 32",
         "P §4.1",
-        "`centre` is training without this augmentation, as in Fig. 1 (§3.1)")
+        "`centre` and `whole` are training without this augmentation, as in Fig. 1 (§3.1)")
     crop_offsets: Literal[33, 32] = _switch(
         33, 32,
         "positions of the 224 crop per axis: 33 x 33 x 2 = 2178 variants, or 32 x 32 x 2 = 2048",

@@ -1,4 +1,7 @@
-"""Centre-crop and ten-crop testing (P §4.1): five patches and their mirror images, averaged."""
+"""Centre-crop and ten-crop testing (P §4.1): five patches and their mirror images, averaged.
+
+On CIFAR-10 2012 tested with nine views, which are not mirrored (S convdata_cifar.py).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from alexnet.arithmetic.native import NATIVE, Arithmetic
 from alexnet.augmentation import centre_window, subtract_mean
 from alexnet.layers import CROP
 
-CENTRE = 4  # the centre's index among the corners
+CENTRE = 4  # the centre's index among the views, of both kinds
 
 
 def corners(margin: int) -> tuple[tuple[int, int], ...]:
@@ -22,6 +25,21 @@ def corners(margin: int) -> tuple[tuple[int, int], ...]:
             of 0, 16 and 32 (S convdata_jpeg.py).
     """
     return ((0, 0), (0, margin), (margin, 0), (margin, margin), (margin // 2, margin // 2))
+
+
+def views_of(margin: int, views: int = 10) -> tuple[tuple[int, int, bool], ...]:
+    """Return top and left, in pixels, of each view, and whether it is mirrored.
+
+    Args:
+        margin: side of the stored image less that of the crop.
+        views: 10, `corners` and their mirror images; or 9, a grid of three by three (S
+            convdata_cifar.py: start_positions).
+    """
+    if views == 9:
+        steps = (0, margin // 2, margin)
+        return tuple((top, left, False) for top in steps for left in steps)
+    return tuple((top, left, mirrored) for mirrored in (False, True)
+                 for top, left in corners(margin))
 
 
 def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP,
@@ -42,13 +60,13 @@ def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP,
     return torch.stack(list(_crops(images, mean, crop, arithmetic)))
 
 
-def _crops(images: Tensor, mean: Tensor, crop: int, arithmetic: Arithmetic) -> Iterator[Tensor]:
-    """Yield the ten crops, each float32 [n, 3, 224, 224], made when it is asked for."""
+def _crops(images: Tensor, mean: Tensor, crop: int, arithmetic: Arithmetic,
+           views: int = 10) -> Iterator[Tensor]:
+    """Yield the views, each float32 [n, 3, 224, 224], made when it is asked for."""
     window = centre_window(mean, crop)
-    for mirrored in (False, True):
-        for top, left in corners(images.shape[1] - crop):
-            patch = images[:, top: top + crop, left: left + crop]
-            yield subtract_mean(patch.flip(2) if mirrored else patch, window, arithmetic)
+    for top, left, mirrored in views_of(images.shape[1] - crop, views):
+        patch = images[:, top: top + crop, left: left + crop]
+        yield subtract_mean(patch.flip(2) if mirrored else patch, window, arithmetic)
 
 
 def centre_crop(images: Tensor, mean: Tensor, crop: int = CROP,
@@ -68,8 +86,8 @@ def centre_crop(images: Tensor, mean: Tensor, crop: int = CROP,
 
 @torch.no_grad()
 def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Tensor,
-                  crop: int = CROP, arithmetic: Arithmetic = NATIVE) -> Tensor:
-    """Return the softmax outputs for the ten crops of each image, in the order of `ten_crops`.
+                  crop: int = CROP, arithmetic: Arithmetic = NATIVE, views: int = 10) -> Tensor:
+    """Return the softmax outputs for the views of each image, in the order of `views_of`.
 
     Args:
         network: gives logits [n, classes] for float32 [n, 3, 224, 224].
@@ -77,12 +95,13 @@ def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Ten
         mean: float32 [256, 256, 3].
         crop: side of the crops, in pixels.
         arithmetic: that computes them.
+        views: of each image, 10 or 9.
 
     Returns:
-        float32 [10, n, classes].
+        float32 [views, n, classes].
     """
     return torch.stack([arithmetic.softmax(network(patch))
-                        for patch in _crops(images, mean, crop, arithmetic)])
+                        for patch in _crops(images, mean, crop, arithmetic, views)])
 
 
 def errors(probabilities: Tensor, labels: Tensor, top: int,

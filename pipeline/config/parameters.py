@@ -151,10 +151,14 @@ def _contradictions(parameters: Parameters) -> Iterator[tuple[tuple[str, ...], s
         yield (("train.arithmetic", "train.precision"),
                f"portable has no {train.precision}; set train.precision to fp32, or "
                "train.arithmetic to native")
-    if net.architecture == "cifar" and (net.without or net.pooling == "separate"):
+    on_cifar = net.architecture in ("cifar", "cifar-11pct")
+    if on_cifar and (net.without or net.pooling == "separate"):
         yield (("network.architecture", "network.without", "network.pooling"),
-               "cifar has neither variants of pooling nor a middle layer to leave out; set "
-               "network.without to null and network.pooling to overlapping")
+               f"{net.architecture} has neither variants of pooling nor a middle layer to leave "
+               "out; set network.without to null and network.pooling to overlapping")
+    if parameters.recipe.crops == "whole" and not on_cifar:
+        yield (("recipe.crops", "network.architecture"),
+               f"whole, but {net.architecture} takes crops; set it to centre or random")
     dataset = parameters.dataset
     if dataset.data_set.files == "own" and dataset.location is None:
         yield (("dataset.location", "dataset.source"),

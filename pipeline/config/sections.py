@@ -83,7 +83,7 @@ class StoreSection(Section):
 class NetworkSection(Section):
     """Which network, and what it goes without (the paper's experiments)."""
 
-    architecture: Literal["two-column", "half", "undivided", "conv6", "cifar"]
+    architecture: Literal["two-column", "half", "undivided", "conv6", "cifar", "cifar-11pct"]
     width: float = Field(gt=0, le=1)
     neuron: Literal["relu", "tanh"]
     normalization: bool
@@ -132,7 +132,7 @@ class RecipeSection(Section):
     colour_noise: Literal["stdev", "eigenvalue", "eigenvalue-unit", "none"] | None = None
     noise_division: bool | None = None
     noise_off_late: bool | None = None
-    crops: Literal["random", "centre"] | None = None
+    crops: Literal["random", "centre", "whole"] | None = None
     crop_offsets: Annotated[Literal[33, 32], Whole] | None = None
     images_per_crop: Annotated[Literal[32, 1], Whole] | None = None
     mean_window: Literal["centre", "crop"] | None = None

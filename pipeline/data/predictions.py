@@ -5,7 +5,8 @@ models/predictions.safetensors.
     labels           int64 [n]: of these images
     centre, ten_crop float32 [n, classes]: probabilities, of the centre crop and of ten crops
     crops_of         int64 [k]: the images, by their row above, of whom single crops are kept
-    each_crop        float32 [10, k, classes]: what each of their ten crops says
+    each_crop        float32 [10, k, classes]: what each of their ten crops says, or nine views on
+                     CIFAR-10
     searched         uint8: the names of the training images among which the nearest were sought
     queries          int64 [q]: the images, by their row, whose nearest ones were sought
     nearest_hidden   int64 [q, 6]: these, by the last hidden layer, as places in `searched`
@@ -105,7 +106,8 @@ def _problem_with(arrays: Mapping[str, NDArray[Any]]) -> str | None:
     n, classes = arrays["centre"].shape
     k, q = len(arrays["crops_of"]), len(arrays["queries"])
     near = arrays["nearest_hidden"].shape[1]
-    shapes = {"labels": (n,), "ten_crop": (n, classes), "each_crop": (10, k, classes),
+    views = 9 if len(arrays["each_crop"]) == 9 else 10  # 9 of the nets on CIFAR-10
+    shapes = {"labels": (n,), "ten_crop": (n, classes), "each_crop": (views, k, classes),
               "nearest_hidden": (q, near), "nearest_pixels": (q, near)}
     if len(names) != n or any(arrays[name].shape != shape for name, shape in shapes.items()):
         return "its arrays are of different numbers of images or classes"

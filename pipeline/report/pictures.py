@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.testing import CENTRE, corners
+from alexnet.testing import CENTRE, views_of
 from pipeline.report.figures import Exhibit, Figure, array, document, kernel_sheet, photo, picture
 from pipeline.report.inputs import Inputs
 from pipeline.report.sheets import BLUE, ORANGE, Sheet
@@ -18,7 +18,9 @@ SHIFTED = 112  # pixels of a side on the page
 CROP_SHOWN = 128
 OUTLINED = 256
 # as alexnet.testing has the crops
-PLACES = ("top left", "top right", "bottom left", "bottom right", "centre")
+PLACES = {10: ("top left", "top right", "bottom left", "bottom right", "centre") * 2,
+          9: ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom",
+              "bottom right")}  # of the views in testing; of nine on CIFAR-10
 
 
 # --- kernels and mean ---
@@ -135,27 +137,28 @@ def ten_crops(inputs: Inputs) -> TenCrops:
     image = inputs.store.split("val").image(index)
     crop = inputs.parameters.layer_table(len(inputs.store.classes)).crop
     crops: list[tuple[str, bool, NDArray[np.uint8], int, float]] = []
-    for mirrored in (False, True):
-        for place, (top, left) in zip(PLACES, corners(len(image) - crop), strict=True):
-            pixels = image[top: top + crop, left: left + crop]
-            says = each[len(crops), kept]
-            crops.append((place, mirrored, pixels[:, ::-1] if mirrored else pixels,
-                          int(says.argmax()), float(says.max())))
+    views = views_of(len(image) - crop, len(each))
+    for place, (top, left, mirrored), says in zip(PLACES[len(each)], views, each[:, kept],
+                                                  strict=True):
+        pixels = image[top: top + crop, left: left + crop]
+        crops.append((place, mirrored, pixels[:, ::-1] if mirrored else pixels,
+                      int(says.argmax()), float(says.max())))
     average = inputs.probabilities[index]
     return TenCrops(index, int(inputs.labels[index]), np.array(image), crops,
                     (int(average.argmax()), float(average.max())))
 
 
 def outlined(shown: TenCrops) -> Figure:
-    """Return the image with the five windows drawn in, the centre's in orange."""
+    """Return the image with the windows of its crops drawn in, the centre's in orange."""
     stored, crop = len(shown.image), len(shown.crops[0][2])
     times = max(1, OUTLINED // stored)
     sheet = Sheet(stored * times, stored * times)
     sheet.picture(shown.image, 0, 0, stored * times)
-    for place, (top, left) in enumerate(corners(stored - crop)):
-        sheet.frame(left * times, top * times, crop * times, ORANGE if place == CENTRE else BLUE)
-    return photo(sheet.canvas,
-                 f"Validation image {shown.index} with the outlines of its five crops")
+    for place, (top, left, mirrored) in enumerate(views_of(stored - crop, len(shown.crops))):
+        if not mirrored:
+            sheet.frame(left * times, top * times, crop * times,
+                        ORANGE if place == CENTRE else BLUE)
+    return photo(sheet.canvas, f"Validation image {shown.index} with the outlines of its crops")
 
 
 def crops_sheet(inputs: Inputs, shown: TenCrops) -> Exhibit:

@@ -81,7 +81,8 @@ def run(parameters: Parameters) -> dict[str, Any]:
         for number in range(batches):
             # each is read once, the next while the network is at work
             images = pixels.take(number).to(device)
-            found = probabilities(network, images, mean, network.table.crop, own).cpu()
+            found = probabilities(network, images, mean, network.table.crop, own,
+                                  network.table.views).cpu()
             centre.append(found[CENTRE])
             ten.append(own.average(found))
             each = each or [found[:, :CROPS_KEPT]]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from alexnet.architectures import architecture
+from alexnet.architectures import Name, architecture
 from alexnet.augmentation import Order, Statistics, Views, draw_views
 from alexnet.layers import Local
 from alexnet.network import Network
@@ -28,6 +29,43 @@ def test_shapes_and_parameters() -> None:
     bare = architecture("cifar", RECIPE, classes=10, normalization=False, neuron="tanh")
     assert [layer.after for layer in bare.layers] == [
         ("tanh", "pool"), ("tanh", "pool"), ("tanh",), ("tanh",), ()]
+
+
+# filters and wc / 0.0005 of each layer, as the files have them.
+FILTERS_AND_DECAY = {
+    # S layers-cifar/layers-conv-local-13pct.cfg, layer-params-conv-local-13pct-noisylr.cfg
+    "cifar": {"conv1": (64, 0.0), "conv2": (64, 0.0), "local3": (32, 0.004), "local4": (32, 0.004),
+              "fc10": (10, 0.004)},
+    # C2 layers/layers-cifar10-11pct.cfg, layer-params-cifar10-11pct.cfg
+    "cifar-11pct": {"conv1": (64, 0.0), "conv2": (64, 0.0), "local3": (64, 0.004),
+                    "local4": (32, 0.004), "fc10": (10, 0.01)},
+}
+
+
+@pytest.mark.parametrize("name", ["cifar", "cifar-11pct"])
+def test_filters_and_decay_are_those_of_the_files(name: Name) -> None:
+    table = architecture(name, RECIPE, classes=10)
+    assert {layer.name: (layer.outputs, round(layer.decay * RECIPE.weight_decay, 9))
+            for layer in table.layers} == FILTERS_AND_DECAY[name]
+    # S layers-conv-local-13pct.cfg: initW; C2 layers-cifar10-11pct.cfg: rnorm size=9, scale=0.001
+    assert [layer.init_std for layer in table.layers] == [0.0001, 0.01, 0.04, 0.04, 0.01]
+    assert (table.lrn.size, table.lrn.alpha, table.views) == (9, 0.001, 9)
+
+
+def test_without_augmentation_the_inputs_are_whole_images() -> None:
+    """S convdata_cifar.py: CIFARDataProvider has img_size = 32, and neither crops nor mirrors."""
+    whole = recipe("source", colour_noise="none", crops="whole")
+    table = architecture("cifar", whole, classes=10)
+    assert (table.stored, table.crop) == (32, 32)
+    assert [(s.input_side, s.output_side) for s in table.shapes()] == [
+        (32, 16), (16, 8), (8, 8), (8, 8), (8, 1)]
+    views = draw_views(whole, 1, Order(whole, 1, 50), torch.arange(100), margin=0)
+    assert not views.tops.any()
+    assert not views.lefts.any()
+    assert not views.flips.any()
+    assert architecture("cifar", RECIPE, classes=10).crop == 24
+    with pytest.raises(ValueError, match=r"recipe\.crops: half takes crops of 224 pixels"):
+        architecture("half", whole, classes=10)
 
 
 def test_a_local_layer_is_what_loops_say() -> None:

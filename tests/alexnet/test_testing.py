@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alexnet.testing import centre_crop, corners, errors, probabilities, ten_crops
+from alexnet.testing import CENTRE, centre_crop, corners, errors, probabilities, ten_crops, views_of
 from benchmarks.torchvision_import import transforms
 from tests.alexnet import reference
 
@@ -56,6 +56,35 @@ def test_one_other_pixel_is_seen() -> None:
 
 def test_offsets_are_the_sources() -> None:
     assert corners(32) == ((0, 0), (0, 32), (32, 0), (32, 32), (16, 16))
+
+
+# S convdata_cifar.py, CroppedCIFARDataProvider.__trim_borders: start_positions, with a border_size
+# of 4; nothing is mirrored in testing.
+NINE = [(0, 0), (0, 4), (0, 8), (4, 0), (4, 4), (4, 8), (8, 0), (8, 4), (8, 8)]
+
+
+def test_nine_views_are_the_sources_and_not_mirrored() -> None:
+    assert [(top, left) for top, left, _ in views_of(8, 9)] == NINE
+    assert not any(mirrored for *_, mirrored in views_of(8, 9))
+    assert views_of(8, 9)[CENTRE][:2] == views_of(8)[CENTRE][:2] == (4, 4)
+    assert [(top, left, mirrored) for top, left, mirrored in views_of(32)] == [
+        (*place, mirrored) for mirrored in (False, True) for place in corners(32)]
+    pixels, of_all = images(2, 32), mean(32)
+    seen: list[Tensor] = []
+
+    def network(x: Tensor) -> Tensor:
+        seen.append(x)
+        return x.flatten(1)[:, :4]
+
+    assert probabilities(network, pixels, of_all, 24, views=9).shape == (9, 2, 4)
+    window = of_all[4:28, 4:28]  # S: the central window of the mean, whatever the view
+    for x, (top, left) in zip(seen, NINE, strict=True):
+        expected = pixels[:, top: top + 24, left: left + 24].float() - window
+        assert torch.equal(x, expected.permute(0, 3, 1, 2))
+    seen.clear()
+    assert probabilities(network, pixels, of_all, 24).shape == (10, 2, 4)
+    assert torch.equal(seen[5], seen[0].new_tensor(
+        pixels[:, :24, :24].flip(2).float() - window).permute(0, 3, 1, 2))
 
 
 def test_probabilities_are_softmax_outputs_of_each_crop() -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alexnet.schedule import noise_is_on, rate
 from pipeline.commands.main import main
 from pipeline.config import parameters
 from pipeline.config.datasets import NAMES
@@ -61,6 +62,25 @@ def test_only_the_presets_keys_change_and_comments_stay(file: Path, name: str) -
     assert changed == {key: (before[key], after[key]) for key in after if after[key] != before[key]}
     assert comments(file) == comments(COMMITTED)
     parameters.load(file)
+
+
+def test_imagenet2010_follows_its_own_log(file: Path) -> None:
+    """S layer-params-145-2010.cfg: drops at 23, 51 and 78, conv1 at 68 and 72, killed at 93; epsB
+    ends at 0.002."""
+    configure("imagenet2010", file=file)
+    read = parameters.load(file)
+    chosen, epochs = read.effective_recipe(), 93
+    assert read.train.epochs == epochs
+
+    def changes(name: str) -> dict[int, float]:
+        rates = [rate(chosen, name, epoch / epochs).lr for epoch in range(epochs)]
+        return {epoch: pytest.approx(rates[epoch]) for epoch in range(epochs)
+                if epoch == 0 or rates[epoch] != rates[epoch - 1]}
+
+    assert changes("fc7.weight") == {0: 0.01, 23: 0.001, 51: 0.0001, 78: 0.00001}
+    assert changes("conv1.weight") == {0: 0.01, 23: 0.001, 51: 0.0001, 68: 0.00001, 72: 0.0}
+    assert changes("fc7.bias") == {0: 0.02, 47: 0.002}
+    assert next(epoch for epoch in range(epochs) if not noise_is_on(chosen, epoch / epochs)) == 68
 
 
 def test_imagenet_is_the_run_of_the_paper(file: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_file_round_trip(tmp_path: Path) -> None:
     ({"queries": SOME.queries - 1}, "queries has numbers outside"),
     ({"crops_of": SOME.crops_of + 6}, "crops_of has numbers outside"),
     ({"searched": array_of_names(SOME.searched[:1])}, "nearest_hidden has numbers outside"),
-    ({"each_crop": SOME.each_crop[:9]}, "different numbers"),
+    ({"each_crop": SOME.each_crop[:8]}, "different numbers"),
 ])
 def test_what_is_no_predictions_is_refused(tmp_path: Path, changed: dict[str, Any],
                                            words: str) -> None:
