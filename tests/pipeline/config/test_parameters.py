@@ -85,8 +85,16 @@ def test_the_recipes_section_has_the_recipes_switches_choices_and_bounds() -> No
                 with pytest.raises(UserError, match=re.escape(field)):
                     check(changed(field, value))
             else:
-                taken = getattr(check(changed(field, value)).recipe, switch.name)
+                values = changed(field, value)
+                if value == "whole":
+                    values["network"]["architecture"] = "cifar"
+                taken = getattr(check(values).recipe, switch.name)
                 assert (taken, type(taken)) == (value, type(value))
+
+
+def test_whole_images_are_for_the_nets_on_cifar10() -> None:
+    with pytest.raises(UserError, match=r"recipe\.crops: whole, but two-column takes crops"):
+        check(changed("recipe.crops", "whole"))
 
 
 @pytest.mark.parametrize("key", leaves(VALUES))

@@ -79,6 +79,9 @@ def test_a_file_round_trip(tmp_path: Path) -> None:
     nothing_sought = predictions_of(["a", "b"], [0, 1], 2)
     nothing_sought.save(tmp_path / "c")
     assert by_name(Predictions.load(tmp_path / "c", "")) == by_name(nothing_sought)
+    nine = replace(SOME, each_crop=SOME.each_crop[:9])  # of the nets on CIFAR-10
+    nine.save(tmp_path / "d")
+    assert np.array_equal(Predictions.load(tmp_path / "d", "").each_crop, nine.each_crop)
 
 
 @pytest.mark.parametrize(("changed", "words"), [
