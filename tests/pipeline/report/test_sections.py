@@ -195,6 +195,25 @@ def test_of_the_first_images_the_one_whose_crops_disagree_most_is_shown() -> Non
         assert np.array_equal(pixels, window[:, ::-1] if mirrored else window)
 
 
+def test_of_nine_views_each_is_shown_where_it_was_cut() -> None:
+    image = np.random.default_rng(9).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    each = np.eye(9, dtype=np.float32)[:, None]
+    store = SimpleNamespace(split=lambda name: SimpleNamespace(image=lambda index: image),
+                            classes=[None] * 9)
+    shown = pictures.ten_crops(cast(Inputs, SimpleNamespace(
+        predictions=SimpleNamespace(each_crop=each, crops_of=np.array([0])), store=store,
+        parameters=read("network.architecture=cifar"), probabilities=each.mean(0),
+        labels=np.array([0]))))
+    assert [says for *_, says, _ in shown.crops] == list(range(9))
+    assert [place for place, *_ in shown.crops] == [
+        "top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom",
+        "bottom right"]
+    for number, (_, mirrored, pixels, _, _) in enumerate(shown.crops):
+        top, left = number // 3 * 4, number % 3 * 4
+        assert not mirrored
+        assert np.array_equal(pixels, image[top: top + 24, left: left + 24])
+
+
 @given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=40))
 def test_queries_are_of_other_classes_while_there_are_others(labels: list[int]) -> None:
     chosen = predictions._of_other_classes(np.array(labels))
