@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alexnet.arithmetic import NUMBER
 from pipeline.config.parameters import Parameters
 from pipeline.records import mlflow_store
 from pipeline.system.terminal import duration
@@ -84,15 +85,23 @@ def about(parameters: Parameters, provenance: Mapping[str, Any] | None,
     else:
         lines.append(("Trained", "at a time that MLflow’s store here does not have"))
     if provenance:
-        facts, execution = provenance["environment"], provenance["execution"]
+        facts = provenance["environment"]
         gpu = facts.get("gpu", "none")
         machine = [facts.get("cpu"), f"{facts['cores']} cores" if "cores" in facts else None,
                    "no GPU" if gpu == "none" else gpu, facts.get("os")]
-        library = [f"PyTorch {facts['torch']}" if "torch" in facts else None,
-                   facts.get("cpu_capability") if execution.get("device") != "cuda" else None]
-        exact = "deterministic algorithms" if execution.get("deterministic") == "true" else \
-            "algorithms that may differ from run to run"
         lines += [("Machine", ", ".join(filter(None, machine))),
-                  ("Arithmetic", ", ".join(filter(None, [parameters.train.precision, *library,
-                                                         exact])))]
+                  ("Arithmetic", _arithmetic(parameters, facts, provenance["execution"]))]
     return lines
+
+
+def _arithmetic(parameters: Parameters, facts: Mapping[str, str],
+                execution: Mapping[str, str]) -> str:
+    """Return what a multiplication was, and on what else the bits rest."""
+    if parameters.train.arithmetic == "portable":
+        return (f"portable, number {NUMBER} (docs/arithmetic.md): the bits do not depend on the "
+                "processor, the number of threads or PyTorch")
+    library = [f"PyTorch {facts['torch']}" if "torch" in facts else None,
+               facts.get("cpu_capability") if execution.get("device") != "cuda" else None]
+    exact = ("deterministic algorithms" if execution.get("deterministic") == "true"
+             else "algorithms that may differ from run to run")
+    return ", ".join(filter(None, [f"native, {parameters.train.precision}", *library, exact]))

@@ -333,8 +333,11 @@ def test_the_top_of_the_page_says_when_where_and_at_what_cost() -> None:
         ("Trained", "1970-01-01 01:30 UTC, 90 min in the last of 2 sessions"),
         ("Cost", "12 core-hours in the last of 2 sessions: 4 processes of 2 threads"),
         ("Machine", "EPYC, 2 cores, no GPU"),
-        ("Arithmetic", "fp32, PyTorch 2.13, AVX2, deterministic algorithms")]
+        ("Arithmetic", "native, fp32, PyTorch 2.13, AVX2, deterministic algorithms")]
     assert replace(resumed, device="cuda").hours == 6
+    portable = dict(training.about(read("train.arithmetic=portable"), made, None))["Arithmetic"]
+    assert portable.startswith("portable, number ")
+    assert "AVX2" not in portable
     assert training.about(read(), None, None) == [
         ("Trained", "at a time that MLflow’s store here does not have")]
 
