@@ -69,6 +69,7 @@ class Results:
     def __init__(self, book: Book, scale: str, folder: Path = RESULTS) -> None:
         self.book, self.scale, self.folder = book, scale, folder / scale
         self._stored: dict[str, list[StoredRun]] = {}
+        self._expected: dict[str, tuple[int | None, str]] = {}  # pictures are counted once
 
     def stored(self, name: str) -> list[StoredRun]:
         """Return the runs of a configuration, as claims.yaml now has it."""
@@ -93,25 +94,20 @@ class Results:
 
     def wanted(self) -> Evidence:
         """Return the runs that a run made now, on the data of the book, would belong to."""
-        expected: dict[str, tuple[int | None, str]] = {}
-
-        def accepts(name: str, stored: StoredRun) -> bool:
-            if name not in expected:
-                expected[name] = self.expected(name)
-            return (stored.key.total, stored.key.arithmetic) == expected[name]
-
-        return Evidence(self, accepts)
+        return Evidence(self, lambda name, stored: (
+            stored.key.total, stored.key.arithmetic) == self.expected(name))
 
     def expected(self, name: str) -> tuple[int | None, str]:
         """Return the number of pictures (None where it is not known yet) and the arithmetic of a
         run of the configuration that is made now."""
-        configuration = self.book.configurations[name]
-        while configuration.ensemble:
-            name = next(iter(configuration.ensemble))
-            configuration = self.book.configurations[name]
-        parameters = self.book.parameters(self.scale, name, seed=1)
-        arithmetic = _arithmetic(identity.configuration(parameters))
-        return self._pictures(parameters), arithmetic
+        if name not in self._expected:
+            member = name
+            while members := self.book.configurations[member].ensemble:
+                member = next(iter(members))
+            parameters = self.book.parameters(self.scale, member, seed=1)
+            self._expected[name] = (self._pictures(parameters),
+                                    _arithmetic(identity.configuration(parameters)))
+        return self._expected[name]
 
     def add(self, name: str, run: Run, environment: dict[str, str], command: str) -> Path:
         """Keep a run beside those with the same pictures, configuration, arithmetic and

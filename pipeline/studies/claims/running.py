@@ -83,11 +83,13 @@ class Work:
         """Yield, for each configuration, which stored runs count and which do not, and why."""
         for name in dict.fromkeys(name for claim in self.claims
                                   for name in claim.configurations()):
-            runs = self.evidence.runs(name)
-            if runs:
-                key = next(iter(self.evidence.stored(name).values())).key
+            if runs := self.evidence.stored(name):
+                key = next(iter(runs.values())).key
+                made_in = sorted({run_sets.environment_key(stored.run_set.environment)
+                                  for stored in runs.values()})
                 use = "run anew" if self.again else "kept, not run again"
-                yield f"{name}: seeds {_listed(runs)} on {key}: {use}"
+                yield (f"{name}: seeds {_listed(runs)} on {key}, made in {', '.join(made_in)}: "
+                       f"{use}")
             aside: dict[str, list[int]] = {}
             for stored in self.evidence.set_aside(name):
                 aside.setdefault(str(stored.key), []).append(stored.run.seed)

@@ -24,7 +24,7 @@ from pipeline.studies.claims import cost, evidence, ledger, running, verificatio
 from pipeline.studies.claims.evidence import LedgerRow, epochs_to, needed, next_needed, rows
 from pipeline.studies.claims.ledger import Book, Claim, Epochs
 from pipeline.studies.claims.results import Results
-from pipeline.studies.run_sets import Run
+from pipeline.studies.run_sets import Run, environment_key
 from pipeline.system.errors import UserError
 from tests.pipeline.studies.runs_of_seeds import HERE
 from tests.pipeline.studies.runs_of_seeds import run as run_of_seed
@@ -430,8 +430,9 @@ def test_runs_are_kept_one_by_one_and_not_made_again(book: Book) -> None:
                                  until_the_power_fails))
     again = running.Work(Results(ledger.load(), "sample"), [claim], (1, 2))
     assert again.missing() == [("base", 1), ("base", 2)]
-    assert list(again.kept()) == ["no-dropout: seeds 1, 2 on 1,200 pictures, native arithmetic: "
-                                  "kept, not run again"]
+    where = environment_key(HERE)
+    assert list(again.kept()) == ["no-dropout: seeds 1, 2 on 1,200 pictures, native arithmetic, "
+                                  f"made in {where}: kept, not run again"]
     made = list(running.run_missing(again, lambda work, name, seed: (run_of_seed(seed), HERE)))
     assert made == [("base", 1), ("base", 2)]
     assert running.Work(Results(book, "sample"), [claim], (1, 2)).missing() == []
@@ -439,7 +440,8 @@ def test_runs_are_kept_one_by_one_and_not_made_again(book: Book) -> None:
                            .read_text())["history"]
     assert history["seeds"] == [1, 2]
     anew = running.Work(Results(book, "sample"), [claim], (1, 2), again=True)
-    assert "no-dropout: seeds 1, 2 on 1,200 pictures, native arithmetic: run anew" in anew.kept()
+    assert f"no-dropout: seeds 1, 2 on 1,200 pictures, native arithmetic, made in {where}: run " \
+           "anew" in anew.kept()
     made = list(running.run_missing(anew, lambda work, name, seed: (
         run_of_seed(seed, evaluate__top1_error_10crop=0.5), HERE)))
     assert len(made) == 4
