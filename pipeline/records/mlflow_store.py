@@ -13,8 +13,10 @@ import importlib.abc
 import importlib.machinery
 import logging
 import os
+import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -192,6 +194,26 @@ class MlflowStore:
             if tag not in experiment.tags:
                 self.client.set_experiment_tag(self.experiment, tag, value)
 
+    def probe(self) -> None:
+        """Write a run and a file, read them back, and remove the run.
+
+        Raises:
+            UserError: what is read is not what was written.
+            Exception: whatever MLflow raises.
+        """
+        tags = {"stage": "doctor", "record": uuid.uuid4().hex}
+        run = self.client.create_run(self.experiment, tags=tags, run_name="doctor")
+        run_id = run.info.run_id
+        try:
+            self._check_address(run)
+            self.client.log_text(run_id, tags["record"], "doctor/file.txt")
+            [there] = self.find(f"tags.record = '{tags['record']}'") or [None]
+            copy = self.client.download_artifacts(run_id, "doctor/file.txt")
+            if there is None or Path(copy).read_text(encoding="utf-8") != tags["record"]:
+                raise UserError("what was written is not what is read")
+        finally:
+            self._remove(run)
+
     def find(self, condition: str, limit: int = 1) -> list[Any]:
         """Return the newest runs of the experiment for which MLflow's filter holds."""
         return list(self.client.search_runs([self.experiment], condition, max_results=limit,
@@ -276,6 +298,7 @@ class MlflowStore:
                 or mlflow_names.run_name(record.stage, record.params))
         run = self.client.create_run(self.experiment, record.started, tags=standard, run_name=name)
         record.run_id = run_id = run.info.run_id
+        self._check_address(run)
         for some in _portions([*record.params.items()], 100):
             self.client.log_batch(run_id, params=[Param(*pair) for pair in some])
         about = mlflow_pages.description(record.stage, record.params, record.tags, self.experiment,
@@ -284,6 +307,21 @@ class MlflowStore:
         self.client.log_inputs(run_id, mlflow_pages.data_sets(record.stage, record.params,
                                                               record.tags))
         self._write_texts(record, "")
+
+    def _remove(self, run: Any) -> None:
+        """Remove a run: of a server into its trash, of a database for good, with its files."""
+        run_id = run.info.run_id
+        self.client.delete_run(run_id)
+        if is_server(tracking_uri()):
+            return
+        self.client._tracking_client.store._hard_delete_run(run_id)
+        files = Path(url2pathname(urlsplit(run.info.artifact_uri).path)).parent
+        if files.name == run_id:
+            shutil.rmtree(files, ignore_errors=True)
+
+    def _check_address(self, run: Any) -> None:
+        if is_server(tracking_uri()):
+            check_address(str(run.info.artifact_uri))
 
     def _complete(self, record: Record, prefix: str = "") -> None:
         """Write what is known when a stage has ended; `prefix` keeps the tags of a joining stage

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pipeline.commands.doctor.finding import Finding, ok
 from pipeline.config.parameters import Parameters
@@ -83,31 +82,40 @@ def dvc(parameters: Parameters) -> Finding:
 
 
 def mlflow(parameters: Parameters) -> Finding:
-    """Check that MLflow's store answers and has the tables that this MLflow needs. Nothing is made
-    there."""
-    from pipeline.records import mlflow_store
+    """Check that MLflow's store takes a run and a file of it and gives them back; the run is
+    removed. A store that is not there yet is not made."""
+    from pipeline.records import database, mlflow_store
 
-    uri = mlflow_store.tracking_uri()
-    address = without_password(uri)
-    scheme = urlsplit(uri).scheme
-    if scheme == "sqlite":
-        file = Path(uri.removeprefix("sqlite:///"))
-        if not file.exists():
-            if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
-                return Finding("fails", f"{address}: its folder is missing or cannot be written to",
-                               "correct MLFLOW_TRACKING_URI")
-            return ok(f"{address}: made by the first stage that runs")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    address = without_password(mlflow_store.tracking_uri())
+    file = database.file_of(mlflow_store.tracking_uri())
+    if file and not file.exists():
+        if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+            return Finding("fails", f"{address}: its folder is missing or cannot be written to",
+                           "correct MLFLOW_TRACKING_URI")
+        return ok(f"{address}: made by the first stage that runs")
+    if file and not os.access(file, os.W_OK):
+        return Finding("fails", f"{address}: you may not write to it", f"chmod u+w {file}")
     try:
-        experiment = mlflow_store.client().get_experiment_by_name(mlflow_store.experiment_name())
-    except Exception as error:  # of the network, the database, the disk, MLflow
-        reason = without_password(" ".join(str(error).split())[:200])
-        upgrade = (f"keep a copy of it, then: mlflow db upgrade '{address}'" if "schema" in reason
-                   else "")
-        return Finding("fails", f"{address}: {type(error).__name__}: {reason}", upgrade or
-                       "start the server, or correct MLFLOW_TRACKING_URI (unset: mlflow.db here)")
-    return ok(f"{address}: answers, {'has' if experiment else 'without'} the experiment "
-              f"{mlflow_store.experiment_name()}")
+        mlflow_store.bounded(lambda: mlflow_store.MlflowStore().probe())
+    except Exception as error:  # of the network, the database, the disk, a cloud's own library
+        reason = mlflow_store.reason(error)
+        return Finding("fails", f"{address}: {reason}", _store_fix(error, reason))
+    return ok(f"{address}: takes runs and files of the experiment "
+              f"{mlflow_store.experiment_name()}, and gives them back")
+
+
+def _store_fix(error: Exception, reason: str) -> str:
+    from pipeline.records.mlflow_store import experiment_name
+
+    name = experiment_name()
+    if isinstance(error, ModuleNotFoundError):
+        return f"pip install {error.name}, by which its files are kept"
+    if "Current state is deleted" in reason:
+        return (f"the experiment {name} is in MLflow's trash: mlflow experiments restore "
+                "--experiment-id ID, or set MLFLOW_EXPERIMENT_NAME to another one")
+    if "mlflow db upgrade" in reason:
+        return "keep a copy of it, then run the command above"
+    return "start the server, or correct MLFLOW_TRACKING_URI (unset: mlflow.db here)"
 
 
 def unsent(parameters: Parameters) -> Finding:

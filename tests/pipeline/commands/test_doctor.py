@@ -6,8 +6,10 @@ import copy
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from pipeline.commands.doctor.finding import Finding
 from pipeline.config import parameters
 from pipeline.config.parameters import Parameters
 from pipeline.data import pixels
-from pipeline.records import environment
+from pipeline.records import environment, mlflow_store
 from pipeline.system.errors import UserError
 from tests.pipeline.data.test_store import write_store
 
@@ -253,6 +255,32 @@ def test_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (here / "mlflow.db").write_bytes(b"no database" * 100)
     fails(project.mlflow(with_()), "mlflow.db: ", "MLFLOW_TRACKING_URI")
+
+
+def test_a_store_is_believed_when_it_has_given_back_a_run_and_a_file(
+        here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = mlflow_store.connect()  # which makes it
+    assert "takes runs and files" in project.mlflow(with_()).detail
+    with closing(sqlite3.connect(here / "mlflow.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM runs").fetchone() == (0,)
+    assert not list((here / "mlartifacts").iterdir())
+    with monkeypatch.context() as broken:  # whose files come back as others
+        broken.setattr("mlflow.tracking.MlflowClient.log_text",
+                       lambda self, run, text, name: self.log_artifact(run, __file__, "doctor"))
+        fails(project.mlflow(with_()), "mlflow.db: ",
+              "MLFLOW_TRACKING_URI")
+    with monkeypatch.context() as broken:
+        broken.setattr("mlflow.tracking.MlflowClient.log_text", no_library)
+        fails(project.mlflow(with_()), "No module named 'boto3'", "pip install boto3")
+    store.client.delete_experiment(store.experiment)
+    fails(project.mlflow(with_()), "mlflow.db: ", "MLflow's trash: mlflow experiments restore")
+    (here / "mlflow.db").chmod(0o444)
+    monkeypatch.setattr(os, "access", lambda file, mode: False)  # as for anybody but root
+    fails(project.mlflow(with_()), "you may not write to it", "chmod u+w")
+
+
+def no_library(*_: object) -> None:
+    raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
 
 
 def test_records_that_wait(here: Path) -> None:
