@@ -40,7 +40,8 @@ from alexnet.layers import CROP
 from alexnet.recipe import Recipe, recipe
 from benchmarks.harness import interleaved, ratio, report
 from benchmarks.pictures import STATISTICS, picture, store_of
-from pipeline.data.store import Split, Store
+from pipeline.data.split import Split
+from pipeline.data.store import Store
 from pipeline.system.processes import keep_freed_memory
 from pipeline.training.loading import crop_reader
 

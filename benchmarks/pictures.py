@@ -13,9 +13,9 @@ from PIL import Image
 from alexnet.augmentation import Statistics
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder
-from pipeline.data.shards import Encoding, shard_file, shard_written
+from pipeline.data.shards import Encoding, shard_file, shard_writer
 from pipeline.data.sources.catalogue import Class
-from pipeline.data.store import SHARD_IMAGES, Row, Store, StoredShard, publish_description
+from pipeline.data.store import SHARD_IMAGES, Store, StoredImage, StoredShard, publish_description
 
 CLASSES = 1000
 # Facts of ImageNet's colours on the 0..255 scale: variances of the principal components
@@ -43,11 +43,11 @@ def store_of(folder: Path, count: int, encoding: Encoding = "raw") -> Store:
     for split, images in (("train", count), ("val", 1)):
         for number, start in enumerate(range(0, images, SHARD_IMAGES)):
             rows = []
-            with shard_written(folder / shard_file(split, number, encoding),
+            with shard_writer(folder / shard_file(split, number, encoding),
                                encoding=encoding) as writer:
                 for index in range(start, min(start + SHARD_IMAGES, images)):
                     writer.add(drawn[index % len(drawn)], index % CLASSES)
-                    rows.append(Row(f"{split}{index}", f"{index:064x}", index % CLASSES,
+                    rows.append(StoredImage(f"{split}{index}", f"{index:064x}", index % CLASSES,
                                     writer.place))
             shards.append(StoredShard(split, number, writer.digest.hexdigest(), rows))
     classes = [Class(f"n{number:08}", f"class {number}") for number in range(CLASSES)]

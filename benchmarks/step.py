@@ -46,7 +46,7 @@ from alexnet.recipe import recipe
 from alexnet.training import Training
 from benchmarks.harness import interleaved, matrix_rate, ratio, report, training_macs
 from benchmarks.pictures import CLASSES, STATISTICS
-from pipeline.data.store import Split
+from pipeline.data.split import Split
 from pipeline.system.processes import keep_freed_memory
 from pipeline.training.loading import crop_reader
 

@@ -14,6 +14,7 @@ import hashlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ GIF_BYTE_LIMIT = 1 << 23
 SCAN_LIMIT = 100  # of a JPEG; a progressive one has some ten
 SCANNED_LIMIT = 10 * PIXEL_LIMIT  # pixels times scans: some ten seconds
 SAVE_ANEW = "save it anew with a picture editor"
-FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; told by content, not by name
+FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; by content, not by name
 Filter = Literal["bicubic", "area"]
 
 REFERENCES = ("420.jpg", "422.jpg", "444.jpg", "progressive.jpg", "gray.jpg", "cmyk.jpg",
@@ -279,6 +280,12 @@ def decoder() -> dict[str, str]:
     library = f"{'pillow-simd' if '.post' in PIL.__version__ else 'Pillow'} {PIL.__version__}"
     return {"library": library, "libjpeg": str(libjpeg), "fingerprint": _short(resampled),
             "jpeg": _short(decode_stored(pictures["420.jpg"]).tobytes())}
+
+
+def describe_decoder(made_by: Mapping[str, str]) -> str:
+    """Return what `decoder` returned, as a person reads it."""
+    return ", ".join(f"{name} {value}" if name != "library" else value
+                     for name, value in made_by.items())
 
 
 def _short(content: bytes) -> str:

@@ -33,7 +33,7 @@ from pipeline.config.sections import ResizeSection
 from pipeline.config.stages import code_digest
 from pipeline.data.disk import check_writable, free, same_disk
 from pipeline.data.moments import Moments
-from pipeline.data.pixels import SIDE, decoder
+from pipeline.data.pixels import SIDE, decoder, describe_decoder
 from pipeline.data.quarantine import check_classes, check_number, summary
 from pipeline.data.shard_worker import Shard, finished_shard, make_shard, read_record
 from pipeline.data.shards import Encoding
@@ -48,7 +48,6 @@ from pipeline.data.store import (
     Quarantined,
     publish_description,
     store_parameters,
-    told,
 )
 from pipeline.system import errors
 from pipeline.system.errors import UserError
@@ -253,13 +252,14 @@ def _check_unchanged(folder: Path, stamp: str) -> None:
 
 def _tell_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
     """Half-finished work of another decoder is not gone on with: a store has the pixels of one.
-    That is told."""
+    The user is told so."""
     for file in folder.parent.glob(f"*/{DECODER}"):
         with contextlib.suppress(UserError):  # cut off by a kill
             other = read_json(file, "resize")
             if file.parent != folder and other != made_by:
-                say(f"resize: the unfinished work in {file.parent} is of {told(other)}, and is not "
-                    f"taken up with {told(made_by)}; it will be removed when this is done")
+                say(f"resize: the unfinished work in {file.parent} is of "
+                    f"{describe_decoder(other)}, and is not taken up with "
+                    f"{describe_decoder(made_by)}; it will be removed when this is done")
     write_json(folder / DECODER, made_by)
 
 
@@ -291,8 +291,8 @@ def _publish(shards: _Shards, folder: Path, catalogue: Catalogue, quarantined: l
         stored[shard.split].update(row.label for row in written.rows)
     for split in SPLITS:
         wanted = Counter(picture.label for picture in getattr(catalogue, split))
-        if told := check_classes(split, wanted, stored[split], catalogue.classes, listed):
-            say(f"resize: {told}")
+        if lack := check_classes(split, wanted, stored[split], catalogue.classes, listed):
+            say(f"resize: {lack}")
     if len(quarantined) > LISTED:
         say(f"resize: quarantined {len(quarantined)} images, as {store / QUARANTINE} lists them:"
             f"{summary(quarantined)}")

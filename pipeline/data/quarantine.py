@@ -1,4 +1,5 @@
-"""What cannot be decoded, and what only in part: how it is told, and when it ends the stage."""
+"""What cannot be decoded, and what only in part: what the user reads of it, and when it ends the
+stage."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ def check_classes(split: str, wanted: Mapping[int, int], stored: Mapping[int, in
         file: in which the pictures in quarantine are listed.
 
     Returns:
-        What is to be told of classes without validation pictures; empty where each has some.
+        What to say of classes without validation pictures; empty where each has some.
 
     Raises:
         UserError: nothing is left.
@@ -70,9 +71,9 @@ def check_classes(split: str, wanted: Mapping[int, int], stored: Mapping[int, in
     if not empty:
         return ""
     names = ", ".join(f"{classes[label].wnid} ({wanted[label]} images)" for label in empty[:KINDS])
-    told = (f"none of the {split} images of {len(empty)} class{'es' * (len(empty) > 1)} can be "
+    lack = (f"none of the {split} images of {len(empty)} class{'es' * (len(empty) > 1)} can be "
             f"decoded: {names}{', ...' if len(empty) > KINDS else ''}; {file} says what each of "
             "them is, and its fix")
     if split == "train":
-        raise UserError(told)
-    return told
+        raise UserError(lack)
+    return lack

@@ -22,18 +22,25 @@ from numpy.typing import NDArray
 from pipeline.config.stages import code_digest
 from pipeline.data.formats import FETCH
 from pipeline.data.moments import Accumulator, Moments
-from pipeline.data.pixels import SIDE, Filter, Undecodable, decode_checked, decoder
+from pipeline.data.pixels import (
+    SIDE,
+    Filter,
+    Undecodable,
+    decode_checked,
+    decoder,
+    describe_decoder,
+)
 from pipeline.data.shards import (
     Encoding,
     ShardWriter,
     digest_of_images,
     open_shard,
     shard_file,
-    shard_written,
+    shard_writer,
 )
 from pipeline.data.sources.catalogue import Picture
 from pipeline.data.sources.reading import read_picture
-from pipeline.data.store import Quarantined, Row, StoredShard, places_of, told
+from pipeline.data.store import Quarantined, StoredImage, StoredShard, places_of
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.project import CODE
@@ -93,14 +100,15 @@ def make_shard(shard: Shard) -> list[Quarantined]:
             gone or has changed.
     """
     if decoder()["fingerprint"] != shard.fingerprint:
-        raise UserError(f"a worker on {platform.node()} decodes with {told(decoder())}, whose "
-                        f"pixels differ from those of the decoder {shard.fingerprint} in the main "
-                        "process; install the same Pillow and libjpeg everywhere")
+        raise UserError(f"a worker on {platform.node()} decodes with "
+                        f"{describe_decoder(decoder())}, whose pixels differ from those of the "
+                        f"decoder {shard.fingerprint} in the main process; install the same Pillow "
+                        "and libjpeg everywhere")
     if _code_here() != shard.code:
         raise UserError(f"a worker on {platform.node()} runs other code than the main process; "
                         "install the same everywhere and start the workers again")
     making = _Making(shard)
-    with (shard_written(shard.pixels, shard.side, shard.encoding) as writer,
+    with (shard_writer(shard.pixels, shard.side, shard.encoding) as writer,
           ThreadPoolExecutor(1) as second):
         waiting: deque[Future[None]] = deque()
         for picture in shard.entries:
@@ -126,7 +134,7 @@ class _Making:
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
-        self.rows: list[Row] = []
+        self.rows: list[StoredImage] = []
         self.quarantined: list[Quarantined] = []
         self.doubtful: list[Quarantined] = []
         self.accumulator = Accumulator(shard.side)
@@ -143,7 +151,7 @@ class _Making:
         if doubt:
             self.doubtful.append(Quarantined(split, picture.name, doubt, sha256, FETCH))
         image = writer.add(image, picture.label)  # as training will see it
-        self.rows.append(Row(picture.name, sha256, picture.label, writer.place))
+        self.rows.append(StoredImage(picture.name, sha256, picture.label, writer.place))
         if split == "train":
             self.accumulator.add(image)
 
@@ -186,7 +194,7 @@ def read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined], list[Quar
         OSError, ValueError, KeyError, TypeError: the record is missing or damaged.
     """
     record = json.loads(shard.record.read_text(encoding="utf-8"))
-    rows = [Row(row["name"], row["sha256"], row["label"], row["place"] and tuple(row["place"]))
+    rows = [StoredImage(**{**row, "place": row["place"] and tuple(row["place"])})
             for row in record["rows"]]
     quarantined, doubtful = ([Quarantined(**values) for values in record[name]]
                              for name in ("quarantined", "doubtful"))

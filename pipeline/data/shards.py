@@ -5,7 +5,7 @@
                              are asked for; where each one lies is in the store's index. A sixth of
                              the bytes; 2012 kept its batches so
 
-`shard_written` yields a writer, `open_shard` the images. What is lossy is lost in the writer: its
+`shard_writer` yields a writer, `open_shard` the images. What is lossy is lost in the writer: its
 `add` gives back the pixels that will be read, and the digest is of those.
 """
 
@@ -104,7 +104,7 @@ class ShardWriter:
 
 
 @contextmanager
-def shard_written(file: Path, side: int = SIDE,
+def shard_writer(file: Path, side: int = SIDE,
                   encoding: Encoding = "raw") -> Iterator[ShardWriter]:
     """A writer to a file that appears, whole, when the block ends well."""
     with atomic_write(file) as stream:
@@ -226,7 +226,7 @@ def mapped_array(file: Path, dtype: type[np.generic], fix: str) -> np.memmap[Any
     return mapped
 
 
-def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
+def copy_crop(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
         mirrored: bool) -> None:
     """Fill a crop, uint8 [size, size, 3], from an image, and exchange left and right if it is to be
     mirrored."""
@@ -239,7 +239,7 @@ def cut(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
         there.copy_(there.flip(1))
 
 
-def pieces(rows: NDArray[np.int64], side: int,
+def byte_ranges(rows: NDArray[np.int64], side: int,
            places: NDArray[np.int64] | None = None) -> list[Place]:
     """Where these rows (ascending) lie in their file, what lies side by side as one piece."""
     size = side**2 * 3

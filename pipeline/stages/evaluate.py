@@ -25,7 +25,8 @@ from alexnet.weights import load_weights
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
 from pipeline.data.predictions import Predictions
-from pipeline.data.store import Split, Store, check_made_with
+from pipeline.data.split import Split
+from pipeline.data.store import Store, check_made_with
 from pipeline.records import provenance
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress

@@ -19,8 +19,9 @@ from alexnet.network import Network
 from alexnet.placement import placement_here
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import STORE
+from pipeline.data.split import Split
 from pipeline.data.statistics import load_mean, load_pca
-from pipeline.data.store import Split, Store
+from pipeline.data.store import Store
 from pipeline.system.errors import UserError
 
 

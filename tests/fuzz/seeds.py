@@ -19,11 +19,11 @@ from scipy.io import savemat
 
 from pipeline.data.moments import Accumulator
 from pipeline.data.pixels import decoder, reference_pictures
-from pipeline.data.shards import shard_file, shard_written
+from pipeline.data.shards import shard_file, shard_writer
 from pipeline.data.sources.catalogue import Class, Picture
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.index import PictureTable, write_index
-from pipeline.data.store import Row, StoredShard, publish_description
+from pipeline.data.store import StoredImage, StoredShard, publish_description
 from pipeline.records import code_archive, exchange, kept_runs
 from pipeline.training import checkpoints
 from tests.fuzz.readers import CORPUS
@@ -70,12 +70,12 @@ def stores() -> dict[str, bytes]:
             folder, moments, shards = Path(name), Accumulator(side), []
             for split, count in (("train", 5), ("val", 2)):
                 rows = []
-                with shard_written(folder / shard_file(split, 0, encoding), side,
+                with shard_writer(folder / shard_file(split, 0, encoding), side,
                                    encoding) as writer:  # type: ignore[arg-type]
                     for k in range(count):
                         pixels = writer.add(np.full((side, side, 3), 40 * k, np.uint8), k % 2)
-                        rows.append(Row(f"{split}{k}", hashlib.sha256(bytes([k])).hexdigest(),
-                                        k % 2, writer.place))
+                        sha256 = hashlib.sha256(bytes([k])).hexdigest()
+                        rows.append(StoredImage(f"{split}{k}", sha256, k % 2, writer.place))
                         if split == "train":
                             moments.add(pixels)
                 shards.append(StoredShard(split, 0, writer.digest.hexdigest(), rows))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from pipeline.data import proofs, store
+from pipeline.data import proofs, split, store
 from pipeline.data.store import DESCRIPTION, INDEX, Store
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of, write_json
@@ -29,8 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each shard had that was read from end to end."""
     lengths: list[int] = []
-    digest = store.digest_of_images
-    monkeypatch.setattr(store, "digest_of_images", lambda images, labels: (
+    digest = split.digest_of_images
+    monkeypatch.setattr(split, "digest_of_images", lambda images, labels: (
         lengths.append(len(images)), digest(images, labels))[1])
     return lengths
 
@@ -38,9 +38,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def all_images(folder: Path) -> None:
     opened = Store(folder)
     for name in ("train", "val"):
-        split = opened.split(name)
-        for k in range(len(split)):
-            split.image(k)
+        images = opened.split(name)
+        for k in range(len(images)):
+            images.image(k)
 
 
 def test_another_process_reads_no_shard_again(folder: Path, read: list[int]) -> None:
@@ -123,11 +123,11 @@ def test_a_damaged_proof_or_a_folder_without_right_is_none(
 
 def test_a_link_to_a_shard_in_use_is_no_change(folder: Path) -> None:
     """As a rerun makes it, of a store that another training reads."""
-    split = Store(folder).split("train")
-    split.image(0)
+    train = Store(folder).split("train")
+    train.image(0)
     os.link(folder / "train-00000.npy", folder.parent / "link")
-    split.check_unchanged()
+    train.check_unchanged()
     rewritten(folder / "train-00000.npy")
     os.utime(folder / "train-00000.npy")
     with pytest.raises(UserError, match="changed while it was in use"):
-        split.check_unchanged()
+        train.check_unchanged()

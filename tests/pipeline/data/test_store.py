@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.data.moments import Moments
 from pipeline.data.pixels import SIDE, decoder
-from pipeline.data.shards import Encoding, shard_file, shard_written
+from pipeline.data.shards import Encoding, shard_file, shard_writer
 from pipeline.data.sources.catalogue import Class
 from pipeline.data.store import (
     CLASSES,
@@ -27,8 +27,8 @@ from pipeline.data.store import (
     QUARANTINE,
     SPLITS,
     Quarantined,
-    Row,
     Store,
+    StoredImage,
     StoredShard,
     digest_of_shards,
     prepared_by,
@@ -59,11 +59,11 @@ def write_store(folder: Path, encoding: Encoding = "raw") -> Path:
     shards = []
     for split, number, part in PLAN:
         rows = []
-        with shard_written(folder / shard_file(split, number, encoding),
+        with shard_writer(folder / shard_file(split, number, encoding),
                            encoding=encoding) as writer:
             for k in range(9)[part]:
                 assert np.array_equal(writer.add(IMAGES[k], LABELS[k]), READ[encoding][k])
-                rows.append(Row(f"{split}{k}", f"{k:064x}", LABELS[k], writer.place))
+                rows.append(StoredImage(f"{split}{k}", f"{k:064x}", LABELS[k], writer.place))
         shards.append(StoredShard(split, number, writer.digest.hexdigest(), rows))
     publish_description(folder, CLASSES_, iter(shards), Moments.zero(),
                         [Quarantined("train", "x", "empty", "00")],
@@ -345,7 +345,7 @@ def test_other_broken_files_are_named(copy: Path, file: str) -> None:
 
 def test_a_shard_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
-        with shard_written(tmp_path / "train-00000.npy") as writer:
+        with shard_writer(tmp_path / "train-00000.npy") as writer:
             writer.add(IMAGES[0], 0)
             raise RuntimeError
 

@@ -15,9 +15,9 @@ from pipeline.config.parameters import Parameters
 from pipeline.config.paths import MEAN, PCA, STORE
 from pipeline.data.moments import Accumulator
 from pipeline.data.pixels import decoder
-from pipeline.data.shards import Encoding, shard_file, shard_written
+from pipeline.data.shards import Encoding, shard_file, shard_writer
 from pipeline.data.sources.catalogue import Class
-from pipeline.data.store import MOMENTS, Row, StoredShard, publish_description
+from pipeline.data.store import MOMENTS, StoredImage, StoredShard, publish_description
 from pipeline.data.tensors import read_tensors, write_tensors
 from pipeline.stages import mean, pca
 
@@ -29,10 +29,10 @@ def prepare(encoding: Encoding) -> None:
     shards, accumulator = [], Accumulator(SIDE)
     for number, images in enumerate((IMAGES[:4], IMAGES[4:])):
         rows = []
-        with shard_written(STORE / shard_file("train", number, encoding), SIDE, encoding) as writer:
+        with shard_writer(STORE / shard_file("train", number, encoding), SIDE, encoding) as writer:
             for k, image in enumerate(images.astype(np.uint8)):
                 accumulator.add(writer.add(image, 0))
-                rows.append(Row(f"{number}-{k}", "00", 0, writer.place))
+                rows.append(StoredImage(f"{number}-{k}", "00", 0, writer.place))
         shards.append(StoredShard("train", number, writer.digest.hexdigest(), rows))
     publish_description(STORE, [Class("n0", "zero")], shards, accumulator.moments(), [],
                         {"decoder": decoder(), "order_seed": 1}, encoding)

@@ -42,9 +42,9 @@ from pipeline.config.paths import (
 )
 from pipeline.data.moments import Accumulator
 from pipeline.data.predictions import Predictions
-from pipeline.data.shards import shard_file, shard_written
+from pipeline.data.shards import shard_file, shard_writer
 from pipeline.data.sources.catalogue import Class
-from pipeline.data.store import Quarantined, Row, StoredShard, publish_description
+from pipeline.data.store import Quarantined, StoredImage, StoredShard, publish_description
 from pipeline.report import learning, pictures, predictions
 from pipeline.report.inputs import Inputs, gather
 from pipeline.report.page import Parts, draw, render
@@ -126,13 +126,14 @@ def held() -> Predictions:
 def write_store(classes: list[Class], labels: np.ndarray, random: np.random.Generator) -> str:
     shards, moments = [], Accumulator()
     for split, numbers in (("train", np.arange(TRAINING)), ("val", labels)):
-        with shard_written(STORE / shard_file(split, 0)) as writer:
+        with shard_writer(STORE / shard_file(split, 0)) as writer:
             for label in numbers:
                 image = random.integers(0, 256, (256, 256, 3), dtype=np.uint8)
                 writer.add(image, int(label))
                 if split == "train":
                     moments.add(image)
-        rows = [Row(f"{split}{k}", f"{k:064x}", int(label)) for k, label in enumerate(numbers)]
+        rows = [StoredImage(f"{split}{k}", f"{k:064x}", int(label))
+                for k, label in enumerate(numbers)]
         shards.append(StoredShard(split, 0, writer.digest.hexdigest(), rows))
     quarantined = [Quarantined("train", "bad <one>.jpg", "truncated", "0" * 64)]
     made = {"decoder": {"library": "Pillow 0", "fingerprint": "f1f2"}}
