@@ -2,7 +2,8 @@
 
 `python -m tests.alexnet.arithmetic.emulated_network` runs itself under QEMU (Debian's `qemu-user`)
 and compares the weights with `runs.json`. A processor takes some two minutes, most of which are
-imports; what is not there is not compared.
+imports; what is not there is not compared. `aarch64.sh` does the same on aarch64, with Debian's
+Python and other versions of PyTorch and NumPy.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ CASES = ("source", "paper", "cifar")
 
 def inside() -> int:
     """Compare the cases on this processor, and print the verdicts."""
+    import numpy as np
+    import torch
+
     from alexnet.arithmetic import library
     from alexnet.arithmetic.portable import Portable
-    from tests.alexnet.arithmetic.test_portable import DIGESTS, advanced, digest
+    from tests.alexnet.arithmetic.narrow_nets import DIGESTS, advanced, digest
 
-    print(f"offers {', '.join(library.offered())}; {library.chosen()} is used")
+    print(f"offers {', '.join(library.offered())}; {library.chosen()} is used; "
+          f"PyTorch {torch.__version__}, NumPy {np.__version__}")
     wrong = 0
     for case in CASES:
         same = digest(advanced(case, Portable())) == DIGESTS[case]

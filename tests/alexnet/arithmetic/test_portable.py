@@ -15,78 +15,16 @@ from torch import Tensor
 
 from alexnet.architectures import architecture
 from alexnet.arithmetic import library
-from alexnet.arithmetic.eigen import components
-from alexnet.arithmetic.native import NATIVE, Arithmetic
+from alexnet.arithmetic.native import NATIVE
 from alexnet.arithmetic.portable import Portable
 from alexnet.arithmetic.table import integers
-from alexnet.augmentation import Statistics, Views
 from alexnet.digest import digest_of
 from alexnet.network import Network
 from alexnet.placement import Placement
-from alexnet.plan import Plan
 from alexnet.recipe import recipe
 from alexnet.testing import probabilities
-from alexnet.training import Training
+from tests.alexnet.arithmetic.narrow_nets import CASES, DIGESTS, advanced, digest, training
 from tests.alexnet.runs import Run, launch
-
-IMAGES = 12
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # arguments of architecture, of recipe
-    "source": ({"name": "two-column"}, {}),
-    "paper": ({"name": "two-column"}, {"name": "paper", "colour_noise": "eigenvalue-unit"}),
-    "half": ({"name": "half", "pooling": "separate"}, {"mean_window": "crop", "order": "epoch"}),
-    "undivided": ({"name": "undivided", "dropout": False}, {"noise_division": False}),
-    "conv6": ({"name": "conv6", "without": "conv4"}, {"dropout_scaling": "train"}),
-    "tanh": ({"name": "two-column", "neuron": "tanh", "without": "fc7"}, {"crops": "centre"}),
-    "no norm": ({"name": "two-column", "normalization": False}, {"images_per_crop": 1}),
-    "schedules": ({"name": "half"}, {"schedule": "dexp", "momentum_at_drop": "rescaled"}),
-    "cifar": ({"name": "cifar"}, {"colour_noise": "none"}),
-}
-DIGESTS = json.loads(Path(__file__).with_name("runs.json").read_text(encoding="utf-8"))
-
-
-def training(case: str, arithmetic: Arithmetic, micro_batches: int = 2, steps: int = 4) -> Training:
-    """A run of a narrow net on pictures that are made of integers, the same everywhere."""
-    of_table, of_recipe = CASES[case]
-    chosen = recipe(**of_recipe)
-    table = architecture(recipe=chosen, classes=5, width=1 / 32, **of_table)
-    coarse = integers(1, 256, IMAGES, table.stored // 8, table.stored // 8, 3)
-    fine = coarse.repeat(8, axis=1).repeat(8, axis=2) * 3 + integers(2, 256, IMAGES, table.stored,
-                                                                      table.stored, 3)
-    pictures = torch.from_numpy((fine // 4).astype(np.uint8))
-    pixels = fine.reshape(-1, 3)[::101] // 4 - 127
-    covariance = (pixels.T @ pixels / len(pixels)).tolist()
-    eigenvalues, vectors = components(covariance)
-    mean = (fine // 4).sum(0) / IMAGES
-    statistics = Statistics(torch.from_numpy(mean.astype(np.float32)),
-                            torch.tensor(eigenvalues, dtype=torch.float64),
-                            torch.tensor(vectors, dtype=torch.float64))
-
-    def crops(views: Views) -> Tensor:
-        found = []
-        for image, top, left, flip in zip(views.images, views.tops, views.lefts, views.flips,
-                                          strict=True):
-            crop = pictures[image, top: top + table.crop, left: left + table.crop]
-            found.append(crop.flip(1) if flip else crop)
-        return torch.stack(found)
-
-    network = Network(table, chosen, 3, arithmetic=arithmetic)
-    return Training(network, chosen, Plan(3, steps, 4, micro_batches), torch.arange(IMAGES) % 5,
-                    statistics, crops)
-
-
-def advanced(case: str, arithmetic: Arithmetic, updates: int = 2, **more: int) -> Training:
-    run = training(case, arithmetic, **more)
-    for _ in range(updates):
-        run.advance()
-    run.finish()
-    return run
-
-
-def digest(run: Training) -> str:
-    state = run.state()
-    assert state
-    assert all(torch.isfinite(tensor).all() for tensor in state.values())
-    return digest_of(state)
 
 
 @pytest.mark.parametrize("case", CASES)
