@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from pipeline.data.sources.layouts import BROKEN_ZIP
 from tests.end_to_end.project import IN_ADDRESS, SECRETS, Project
@@ -66,3 +69,28 @@ def test_a_credential_would_be_found(tmp_path: Path) -> None:
         archive.writestr("x.npy", secret)
     (tmp_path / "clean").write_text("planted")
     assert holding(tmp_path) == [Path("a/packed.tar.gz"), Path("a/plain.txt"), Path("b.npz")]
+
+
+FORMS = ["http://me:{}@127.0.0.1:9", "http://{}@127.0.0.1:9", "http://me:a@{}@127.0.0.1:9",
+         "http://me:a/{}@127.0.0.1:9", "http://127.0.0.1:9/?user=me&password={}",
+         "http://127.0.0.1:9/#token={}", "http://me:a {}@127.0.0.1:9", "http://me:12 {}@127.0.0.1:9",
+         "postgresql://me:{}@127.0.0.1:9/db?password={}", "nonsense://me:a?{}@127.0.0.1:9"]
+COMMANDS = [("runs",), ("rerun", "latest"), ("export", "latest"), ("sync",), ("doctor",), ("mean",),
+            ("diff", "latest", "latest"), ("ui",), ("report", "latest"), ("pca",)]
+
+
+@pytest.mark.parametrize(("form", "command"), zip(FORMS, COMMANDS, strict=True))
+def test_no_form_of_an_address_shows_its_password(reproduced: Project, form: str,
+                                                  command: tuple[str, ...]) -> None:
+    secret = "planted" + "-in-a-form"  # not in this text
+    address = f"MLFLOW_TRACKING_URI={form.format(secret, secret)}"
+    for arguments in (command, ("summary",)):
+        said = reproduced.run("env", address, "alexnet", *arguments, status=None)
+        assert secret not in said, arguments
+        assert "Traceback" not in said, said
+    left = [file for folder in ("work", "metrics")
+            for file in (reproduced.folder / folder).rglob("*")
+            if file.is_file() and secret.encode() in file.read_bytes()]
+    assert not left
+    for folder in (reproduced.folder / "work/unsent").glob("*"):
+        shutil.rmtree(folder)
