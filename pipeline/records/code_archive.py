@@ -90,7 +90,7 @@ def _contents(archive: Path) -> dict[str, bytes]:
     Only what `pack_code` packs is taken: a module of any other name beside the packages would be
     imported in place of an installed one, and no digest covers it.
     """
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     try:
         with gzip.open(archive) as compressed:
             content = compressed.read(LARGEST + 1)
@@ -101,13 +101,13 @@ def _contents(archive: Path) -> dict[str, bytes]:
             for member in opened:
                 stream = (opened.extractfile(member) if member.isreg() and not member.issparse()
                           else None)
-                if stream is None or member.name in found or not _is_ours(member.name):
+                if stream is None or member.name in contents or not _is_ours(member.name):
                     raise UserError(f"{archive}: {member.name!r} is not a file of the code, occurs "
                                     "twice or leads out of its folder")
-                found[member.name] = stream.read()
+                contents[member.name] = stream.read()
     except (OSError, EOFError, ValueError, RecursionError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{archive}: damaged ({error})") from None
-    return found
+    return contents
 
 
 def _is_ours(name: str) -> bool:

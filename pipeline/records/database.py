@@ -133,9 +133,9 @@ def _follow_folder(file: Path) -> None:
             "SELECT DISTINCT artifact_location FROM experiments")}
         for location in locations:
             address = urlsplit(location or "")
-            root, found, rest = location.rpartition(f"/{ARTIFACTS}")
-            old = f"{root}{found}"
-            if (address.scheme not in ("", "file") or not found or rest.strip("/0123456789")
+            root, folder_name, rest = location.rpartition(f"/{ARTIFACTS}")
+            old = f"{root}{folder_name}"
+            if (address.scheme not in ("", "file") or not folder_name or rest.strip("/0123456789")
                     or url2pathname(urlsplit(old).path) == str(file.parent / ARTIFACTS)):
                 continue
             for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):

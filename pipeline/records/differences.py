@@ -99,18 +99,18 @@ def common_steps(a: Sequence[Mapping[str, Any]],
 
 
 def _at(step: int, a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference | None:
-    found = []
+    differing = []
     for kind in KINDS:
         left, right = a[kind]["tensors"], b[kind]["tensors"]
         names = [*left, *(name for name in right if name not in left)]
-        found += [(kind, name) for name in names if left.get(name) != right.get(name)]
+        differing += [(kind, name) for name in names if left.get(name) != right.get(name)]
         # beyond the digits that are kept of each tensor
-        if (not found and a[kind]["digest"] != b[kind]["digest"]):
-            found.append((kind, "unknown/0"))
-    if found:
-        kind, name = found[0]
+        if (not differing and a[kind]["digest"] != b[kind]["digest"]):
+            differing.append((kind, "unknown/0"))
+    if differing:
+        kind, name = differing[0]
         tensor, _, column = name.rpartition("/")
-        return Difference(step, kind, tensor, int(column), len(found))
+        return Difference(step, kind, tensor, int(column), len(differing))
     if a["loss"] != b["loss"]:
         return Difference(step, "loss", values=(a["loss"], b["loss"]))
     return None

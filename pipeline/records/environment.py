@@ -60,15 +60,15 @@ def fingerprint(with_torch: bool = True) -> dict[str, str]:
 
     `with_torch=False` leaves out what only PyTorch, which takes seconds to import, can tell.
     """
-    found = {"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}",
+    facts = {"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}",
              "machine": platform.machine(), "libc": " ".join(platform.libc_ver()).strip(),
              "cpu": _cpu(), "cores": str(cores()), "numpy": _version("numpy") or "none",
              "scipy": _version("scipy") or "none", "torch": _version("torch") or "none",
              "lock_digest": _lock_digest(), "lock_followed": lock_followed()} | decoder()
     for name in BIT_CHANGING_VARIABLES:
         if name in os.environ:
-            found[f"variable {name}"] = os.environ[name]
-    return found | (_torch() if with_torch else {})
+            facts[f"variable {name}"] = os.environ[name]
+    return facts | (_torch() if with_torch else {})
 
 
 def cores() -> int:
@@ -169,9 +169,9 @@ def problem_with_pillow() -> str | None:
     """Return what is wrong with the image library here, followed by the fix; None if nothing is."""
     own = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
     spec = importlib.util.find_spec("PIL")
-    found = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
-    if found and found not in own and any((place / "PIL").is_dir() for place in own):
-        return (f"PIL is taken from {found}, which stands before this environment's own (by "
+    place_of_pil = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
+    if place_of_pil and place_of_pil not in own and any((place / "PIL").is_dir() for place in own):
+        return (f"PIL is taken from {place_of_pil}, which stands before this environment's own (by "
                 "PYTHONPATH?); fix it with: unset PYTHONPATH")
     return _problem_with_pillow(_version("pillow"), _version("pillow-simd"), _pil())
 
@@ -239,20 +239,20 @@ def _torch() -> dict[str, str]:
     import torch
 
     built = torch.__config__.show()
-    found = {"torch": torch.__version__,
+    facts = {"torch": torch.__version__,
              "torch_build": f"cuda {torch.version.cuda}" if torch.version.cuda else "cpu",
              "cpu_capability": torch.backends.cpu.get_cpu_capability(), "gpu": "none"}
     for name, pattern in (("onednn", r"(?:oneDNN|MKL-DNN) v([\d.]+)"), ("blas", r"BLAS_INFO=(\w+)"),
                           ("mkl", r"Math Kernel Library Version ([\w.-]+)")):
         match = re.search(pattern, built)
-        found[name] = match[1] if match else "none"
+        facts[name] = match[1] if match else "none"
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         drivers = _output("nvidia-smi", "--query-gpu=driver_version",
                           "--format=csv,noheader").splitlines()
-        found |= {"gpu": ", ".join(gpus), "driver": drivers[0] if drivers else "unknown",
+        facts |= {"gpu": ", ".join(gpus), "driver": drivers[0] if drivers else "unknown",
                   "cudnn": str(torch.backends.cudnn.version())}
-    return found
+    return facts
 
 
 def _output(*command: str) -> str:

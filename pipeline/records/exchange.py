@@ -45,8 +45,8 @@ def export_record(kept: KeptRun, folder: Path, weights: bool = False) -> Path:
 def write_record(folder: Path, facts: Facts) -> None:
     """Write record.json beside the files that it names with their digests."""
     files = {name: sha256_of(folder / name) for name in FILES if (folder / name).exists()}
-    told = {"format": FORMAT, **asdict(facts), "files": files}
-    write_json(folder / RECORD, told | {"digest": record_digest(told)})
+    content = {"format": FORMAT, **asdict(facts), "files": files}
+    write_json(folder / RECORD, content | {"digest": record_digest(content)})
 
 
 def import_record(folder: Path) -> tuple[str, bool]:

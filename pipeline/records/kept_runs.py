@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
@@ -35,6 +35,7 @@ from pipeline.system.files import BROKEN_JSON, sha256_of
 FORMAT = 1
 RECORD = "record.json"
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]  # MLflow's
+Parsed = TypeVar("Parsed")
 Moment = Annotated[int, Field(ge=0, lt=2**53)]  # milliseconds since 1970
 
 
@@ -162,7 +163,7 @@ class KeptRun:
 
     def text(self, name: str) -> str:
         """Return the content of one of its text files; raise UserError if it is none."""
-        return str(self._parsed(name, str))
+        return self._parsed(name, str)
 
     def json(self, name: str) -> Any:
         """Return the content of one of its JSON files; raise UserError if that is broken."""
@@ -170,37 +171,30 @@ class KeptRun:
 
     def environment(self) -> dict[str, str]:
         """Return the fingerprint of what it ran on."""
-        found: dict[str, str] = self._parsed("environment.json",
-                                             lambda text: TEXT.validate_json(text, strict=True))
-        return found
+        return self._parsed("environment.json", lambda text: TEXT.validate_json(text, strict=True))
 
     def trace(self) -> list[dict[str, Any]]:
         """Return the entries of the trace, by rising step."""
         def parse(text: str) -> list[dict[str, Any]]:
-            found = [json.loads(line) for line in text.splitlines()]
-            TRACED.validate_json(json.dumps(found), strict=True)
-            steps = [entry["step"] for entry in found]
+            entries = [json.loads(line) for line in text.splitlines()]
+            TRACED.validate_json(json.dumps(entries), strict=True)
+            steps = [entry["step"] for entry in entries]
             if not steps or any(later <= earlier for earlier, later in itertools.pairwise(steps)):
                 raise ValueError("its steps do not rise")
-            return found
-
-        entries: list[dict[str, Any]] = self._parsed("trace.jsonl", parse)
-        return entries
+            return entries
+        return self._parsed("trace.jsonl", parse)
 
     def curve(self) -> list[dict[str, str]]:
         """Return the rows of learning.csv, numbers as they are written; none where the record has
         no such file."""
         def parse(text: str) -> list[dict[str, str]]:
-            found = list(csv.DictReader(text.splitlines(), strict=True))
-            for row in found:
+            rows = list(csv.DictReader(text.splitlines(), strict=True))
+            for row in rows:
                 int(row["step"])
-            return found
+            return rows
+        return self._parsed("learning.csv", parse) if self.fetch("learning.csv") else []
 
-        rows: list[dict[str, str]] = (self._parsed("learning.csv", parse)
-                                      if self.fetch("learning.csv") else [])
-        return rows
-
-    def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
+    def _parsed(self, name: str, parse: Callable[[str], Parsed]) -> Parsed:
         file = self.file(name)
         try:
             return parse(file.read_text(encoding="utf-8"))
@@ -249,33 +243,33 @@ def read_folder(folder: Path) -> KeptRun:
     """
     file = folder / RECORD
     try:
-        told = json.loads(_plain(file).read_text(encoding="utf-8"))
-        digest, files = told.pop("digest"), told["files"]
-        if told["format"] != FORMAT:
-            raise UserError(f"{file}: format {told['format']}, but this program reads format "
+        content = json.loads(_plain(file).read_text(encoding="utf-8"))
+        digest, files = content.pop("digest"), content["files"]
+        if content["format"] != FORMAT:
+            raise UserError(f"{file}: format {content['format']}, but this program reads format "
                             f"{FORMAT}")
-        if record_digest(told) != digest:
+        if record_digest(content) != digest:
             raise UserError(f"{file}: changed since it was written: its contents have not the "
                             "digest it names")
         facts = FACTS.validate_json(
-            json.dumps({name: told[name] for name in Facts.__dataclass_fields__}), strict=True)
+            json.dumps({name: content[name] for name in Facts.__dataclass_fields__}), strict=True)
         if (not isinstance(files, dict)
-                or not all(isinstance(written, str) for written in files.values())):
+                or not all(isinstance(recorded, str) for recorded in files.values())):
             raise TypeError("files: not digests by name")
     except (OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON) as error:
         raise UserError(f"{file}: not the record of a run ({type(error).__name__}: "
                         f"{_why(error)})") from None
-    for name, written in files.items():
+    for name, recorded in files.items():
         if name not in FILES:
             raise UserError(f"{file}: names a file {name!r}, which no record has")
         try:
-            found = sha256_of(_plain(folder / name))
+            digest_here = sha256_of(_plain(folder / name))
         except OSError as error:
             raise UserError(f"{folder / name}: missing from the record "
                             f"({error.strerror})") from None
-        if found != written:
+        if digest_here != recorded:
             raise UserError(f"{folder / name}: changed since it was written: {RECORD} names the "
-                            f"SHA-256 {written}, and it has {found}")
+                            f"SHA-256 {recorded}, and it has {digest_here}")
     return KeptRun(facts, lambda name: folder / name if name in files else None, in_store=False)
 
 
@@ -343,5 +337,5 @@ def _why(error: Exception) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def record_digest(told: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def record_digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

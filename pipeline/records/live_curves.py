@@ -93,9 +93,9 @@ class Growing:
         """Return the lines that are new and whole; all of them where the file has been replaced."""
         try:
             with self.path.open("rb") as stream:
-                found = self.path.stat()
-                if found.st_ino != self.inode or found.st_size < self.offset:
-                    self.inode, self.offset = found.st_ino, 0
+                status = self.path.stat()
+                if status.st_ino != self.inode or status.st_size < self.offset:
+                    self.inode, self.offset = status.st_ino, 0
                 stream.seek(self.offset)
                 whole, newline, _ = stream.read().rpartition(b"\n")
         except FileNotFoundError:

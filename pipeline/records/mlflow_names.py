@@ -62,10 +62,10 @@ def run_name(stage: str, params: Mapping[str, str]) -> str:
         params: a record's, `section.key` to value as JSON writes it; those that are missing are
             left out.
     """
-    told = [params["dataset.source"]] if "dataset.source" in params else []
-    told += ["paper"] if params.get("recipe.name") == "paper" else []
-    told += [f"seed {params['train.seed']}"] if "train.seed" in params else []
-    name = " ".join([*([] if stage == "train" else [stage]), *told])
+    parts = [params["dataset.source"]] if "dataset.source" in params else []
+    parts += ["paper"] if params.get("recipe.name") == "paper" else []
+    parts += [f"seed {params['train.seed']}"] if "train.seed" in params else []
+    name = " ".join([*([] if stage == "train" else [stage]), *parts])
     others = list(differing(params))
     while others and len(name) + len(others[0]) < LONGEST:
         name += f" {others.pop(0)}"

@@ -74,13 +74,13 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
     if stage not in ("train", "rerun"):
         return f"The stage `{stage}`. Record: {', '.join(link(name, name) for name in texts)}."
     what = "Training" if stage == "train" else f"Rerun of `{tags.get('rerun_of', '?')[:12]}`"
-    told = {name: params.get(name, "?")
+    shown = {name: params.get(name, "?")
             for name in ("network.architecture", "network.width", "dataset.source", "recipe.name",
                          "train.epochs", "train.batch")}
     files = [*texts, "code.tar.gz", "models/trace.jsonl", "plots/learning.csv"]
     lines = [f"Record: {', '.join(link(name.rpartition('/')[2], name) for name in files)}.",
              "**{}** of the {} network, width {}, on {}, recipe {}: {} epochs, batches of "
-             "{}.".format(what, *map(plain, told.values()))]
+             "{}.".format(what, *map(plain, shown.values()))]
     others = list(differing(params))
     if others:
         lines.append(f"Not as in the preset: {', '.join(others)}.")
@@ -110,16 +110,16 @@ def data_sets(stage: str, params: Mapping[str, str], tags: Mapping[str, str]) ->
     pixels, listing = tags.get("resize.pixels_digest"), tags.get("download.listing_digest")
     source = tags.get("images.source") or params.get("dataset.source", "images")
     if stage == "resize":
-        found = [(f"{source} files", listing, "preparation", "data/download", "")]
+        rows = [(f"{source} files", listing, "preparation", "data/download", "")]
     elif stage in ("mean", "pca"):
-        found = [("stored images", pixels, "preparation", "data/store", "train")]
+        rows = [("stored images", pixels, "preparation", "data/store", "train")]
     else:
-        found = [(f"{source} {split}", pixels, context, "data/store", split)
+        rows = [(f"{source} {split}", pixels, context, "data/store", split)
                  for split, context in (("train", "training"), ("val", "validation"))]
     return [DatasetInput(Dataset(name, digest[:DIGITS], "local", json.dumps({"uri": place}),
                                  profile=json.dumps({"digest": digest, **_size(tags, split)})),
                          [InputTag("mlflow.data.context", context)])
-            for name, digest, context, place, split in found if digest]
+            for name, digest, context, place, split in rows if digest]
 
 
 def _size(tags: Mapping[str, str], split: str) -> dict[str, int]:

@@ -82,11 +82,11 @@ def run(parameters: Parameters) -> dict[str, Any]:
         for number in range(batches):
             # each is read once, the next while the network is at work
             images = pixels.take(number).to(device)
-            found = probabilities(network, images, mean, network.table.crop, own,
+            crops = probabilities(network, images, mean, network.table.crop, own,
                                   network.table.views).cpu()
-            centre.append(found[CENTRE])
-            ten.append(own.average(found))
-            each = each or [found[:, :CROPS_KEPT]]
+            centre.append(crops[CENTRE])
+            ten.append(own.average(crops))
+            each = each or [crops[:, :CROPS_KEPT]]
             advance(len(images))
     labels = torch.from_numpy(split.labels)
     centre_crops, ten_crops = torch.cat(centre), torch.cat(ten)
@@ -158,13 +158,13 @@ def _same_class(near: dict[str, Tensor], query_labels: Tensor, labels: Tensor) -
 def _features(network: Network, split: Split, places: list[int], mean: Tensor) -> dict[str, Tensor]:
     """The centre crops of these images as {"hidden": float32 [n, units], "pixels": float32 [n, 3 x
     32 x 32]}."""
-    found: dict[str, list[Tensor]] = {"hidden": [], "pixels": []}
+    features: dict[str, list[Tensor]] = {"hidden": [], "pixels": []}
     read, crop = image_reader(split), network.table.crop
     for start in range(0, len(places), BATCH):
         pixels = torch.cat([read(slice(place, place + 1))
                             for place in places[start: start + BATCH]])
         views = centre_crop(pixels.to(mean.device), mean, crop, network.arithmetic)
-        found["hidden"].append(network.last_hidden(views).cpu())
+        features["hidden"].append(network.last_hidden(views).cpu())
         small = network.arithmetic.average_pixels(views, min(PIXELS, crop))
-        found["pixels"].append(small.flatten(1).cpu())
-    return {name: torch.cat(parts) for name, parts in found.items()}
+        features["pixels"].append(small.flatten(1).cpu())
+    return {name: torch.cat(parts) for name, parts in features.items()}

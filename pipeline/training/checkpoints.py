@@ -75,11 +75,11 @@ def check_fits(directory: Path, step: int, state: Mapping[str, Tensor],
               for name, shape in shapes.items()}
     for name in sorted(belong.keys() | state.keys()):
         expected = f"float32 {belong[name]}" if name in belong else "nothing"
-        found = state.get(name)
-        there = ("none" if found is None
-                 else f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}")
-        if there != expected:
-            raise UserError(f"{directory / _name(step)}: {name} is {there}, where {expected} "
+        tensor = state.get(name)
+        actual = ("none" if tensor is None
+                 else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}")
+        if actual != expected:
+            raise UserError(f"{directory / _name(step)}: {name} is {actual}, where {expected} "
                             "belongs: it is of another network; remove the file, and the same "
                             "command goes on from the one before it, or from the start")
 

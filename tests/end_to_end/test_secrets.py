@@ -73,7 +73,8 @@ def test_a_credential_would_be_found(tmp_path: Path) -> None:
 
 FORMS = ["http://me:{}@127.0.0.1:9", "http://{}@127.0.0.1:9", "http://me:a@{}@127.0.0.1:9",
          "http://me:a/{}@127.0.0.1:9", "http://127.0.0.1:9/?user=me&password={}",
-         "http://127.0.0.1:9/#token={}", "http://me:a {}@127.0.0.1:9", "http://me:12 {}@127.0.0.1:9",
+         "http://127.0.0.1:9/#token={}", "http://me:a {}@127.0.0.1:9",
+         "http://me:12 {}@127.0.0.1:9",
          "postgresql://me:{}@127.0.0.1:9/db?password={}", "nonsense://me:a?{}@127.0.0.1:9"]
 COMMANDS = [("runs",), ("rerun", "latest"), ("export", "latest"), ("sync",), ("doctor",), ("mean",),
             ("diff", "latest", "latest"), ("ui",), ("report", "latest"), ("pca",)]
