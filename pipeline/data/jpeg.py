@@ -43,7 +43,7 @@ class Header:
 
     @property
     def one_scan(self) -> bool:
-        """Whether the first scan holds the whole picture."""
+        """Return whether the first scan holds the whole picture."""
         return self.coding in BASELINE and self.components == self.components_in_scan
 
 
@@ -126,6 +126,6 @@ class JpegFile(JpegImagePlugin.JpegImageFile):
 
     @property
     def doubt(self) -> str:
-        """Why the pixels are perhaps not those of the picture, once they are loaded; else empty."""
+        """Return why the loaded pixels are perhaps not those of the picture; "" for no reason."""
         return ("", LEFT_OVER)[len(self._blocks) - 1] if self._checked and self._blocks else (
             ENDS_EARLY if self._checked else "")

@@ -55,12 +55,12 @@ class Moments:
 
     @staticmethod
     def zero(side: int = SIDE) -> Moments:
-        """Those of no image, side x side pixels: what sums begin with."""
+        """Return the sums over no image, side x side pixels."""
         return Moments(0, np.zeros((side, side, 3), np.int64), np.zeros((3, 3), np.int64))
 
     @property
     def pixels(self) -> int:
-        """Of one image."""
+        """Return how many pixels an image has."""
         return int(self.sums.shape[0] * self.sums.shape[1])
 
     def save(self, file: Path) -> None:
@@ -75,15 +75,16 @@ class Moments:
 
     @staticmethod
     def load(file: Path) -> Moments:
-        """Raises UserError when the file is missing, damaged, or holds something else."""
-        found = read_tensors(file, "make it with `alexnet resize` or `dvc repro resize`")
-        side = len(found["sums"]) if found.get("sums", np.array(0)).ndim else 0
+        """Return the sums in a file; raises UserError when it is missing, damaged, or holds
+        something else."""
+        arrays = read_tensors(file, "make it with `alexnet resize` or `dvc repro resize`")
+        side = len(arrays["sums"]) if arrays.get("sums", np.array(0)).ndim else 0
         shapes = {"count": (), "sums": (side, side, 3), "products": (3, 3)}
-        if {name: (array.shape, array.dtype) for name, array in found.items()} != {
+        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != {
                 name: (shape, np.dtype(np.int64)) for name, shape in shapes.items()}:
             raise UserError(f"{file}: not the moments of an image store; make it again with "
                             "`alexnet resize`")
-        return Moments(int(found["count"]), found["sums"], found["products"])
+        return Moments(int(arrays["count"]), arrays["sums"], arrays["products"])
 
 
 class Accumulator:
@@ -103,7 +104,7 @@ class Accumulator:
         self._blocks = np.empty((len(self._values), 3 * _NEIGHBOURS, 3 * _NEIGHBOURS), np.float32)
 
     def add(self, image: NDArray[np.uint8]) -> None:
-        """Takes a uint8 [side, side, 3]."""
+        """Add an image, uint8 [side, side, 3]."""
         assert image.shape == self._sums.shape, image.shape
         assert image.dtype == np.uint8, image.dtype
         if self._count % _UINT16_IMAGES == 0:
@@ -117,7 +118,7 @@ class Accumulator:
         self._recent[...] = 0
 
     def moments(self) -> Moments:
-        """Of all images so far."""
+        """Return the sums over all images so far."""
         sums = self._sums + self._recent
         pixels = sums.shape[0] * sums.shape[1]
         channels = sums.sum(axis=(0, 1))
@@ -127,7 +128,7 @@ class Accumulator:
         return Moments(self._count, sums, products)
 
     def _shifted_products(self, image: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
+        """Return int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
         np.bitwise_xor(image, _MIDDLE, out=self._bytes)  # of the bits of x, those of x - 128
         self._values[...] = self._bytes.view(np.int8).reshape(self._values.shape)
         # [16, 12, 12], integers of at most 2**24

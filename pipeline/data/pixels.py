@@ -113,7 +113,7 @@ def _too_large() -> Undecodable:
 
 
 def _rgb(content: bytes) -> tuple[Image.Image, str]:
-    """The whole picture in RGB, and what is to be doubted of it."""
+    """Return the whole picture in RGB, and a reason to doubt it, or ""."""
     limit = GIF_BYTE_LIMIT if content[:4] == b"GIF8" else BYTE_LIMIT
     if len(content) > limit:
         raise Undecodable(f"more than {limit} bytes", "save it anew, smaller")
@@ -175,7 +175,7 @@ def _check_pixels(file: Image.Image) -> None:
 
 
 def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of what the central crop keeps, in pixels of the original.
+    """Return left, top, right, bottom of what the central crop keeps, in pixels of the original.
 
     The shorter side goes to 256 (`side`) and the longer to the integer below 256 * longer /
     shorter, of which the crop begins at round((longer - 256) / 2), halves to even. Those two
@@ -237,15 +237,15 @@ def _window_sums(x: NDArray[Any], axis: int, pixels: NDArray[np.int64], parts: N
 
 
 def encode_stored(image: NDArray[np.uint8]) -> bytes:
-    """An image as a store of JPEGs keeps it: quality 95, colour at half the resolution, as the 2012
-    batches."""
+    """Return an image as a store of JPEGs keeps it: quality 95, colour at half the resolution, as
+    the batches of 2012."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "JPEG", quality=95, subsampling="4:2:0")
     return stream.getvalue()
 
 
 def decode_stored(content: bytes) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3], RGB, read-only: the pixels of a JPEG as they are. Raises
+    """Return the pixels of a JPEG as they are: uint8 [height, width, 3], RGB, read-only. Raises
     Undecodable."""
     try:
         image: Image.Image = JpegFile(content)
@@ -266,7 +266,7 @@ def reference_pictures() -> dict[str, bytes]:
 
 @functools.cache
 def decoder() -> dict[str, str]:
-    """What decodes and resamples here.
+    """Return what decodes and resamples here.
 
     Returns:
         `library` (Pillow or pillow-simd) and `libjpeg`, with their versions; and two fingerprints,

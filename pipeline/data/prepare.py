@@ -140,9 +140,9 @@ def stored_order(names: list[str], seed: int) -> list[int]:
         UserError: two pictures have one name.
     """
     by_name = sorted(range(len(names)), key=names.__getitem__)
-    for one, other in itertools.pairwise(by_name):
-        if names[one] == names[other]:
-            raise UserError(f"two training images are named {names[one]!r}, and a name is an "
+    for first, second in itertools.pairwise(by_name):
+        if names[first] == names[second]:
+            raise UserError(f"two training images are named {names[first]!r}, and a name is an "
                             "image's key; rename one of them")
     drawn = np.random.Philox(key=seed).random_raw(len(names))
     return [by_name[k] for k in np.argsort(drawn, kind="stable")]
@@ -223,16 +223,16 @@ def _make(shards: _Shards, folder: Path, max_quarantined: int,
                 advance(shards.images(k))
             if sum(map(len, done.values())) > max_quarantined + TRIED_ON:
                 break
-    listed, whole = [one for k in sorted(done) for one in done[k]], len(done) == len(shards)
+    listed, whole = [picture for k in sorted(done) for picture in done[k]], len(done) == len(shards)
     file = folder.parent / QUARANTINE
-    write_json(file, [asdict(one) for one in listed])
-    check_number(sorted(listed, key=lambda one: (one.split, one.name)), max_quarantined, file,
-                 whole)
+    write_json(file, [asdict(picture) for picture in listed])
+    by_name = sorted(listed, key=lambda picture: (picture.split, picture.name))
+    check_number(by_name, max_quarantined, file, whole)
     return listed
 
 
 def _forget_work_of_other_files(folder: Path, stamp: str) -> None:
-    """Shards made before the data set's files were written to are not gone on with."""
+    """Throw away shards that were made before the data set's files were written to."""
     file = folder / STAMP
     if file.exists() and file.read_text() != stamp:
         say(f"resize: the data set's files have been written to since the work in {folder}; "
@@ -251,8 +251,8 @@ def _check_unchanged(folder: Path, stamp: str) -> None:
 
 
 def _tell_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
-    """Half-finished work of another decoder is not gone on with: a store has the pixels of one.
-    The user is told so."""
+    """Tell the user of half-finished work of another decoder, which is not gone on with: a store
+    has the pixels of one."""
     for file in folder.parent.glob(f"*/{DECODER}"):
         with contextlib.suppress(UserError):  # cut off by a kill
             other = read_json(file, "resize")
@@ -297,8 +297,8 @@ def _publish(shards: _Shards, folder: Path, catalogue: Catalogue, quarantined: l
         say(f"resize: quarantined {len(quarantined)} images, as {store / QUARANTINE} lists them:"
             f"{summary(quarantined)}")
     else:
-        for one in quarantined:
-            say(f"resize: quarantined {one.split} {one.name}: {one.reason}")
+        for picture in quarantined:
+            say(f"resize: quarantined {picture.split} {picture.name}: {picture.reason}")
     if doubtful:
         say(f"resize: {len(doubtful)} images are stored although their files are damaged, as "
             f"{store / DOUBTFUL} lists them:{summary(doubtful)}")
@@ -316,8 +316,8 @@ def _publish(shards: _Shards, folder: Path, catalogue: Catalogue, quarantined: l
 
 
 def _move(folder: Path, destination: Path) -> None:
-    """In one step, so that a store is whole or not there; by way of a copy where it is on another
-    disk."""
+    """Move a folder in one step, so that a store is whole or not there; by way of a copy where it
+    is on another disk."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     if destination.exists():
         shutil.rmtree(destination)

@@ -72,18 +72,18 @@ class Shard:
 
     @property
     def pixels(self) -> Path:
-        """Already in the folder that becomes the store."""
+        """Return the file of its images, in the folder that becomes the store."""
         return Path(self.folder, "store", shard_file(self.split, self.number, self.encoding))
 
     @property
     def record(self) -> Path:
-        """What is known of the shard besides its pixels. Written last: with it the shard is
-        finished."""
+        """Return the file of what is known of the shard besides its pixels. It is written last:
+        with it the shard is finished."""
         return Path(self.folder, "records", f"{self.split}-{self.number:05}.json")
 
     @property
     def moments(self) -> Path:
-        """The file with its sums."""
+        """Return the file of its sums."""
         return self.record.with_suffix(".safetensors")
 
 
@@ -124,8 +124,8 @@ def make_shard(shard: Shard) -> list[Quarantined]:
     making.accumulator.moments().save(shard.moments)
     write_json(shard.record, {"sha256": writer.digest.hexdigest(),
                               "rows": [asdict(row) for row in making.rows],
-                              "quarantined": [asdict(one) for one in making.quarantined],
-                              "doubtful": [asdict(one) for one in making.doubtful]})
+                              "quarantined": [asdict(picture) for picture in making.quarantined],
+                              "doubtful": [asdict(picture) for picture in making.doubtful]})
     return making.quarantined
 
 
@@ -165,13 +165,13 @@ def _decoded(content: bytes, shard: Shard) -> tuple[NDArray[np.uint8], str] | Un
 
 @functools.cache
 def _code_here() -> str:
-    """Taken once in each worker, soon after its code was loaded: a worker of a cluster may live for
-    long."""
+    """Return the digest of the code, taken once in each worker, soon after it was loaded: a worker
+    of a cluster may live for long."""
     return code_digest("resize", CODE)
 
 
 def finished_shard(shard: Shard) -> list[Quarantined] | None:
-    """What `make_shard` returned, if it has made this shard and its files are still as they were
+    """Return what `make_shard` did, if it has made this shard and its files are still as they were
     written; else None."""
     try:
         stored, quarantined, _ = read_record(shard)
@@ -180,10 +180,10 @@ def finished_shard(shard: Shard) -> list[Quarantined] | None:
         if not stored.rows:
             return quarantined
         images = open_shard(shard.pixels, len(stored.rows), shard.side, places_of(stored.rows))
-        found = digest_of_images(images, [row.label for row in stored.rows])
+        digest = digest_of_images(images, [row.label for row in stored.rows])
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None
-    return quarantined if found == stored.sha256 else None
+    return quarantined if digest == stored.sha256 else None
 
 
 def read_record(shard: Shard) -> tuple[StoredShard, list[Quarantined], list[Quarantined]]:

@@ -39,7 +39,7 @@ FIX = "get the store again with `dvc pull`, or make it with `alexnet resize`"
 
 
 def shard_file(split: str, number: int, encoding: Encoding = "raw") -> str:
-    """The name of a shard's file in the store's folder."""
+    """Return the name of a shard's file in the store's folder."""
     return f"{split}-{number:05}{SUFFIX[encoding]}"
 
 
@@ -50,12 +50,12 @@ class ShardDigest:
         self._sha256 = hashlib.sha256()
 
     def add(self, image: NDArray[np.uint8], label: int) -> None:
-        """One image, uint8 [side, side, 3], and its label."""
+        """Add an image, uint8 [side, side, 3], and its label."""
         self._sha256.update(label.to_bytes(8, "little"))
         self._sha256.update(np.ascontiguousarray(image).data)
 
     def hexdigest(self) -> str:
-        """SHA-256 over the labels and pixels so far."""
+        """Return the SHA-256 over the labels and pixels so far, in hexadecimal."""
         return self._sha256.hexdigest()
 
 
@@ -76,7 +76,7 @@ class ShardWriter:
         self._header()
 
     def add(self, image: NDArray[np.uint8], label: int) -> NDArray[np.uint8]:
-        """Takes a uint8 [side, side, 3], and returns it as it will be read."""
+        """Write an image, uint8 [side, side, 3]; return it as it will be read."""
         assert image.shape == (self._side, self._side, 3), image.shape
         assert image.dtype == np.uint8, image.dtype
         if self._encoding == "jpeg":
@@ -105,8 +105,8 @@ class ShardWriter:
 
 @contextmanager
 def shard_writer(file: Path, side: int = SIDE,
-                  encoding: Encoding = "raw") -> Iterator[ShardWriter]:
-    """A writer to a file that appears, whole, when the block ends well."""
+                 encoding: Encoding = "raw") -> Iterator[ShardWriter]:
+    """Yield a writer to a file that appears, whole, when the block ends well."""
     with atomic_write(file) as stream:
         writer = ShardWriter(stream, side, encoding)
         yield writer
@@ -180,8 +180,8 @@ class JpegImages(_Mapped):
 
 def open_shard(file: Path, length: int, side: int,
                places: NDArray[np.int64] | None = None) -> Images:
-    """A shard's images: those at `places` (int64 [n, 2]) of a JPEG shard, or, without `places`, the
-    rows of a raw one.
+    """Return a shard's images: those at `places` (int64 [n, 2]) of a JPEG shard, or, without
+    `places`, the rows of a raw one.
 
     Raises:
         UserError: the file is missing or something else. Of a JPEG shard only its size is looked at
@@ -227,7 +227,7 @@ def mapped_array(file: Path, dtype: type[np.generic], fix: str) -> np.memmap[Any
 
 
 def copy_crop(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
-        mirrored: bool) -> None:
+              mirrored: bool) -> None:
     """Fill a crop, uint8 [size, size, 3], from an image, and exchange left and right if it is to be
     mirrored."""
     import torch
@@ -240,31 +240,31 @@ def copy_crop(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left:
 
 
 def byte_ranges(rows: NDArray[np.int64], side: int,
-           places: NDArray[np.int64] | None = None) -> list[Place]:
-    """Where these rows (ascending) lie in their file, what lies side by side as one piece."""
+                places: NDArray[np.int64] | None = None) -> list[Place]:
+    """Return where these rows (ascending) lie in their file; neighbours make one range."""
     size = side**2 * 3
-    lie = (places[rows] if places is not None
-           else np.stack([RAW_HEADER + rows * size, np.full(len(rows), size)], axis=1))
-    found: list[Place] = []
-    for offset, length in lie.tolist():
-        if found and sum(found[-1]) == offset:
-            offset, length = found[-1][0], found[-1][1] + length
-            found.pop()
-        found.append((offset, length))
-    return found
+    ranges = (places[rows] if places is not None
+              else np.stack([RAW_HEADER + rows * size, np.full(len(rows), size)], axis=1))
+    joined: list[Place] = []
+    for offset, length in ranges.tolist():
+        if joined and sum(joined[-1]) == offset:
+            offset, length = joined[-1][0], joined[-1][1] + length
+            joined.pop()
+        joined.append((offset, length))
+    return joined
 
 
-def read_ahead(file: Path, wanted: list[Place]) -> None:
-    """Have the system read these pieces of a file into memory; returns at once."""
+def read_ahead(file: Path, ranges: list[Place]) -> None:
+    """Have the system read these ranges of a file into memory; returns at once."""
     if not hasattr(os, "posix_fadvise"):  # macOS
         return
     with file.open("rb") as stream:
-        for offset, length in wanted:
+        for offset, length in ranges:
             os.posix_fadvise(stream.fileno(), offset, length, os.POSIX_FADV_WILLNEED)
 
 
 def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | None = None) -> None:
-    """Enough to notice a missing or truncated shard at once, even among thousands."""
+    """See that a shard is neither missing nor truncated, at once, even among thousands."""
     try:
         size = file.stat().st_size
     except OSError as error:
@@ -275,7 +275,7 @@ def check_size(file: Path, length: int, side: int, places: NDArray[np.int64] | N
 
 
 def digest_of_images(images: Images, labels: Sequence[int]) -> str:
-    """What `ShardWriter.digest` was when it wrote them."""
+    """Return what `ShardWriter.digest` was when it wrote these images."""
     digest = ShardDigest()
     for row, label in enumerate(labels):
         digest.add(images[row], int(label))
@@ -283,5 +283,5 @@ def digest_of_images(images: Images, labels: Sequence[int]) -> str:
 
 
 def damaged(file: Path, what: str) -> UserError:
-    """The error for a shard that is not as it was written; names the mend."""
+    """Return the error for a file of a store that is not as it was written; it names the fix."""
     return UserError(f"{file}: damaged: {what}; {FIX}")

@@ -76,20 +76,20 @@ class Split:
         import pyarrow
         import pyarrow.compute
 
-        found = pyarrow.compute.index_in(pyarrow.array(names, pyarrow.string()),
+        places = pyarrow.compute.index_in(pyarrow.array(names, pyarrow.string()),
                                          value_set=self._name_column())
-        if found.null_count:
-            missing = names[found.is_null().to_pylist().index(True)]
+        if places.null_count:
+            missing = names[places.is_null().to_pylist().index(True)]
             raise UserError(f"{self._index_file}: no {self._name} image {missing!r}")
-        return np.asarray(found, np.int64)
+        return np.asarray(places, np.int64)
 
     def _name_column(self) -> Any:
-        """The names as Arrow's array, in which millions take little room."""
+        """Return the names as Arrow's array, in which millions take little room."""
         return _columns(self._index_file, self._name, ["name"])["name"].combine_chunks()
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """uint8 [side, side, 3], RGB, read-only: a view into the mapped shard, or a decoded JPEG.
-        For any thread."""
+        """Return an image, uint8 [side, side, 3], RGB, read-only: a view into the mapped shard, or
+        a decoded JPEG. For any thread."""
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         shard = bisect.bisect_right(self._starts, index) - 1
@@ -98,7 +98,7 @@ class Split:
     def gather_crops(self, indices: NDArray[np.int64], tops: NDArray[np.int64],
                      lefts: NDArray[np.int64], flips: NDArray[np.bool_],
                      size: int = 224) -> NDArray[np.uint8]:
-        """One crop of each image of a batch, some mirrored.
+        """Return one crop of each image of a batch, some mirrored.
 
         Args:
             indices: integers [n], positions in this split.
@@ -135,8 +135,8 @@ class Split:
 
     def _by_shard(self, indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64],
                                                                       NDArray[np.int64]]]:
-        """For each shard that holds some of these images: its number, their places in `indices`,
-        their rows in it."""
+        """Yield, for each shard that holds some of these images, its number, their places in
+        `indices`, and their rows in it."""
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
             raise IndexError(f"images {indices.min()} to {indices.max()} of {len(self)}")
         shards = np.searchsorted(self._starts, indices, side="right") - 1
@@ -158,16 +158,17 @@ class Split:
         return opened
 
     def check_unchanged(self) -> None:
-        """That nobody has touched the shards since their first use. Raises UserError naming the
-        first."""
+        """See that nobody has changed the shards since their first use; raises UserError naming the
+        first that was."""
         for number, stamp in list(self._stamps.items()):
             file = self._files[number]
             if stamp_of(file)[:4] != stamp[:4]:  # a link to it may be made meanwhile
                 raise damaged(file, "it was changed while it was in use")
 
     def _verified(self, number: int, again: bool = False) -> Images:
-        """The shard, whose digest is proved: by reading it from end to end, or, but for `again`, by
-        what has been proved of the file before. Raises UserError when it is not as written."""
+        """Return a shard whose digest is proved: by reading it from end to end, or, but for
+        `again`, by what has been proved of the file before. Raises UserError when it is not as
+        written."""
         file = self._files[number]
         stamp = self._stamps[number] = stamp_of(file)
         images = open_shard(file, self._lengths[number], self.side, self._places_in(number))
@@ -187,8 +188,8 @@ class Split:
 
 def _index(file: Path, split: str, numbers: list[int], lengths: list[int],
            encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """The split's labels [n] and the places of its JPEGs [n, 2]; the index must count the same
-    images as store.json."""
+    """Return the split's labels [n] and the places of its JPEGs [n, 2]. Raises UserError where the
+    index does not have the images of store.json."""
     names = ["label", "shard", "row", *(["offset", "size"] if encoding == "jpeg" else [])]
     columns = {name: column.to_numpy().astype(np.int64)
                for name, column in _columns(file, split, names).items()}
@@ -201,7 +202,7 @@ def _index(file: Path, split: str, numbers: list[int], lengths: list[int],
 
 
 def _columns(file: Path, split: str, names: list[str]) -> dict[str, Any]:
-    """These columns of the index, of one split's images, as Arrow's chunked arrays."""
+    """Return these columns of the index, of one split's images, as Arrow's chunked arrays."""
     import pyarrow
     import pyarrow.compute
     import pyarrow.parquet

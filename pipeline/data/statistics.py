@@ -34,7 +34,7 @@ def store_moments() -> Moments:
 
 
 def mean_image(moments: Moments) -> NDArray[np.float32]:
-    """float32 [256, 256, 3]: the exact quotients, rounded to nearest.
+    """Return the mean image, float32 [256, 256, 3]: the exact quotients, rounded to nearest.
 
     The quotient of two integers is rounded to float64 and then to float32. For fewer than 2**28
     images that is the same as rounding once: a quotient with such a divisor is either a float32's
@@ -50,7 +50,7 @@ def mean_image(moments: Moments) -> NDArray[np.float32]:
 
 
 def load_mean() -> NDArray[np.float32]:
-    """data/mean.npy, which is that of the store's moments, to the bit.
+    """Return data/mean.npy, which is that of the store's moments, to the bit.
 
     Raises:
         UserError: it is missing, damaged, or of other images.
@@ -74,20 +74,20 @@ def read_mean(file: Path) -> NDArray[np.float32]:
 
 
 def mean_digest(mean: NDArray[np.float32]) -> str:
-    """SHA-256 of the mean image's float32 numbers, little-endian, in hexadecimal."""
+    """Return the SHA-256 of the mean image's float32 numbers, little-endian, in hexadecimal."""
     return hashlib.sha256(mean.astype("<f4").tobytes()).hexdigest()
 
 
 def load_pca() -> dict[str, Any]:
-    """data/pca.json, which is that of the store's moments, to the bit.
+    """Return data/pca.json, which is that of the store's moments, to the bit.
 
     Raises:
         UserError: it is missing, damaged, or of other images.
     """
-    found: dict[str, Any] = read_json(PCA, made_by="pca")
-    if found != pca_of(store_moments()):
+    written: dict[str, Any] = read_json(PCA, made_by="pca")
+    if written != pca_of(store_moments()):
         raise UserError(f"{PCA}: damaged, or not that of {STORE}; make it again with `alexnet pca`")
-    return found
+    return written
 
 
 def pca_of(moments: Moments) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def pca_of(moments: Moments) -> dict[str, Any]:
 
 
 def covariance(moments: Moments) -> Matrix:
-    """[3][3], RGB: the exact rational numbers, each rounded once.
+    """Return the covariance, [3][3], RGB: the exact rational numbers, each rounded once.
 
     Raises:
         UserError: there are no training images.
@@ -117,7 +117,7 @@ def covariance(moments: Moments) -> Matrix:
 
 
 def components(matrix: Matrix) -> dict[str, Any]:
-    """The eigen-decomposition, in the form of pca.json.
+    """Return the eigen-decomposition, in the form of pca.json.
 
     Eigenvalues descend, and rounding below zero is cut off. The sign of an eigenvector, which is
     arbitrary, is such that its component of largest magnitude (the first of equals) is positive.
@@ -134,7 +134,8 @@ def components(matrix: Matrix) -> dict[str, Any]:
 
 
 def jacobi(matrix: Matrix) -> tuple[list[float], Matrix]:
-    """Eigenvalues and eigenvectors (columns) of a symmetric 3x3 matrix, by Jacobi's rotations.
+    """Return eigenvalues and eigenvectors (columns) of a symmetric 3x3 matrix, by Jacobi's
+    rotations.
 
     In Python's own floats, with nothing but + - * / and the square root, which IEEE 754 rounds
     correctly: the same bits on every machine. A LAPACK's last bits depend on its build, and every
@@ -172,5 +173,5 @@ def _assert_decomposes(matrix: Matrix, eigenvalues: list[float], eigenvectors: M
 
 
 def pca_digest(result: dict[str, Any]) -> str:
-    """SHA-256 of the result as JSON with sorted keys, in hexadecimal."""
+    """Return the SHA-256 of the result as JSON with sorted keys, in hexadecimal."""
     return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()

@@ -60,7 +60,7 @@ DESCRIBED = (INDEX, CLASSES, QUARANTINE, DOUBTFUL)
 
 
 def digest_of_shards(digests: Mapping[str, Sequence[str]]) -> str:
-    """The `pixels_digest`: sha256 over each split's name and its shards' digests, in order."""
+    """Return the `pixels_digest`: sha256 over each split's name and its shards' digests."""
     text = "".join("\n".join([split, *digests[split], ""]) for split in SPLITS)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -134,9 +134,9 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
         for shard in _indexed(stream, shards, encoding):
             splits[shard.split].append({"number": shard.number, "images": len(shard.rows),
                                         "sha256": shard.sha256})
-    write_json(folder / CLASSES, [asdict(one) for one in classes])
-    write_json(folder / QUARANTINE, [asdict(one) for one in quarantined])
-    write_json(folder / DOUBTFUL, [asdict(one) for one in doubtful])
+    write_json(folder / CLASSES, [asdict(value) for value in classes])
+    write_json(folder / QUARANTINE, [asdict(value) for value in quarantined])
+    write_json(folder / DOUBTFUL, [asdict(value) for value in doubtful])
     moments.save(folder / MOMENTS)
     digests = {split: [shard["sha256"] for shard in splits[split]] for split in SPLITS}
     images = {split: sum(shard["images"] for shard in splits[split]) for split in SPLITS}
@@ -150,33 +150,33 @@ def publish_description(folder: Path, classes: Sequence[Class], shards: Iterable
 
 
 def _digest_of(description: Mapping[str, Any]) -> str:
-    """The sha256 of a description, but for its own digest."""
+    """Return the sha256 of a description, but for its own digest."""
     rest = {name: value for name, value in description.items() if name != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _check_description(path: Path, description: Mapping[str, Any]) -> None:
-    """That store.json and the files beside it are as written. Stores from before there was a digest
-    have none."""
+    """See that store.json and the files beside it are as written. Stores from before there was a
+    digest have none."""
     if "digest" not in description:
         return
     if description["digest"] != _digest_of(description):
         raise damaged(path / DESCRIPTION, "it does not have the digest that it names")
     for name, written in description["files"].items():
         try:
-            found = sha256_of(path / name)
+            digest = sha256_of(path / name)
         except FileNotFoundError:
             raise UserError(f"{path / name}: no such file; make it with `alexnet resize`, or get "
                             "it with `dvc pull`") from None
         except OSError as error:
             raise damaged(path / name, str(error.strerror)) from None
-        if found != written:
+        if digest != written:
             raise damaged(path / name, f"it does not have the digest that {DESCRIPTION} names")
 
 
 def _indexed(stream: IO[bytes], shards: Iterable[StoredShard],
              encoding: Encoding) -> Iterator[StoredShard]:
-    """Passes the shards on while their rows go to the index, so that only one shard's rows are in
+    """Pass the shards on while their rows go to the index, so that only one shard's rows are in
     memory."""
     import pyarrow
     import pyarrow.parquet
@@ -200,8 +200,8 @@ def _indexed(stream: IO[bytes], shards: Iterable[StoredShard],
 
 
 def places_of(rows: Sequence[StoredImage]) -> NDArray[np.int64] | None:
-    """int64 [n, 2]: the offset and size of each of a shard's JPEGs; None where the images are
-    raw."""
+    """Return int64 [n, 2]: the offset and size of each of a shard's JPEGs; None where the images
+    are raw."""
     places = [row.place for row in rows if row.place is not None]
     return np.array(places, np.int64).reshape(-1, 2) if len(places) == len(rows) else None
 
@@ -225,13 +225,13 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         description = read_json(path / DESCRIPTION, "resize")
-        found = description.get("format") if isinstance(description, dict) else None
-        if found not in FORMATS.values():
-            raise UserError(f"{path / DESCRIPTION}: format {found}, but this program reads formats "
-                            f"{', '.join(map(str, FORMATS.values()))}; make the store again with "
-                            "`alexnet resize`")
-        self.encoding: Encoding = next(encoding
-                                       for encoding, number in FORMATS.items() if number == found)
+        store_format = description.get("format") if isinstance(description, dict) else None
+        if store_format not in FORMATS.values():
+            raise UserError(f"{path / DESCRIPTION}: format {store_format}, but this program reads "
+                            f"formats {', '.join(map(str, FORMATS.values()))}; make the store "
+                            "again with `alexnet resize`")
+        self.encoding: Encoding = next(encoding for encoding, number in FORMATS.items()
+                                       if number == store_format)
         try:
             _check_description(path, description)
             self.decoder: dict[str, str] = description["decoder"]
@@ -243,7 +243,7 @@ class Store:
                                 "the same pixels everywhere")
             self.pixels_digest: str = description["pixels_digest"]
             self.side = int(description["side"])
-            self.classes = [Class(**one) for one in read_json(path / CLASSES, "resize")]
+            self.classes = [Class(**values) for values in read_json(path / CLASSES, "resize")]
             self._splits = {split: Split(path, split, description["shards"][split],
                                          len(self.classes), self.side, self.encoding)
                             for split in SPLITS}
@@ -251,12 +251,12 @@ class Store:
             raise damaged(path / DESCRIPTION, f"{type(error).__name__}: {error}") from None
 
     def split(self, name: str) -> Split:
-        """The split `train` or `val`."""
+        """Return the split `train` or `val`."""
         return self._splits[name]
 
     def other_decoder(self) -> str | None:
-        """What to tell of a store that was prepared by another decoder or resampler than is here;
-        None: by the same.
+        """Return what to say of a store that was prepared by another decoder or resampler than is
+        here; None where it was the same.
 
         Its pixels are what they are; but pictures that are prepared here will not have the same
         ones.
@@ -310,7 +310,7 @@ def made_with_of(path: Path) -> dict[str, str]:
 
 
 def prepared_by(path: Path) -> dict[str, str]:
-    """Of a store, for a run's record: store_encoding, and store_decoder as `told` tells it."""
+    """Return of a store, for a run's record, store_encoding and store_decoder, in words."""
     description = read_json(path / DESCRIPTION, "resize")
     try:
         return {"store_encoding": description.get("encoding", "raw"),

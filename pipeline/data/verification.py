@@ -37,7 +37,7 @@ class Sums:
 
 
 def sums() -> Sums:
-    """Reads every training image of the store."""
+    """Return the sums over every training image of the store, read from its pixels."""
     store = Store(STORE)
     split = store.split("train")
     if not len(split):
@@ -56,21 +56,21 @@ def sums() -> Sums:
 
 
 def verify_mean() -> None:
-    """Every value of data/mean.npy is a float32 than which none is nearer to the exact mean.
+    """See that every value of data/mean.npy is a float32 than which none is nearer to the exact
+    mean.
 
     Raises:
         UserError: the first pixel of which that is not true; a file that is missing or of another
             form.
     """
     mean = read_mean(MEAN)
-    found = sums()
-    if mean.dtype != np.float32 or mean.shape != found.pixels.shape:
-        raise _wrong(MEAN,
-                     f"{mean.dtype} {list(mean.shape)}, not float32 {list(found.pixels.shape)}",
-                     "mean")
+    exact_sums = sums()
+    if mean.dtype != np.float32 or mean.shape != exact_sums.pixels.shape:
+        raise _wrong(MEAN, f"{mean.dtype} {list(mean.shape)}, not float32 "
+                           f"{list(exact_sums.pixels.shape)}", "mean")
     below, above = np.nextafter(mean, np.float32(-1)), np.nextafter(mean, np.float32(256))
     for place in np.ndindex(mean.shape):
-        exact = Fraction(int(found.pixels[place]), found.count)
+        exact = Fraction(int(exact_sums.pixels[place]), exact_sums.count)
         value = float(mean[place])
         if not math.isfinite(value) or not _nearest(value, float(below[place]), float(above[place]),
                                                     exact):
@@ -78,19 +78,19 @@ def verify_mean() -> None:
             raise _wrong(MEAN, f"row {y}, column {x}, {CHANNELS[channel]} is {value!r}, and the "
                                f"stored images' mean is {float(exact)!r}", "mean")
     say(f"{MEAN}: verified: each of its {mean.size} values is the float32 nearest to the exact "
-        f"mean of {found.count} stored images")
+        f"mean of {exact_sums.count} stored images")
 
 
 def verify_pca() -> None:
-    """data/pca.json: the covariance is the exact one, rounded once, and the rest is its
+    """See that in data/pca.json the covariance is the exact one, rounded once, and the rest its
     decomposition, by our rules.
 
     Raises:
         UserError: the first thing that is not so; a file that is missing or of another form.
     """
     written = read_json(PCA, "pca")
-    found = sums()
-    problem = _problem_with_pca(written, found)
+    exact_sums = sums()
+    problem = _problem_with_pca(written, exact_sums)
     if problem:
         raise _wrong(PCA, problem, "pca")
     say(f"{PCA}: verified: the covariance is the float64 nearest to the exact one of "
