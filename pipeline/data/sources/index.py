@@ -16,6 +16,7 @@ of all values: of a flipped bit no picture is read.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -32,7 +33,7 @@ CHUNK = 8192  # pictures turned into columns, or out of them, at a time
 TYPES = {"name": pa.string(), "label": pa.int32(), "file": pa.string(), "offset": pa.int64(),
          "size": pa.int64(), "packing": pa.dictionary(pa.int8(), pa.string())}
 SCHEMA = pa.schema(list(TYPES.items()))
-PACKINGS = pa.array(["", "deflate", "gzip"])
+PACKINGS = ["", "deflate", "gzip"]
 LARGEST = 1 << 25  # pictures; the whole of ImageNet has 14 million
 DIGESTED = 65_536  # pictures whose columns enter the digest at a time; other numbers, other digests
 Row = tuple[str, int, str, int, int, str]  # the columns of one picture
@@ -41,16 +42,8 @@ Row = tuple[str, int, str, int, int, str]  # the columns of one picture
 class PictureTable(Sequence[Picture]):
     """Pictures whose files are under `root`; a `Picture` is made when it is asked for."""
 
-    def __init__(self, root: Path, batches: list[pa.RecordBatch]) -> None:
-        """Take the pictures of these batches out of the list, so that they are in memory once."""
-        self.root = root
-        chunks = {name: [batch.column(name) for batch in batches] for name in TYPES}
-        batches.clear()
-        self._columns: dict[str, pa.Array] = {}
-        for name, kind in TYPES.items():
-            chunks[name].append(pa.array([], kind))
-            self._columns[name] = pa.concat_arrays(chunks.pop(name))
-        pa.default_memory_pool().release_unused()
+    def __init__(self, root: Path, columns: dict[str, pa.Array]) -> None:
+        self.root, self._columns = root, columns
 
     @staticmethod
     def of(root: Path, pictures: Iterable[Picture]) -> PictureTable:
@@ -95,8 +88,8 @@ class PictureTable(Sequence[Picture]):
     def take(self, indices: Sequence[int]) -> PictureTable:
         """Return the table of those at these positions, in this order."""
         chosen = pa.array(indices, pa.int64())
-        return PictureTable(self.root, [pa.RecordBatch.from_arrays(
-            [column.take(chosen) for column in self._columns.values()], schema=SCHEMA)])
+        return PictureTable(self.root, {name: column.take(chosen)
+                                        for name, column in self._columns.items()})
 
     @property
     def names(self) -> list[str]:
@@ -153,33 +146,36 @@ class FileNames:
 
 
 class TableBuilder:
-    """Turns rows into columns, some at a time."""
+    """Appends rows to columns that lie in memory as Arrow has them."""
 
     def __init__(self) -> None:
-        self._rows: list[Row] = []
-        self._batches: list[pa.RecordBatch] = []
+        self._texts = {"name": bytearray(), "file": bytearray()}
+        self._ends = {name: array("i", [0]) for name in self._texts}
+        self._numbers = {"label": array("i"), "offset": array("q"), "size": array("q"),
+                         "packing": array("b")}
 
     def add(self, row: Row) -> None:
         """Append a row."""
-        self._rows.append(row)
-        if len(self._rows) == CHUNK:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        *columns, packings = zip(*self._rows, strict=True)
-        arrays = [pa.array(values, kind)
-                  for values, kind in zip(columns, TYPES.values(), strict=False)]
-        codes = pc.index_in(pa.array(packings), PACKINGS).cast(pa.int8())
-        arrays.append(pa.DictionaryArray.from_arrays(codes, PACKINGS))
-        self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
-        self._rows = []
+        name, label, file, offset, size, packing = row
+        for column, text in (("name", name), ("file", file)):
+            self._texts[column] += text.encode()
+            self._ends[column].append(len(self._texts[column]))
+        for column, number in (("label", label), ("offset", offset), ("size", size),
+                               ("packing", PACKINGS.index(packing))):
+            self._numbers[column].append(number)
 
     def table(self, root: Path) -> PictureTable:
-        """Return the table of all rows, whose files are relative to `root`."""
-        self._flush()
-        return PictureTable(root, self._batches)
+        """Return the table of all rows, whose files are relative to `root`; nothing may be added
+        after that."""
+        count = len(self._numbers["label"])
+        columns = {name: pa.Array.from_buffers(pa.string(), count, [
+            None, pa.py_buffer(self._ends[name]), pa.py_buffer(text)])
+            for name, text in self._texts.items()}
+        for name, numbers in self._numbers.items():
+            kind = pa.int8() if name == "packing" else TYPES[name]
+            columns[name] = pa.Array.from_buffers(kind, count, [None, pa.py_buffer(numbers)])
+        columns["packing"] = pa.DictionaryArray.from_arrays(columns["packing"], pa.array(PACKINGS))
+        return PictureTable(root, {name: columns[name] for name in TYPES})
 
 
 def write_index(file: Path, splits: Mapping[str, Sequence[Picture]]) -> None:
@@ -191,9 +187,13 @@ def write_index(file: Path, splits: Mapping[str, Sequence[Picture]]) -> None:
                                               pa.array([split]))
         tables.append(pictures.table.append_column("split", name))
     table = pa.concat_tables(tables).unify_dictionaries()
-    with atomic_write(file) as stream:
-        pq.write_table(table.replace_schema_metadata({"digest": _digest(table)}), stream,
-                       compression="zstd", row_group_size=DIGESTED)
+    table = table.replace_schema_metadata({"digest": _digest(table)})
+    with (atomic_write(file) as stream,
+          pq.ParquetWriter(stream, table.schema, compression="zstd",
+                           use_dictionary=["packing", "split"]) as writer):
+        for start in range(0, len(table), DIGESTED):
+            writer.write_table(table.slice(start, DIGESTED), DIGESTED)
+            pa.default_memory_pool().release_unused()
 
 
 def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, PictureTable]:
@@ -203,7 +203,8 @@ def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Pictu
         UserError: there is no such file, or it is damaged.
     """
     digest = hashlib.sha256()
-    batches: dict[str, list[pa.RecordBatch]] = {split: [] for split in splits}
+    chunks = {(split, name): [pa.array([], kind)]
+              for split in splits for name, kind in TYPES.items()}
     try:
         with file.open("rb") as stream, pq.ParquetFile(stream) as opened:
             if opened.metadata.num_rows > LARGEST:
@@ -213,14 +214,15 @@ def read_index(file: Path, root: Path, splits: Sequence[str]) -> dict[str, Pictu
                 for name in pc.unique(batch["file"]).to_pylist():
                     if leads_elsewhere(name):
                         raise ValueError(f"{name!r} leads out of the data set's folder")
-                for split, some in batches.items():
+                for split in splits:
                     mine = batch.filter(pc.equal(batch["split"], split))
-                    some.append(pa.RecordBatch.from_arrays(
-                        [_as(mine[name], kind) for name, kind in TYPES.items()], schema=SCHEMA))
+                    for name, kind in TYPES.items():
+                        chunks[split, name].append(_as(mine[name], kind))
             made_with = opened.schema_arrow.metadata or {}
         if made_with.get(b"digest") != digest.hexdigest().encode():
             raise ValueError("its digest is another, or it was made by an earlier version")
-        return {split: PictureTable(root, some) for split, some in batches.items()}
+        return {split: PictureTable(root, {name: pa.concat_arrays(chunks.pop((split, name)))
+                                           for name in TYPES}) for split in splits}
     except FileNotFoundError:
         raise UserError(f"{file}: no such file; make it with `alexnet download` or "
                         "`dvc repro download`") from None
@@ -233,10 +235,10 @@ def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """Return the column in this type; packings by their codes in `PACKINGS`."""
     if not pa.types.is_dictionary(kind):
         return column.cast(kind)
-    codes = pc.index_in(column.cast(pa.string()), PACKINGS)
+    codes = pc.index_in(column.cast(pa.string()), pa.array(PACKINGS))
     if codes.null_count:
         raise ValueError("a packing that is not known")
-    return pa.DictionaryArray.from_arrays(codes.cast(pa.int8()), PACKINGS)
+    return pa.DictionaryArray.from_arrays(codes.cast(pa.int8()), pa.array(PACKINGS))
 
 
 def _digest(table: Any) -> str:
@@ -250,6 +252,9 @@ def _digest(table: Any) -> str:
 def _update(digest: Any, rows: Any) -> None:
     """Have the digest cover these rows, `DIGESTED` of them or the last."""
     for column in rows.columns:
-        digest.update(column.to_numpy(zero_copy_only=False).tobytes()
-                      if pa.types.is_integer(column.type)
-                      else "\0".join(column.to_pylist()).encode())
+        if pa.types.is_integer(column.type):
+            digest.update(column.to_numpy(zero_copy_only=False).tobytes())
+            continue
+        for start in range(0, len(column), CHUNK):
+            text = "\0".join(column.slice(start, CHUNK).to_pylist())
+            digest.update(("\0" * bool(start) + text).encode())
