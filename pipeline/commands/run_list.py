@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pipeline.config.paths import metrics_of
-from pipeline.records import mlflow_names, mlflow_store
+from pipeline.records import mlflow_connection, mlflow_names, mlflow_store
 from pipeline.records.mlflow_names import plain
 from pipeline.records.record import IMPORTED
 from pipeline.system.errors import UserError, without_password
@@ -63,11 +63,12 @@ def listed(limit: int, unfinished: bool = False) -> list[ListedRun]:
         UserError: the store cannot be reached, or has no training.
     """
     runs = (mlflow_store.connect().find("tags.stage = 'train'", MOST)
-            if mlflow_store.exists() else [])
+            if mlflow_connection.exists() else [])
     trainings = [_listed(run) for run in runs if unfinished or run.info.status in FINISHED][:limit]
     if not trainings:
         raise UserError(f"no training is recorded in "
-                        f"{without_password(mlflow_store.tracking_uri())}; `dvc repro` makes one")
+                        f"{without_password(mlflow_connection.tracking_uri())}; `dvc repro` makes "
+                        "one")
     return sorted(trainings, key=lambda run: ([run.errors.get(name, 2.0) for name in ERRORS],
                                               -run.started))
 

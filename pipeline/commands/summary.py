@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipeline.config.paths import METRICS, PROVENANCE, REPORT, metrics_of
 from pipeline.config.stages import NAMES
-from pipeline.records.mlflow_store import tracking_uri
+from pipeline.records.mlflow_connection import tracking_uri
 from pipeline.report.intervals import interval
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.files import read_json

@@ -14,7 +14,7 @@ import sys
 
 import click
 
-from pipeline.records import mlflow_pages, mlflow_store
+from pipeline.records import mlflow_connection, mlflow_pages, mlflow_store
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.processes import die_with_parent
 from pipeline.system.project import home_folder
@@ -29,8 +29,8 @@ def serve(port: int) -> None:
     Raises:
         UserError: the store cannot be reached, or the port is taken.
     """
-    uri = mlflow_store.tracking_uri()
-    if mlflow_store.is_server(uri):
+    uri = mlflow_connection.tracking_uri()
+    if mlflow_connection.is_server(uri):
         experiment = mlflow_store.connect().experiment
         click.echo(mlflow_pages.addresses(without_password(uri), experiment))
         return
@@ -40,7 +40,7 @@ def serve(port: int) -> None:
     sys.stdout.flush()
     # In variables, since everybody sees a command's arguments, and the address of a database may
     # hold a password.
-    variables = mlflow_store.SETTINGS | {
+    variables = mlflow_connection.SETTINGS | {
         "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ARTIFACTS_DESTINATION": str(home_folder() / "mlartifacts"),
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}

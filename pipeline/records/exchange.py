@@ -15,7 +15,8 @@ from pipeline.records.kept_runs import (
     read_folder,
     record_digest,
 )
-from pipeline.records.mlflow_store import attempt, connect
+from pipeline.records.mlflow_connection import attempt
+from pipeline.records.mlflow_store import connect
 from pipeline.records.record import IMPORTED, Record
 from pipeline.records.record_files import FILES, LARGE, TAGS, TEXTS
 from pipeline.system.errors import UserError

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
-from pipeline.records import mlflow_names, mlflow_store
+from pipeline.records import mlflow_connection, mlflow_names, mlflow_store
 from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import IMPORTED
 from pipeline.records.record_files import FILES, check_file, recorded_files
@@ -222,16 +222,16 @@ def find(name: str) -> KeptRun:
         condition, none = f"attributes.run_id LIKE '{name}%'", f"no run whose id begins with {name}"
         if not name.isalnum():
             raise UserError(f"{name}: neither the id of a run nor a folder with a {RECORD}")
-    runs = mlflow_store.bounded(lambda: store.find(condition, limit=100))
+    runs = mlflow_connection.bounded(lambda: store.find(condition, limit=100))
     if name == "latest":
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
-        raise UserError(f"{none} in {without_password(mlflow_store.tracking_uri())}; `alexnet ui` "
-                        "shows the runs")
+        raise UserError(f"{none} in {without_password(mlflow_connection.tracking_uri())}; "
+                        "`alexnet ui` shows the runs")
     if len(runs) > 1:
         raise UserError(f"{name}: {len(runs)} runs begin so, "
                         f"{', '.join(run.info.run_id for run in runs[:3])}; give more of the id")
-    return mlflow_store.bounded(lambda: _from_store(store, runs[0]))
+    return mlflow_connection.bounded(lambda: _from_store(store, runs[0]))
 
 
 def read_folder(folder: Path) -> KeptRun:
@@ -275,7 +275,7 @@ def read_folder(folder: Path) -> KeptRun:
 
 def set_tags(kept: KeptRun, tags: dict[str, str]) -> None:
     """Set tags on a run of the store; no more than a warning when that cannot be done."""
-    mlflow_store.attempt("the run gets no tags",
+    mlflow_connection.attempt("the run gets no tags",
                          lambda: MlflowStore().set_tags(kept.facts.run_id, tags))
 
 
@@ -310,7 +310,7 @@ def _stored_file(store: MlflowStore, run: Any, name: str) -> Path | None:
     """
     artifact, address = FILES[name], str(run.info.artifact_uri)
     try:
-        mlflow_store.check_address(address)
+        mlflow_connection.check_address(address)
         folder = artifact.rpartition("/")[0]
         listed = store.client.list_artifacts(run.info.run_id, folder or None)
         if artifact not in [entry.path for entry in listed]:
@@ -318,7 +318,8 @@ def _stored_file(store: MlflowStore, run: Any, name: str) -> Path | None:
         return Path(store.client.download_artifacts(run.info.run_id, artifact))
     except Exception as error:  # of the network, the disk, a cloud's own library, MLflow
         raise UserError(f"run {run.info.run_id[:12]}: its {artifact} cannot be read from "
-                        f"{without_password(address)} ({mlflow_store.reason(error)})") from None
+                        f"{without_password(address)} ({mlflow_connection.reason(error)})"
+                        ) from None
 
 
 def _plain(file: Path) -> Path:

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.records.mlflow_store import MlflowStore, attempt, bounded
+from pipeline.records.mlflow_connection import attempt, bounded
+from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import Record
 from pipeline.system.terminal import say
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from pipeline.config.parameters import Parameters
 from pipeline.config.stages import stage_of
 from pipeline.records import environment, unsent
-from pipeline.records.mlflow_store import MlflowStore, attempt
+from pipeline.records.mlflow_connection import attempt
+from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import Record, begin_record, now
 from pipeline.system.project import CODE
 from pipeline.system.terminal import say

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config.paths import WORK
-from pipeline.records.mlflow_store import MlflowStore, attempt
+from pipeline.records.mlflow_connection import attempt
+from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import Record
 from pipeline.system.errors import UserError
 from pipeline.system.files import copy_file, read_json, sha256_of, sync_folder, write_json

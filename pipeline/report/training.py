@@ -13,7 +13,7 @@ from typing import Any
 
 from alexnet.arithmetic import NUMBER
 from pipeline.config.parameters import Parameters
-from pipeline.records import mlflow_store
+from pipeline.records import mlflow_connection, mlflow_store
 from pipeline.system.terminal import duration
 
 
@@ -48,7 +48,7 @@ def recorded(weights_digest: str, environment_digest: str) -> Training | None:
     Returns:
         None where it has none, where there is no store yet, or where it does not answer.
     """
-    if not mlflow_store.exists():
+    if not mlflow_connection.exists():
         return None
     condition = (f"tags.stage = 'train' and attributes.status = 'FINISHED' and tags.weights_digest "
                  f"= '{weights_digest}' and tags.environment_digest = '{environment_digest}'")

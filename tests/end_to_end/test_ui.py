@@ -27,7 +27,7 @@ import requests
 
 from pipeline.config import parameters
 from pipeline.config.paths import LEARNING, REPORT, metrics_of
-from pipeline.records import kept_runs, mlflow_store, recording
+from pipeline.records import kept_runs, mlflow_connection, recording
 from pipeline.system.files import write_json
 from pipeline.training.run_folder import learning_table
 from tests.end_to_end import postgresql
@@ -74,7 +74,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             said = process.stdout.readline()
             assert said.startswith("The runs: http://127.0.0.1:"), said
             wait_for(port)
-            yield Pages(folder, mlflow_store.tracking_uri(), port, process, said.split()[-1], runs)
+            yield Pages(folder, mlflow_connection.tracking_uri(), port, process, said.split()[-1],
+                        runs)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

@@ -84,10 +84,10 @@ def dvc(parameters: Parameters) -> Finding:
 def mlflow(parameters: Parameters) -> Finding:
     """Check that MLflow's store takes a run and a file of it and gives them back; the run is
     removed. A store that is not there yet is not made."""
-    from pipeline.records import database, mlflow_store
+    from pipeline.records import database, mlflow_connection, mlflow_store
 
-    address = without_password(mlflow_store.tracking_uri())
-    file = database.file_of(mlflow_store.tracking_uri())
+    address = without_password(mlflow_connection.tracking_uri())
+    file = database.file_of(mlflow_connection.tracking_uri())
     if file and not file.exists():
         if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
             return Finding("fails", f"{address}: its folder is missing or cannot be written to",
@@ -96,16 +96,16 @@ def mlflow(parameters: Parameters) -> Finding:
     if file and not os.access(file, os.W_OK):
         return Finding("fails", f"{address}: you may not write to it", f"chmod u+w {file}")
     try:
-        mlflow_store.bounded(lambda: mlflow_store.MlflowStore().probe())
+        mlflow_connection.bounded(lambda: mlflow_store.MlflowStore().probe())
     except Exception as error:  # of the network, the database, the disk, a cloud's own library
-        reason = mlflow_store.reason(error)
+        reason = mlflow_connection.reason(error)
         return Finding("fails", f"{address}: {reason}", _store_fix(error, reason))
     return ok(f"{address}: takes runs and files of the experiment "
-              f"{mlflow_store.experiment_name()}, and gives them back")
+              f"{mlflow_connection.experiment_name()}, and gives them back")
 
 
 def _store_fix(error: Exception, reason: str) -> str:
-    from pipeline.records.mlflow_store import experiment_name
+    from pipeline.records.mlflow_connection import experiment_name
 
     name = experiment_name()
     if isinstance(error, ModuleNotFoundError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config.paths import PREDICTIONS, WEIGHTS, WORK
-from pipeline.records import environment, mlflow_store, recording
+from pipeline.records import environment, mlflow_connection, mlflow_store, recording
 from pipeline.studies import experiments, run_sets
 from pipeline.studies.claims import cost
 from pipeline.studies.claims import evidence as evidences
@@ -248,7 +248,7 @@ class Children:
 
     def adopt(self, names: Iterable[str]) -> None:
         """Nest the newest training of each of these DVC experiments."""
-        if self.parent and not mlflow_store.attempt("trainings are not nested",
+        if self.parent and not mlflow_connection.attempt("trainings are not nested",
                                                     lambda: self._adopt(names)):
             self.parent = None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import parameters
-from pipeline.records import bounds, environment, mlflow_store
+from pipeline.records import bounds, environment, mlflow_connection
 from pipeline.records.recording import recorded
 from pipeline.system.errors import UserError
 
@@ -65,7 +65,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Handler]]:
 
 
 def test_a_right_answer_is_taken(server: type[Handler]) -> None:
-    assert mlflow_store.client().get_experiment_by_name("alexnet").experiment_id == "1"
+    assert mlflow_connection.client().get_experiment_by_name("alexnet").experiment_id == "1"
 
 
 @pytest.mark.parametrize("manner", ["silent", "trickling"])
@@ -74,7 +74,7 @@ def test_an_answer_that_does_not_end_keeps_no_stage_from_its_work(
         capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(environment, "fingerprint", lambda with_torch=True: {"lock_digest": "l"})
-    mlflow_store.client()  # MLflow is imported
+    mlflow_connection.client()  # MLflow is imported
     server.manner = manner
     start = time.monotonic()
     with recorded("mean", parameters.load(ROOT / "params.yaml")) as record:
@@ -86,7 +86,7 @@ def test_an_answer_that_does_not_end_keeps_no_stage_from_its_work(
 
 def test_an_answer_that_unpacks_to_more_than_the_limit_is_refused_in_bounded_memory(
         server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> None:
-    client = mlflow_store.client()
+    client = mlflow_connection.client()
     server.manner = "bomb"
     monkeypatch.setattr(bounds, "LARGEST", 1 << 20)
     tracemalloc.start()
@@ -100,7 +100,7 @@ def test_an_answer_that_unpacks_to_more_than_the_limit_is_refused_in_bounded_mem
 def test_a_folder_here_that_a_server_names_is_neither_read_nor_written(
         server: type[Handler], monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     with pytest.raises(UserError, match=r"must serve them.*nothing is read or written there"):
-        mlflow_store.check_address(address)
-    mlflow_store.check_address("mlflow-artifacts:/1/2/artifacts")
+        mlflow_connection.check_address(address)
+    mlflow_connection.check_address("mlflow-artifacts:/1/2/artifacts")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    mlflow_store.check_address("file:///etc/a/b")  # of a database it may be one
+    mlflow_connection.check_address("file:///etc/a/b")  # of a database it may be one

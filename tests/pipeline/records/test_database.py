@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import database, mlflow_store
+from pipeline.records import database, mlflow_connection
 from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import Record, process_tags
 
@@ -68,7 +68,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def find_and_read(folder: Path) -> str:
     """What the only run there says, its file read back."""
-    script = ("from pipeline.records import kept_runs, mlflow_store\n"
+    script = ("from pipeline.records import kept_runs, mlflow_connection, mlflow_store\n"
               "[run] = mlflow_store.connect().find(\"tags.stage = 'mean'\", limit=9)\n"
               "print(kept_runs.find(run.info.run_id).json('parameters.json')['dataset']['source'])")
     output, errors = start(folder, script).communicate(timeout=100)
@@ -174,7 +174,7 @@ def test_a_relative_address_is_the_projects_in_a_copy_of_dvcs_too(
                               ("mlruns", f"{tmp_path}/mlruns"), ("/mlruns", "/mlruns"),
                               ("http://localhost:5000", "http://localhost:5000")):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        assert mlflow_store.tracking_uri() == resolved
+        assert mlflow_connection.tracking_uri() == resolved
     run_id, said = record(copy, MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
     assert len(run_id) == 32, said
     assert (tmp_path / "mlflow.db").exists()
@@ -192,4 +192,4 @@ def test_a_database_of_others_keeps_its_addresses(made: Path, tmp_path: Path,
     store.begin(begun := Record("pca", 1, {}, process_tags() | {"git_commit": "c"}, {}))
     run = store.client.get_run(begun.run_id)
     assert run.info.artifact_uri.startswith((made / "mlartifacts").as_uri())
-    assert database.file_of(mlflow_store.tracking_uri()) == tmp_path / "shared.db"
+    assert database.file_of(mlflow_connection.tracking_uri()) == tmp_path / "shared.db"

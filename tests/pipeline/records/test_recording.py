@@ -24,7 +24,7 @@ from pipeline.config import parameters
 from pipeline.config.identity import flat_parameters
 from pipeline.config.paths import LISTING, MEAN, PCA, STORE, metrics_of
 from pipeline.data.statistics import mean_digest
-from pipeline.records import environment, live_curves, mlflow_store
+from pipeline.records import environment, live_curves, mlflow_connection
 from pipeline.records.record import data_digests
 from pipeline.records.recording import recorded
 from pipeline.records.unsent import send_unsent
@@ -64,7 +64,7 @@ def runs() -> list[Any]:
     """Of this test's experiment, the oldest first."""
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(mlflow_store.tracking_uri())
+    client = MlflowClient(mlflow_connection.tracking_uri())
     experiment = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
     return (client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
             if experiment else [])
@@ -74,7 +74,7 @@ def artifacts(run: Any) -> dict[str, bytes]:
     from mlflow.artifacts import download_artifacts
 
     folder = Path(download_artifacts(run_id=run.info.run_id,
-                                     tracking_uri=mlflow_store.tracking_uri()))
+                                     tracking_uri=mlflow_connection.tracking_uri()))
     return {file.relative_to(folder).as_posix(): file.read_bytes()
             for file in folder.rglob("*") if file.is_file()}
 
@@ -180,7 +180,7 @@ def history(run: Any, name: str) -> list[tuple[int, float]]:
     """Step and value of every point that MLflow has, in its order."""
     from mlflow.tracking import MlflowClient
 
-    found = MlflowClient(mlflow_store.tracking_uri()).get_metric_history(run.info.run_id, name)
+    found = MlflowClient(mlflow_connection.tracking_uri()).get_metric_history(run.info.run_id, name)
     return sorted((point.step, point.value) for point in found)
 
 

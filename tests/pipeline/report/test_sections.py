@@ -22,7 +22,7 @@ from scipy.stats import binomtest
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
 from pipeline.data.sources.catalogue import Class
-from pipeline.records import mlflow_store
+from pipeline.records import mlflow_connection
 from pipeline.report import (
     confusion,
     evidence,
@@ -348,8 +348,8 @@ def test_the_time_is_that_of_the_training_of_these_weights(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert training.recorded("1" * 64, "2" * 64) is None
     assert list(tmp_path.iterdir()) == []  # no store is made by asking
-    client = mlflow_store.client()
-    experiment = client.create_experiment(mlflow_store.experiment_name())
+    client = mlflow_connection.client()
+    experiment = client.create_experiment(mlflow_connection.experiment_name())
     tags = {"stage": "train", "weights_digest": "1" * 64, "environment_digest": "2" * 64,
             "processes": "2", "threads": "1", "device": "cpu"}
     run = client.create_run(experiment, 1000, tags=tags)
