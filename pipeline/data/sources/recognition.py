@@ -115,7 +115,7 @@ def kind_of(classes: set[str]) -> str:
     """Return what a data set of these classes looks like; nothing where there are none."""
     for kind, those in (("Imagenette", IMAGENETTE), ("Imagewoof", IMAGEWOOF),
                         ("CIFAR-10 in folders", CIFAR10)):
-        if classes and classes <= those:
+        if len(classes) > 1 and classes <= those:
             return kind
     if known := classes & _wnids():
         return IMAGENET if len(known) > len(_wnids()) // 2 else PART_OF_IMAGENET
