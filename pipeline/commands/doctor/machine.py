@@ -51,7 +51,7 @@ def disk(parameters: Parameters) -> Finding:
         return Finding("fails", "; ".join(short), "make room; or name another disk with "
                                                   "dataset.location, make data a link to one, set "
                                                   "store.encoding to jpeg")
-    from pipeline.data.sources.planning import free
+    from pipeline.data.disk import free
 
     return ok(f"about {size(sum(needs.values()))} still to be written, {size(free(STORE))} free")
 
@@ -68,7 +68,7 @@ def _stored() -> int:
 def short_of(needs: Mapping[Path, float]) -> list[str]:
     """Return a line for each file system that has less room than is needed; needs on the same one
     add up."""
-    from pipeline.data.sources.planning import free
+    from pipeline.data.disk import free
 
     together: dict[int, list[Path]] = {}
     for folder in needs:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.paths import ARCHIVES, INDEX, LISTING, WORK
+from pipeline.data.disk import check_writable
 from pipeline.data.sources import completeness, recognition
 from pipeline.data.sources.catalogue import Catalogue, Contents, ListedFile, Listing
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.index import FileNames, read_index, write_index
 from pipeline.data.sources.listing import read_listing, write_listing
-from pipeline.data.sources.planning import Plan, check_writable, data_folder
+from pipeline.data.sources.planning import Plan, data_folder
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.terminal import say
@@ -43,7 +44,7 @@ def fetch(dataset: DatasetSection) -> Listing:
                         f"null for {ARCHIVES}")
     planned = plan(dataset)
     if planned.download and not planned.by_hand:
-        check_writable(planned.folder)
+        check_writable(planned.folder, "name another folder as dataset.location")
     _say_terms(dataset, planned)
     contents: Contents = _source(dataset).fetch(dataset)
     _check_whole(dataset, contents)

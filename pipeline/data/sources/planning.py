@@ -3,14 +3,13 @@ the disk it takes."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.paths import ARCHIVES, DOWNLOAD, STORE
 from pipeline.config.sections import DatasetSection
+from pipeline.data.disk import free
 from pipeline.data.sources.recognition import Survey
 from pipeline.system.errors import UserError
 
@@ -113,25 +112,6 @@ def missing_files(remotes: list[RemoteFile], folder: Path) -> list[RemoteFile]:
     return [remote for remote in remotes if not (folder / remote.name).is_file()]
 
 
-def check_writable(folder: Path) -> None:
-    """See that the folder can be made or written to.
-
-    Raises:
-        UserError: it is a link to nothing, no folder, or not writable.
-    """
-    there = folder
-    while not there.exists():
-        if there.is_symlink():
-            raise UserError(f"{there}: a link to {os.readlink(there)}, where nothing is: mount the "
-                            "disk that it leads to, or make the link anew")
-        there = there.parent if there.parent != there else Path("/")
-    if not there.is_dir():
-        raise UserError(f"{there}: not a folder; name another one as dataset.location")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"{there}: cannot be written to; give yourself the right to it, or name "
-                        "another folder as dataset.location")
-
-
 def check_room(folder: Path, needed: int) -> None:
     """See that so many bytes can be written to the folder.
 
@@ -141,13 +121,6 @@ def check_room(folder: Path, needed: int) -> None:
     if needed > (room := free(folder)):
         raise UserError(f"{folder}: {_size(needed)} are still to be written, but {_size(room)} "
                         "are free; free some room, or name another folder as dataset.location")
-
-
-def free(folder: Path) -> int:
-    """Return how many bytes are free where the folder is, or will be."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def _size(count: float | None) -> str:
