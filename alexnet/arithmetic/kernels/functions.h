@@ -40,7 +40,7 @@ static inline double log_64(double x) {
     int64_t bits;
     memcpy(&bits, &x, 8);
     int64_t k = ((bits >> 32) - 0x3fe6a09e) >> 20;
-    bits -= k << 52;
+    bits -= (int64_t)((uint64_t)k << 52);
     double m;
     memcpy(&m, &bits, 8);
     double f = m - 1.0, s = f / (2.0 + f), z = s * s, w = z * z;

@@ -122,11 +122,13 @@ typedef struct {
     long c, h, w, size, stride, rows, columns;
 } Pool;
 
-/* One window, some channels: the greatest value and its place. */
-INLINE void greatest(const Pool *v, const float *x, long height, long width, float *y,
-                     uint8_t *places) {
+/* One window: the greatest value of each channel and its place. The last vector may read the next
+ * pixel's channels, up to `end`, and stores no more than its own. */
+INLINE void greatest(const Pool *v, const float *x, const float *end, long height, long width,
+                     float *y, uint8_t *places) {
+    const float *last = x + ((height - 1) * v->w + width - 1) * v->c;
     long c = 0;
-    for (; c + LANES <= v->c; c += LANES) {
+    for (; c < v->c && last + c + LANES <= end; c += LANES) {
         vf best = load(x + c);
         vi where = {0};
         for (long i = 0; i < height; i++)
@@ -134,10 +136,16 @@ INLINE void greatest(const Pool *v, const float *x, long height, long width, flo
                 vf next = load(x + (i * v->w + j) * v->c + c);
                 vi taken = (next > best) | (next != next);
                 best = chosen(taken, next, best);
-                where = ((vi){0} + (int32_t)(i * v->size + j)) & taken | (where & ~taken);
+                where = (((vi){0} + (int32_t)(i * v->size + j)) & taken) | (where & ~taken);
             }
-        store(y + c, best);
-        *(vbu *)(places + c) = __builtin_convertvector(where, vb);
+        vb bytes = __builtin_convertvector(where, vb);
+        if (c + LANES <= v->c) {
+            store(y + c, best);
+            *(vbu *)(places + c) = bytes;
+        } else {
+            memcpy(y + c, &best, sizeof(float) * (v->c - c));
+            memcpy(places + c, &bytes, v->c - c);
+        }
     }
     for (; c < v->c; c++) {
         float best = x[c];
@@ -157,12 +165,14 @@ static long within(long first, long size, long side) {
 
 static void pool_image(void *context, long image) {
     const Pool *v = context;
+    const float *end = v->x + (image + 1) * v->h * v->w * v->c;
     for (long p = 0; p < v->rows; p++)
         for (long q = 0; q < v->columns; q++) {
             long h = p * v->stride, w = q * v->stride;
             long out = ((image * v->rows + p) * v->columns + q) * v->c;
-            greatest(v, v->x + ((image * v->h + h) * v->w + w) * v->c, within(h, v->size, v->h),
-                     within(w, v->size, v->w), v->y + out, v->places + out);
+            greatest(v, v->x + ((image * v->h + h) * v->w + w) * v->c, end,
+                     within(h, v->size, v->h), within(w, v->size, v->w), v->y + out,
+                     v->places + out);
         }
 }
 
