@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from pipeline.system.terminal import printable
 
@@ -36,6 +37,7 @@ REMEDIES = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota",
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in what PyTorch raises
 ADDRESSES = ("MLFLOW_TRACKING_URI", *(variable for name in ("HTTP", "HTTPS", "ALL")
                                       for variable in (f"{name}_PROXY", f"{name.lower()}_proxy")))
+SHORTEST = 4  # characters of a password that is looked for by itself
 LONGEST_REASON = 200  # characters of an unexpected error's own message
 
 
@@ -56,13 +58,28 @@ def without_password(text: str) -> str:
     """Return the text without users, passwords and queries in its addresses: fit for a log.
 
     An address is known to its end, blanks in it included, where a variable of ADDRESSES holds it;
-    elsewhere in the text it ends at the first blank, or at the last `@` where that leaves no port.
+    then its query and password are left out wherever else they stand, too. Elsewhere in the text it
+    ends at the first blank, or at the last `@` where that leaves no port.
     """
     for name in ADDRESSES:
         if "://" in (address := os.environ.get(name, "")):
             text = text.replace(address, _bare_address(address))
+            for secret in _secrets(address):
+                for form in (secret, quote(secret), unquote(secret)):
+                    text = text.replace(form, "...")
     return re.sub(r"[A-Za-z][\w+.-]*://(?:[^\s/@]*:(?!\d+[\s/?#]|\d+$)[^\n@/]*@)?\S*",
                   lambda match: _bare_address(match[0]), text)
+
+
+def _secrets(address: str) -> list[str]:
+    """Return query, fragment and password of an address, and the values in them, the longest
+    first."""
+    rest = address.partition("://")[2]
+    login = rest.rpartition("@")[0] if re.search("[:@]", rest.partition("/")[0]) else ""
+    queries = re.split("[?#]", rest)[1:]
+    values = [value for query in queries for value in re.split("[=&]", query)[1::2]]
+    secrets = {login.partition(":")[2], *queries, *values}
+    return sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=len, reverse=True)
 
 
 def _bare_address(address: str) -> str:

@@ -65,6 +65,19 @@ def test_an_address_that_a_variable_holds_is_known_to_its_end(monkeypatch: pytes
         assert "secret" not in without_password(f"the store {address} cannot be used")
 
 
+def test_what_an_error_repeats_of_an_address_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address, text in (
+            ("http://me:a secret@host", "no user a secret"),
+            ("http://me:a%20secret@host", "no user a secret"),
+            ("http://host/?user=me&password=secret", "url: /?user=me&password=secret/api/2.0 ()"),
+            ("http://host/?password=a secret", "url: /?password=a%20secret/api/2.0 ()"),
+            ("http://host/#token=a%20secret", "no token a secret")):
+        assert "secret" in without_password(text)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert "secret" not in without_password(text)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
 def test_text_without_an_address_stays_as_it_is() -> None:
     text = "// a comment: of ann@example.org, 3 // 2 @ 5"
     assert without_password(text) == text
