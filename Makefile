@@ -20,9 +20,10 @@ repro: setup ## run the pipeline: whatever has changed, from the data to the rep
 	.venv/bin/dvc repro
 	@.venv/bin/alexnet summary
 
-check: setup ## style, types, unsafe code (bandit's rules), and the packages: pinned, fitting, without known holes
+check: setup ## style, types, unsafe code, the direction of imports; the packages: pinned, fitting, without known holes
 	.venv/bin/ruff check --quiet .
 	.venv/bin/mypy alexnet pipeline benchmarks
+	.venv/bin/python -m pytest -q -n 0 tests/test_rooms.py
 	.venv/bin/python -m tests.packages
 
 test: setup ## run the tests

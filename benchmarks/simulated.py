@@ -51,7 +51,8 @@ import json, pathlib
 from pipeline.commands.main import main
 from pipeline.data.sources import imagenet2012
 checksums = json.loads(pathlib.Path("checksums.json").read_text())
-imagenet2012.OFFICIAL = {name: imagenet2012.Archive(*checksums[name]) for name in imagenet2012.OFFICIAL}
+imagenet2012.OFFICIAL = {name: imagenet2012.Archive(*checksums[name])
+                         for name in imagenet2012.OFFICIAL}
 main()
 """
 

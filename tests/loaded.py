@@ -125,8 +125,7 @@ class Door:
     def _answer(self, connection: socket.socket) -> None:
         with connection:
             _, numbers, _, _ = socket.recv_fds(connection, 1, 3)
-            streams = [reduction.DupFd(number)
-                       for number in numbers]  # type: ignore[no-untyped-call]
+            streams = [reduction.DupFd(number) for number in numbers]
             with connection.makefile() as asked:
                 command, folder, environment = json.load(asked)
             for number in numbers:

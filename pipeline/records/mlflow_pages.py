@@ -24,13 +24,17 @@ COLUMNS = {
     "attributes": ("Duration",)}
 ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
 
-- A run is named for its data set and seed, and for what differs from that data set's preset and the recipe *source*.
-- Curves (`train/`, `val/`) stand at **images seen**; `val/..._1crop` and `_10crop` are those of the finished weights.
-- Evaluation and report are part of the training whose weights they saw. `prepared_by.*` among its tags are the runs
-  that made its data.
+- A run is named for its data set and seed, and for what differs from that data set's preset and
+  the recipe *source*.
+- Curves (`train/`, `val/`) stand at **images seen**; `val/..._1crop` and `_10crop` are those of the
+  finished weights.
+- Evaluation and report are part of the training whose weights they saw. `prepared_by.*` among its
+  tags are the runs that made its data.
 - The view *Trainings* (above the list) has the columns that matter; `alexnet ui` opens it.
-- Where a click on a run leads to the *GenAI* pages, choose *Model training* at the top left once: MLflow keeps it.
-- To compare: tick two runs, then **Compare**. To prove that a run can be repeated: `alexnet rerun RUN`.
+- Where a click on a run leads to the *GenAI* pages, choose *Model training* at the top left once:
+  MLflow keeps it.
+- To compare: tick two runs, then **Compare**. To prove that a run can be repeated:
+  `alexnet rerun RUN`.
 """
 # of a data set's digest, for which MLflow has 36; the whole is in the profile and the tags
 DIGITS = 32

@@ -1,4 +1,4 @@
-"""The reproducibility matrix for people: a table in the terminal, a page, and a part of the report."""
+"""The reproducibility matrix for people: a table in the terminal, a page, a part of the report."""
 
 from __future__ import annotations
 
