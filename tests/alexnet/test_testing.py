@@ -83,8 +83,8 @@ def test_nine_views_are_the_sources_and_not_mirrored() -> None:
         assert torch.equal(x, expected.permute(0, 3, 1, 2))
     seen.clear()
     assert probabilities(network, pixels, of_all, 24).shape == (10, 2, 4)
-    assert torch.equal(seen[5], seen[0].new_tensor(
-        pixels[:, :24, :24].flip(2).float() - window).permute(0, 3, 1, 2))
+    mirrored = pixels[:, :24, :24].flip(2).float() - window
+    assert torch.equal(seen[5], mirrored.permute(0, 3, 1, 2))
 
 
 def test_probabilities_are_softmax_outputs_of_each_crop() -> None:
