@@ -38,7 +38,8 @@ from pipeline.data.quarantine import check_classes, check_number, summary
 from pipeline.data.shard_worker import Shard, finished_shard, make_shard, read_record
 from pipeline.data.shards import Encoding
 from pipeline.data.sources import fetching
-from pipeline.data.sources.catalogue import Catalogue
+from pipeline.data.sources.catalogue import Catalogue, Picture
+from pipeline.data.sources.index import PictureTable
 from pipeline.data.store import (
     DOUBTFUL,
     FORMATS,
@@ -148,6 +149,17 @@ def stored_order(names: list[str], seed: int) -> list[int]:
     return [by_name[k] for k in np.argsort(drawn, kind="stable")]
 
 
+def _names(pictures: Sequence[Picture]) -> list[str]:
+    return (pictures.names if isinstance(pictures, PictureTable)
+            else [picture.name for picture in pictures])
+
+
+def _labels(pictures: Sequence[Picture]) -> list[int]:
+    labels: list[int] = (pictures.labels().tolist() if isinstance(pictures, PictureTable)
+                         else [picture.label for picture in pictures])
+    return labels
+
+
 class _Shards(Sequence[Shard]):
     """All shards of a store: which images each holds is settled before any is decoded. A shard is
     made when it is asked for, so that there are never objects for all images."""
@@ -155,7 +167,7 @@ class _Shards(Sequence[Shard]):
     def __init__(self, catalogue: Catalogue, settings: ResizeSection, folder: Path,
                  encoding: Encoding, fingerprint: str) -> None:
         self._pictures = {"train": catalogue.train, "val": catalogue.val}
-        order = stored_order([picture.name for picture in catalogue.train], settings.order_seed)
+        order = stored_order(_names(catalogue.train), settings.order_seed)
         indices = {"train": np.array(order, np.int64), "val": np.arange(len(catalogue.val))}
         self._parts = [(split, number, indices[split][start: start + SHARD_IMAGES])
                        for split in SPLITS
@@ -290,7 +302,7 @@ def _publish(shards: _Shards, folder: Path, catalogue: Catalogue, quarantined: l
         doubtful += doubted
         stored[shard.split].update(row.label for row in written.rows)
     for split in SPLITS:
-        wanted = Counter(picture.label for picture in getattr(catalogue, split))
+        wanted = Counter(_labels(getattr(catalogue, split)))
         if lack := check_classes(split, wanted, stored[split], catalogue.classes, listed):
             say(f"resize: {lack}")
     if len(quarantined) > LISTED:
