@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,9 @@ def _made_with(dataset: DatasetSection) -> dict[str, int]:
 def plan(dataset: DatasetSection) -> Plan:
     """Return what `fetch` would do."""
     planned: Plan = _source(dataset).plan(dataset)
+    if planned.survey and dataset.incomplete:
+        counts = planned.survey.counts()
+        return replace(planned, images=counts["train"] + counts["val"])
     return planned
 
 

@@ -225,7 +225,7 @@ class _Partial:
     """The bytes that have arrived so far, on disk, with all that is needed to go on after a
     kill."""
 
-    def __init__(self, target: Path, remote: RemoteFile, besides: int) -> None:
+    def __init__(self, target: Path, remote: RemoteFile, besides: int = 0) -> None:
         self.target, self.remote, self.besides = target, remote, besides
         self.file = target.with_name(f".{target.name}.fetching")
         self.state = target.with_name(f".{target.name}.fetching.json")

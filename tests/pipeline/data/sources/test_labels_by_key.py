@@ -221,3 +221,16 @@ def test_kaggles_list_is_read_however_it_was_saved(saved: object) -> None:
 def test_a_list_that_contradicts_itself_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=rf"x\.csv: .*{message}"):
         labels.read_solution(text.encode(), "x.csv", CLASSES)
+
+
+def test_two_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    for name, text in (("LOC_val_solution.csv",
+                        "ImageId,PredictionString\nILSVRC2012_val_00000001,n01000002 1 2 3 4\n"),
+                       ("ILSVRC2012_validation_ground_truth.txt", "2\n4\n")):
+        (tmp_path / name).write_text(text)
+    files = labels.places(tmp_path, tmp_path / "val")
+    assert labels.find(files, CLASSES) == {"ILSVRC2012_val_00000001": 1,
+                                           "ILSVRC2012_val_00000002": 3}
+    (tmp_path / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n4\n")
+    with pytest.raises(UserError, match="ILSVRC2012_val_00000001 is n03000001, but .*csv says n01"):
+        labels.find(files, CLASSES)

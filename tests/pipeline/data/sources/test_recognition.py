@@ -115,6 +115,8 @@ def test_known_counts_are_held_against_what_is_there(tmp_path: Path, change: str
     usual, part = dataset("imagenette", tmp_path), dataset("imagenette", tmp_path, incomplete=True)
     counted = fetching.plan(usual).as_json(256, "raw")["found"]
     assert counted["train"] == sum(counts["train"]) - (change == "fewer") + (change == "a copy")
+    assert fetching.plan(usual).images == 9_469 + 3_925
+    assert fetching.plan(part).images == counted["train"] + counted["val"]
     if change:
         message = refused("imagenette", tmp_path)
         for text in [*parts, "dataset.incomplete"]:
