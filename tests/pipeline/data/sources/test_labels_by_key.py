@@ -232,5 +232,5 @@ def test_two_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> Non
     assert labels.find(files, CLASSES) == {"ILSVRC2012_val_00000001": 1,
                                            "ILSVRC2012_val_00000002": 3}
     (tmp_path / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n4\n")
-    with pytest.raises(UserError, match="ILSVRC2012_val_00000001 is n03000001, but .*csv says n01"):
+    with pytest.raises(UserError, match=r"ILSVRC2012_val_00000001 is n03000001, but .*csv says n01"):
         labels.find(files, CLASSES)
