@@ -22,7 +22,7 @@ def plateau_warning(loss: float, epoch: float, classes: int, recipe: Recipe) -> 
     if epoch < FEWEST_EPOCHS or loss < (1 - NEAR) * guessing:
         return None
     told = f"after {epoch:.1f} epochs the loss is {loss:.3f}"
-    if loss > (1 + NEAR) * guessing:
+    if recipe.weight_lr and loss > (1 + NEAR) * guessing:  # without updates it stays as it began
         return (f"{told}, higher than that of guessing, log({classes}) = {guessing:.3f}: the "
                 f"updates are too large. Lower recipe.weight_lr (now {recipe.weight_lr:g})")
     causes = ["too few updates so far (raise train.epochs, lower train.batch)"]
