@@ -8,11 +8,12 @@ import sqlite3
 from pathlib import Path
 
 import numpy
+import pyarrow.parquet
 import pytest
-import safetensors.numpy
 
 from pipeline.config.stages import NAMES
 from pipeline.data.pixels import decoder
+from pipeline.data.predictions import Predictions
 from tests.end_to_end.kill_and_resume import copy
 from tests.end_to_end.project import Project
 
@@ -28,8 +29,13 @@ def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> No
     for name in ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"):
         assert 0.0 <= evaluate[name] <= 1.0
         assert evaluate[name] * 20 == pytest.approx(round(evaluate[name] * 20))  # of 20 images
-    found = safetensors.numpy.load_file(reproduced.folder / "models/predictions.safetensors")
-    apart = numpy.abs(found["ten_crop"].astype(float) - found["centre"].astype(float)).sum(1) / 2
+    predictions = Predictions.load(reproduced.folder / "models/predictions.safetensors", "")
+    index = pyarrow.parquet.read_table(reproduced.folder / "data/store/index.parquet").to_pylist()
+    assert (dict(zip(predictions.names, predictions.labels.tolist(), strict=True))
+            == {row["name"]: row["label"] for row in index if row["split"] == "val"})
+    assert predictions.searched == [row["name"] for row in index if row["split"] == "train"]
+    apart = numpy.abs(predictions.ten_crop.astype(float)
+                      - predictions.centre.astype(float)).sum(1) / 2
     assert 0.0 < evaluate["distance_10crop"] == pytest.approx(sum(apart.tolist()) / 20)
     assert reproduced.metrics("resize")["quarantined"] == 1
     assert reproduced.metrics("resize")["images"] == 59
