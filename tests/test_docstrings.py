@@ -43,7 +43,7 @@ FILE = re.compile(r"(?<![\w./<*-])((?:[\w-]+/)+[\w.-]+\.(?:py|md|yaml|toml|j2|cs
                   r"|[a-z_0-9]+\.(?:py|md|j2|css))(?![\w/])")
 # What stages and commands leave, the original source of 2012, and a name with a gap in it.
 ELSEWHERE = re.compile(r"(data|models|metrics|report|work|golden|experiments)/"
-                       r"|convdata_jpeg\.py|presets/NAME\.yaml")
+                       r"|convdata_\w+\.py|presets/NAME\.yaml")
 
 
 def missing_files(module: Path, source: str) -> list[str]:

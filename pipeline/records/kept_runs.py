@@ -339,4 +339,5 @@ def _why(error: Exception) -> str:
 
 
 def record_digest(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of the contents of record.json, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
