@@ -8,6 +8,7 @@ integers, so that adding them in any order, split over any number of workers, gi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pipeline.system.files import atomic_write
 # fast, small enough that no library splits it over threads.
 _ROWS = 1024
 _NEIGHBOURS = 4
+_PARTS = 4  # of an image, one after another
 _MIDDLE = 128
 _UINT16_IMAGES = 257  # of 255 at most: 257 * 255 = 65,535
 
@@ -95,13 +97,15 @@ class Accumulator:
         self._sums = np.zeros((side, side, 3), np.int64)
         self._recent = np.zeros((side, side, 3), np.uint16)  # of the images since the last flush
         self._shifted = np.zeros((3, 3), np.int64)  # products of values less 128
-        # memory that is used for image after image, which is much faster than fresh memory
-        pixels = side * side * 3
-        rows = min(_ROWS, pixels // (3 * _NEIGHBOURS))
-        self._bytes = np.empty((side, side, 3), np.uint8)
-        self._values = np.empty((pixels // (3 * _NEIGHBOURS * rows), rows, 3 * _NEIGHBOURS),
-                                np.float32)  # [16, 1024, 12]
-        self._blocks = np.empty((len(self._values), 3 * _NEIGHBOURS, 3 * _NEIGHBOURS), np.float32)
+        # Memory that is used for image after image, a part at a time: it stays in the cache.
+        rows = math.gcd(_ROWS, side * side // _NEIGHBOURS)
+        blocks = side * side // (_NEIGHBOURS * rows)
+        self._parts = _PARTS if blocks % _PARTS == 0 else 1
+        self._bytes = np.empty((side // self._parts, side, 3), np.uint8)
+        self._values = np.empty((blocks // self._parts, rows, 3 * _NEIGHBOURS),
+                                np.float32)  # [4, 1024, 12]
+        self._blocks = np.empty((self._parts, len(self._values), 3 * _NEIGHBOURS, 3 * _NEIGHBOURS),
+                                np.float32)
 
     def add(self, image: NDArray[np.uint8]) -> None:
         """Add an image, uint8 [side, side, 3]."""
@@ -109,9 +113,19 @@ class Accumulator:
         assert image.dtype == np.uint8, image.dtype
         if self._count % _UINT16_IMAGES == 0:
             self._flush()
-        self._recent += image
+        height = len(self._bytes)
+        for number in range(self._parts):
+            part = slice(number * height, (number + 1) * height)
+            self._recent[part] += image[part]
+            np.bitwise_xor(image[part], _MIDDLE, out=self._bytes)  # of the bits of x, x - 128's
+            self._values[...] = self._bytes.view(np.int8).reshape(self._values.shape)
+            # [4, 12, 12], integers of at most 2**24
+            np.matmul(self._values.transpose(0, 2, 1), self._values, out=self._blocks[number])
         self._count += 1
-        self._shifted += self._shifted_products(image)
+        products = self._blocks.sum(axis=(0, 1), dtype=np.float64).reshape(
+            _NEIGHBOURS, 3, _NEIGHBOURS, 3)
+        # the sum over pixels of (x - 128)(y - 128): each pixel with itself, not with its neighbours
+        self._shifted += np.einsum("ncnd->cd", products).astype(np.int64)
 
     def _flush(self) -> None:
         self._sums += self._recent
@@ -126,15 +140,3 @@ class Accumulator:
         products = (self._shifted + _MIDDLE * (channels[:, None] + channels[None, :])
                     - _MIDDLE**2 * pixels * self._count)
         return Moments(self._count, sums, products)
-
-    def _shifted_products(self, image: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Return int64 [3, 3]: the sum over pixels of (x - 128)(y - 128) for channels x and y."""
-        np.bitwise_xor(image, _MIDDLE, out=self._bytes)  # of the bits of x, those of x - 128
-        self._values[...] = self._bytes.view(np.int8).reshape(self._values.shape)
-        # [16, 12, 12], integers of at most 2**24
-        np.matmul(self._values.transpose(0, 2, 1), self._values, out=self._blocks)
-        products = self._blocks.sum(axis=0, dtype=np.float64).reshape(_NEIGHBOURS, 3, _NEIGHBOURS,
-                                                                      3)
-        # each pixel with itself, not with its neighbours
-        itself: NDArray[np.float64] = np.einsum("ncnd->cd", products)
-        return itself.astype(np.int64)
