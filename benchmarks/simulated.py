@@ -29,7 +29,7 @@ import click
 import psutil
 
 from benchmarks.harness import report
-from benchmarks.prep import drawn, pictures_in
+from benchmarks.prep import drawn, pictures_in, usable
 from pipeline.config.paths import STORE, metrics_of
 from pipeline.config.stages import PREPARATION
 from pipeline.data.sources import ilsvrc, ilsvrc_writer
@@ -99,9 +99,10 @@ ODD: dict[str, tuple[int, Callable[
                 "33x500": (3, _as("RGB", size=(33, 500))),
                 "3888x2592": (3, _as("RGB", size=(3888, 2592))),
                 "truncated": (3, lambda content: content[: len(content) // 2]),
-                "not a picture of a known format": (1, lambda content: b"<html>404</html>" * 50),
+                "not a picture of a known format, but an HTML page": (
+                    1, lambda content: b"<html>404</html>" * 50),
                 "empty": (1, lambda content: b""),}
-UNDECODABLE = ("truncated", "not a picture of a known format", "empty")
+UNDECODABLE = ("truncated", "not a picture of a known format, but an HTML page", "empty")
 
 
 def _oddities(count: int) -> dict[int, str]:
@@ -190,7 +191,8 @@ def main(folder: Path, images: tuple[Path, ...], count: int, encoding: str, work
     archives = folder / "archives"
     if not all((archives / name).exists()
                for name in (ilsvrc.Y2012.train, ilsvrc.Y2012.val, ilsvrc.Y2012.devkit)):
-        pictures = [one for source in images for one in pictures_in(source)] or list(drawn())
+        pictures = [one for source in images for one in pictures_in(source)] or list(
+            filter(usable, drawn()))
         say(f"writing the archives of {count} pictures, of {len(pictures)} different ones")
         write_archives(archives, pictures, count)
     (folder / "checksums.json").write_text(json.dumps({file.name: _checksum(file)
