@@ -112,6 +112,8 @@ class Assembly:
             return f"deeper than {split}/<class>/"
         if not self.named_by_class and COPY.search(name):
             return "copies by their names"
+        if split == "train" and without_class(name).rpartition(".")[0] in self.val_labels:
+            return "validation pictures by their names, in train"
         return ""
 
 

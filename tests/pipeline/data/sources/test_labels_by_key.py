@@ -94,6 +94,17 @@ def assert_accounted(contents: Contents, places: list[Place]) -> None:
     assert taken + left_out == len(places)
 
 
+def test_a_validation_picture_in_train_is_no_training_picture() -> None:
+    places = [Place(path, "", 0, 1) for path in (
+        f"train/{WNIDS[0]}/{WNIDS[0]}_1.JPEG", f"train/{WNIDS[0]}/ILSVRC2012_val_00000001.JPEG",
+        f"val/{WNIDS[1]}/ILSVRC2012_val_00000002.JPEG")]
+    contents = layouts.assemble(Path("root"), places, Assembly(CLASSES, {
+        "ILSVRC2012_val_00000001": 0, "ILSVRC2012_val_00000002": 1}))
+    assert [one.name for one in contents.catalogue.train] == [f"{WNIDS[0]}_1.JPEG"]
+    assert contents.strays.counts == {"validation pictures by their names, in train": 1}
+    assert contents.missing == ["ILSVRC2012_val_00000001"]
+
+
 def test_labels_by_position_would_be_seen() -> None:
     """The control of the test above: of pictures in order of name, one is missing."""
     truth = [WNIDS[k % 3] for k in range(9)]
