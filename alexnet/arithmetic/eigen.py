@@ -16,7 +16,7 @@ PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
 def components(matrix: Matrix) -> tuple[list[float], Matrix]:
-    """Eigenvalues, descending, and eigenvectors in columns.
+    """Return eigenvalues, descending, and eigenvectors in columns.
 
     Eigenvalues below zero, which only rounding makes, are 0. An eigenvector's component of
     greatest magnitude (the first of equals) is positive.
@@ -32,7 +32,7 @@ def components(matrix: Matrix) -> tuple[list[float], Matrix]:
 
 
 def jacobi(matrix: Matrix) -> tuple[list[float], Matrix]:
-    """Eigenvalues and eigenvectors (columns), as the rotations leave them."""
+    """Return eigenvalues and eigenvectors (columns), as the rotations leave them."""
     a = [list(row) for row in matrix]
     v = [[float(i == j) for j in range(3)] for i in range(3)]
     for _ in range(ROUNDS):

@@ -79,7 +79,7 @@ class Library:
 
 @functools.cache
 def load(isa: str) -> Library:
-    """The library for this instruction set, compiled if it is not in the cache.
+    """Return the library for this instruction set, compiled if it is not in the cache.
 
     Raises:
         LibraryError: no compiler was found, it failed, or the processor does not offer the
@@ -92,7 +92,7 @@ def load(isa: str) -> Library:
 
 @functools.cache
 def offered() -> tuple[str, ...]:
-    """The instruction sets that this processor offers, the fastest first.
+    """Return the instruction sets that this processor offers, the fastest first.
 
     Raises:
         LibraryError: no compiler was found, or it failed.
@@ -106,8 +106,8 @@ def offered() -> tuple[str, ...]:
 
 
 def chosen() -> str:
-    """The instruction set to use: the fastest that the processor offers, or what the variable
-    ALEXNET_ISA says.
+    """Return the instruction set to use: the fastest that the processor offers, or what the
+    variable ALEXNET_ISA says.
 
     Raises:
         LibraryError: the variable has a value that this processor does not offer.
@@ -119,7 +119,7 @@ def chosen() -> str:
 
 
 def sources() -> list[Path]:
-    """The C files of the kernels, in the order of their names."""
+    """Return the C files of the kernels, in the order of their names."""
     return sorted(file for file in KERNELS.glob("*.c") if file.name != PROBE)
 
 
@@ -127,7 +127,8 @@ def built(isa_flags: Sequence[str],
           files: Sequence[Path],
           flags: Sequence[str] = FLAGS,
           folder: Path | None = None) -> Path:
-    """The compiled library of these sources, from this folder, or the user's cache, if it is there.
+    """Return the compiled library of these sources, from this folder, or the user's cache, if it is
+    there.
 
     Raises:
         LibraryError: no compiler was found, or it failed.
@@ -184,7 +185,8 @@ def _version(compiler: Sequence[str]) -> str:
 
 @functools.cache
 def _cache() -> Path:
-    """A folder that nobody else can write to: the user's cache, or one of this process's own."""
+    """Return a folder that nobody else can write to: the user's cache, or one of this process's
+    own."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "alexnet-harness" / "arithmetic"
     try:
@@ -206,7 +208,7 @@ _kept: list[tempfile.TemporaryDirectory[str]] = []  # until the process ends
 
 
 def _is_private(path: Path) -> bool:
-    """Whether it is this user's, no link, and nobody else can write to it."""
+    """Return whether it is this user's, no link, and nobody else can write to it."""
     found = path.lstat()
     return found.st_uid == os.geteuid() and not stat.S_ISLNK(
         found.st_mode) and not found.st_mode & 0o022

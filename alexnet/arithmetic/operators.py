@@ -80,7 +80,7 @@ class Operators:
 
     def convolution(self, x: F32, weight: F32, bias: F32 | None, stride: int,
                     padding: tuple[int, int]) -> F32:
-        """The convolution of x [n, h, w, c] with weight [o, c, s, s] and bias [o].
+        """Return the convolution of x [n, h, w, c] with weight [o, c, s, s] and bias [o].
 
         Args:
             padding: zeros before the first row and column, and after the last.
@@ -98,8 +98,8 @@ class Operators:
 
     def convolution_input_gradient(self, g: F32, weight: F32, shape: Sequence[int], stride: int,
                                    padding: tuple[int, int]) -> F32:
-        """The gradient of a convolution's input, of this shape [n, h, w, c], from g [n, rows,
-        columns, o]."""
+        """Return the gradient of a convolution's input, of this shape [n, h, w, c], from g [n,
+        rows, columns, o]."""
         sizes, y = _convolution_sizes(shape, weight.shape, stride, padding)
         _check("g", g, y)
         _check("weight", weight, (sizes[4], sizes[1], sizes[5], sizes[5]))
@@ -109,7 +109,7 @@ class Operators:
 
     def convolution_weight_gradient(self, g: F32, x: F32, size: int, stride: int,
                                     padding: tuple[int, int]) -> F32:
-        """The gradient [o, c, size, size] of a convolution's weights."""
+        """Return the gradient [o, c, size, size] of a convolution's weights."""
         sizes, y = _convolution_sizes(x.shape, (g.shape[-1], x.shape[-1], size, size), stride,
                                       padding)
         _check("g", g, y)
@@ -119,7 +119,8 @@ class Operators:
         return dw
 
     def linear(self, x: F32, weight: F32, bias: F32 | None) -> F32:
-        """x [n, inputs] through weight [outputs, inputs] and bias [outputs]: [n, outputs]."""
+        """Return x [n, inputs] through weight [outputs, inputs] and bias [outputs]: [n,
+        outputs]."""
         n, outputs, inputs = len(x), *weight.shape
         _check("x", x, (n, inputs))
         _check("weight", weight, (outputs, inputs))
@@ -129,7 +130,7 @@ class Operators:
         return y
 
     def linear_input_gradient(self, g: F32, weight: F32) -> F32:
-        """The gradient [n, inputs] of a fully connected layer's input."""
+        """Return the gradient [n, inputs] of a fully connected layer's input."""
         outputs, inputs = weight.shape
         _check("g", g, (len(g), outputs))
         _check("weight", weight, weight.shape)
@@ -138,7 +139,7 @@ class Operators:
         return dx
 
     def linear_weight_gradient(self, g: F32, x: F32) -> F32:
-        """The gradient [outputs, inputs] of a fully connected layer's weights."""
+        """Return the gradient [outputs, inputs] of a fully connected layer's weights."""
         n, inputs = x.shape
         _check("g", g, (n, g.shape[-1]))
         _check("x", x, x.shape)
@@ -147,8 +148,8 @@ class Operators:
         return dw
 
     def local(self, x: F32, weight: F32, bias: F32 | None, padding: int) -> F32:
-        """A local layer of x [n, h, w, c] with weight [h * w, o, c, s, s] and bias [h * w, o]:
-        [n, h, w, o]."""
+        """Return a local layer of x [n, h, w, c] with weight [h * w, o, c, s, s] and bias [h * w,
+        o]: [n, h, w, o]."""
         sizes = _local_sizes(x.shape, weight.shape, padding)
         _check("x", x, x.shape)
         _check("weight", weight, weight.shape)
@@ -158,7 +159,7 @@ class Operators:
         return y
 
     def local_input_gradient(self, g: F32, weight: F32, padding: int) -> F32:
-        """The gradient [n, h, w, c] of a local layer's input."""
+        """Return the gradient [n, h, w, c] of a local layer's input."""
         shape = (*g.shape[:3], weight.shape[2])
         _check("g", g, (*shape[:3], weight.shape[1]))
         _check("weight", weight, weight.shape)
@@ -168,7 +169,7 @@ class Operators:
         return dx
 
     def local_weight_gradient(self, g: F32, x: F32, size: int, padding: int) -> F32:
-        """The gradient [h * w, o, c, size, size] of a local layer's weights."""
+        """Return the gradient [h * w, o, c, size, size] of a local layer's weights."""
         shape = (x.shape[1] * x.shape[2], g.shape[3], x.shape[3], size, size)
         _check("g", g, (*x.shape[:3], g.shape[3]))
         _check("x", x, x.shape)
@@ -177,15 +178,15 @@ class Operators:
         return dw
 
     def squares(self, x: F32) -> F32:
-        """The sum of squares of each row of x [n, k], in blocks: [n]."""
+        """Return the sum of squares of each row of x [n, k], in blocks: [n]."""
         _check("x", x, x.shape)
         result = _empty((len(x),))
         self._run("squares", x.shape, [x, result])
         return result
 
     def bias_gradient(self, g: F32) -> F32:
-        """The gradient of biases: g [n, ..., o] summed over the pixels of each image, and then
-        over the images: [o]."""
+        """Return the gradient of biases: g [n, ..., o] summed over the pixels of each image, and
+        then over the images: [o]."""
         _check("g", g, g.shape)
         pixels = int(np.prod(g.shape[1:-1], dtype=np.int64))
         db = _empty((g.shape[-1],))
@@ -195,19 +196,19 @@ class Operators:
     # --- what follows a layer (section 4) ---
 
     def relu(self, x: F32) -> F32:
-        """+0 where x <= 0, else x."""
+        """Return +0 where x <= 0, else x."""
         return self._elementwise("relu", x)
 
     def relu_gradient(self, g: F32, y: F32) -> F32:
-        """+0 where y <= 0, else g."""
+        """Return +0 where y <= 0, else g."""
         return self._elementwise("relu_gradient", g, y)
 
     def tanh(self, x: F32) -> F32:
-        """The hyperbolic tangent."""
+        """Return the hyperbolic tangent."""
         return self._elementwise("tanh", x)
 
     def tanh_gradient(self, g: F32, y: F32) -> F32:
-        """g * (1 - y * y)."""
+        """Return g * (1 - y * y)."""
         return self._elementwise("tanh_gradient", g, y)
 
     def _elementwise(self, name: str, *inputs: F32) -> F32:
@@ -218,11 +219,12 @@ class Operators:
         return result
 
     def add(self, a: F32, b: F32) -> F32:
-        """a + b: gradients from two columns, or of two parts of a batch."""
+        """Return a + b: gradients from two columns, or of two parts of a batch."""
         return self._elementwise("add", a, b)
 
     def dropout(self, x: F32, kept: NDArray[np.bool_], factor: float = 1.0) -> F32:
-        """x * factor where a unit is kept (bool, of x's shape), else +0; the same for gradients."""
+        """Return x * factor where a unit is kept (bool, of x's shape), else +0; the same for
+        gradients."""
         _check("x", x, x.shape)
         _check("kept", kept, x.shape, np.bool_)
         y = _empty(x.shape)
@@ -230,15 +232,15 @@ class Operators:
         return y
 
     def scale(self, x: F32, factor: float) -> F32:
-        """x * factor, with the factor rounded to float32."""
+        """Return x * factor, with the factor rounded to float32."""
         _check("x", x, x.shape)
         y = _empty(x.shape)
         self._run("scale", [x.size], [x, y], [factor])
         return y
 
     def max_pool(self, x: F32, size: int, stride: int) -> tuple[F32, U8]:
-        """The greatest of each window of x [n, h, w, c], and its place in the window: [n, rows,
-        columns, c] both."""
+        """Return the greatest of each window of x [n, h, w, c], and its place in the window: [n,
+        rows, columns, c] both."""
         n, h, w, c = x.shape
         _check("x", x, x.shape)
         rows, columns = pooled(h, size, stride), pooled(w, size, stride)
@@ -249,7 +251,7 @@ class Operators:
 
     def max_pool_gradient(self, g: F32, places: U8, shape: Sequence[int], size: int,
                           stride: int) -> F32:
-        """The gradient of max pooling's input, of this shape [n, h, w, c]."""
+        """Return the gradient of max pooling's input, of this shape [n, h, w, c]."""
         n, h, w, c = shape
         rows, columns = pooled(h, size, stride), pooled(w, size, stride)
         _check("g", g, (n, rows, columns, c))
@@ -259,25 +261,25 @@ class Operators:
         return dx
 
     def lrn(self, x: F32, constants: Normalization) -> tuple[F32, F32]:
-        """x [..., c] normalised across neighbouring channels, and 1 / d, which the gradient
+        """Return x [..., c] normalised across neighbouring channels, and 1 / d, which the gradient
         needs."""
-        return self._normalized("lrn", x,
-                                (x.size // x.shape[-1], x.shape[-1], x.size // x.shape[-1], 1),
-                                constants)
+        pixels, channels = x.size // x.shape[-1], x.shape[-1]
+        return self._normalized("lrn", x, (pixels, channels, pixels, 1), constants)
 
     def lrn_gradient(self, g: F32, x: F32, quotient: F32, constants: Normalization) -> F32:
-        """The gradient of `lrn`'s input."""
-        sizes = (x.size // x.shape[-1], x.shape[-1], x.size // x.shape[-1], 1)
-        return self._normalized_gradient("lrn_gradient", g, x, quotient, sizes, constants)
+        """Return the gradient of `lrn`'s input."""
+        pixels, channels = x.size // x.shape[-1], x.shape[-1]
+        return self._normalized_gradient("lrn_gradient", g, x, quotient,
+                                         (pixels, channels, pixels, 1), constants)
 
     def spatial(self, x: F32, constants: Normalization) -> tuple[F32, F32]:
-        """x [n, h, w, c] normalised across neighbouring pixels of a map, and 1 / d, which the
-        gradient needs."""
+        """Return x [n, h, w, c] normalised across neighbouring pixels of a map, and 1 / d, which
+        the gradient needs."""
         n, h, w, c = x.shape
         return self._normalized("spatial", x, (n, c, h, w), constants)
 
     def spatial_gradient(self, g: F32, x: F32, quotient: F32, constants: Normalization) -> F32:
-        """The gradient of `spatial`'s input."""
+        """Return the gradient of `spatial`'s input."""
         n, h, w, c = x.shape
         return self._normalized_gradient("spatial_gradient", g, x, quotient, (n, c, h, w),
                                          constants)
@@ -302,15 +304,15 @@ class Operators:
     # --- loss and testing (section 5) ---
 
     def softmax(self, logits: F32) -> F32:
-        """Probabilities of logits [n, classes]."""
+        """Return the probabilities of logits [n, classes]."""
         _check("logits", logits, logits.shape)
         result = _empty(logits.shape)
         self._run("softmax", logits.shape, [logits, result])
         return result
 
     def cross_entropy(self, logits: F32, labels: I64, batch: int) -> tuple[float, int, F32]:
-        """The sum of the images' losses (float64, nats), how many are wrong, and the gradient of
-        the logits [n, classes].
+        """Return the sum of the images' losses (float64, nats), how many are wrong, and the
+        gradient of the logits [n, classes].
 
         Args:
             labels: int64 [n], 0 .. classes - 1.
@@ -328,7 +330,8 @@ class Operators:
         return float(loss[0]), int(wrong[0]), gradient
 
     def average(self, probabilities: F32) -> F32:
-        """The mean of p [count, ...] over its first dimension: of ten crops, or of several nets."""
+        """Return the mean of p [count, ...] over its first dimension: of ten crops, or of several
+        nets."""
         _check("probabilities", probabilities, probabilities.shape)
         result = _empty(probabilities.shape[1:])
         self._run("average", [len(probabilities), result.size], [probabilities, result])
@@ -338,35 +341,35 @@ class Operators:
 
     def update(self, weight: F32, velocity: F32, gradient: F32, momentum: float, lr: float,
                decay: float) -> None:
-        """v <- momentum * v - lr * g - decay * lr * w, w <- w + v, in place; a rate of 0 changes
-        nothing."""
+        """Do one update in place: v <- momentum * v - lr * g - decay * lr * w, w <- w + v; a rate
+        of 0 changes nothing."""
         for what, array in (("weight", weight), ("velocity", velocity), ("gradient", gradient)):
             _check(what, array, weight.shape)
         self._run("update", [weight.size], [weight, velocity, gradient], [momentum, lr, decay])
 
     def rescale(self, velocity: F32, factor: float) -> None:
-        """velocity <- velocity * factor, in place."""
+        """Multiply the velocity by a factor, in place."""
         _check("velocity", velocity, velocity.shape)
         self._run("scale", [velocity.size], [velocity, velocity], [factor])
 
     # --- functions, draws and inputs (sections 6 to 8) ---
 
     def exp(self, x: F64) -> F64:
-        """The exponential function, float64."""
+        """Return the exponential function, float64."""
         return self._function(0, x)
 
     def log(self, x: F64) -> F64:
-        """The natural logarithm of positive normal numbers, float64."""
+        """Return the natural logarithm of positive normal numbers, float64."""
         if not (x >= np.finfo(np.float64).tiny).all() or np.isinf(x).any():
             raise ValueError("log: of positive normal numbers")
         return self._function(1, x)
 
     def sin(self, x: F64) -> F64:
-        """The sine, float64; |x| <= 1024."""
+        """Return the sine, float64; |x| <= 1024."""
         return self._function(2, _angles(x))
 
     def cos(self, x: F64) -> F64:
-        """The cosine, float64; |x| <= 1024."""
+        """Return the cosine, float64; |x| <= 1024."""
         return self._function(3, _angles(x))
 
     def _function(self, which: int, x: F64) -> F64:
@@ -376,14 +379,14 @@ class Operators:
         return y
 
     def gaussians(self, words: I64) -> F64:
-        """Words [n, 4] of 32 bits turned into float64 [n, 4] standard Gaussians."""
+        """Turn words [n, 4] of 32 bits into float64 [n, 4] standard Gaussians."""
         _check("words", words, (len(words), 4), np.int64)
         z: F64 = MEMORY.empty(words.shape, np.float64)
         self._run("gaussians", [len(words)], [words, z])
         return z
 
     def initial_weights(self, words: I64, count: int, spread: float) -> F32:
-        """The first `count` Gaussians of words [count / 4, rounded up; 4], times the spread:
+        """Return the first `count` Gaussians of words [count / 4, rounded up; 4], times the spread:
         float32 [count]."""
         _check("words", words, (-(-count // 4), 4), np.int64)
         values = _empty((count,))
@@ -391,8 +394,8 @@ class Operators:
         return values
 
     def colour_offsets(self, gaussians: F64, sizes: F64, vectors: F64) -> F32:
-        """float32 [n, 3] of Gaussians [n, 4], the components' sizes [3] and vectors [3, 3] (in
-        columns), float64."""
+        """Return float32 [n, 3] of Gaussians [n, 4], the components' sizes [3] and vectors [3, 3]
+        (in columns), float64."""
         _check("gaussians", gaussians, (len(gaussians), 4), np.float64)
         _check("sizes", sizes, (3, ), np.float64)
         _check("vectors", vectors, (3, 3), np.float64)
@@ -408,8 +411,8 @@ class Operators:
                 flips: I64,
                 offsets: F32 | None = None,
                 factor: float = 1.0) -> F32:
-        """Crops less the mean of their place, with colour noise: fma(factor, crop - mean, offset
-        * factor).
+        """Return crops less the mean of their place, with colour noise: fma(factor, crop - mean,
+        offset * factor).
 
         Args:
             crops: uint8 [n, side, side, 3], mirrored where they are.
@@ -439,7 +442,7 @@ class Operators:
 
 
 def pooled(side: int, size: int, stride: int) -> int:
-    """Windows along a side of a map; the last one begins inside.
+    """Return the number of windows along a side of a map; the last one begins inside.
 
     Raises:
         ValueError: there is none.
@@ -453,8 +456,8 @@ def pooled(side: int, size: int, stride: int) -> int:
 
 
 def error_rate(probabilities: F32, labels: I64, top: int) -> float:
-    """The fraction of images whose label is not among the `top` most probable classes (section
-    5).
+    """Return the fraction of images whose label is not among the `top` most probable classes
+    (section 5).
 
     Args:
         probabilities: [n, classes].

@@ -129,7 +129,7 @@ class Portable(Arithmetic):
 
     @property
     def operators(self) -> Operators:
-        """The operators, on as many threads as PyTorch's own would have."""
+        """Return the operators, on as many threads as PyTorch's own would have."""
         self._operators.threads = torch.get_num_threads()
         return self._operators
 

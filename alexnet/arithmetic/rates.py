@@ -13,12 +13,12 @@ _EXACT = Context(prec=60)
 
 
 def by_hand(drops: int) -> float:
-    """10 ** -drops (P §5)."""
+    """Return 10 ** -drops (P §5)."""
     return float(Fraction(1, 10**drops))
 
 
 def automatic(total: int, steps: int, step: int) -> float:
-    """total ** -(step / (steps - 1)): equal steps in the exponent, the last one 1 / total.
+    """Return total ** -(step / (steps - 1)): equal steps in the exponent, the last one 1 / total.
 
     Args:
         total: by what the rate falls in all, at least 1.

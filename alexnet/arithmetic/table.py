@@ -37,7 +37,7 @@ SPATIAL = Normalization(5, 1.0, 0.001 / 25)
 
 
 def words(key: int, count: int) -> NDArray[np.uint64]:
-    """uint64 [count]: bits that look random (splitmix64)."""
+    """Return uint64 [count], bits that look random (splitmix64)."""
     with np.errstate(over="ignore"):
         x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         x = x + np.uint64(key << 32)
@@ -47,9 +47,9 @@ def words(key: int, count: int) -> NDArray[np.uint64]:
 
 
 def values(key: int, *shape: int, size: float = 1.0, wide: bool = False) -> F32:
-    """float32 of this shape from -size to size, one in sixteen a zero of either sign; `wide`: of
-    many magnitudes, so that products are below the smallest normal number; the values are not,
-    as NumPy would lose them where subnormals are flushed."""
+    """Return float32 of this shape from -size to size, one in sixteen a zero of either sign;
+    `wide`: of many magnitudes, so that products are below the smallest normal number; the values
+    are not, as NumPy would lose them where subnormals are flushed."""
     bits = words(key, int(np.prod(shape)))
     fraction = (bits >> np.uint64(40)).astype(np.int64) - (1 << 23)
     x = fraction.astype(np.float32) * np.float32(2.0**-23) * np.float32(size)
@@ -61,7 +61,7 @@ def values(key: int, *shape: int, size: float = 1.0, wide: bool = False) -> F32:
 
 
 def integers(key: int, below: int, *shape: int) -> I64:
-    """int64 of this shape, 0 .. below - 1."""
+    """Return int64 of this shape, 0 .. below - 1."""
     drawn = words(key, int(np.prod(shape))) >> np.uint64(20)
     return (drawn % np.uint64(below)).astype(np.int64).reshape(shape)
 
@@ -192,11 +192,10 @@ def _functions(o: Operators) -> Results:
 
 def _centred(o: Operators) -> Results:
     n, side, stored = 3, 11, 16
-    crops, mean = integers(1, 256, n, side, side,
-                           3).astype(np.uint8), np.abs(values(2, stored, stored, 3, size=255.0))
-    tops, lefts, flips = (integers(key, below, n)
-                          for key, below in ((3, stored - side + 1), (5, stored - side + 1), (6,
-                                                                                              2)))
+    crops = integers(1, 256, n, side, side, 3).astype(np.uint8)
+    mean = np.abs(values(2, stored, stored, 3, size=255.0))
+    tops, lefts = (integers(key, stored - side + 1, n) for key in (3, 5))
+    flips = integers(6, 2, n)
     offsets = values(7, n, 3, size=30.0)
     return [
         o.centred(crops, mean, tops, lefts, flips),
@@ -216,11 +215,10 @@ def _eigen(_: Operators) -> Results:
 
 
 def _rates(_: Operators) -> Results:
-    return [
-        np.array([rates.by_hand(k)
-                  for k in range(4)] + [rates.automatic(250, 4, k) for k in range(4)]
-                 + [rates.automatic(10, 2, k) for k in range(2)])
-    ]
+    factors = [rates.by_hand(k) for k in range(4)]
+    factors += [rates.automatic(250, 4, k) for k in range(4)]
+    factors += [rates.automatic(10, 2, k) for k in range(2)]
+    return [np.array(factors)]
 
 
 def _probabilities(key: int) -> F32:
@@ -283,7 +281,8 @@ CASES: dict[str, Callable[[Operators], Results]] = {
 
 
 def digest(results: Results) -> str:
-    """SHA-256 of the types, shapes and bytes of an operator's results, in hexadecimal."""
+    """Return the SHA-256 of the types, shapes and bytes of an operator's results, in
+    hexadecimal."""
     found = hashlib.sha256()
     for array in results:
         found.update(f"{array.dtype} {list(array.shape)}\n".encode())
@@ -292,12 +291,12 @@ def digest(results: Results) -> str:
 
 
 def computed(operators: Operators) -> dict[str, str]:
-    """The digest of every operator, as this machine computes it."""
+    """Return the digest of every operator as this machine computes it."""
     return {name: digest(case(operators)) for name, case in CASES.items()}
 
 
 def stored() -> dict[str, str]:
-    """The digest of every operator, as it should be."""
+    """Return the digest of every operator as it should be."""
     content = json.loads(DIGESTS.read_text(encoding="utf-8"))
     number = content["arithmetic"]
     assert number == NUMBER, f"{DIGESTS.name} is of arithmetic {number}, not {NUMBER}"
@@ -306,7 +305,7 @@ def stored() -> dict[str, str]:
 
 
 def differing(operators: Operators) -> list[str]:
-    """The operators that this machine does not compute as they are defined."""
+    """Return the operators that this machine does not compute as they are defined."""
     wanted, found = stored(), computed(operators)
     return sorted(name for name in wanted.keys() | found.keys()
                   if wanted.get(name) != found.get(name))
