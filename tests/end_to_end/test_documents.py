@@ -45,7 +45,7 @@ def test_the_doctor_finds_nothing_missing_here(reproduced: Project) -> None:
     assert [one for one in found.values() if one["verdict"] == "fails"] == []
     assert found["steps"]["verdict"] == found["exchange"]["verdict"] == "ok"
     assert "in one process and as two: equal to the bit" in found["steps"]["detail"]
-    assert "has the experiment alexnet" in found["mlflow"]["detail"]
+    assert "takes runs and files of the experiment alexnet" in found["mlflow"]["detail"]
 
 
 def test_the_doctor_sees_a_database_of_another_mlflow(reproduced: Project, tmp_path: Path) -> None:

@@ -99,12 +99,12 @@ def mlflow(parameters: Parameters) -> Finding:
         mlflow_connection.bounded(lambda: mlflow_store.MlflowStore().probe())
     except Exception as error:  # of the network, the database, the disk, a cloud's own library
         reason = mlflow_connection.reason(error)
-        return Finding("fails", f"{address}: {reason}", _store_fix(error, reason))
+        return Finding("fails", f"{address}: {reason}", _store_fix(error, reason, address))
     return ok(f"{address}: takes runs and files of the experiment "
               f"{mlflow_connection.experiment_name()}, and gives them back")
 
 
-def _store_fix(error: Exception, reason: str) -> str:
+def _store_fix(error: Exception, reason: str, address: str) -> str:
     from pipeline.records.mlflow_connection import experiment_name
 
     name = experiment_name()
@@ -114,7 +114,7 @@ def _store_fix(error: Exception, reason: str) -> str:
         return (f"the experiment {name} is in MLflow's trash: mlflow experiments restore "
                 "--experiment-id ID, or set MLFLOW_EXPERIMENT_NAME to another one")
     if "mlflow db upgrade" in reason:
-        return "keep a copy of it, then run the command above"
+        return f"keep a copy of it, then: mlflow db upgrade '{address}'"
     return "start the server, or correct MLFLOW_TRACKING_URI (unset: mlflow.db here)"
 
 
