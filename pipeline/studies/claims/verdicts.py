@@ -25,7 +25,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats would take two seconds to import
 
 FEWEST, MOST = 3, 20  # seeds that a verdict rests on
 LEVEL = 0.99  # of the interval at each look
@@ -120,7 +120,7 @@ def verdict_of(question: Question, numbers: Sequence[float]) -> Verdict:
 @cache
 def critical(n: int) -> float:
     """Return how many standard errors the interval of n numbers reaches to each side."""
-    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    return float(special.stdtrit(n - 1, (1 + LEVEL) / 2))
 
 
 def power(question: Question, sd: float, n: int) -> float:
@@ -135,11 +135,12 @@ def power(question: Question, sd: float, n: int) -> float:
         n: seeds, 2 or more, looked at once.
     """
     if question.target is None:
-        return float(stats.nct.sf(critical(n), n - 1, question.margin / sd * math.sqrt(n)))
+        noncentrality = question.margin / sd * math.sqrt(n)
+        return float(1 - special.nctdtr(n - 1, noncentrality, critical(n)))
     # over the spread that n numbers show, at 400 equally likely values
-    shown = np.sqrt(stats.chi2.ppf((np.arange(400) + 0.5) / 400, n - 1) / (n - 1)) * sd
+    shown = np.sqrt(special.chdtri(n - 1, 1 - (np.arange(400) + 0.5) / 400) / (n - 1)) * sd
     room = (question.margin - critical(n) * shown / math.sqrt(n)) * math.sqrt(n) / sd
-    return float(np.mean(np.where(room > 0, 2 * stats.norm.cdf(room) - 1, 0)))
+    return float(np.mean(np.where(room > 0, 2 * special.ndtr(room) - 1, 0)))
 
 
 def needed_seeds(question: Question, sd: float | None) -> int | None:

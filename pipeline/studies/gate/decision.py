@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats would take two seconds to import
 
 from pipeline.studies.run_sets import Run
 
@@ -144,7 +144,7 @@ def _judged(metric: str, stored: list[float], new: list[float], alpha: float,
     numbers = [scale.of(number) for number in stored]
     mean = statistics.fmean(numbers)
     sd = max(statistics.stdev(numbers), scale.grain(mean))
-    reach = float(stats.t.ppf(1 - alpha, n - 1)) * sd * math.sqrt(1 / n + 1 / k)
+    reach = float(stdtrit(n - 1, 1 - alpha)) * sd * math.sqrt(1 / n + 1 / k)
     worse = 1.0 if GATED[metric] else -1.0
     if all(map(math.isfinite, new)):
         new_mean = statistics.fmean(map(scale.of, new))
