@@ -67,7 +67,8 @@ class Order:
 
     def __init__(self, recipe: Recipe, seed: int, count: int) -> None:
         self.shuffled, self.seed, self.count = recipe.order == "epoch", seed, count
-        self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
+        # Of the last epoch asked for: replaced as one, since threads share an order.
+        self._cached = (-1, torch.empty(0, dtype=torch.int64))
 
     def images(self, positions: Tensor) -> Tensor:
         """Return the image at each position of the stream, both int64 [n]."""
@@ -76,12 +77,16 @@ class Order:
         images = torch.empty_like(positions)
         epochs = positions // self.count
         for epoch in sorted(set(epochs.tolist())):
-            if epoch != self._epoch:
-                self._epoch = epoch
-                self._permutation = draws.permutation(self.seed, "order", epoch, self.count)
             here = epochs == epoch
-            images[here] = self._permutation[positions[here] % self.count]
+            images[here] = self._permutation(epoch)[positions[here] % self.count]
         return images
+
+    def _permutation(self, epoch: int) -> Tensor:
+        cached_epoch, permutation = self._cached
+        if cached_epoch != epoch:
+            permutation = draws.permutation(self.seed, "order", epoch, self.count)
+            self._cached = epoch, permutation
+        return permutation
 
 
 def draw_views(recipe: Recipe, seed: int, order: Order, positions: Tensor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -271,3 +272,16 @@ def test_small_images() -> None:
     own = training_input(PAPER, cut(images, actual, 24), actual, mean, None)
     assert torch.equal(own[1], (images[1, 8:, :24].float() - mean[8:, :24]).flip(1).movedim(-1, 0))
     assert torch.equal(centre_window(mean, 24), mean[4:28, 4:28])
+
+
+def test_threads_that_share_an_order_get_the_images_of_their_own_epochs() -> None:
+    order = Order(recipe("paper"), 1, 50)
+    expected = {epoch: order.images(torch.arange(50) + 50 * epoch) for epoch in (0, 1)}
+    assert not torch.equal(expected[0], expected[1])
+
+    def ask(epoch: int) -> bool:
+        return all(torch.equal(order.images(torch.arange(50) + 50 * epoch), expected[epoch])
+                   for _ in range(300))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(ask, (0, 1)))
