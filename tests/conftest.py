@@ -83,4 +83,5 @@ def _stored_twice(folder: Path) -> list[str]:
     cache = {file.stat().st_ino for file in (folder / ".dvc/cache").rglob("*") if file.is_file()}
     return [file.name for name in ("data", "models", "report")
             for file in (folder / name).rglob("*")
-            if file.is_file() and file.name != ".gitignore" and file.stat().st_ino not in cache]
+            if file.is_file() and not {".gitignore", ".store-proofs"} & {*file.parts}
+            and file.stat().st_ino not in cache]
