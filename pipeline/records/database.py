@@ -76,6 +76,7 @@ def prepare(file: Path) -> None:
 def _is_whole(file: Path) -> bool:
     """Return whether the database has all tables; UserError if it lacks some, and holds runs."""
     from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.db.utils import _get_latest_schema_revision
 
     if not file.exists():
         return False
@@ -83,7 +84,9 @@ def _is_whole(file: Path) -> bool:
         with closing(sqlite3.connect(file, timeout=SECONDS_BUSY)) as database:
             tables = {name for name, in database.execute("SELECT name FROM sqlite_master")}
             if tables >= {*Base.metadata.tables, "alembic_version"}:
-                return bool(database.execute("SELECT 1 FROM alembic_version").fetchone())
+                versions = database.execute("SELECT version_num FROM alembic_version").fetchall()
+                if versions in ([], [(_get_latest_schema_revision(),)]):
+                    return bool(versions)
             used = any(database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] > most  # noqa: S608
                        for table, most in (("runs", 0), ("experiments", 1)) if table in tables)
     except sqlite3.DatabaseError as error:

@@ -62,19 +62,20 @@ def train_together(parameters: Parameters, folder: Path, stop: int | None = None
         UserError: as `train`; the processes do not all find the same run; or another one has ended.
     """
     device = prepare(parameters)
-    with _time_limit():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
+        with _time_limit():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         with Heartbeat():
             _train_in_group(parameters, folder, device, stop)
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or "gloo" in str(error):
+        if isinstance(error, dist.DistError) or "gloo" in str(error).lower():
             raise UserError("the connection to another training process is lost: it has ended; "
                             "what it said stands above. The same command goes on from the last "
                             "checkpoint") from None
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 @contextlib.contextmanager

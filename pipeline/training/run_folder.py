@@ -31,15 +31,15 @@ FINISHED = "model.safetensors"  # where a folder has it, nothing is left to trai
 
 
 def run_folder(parameters: Parameters) -> Path:
-    """Return the folder of the run with these parameters, whose execution is resolved; make it.
+    """Return the folder of the run with these parameters, whose execution is resolved.
+
+    It is made by whoever locks it: a training that is refused leaves none.
 
     Raises:
         UserError: the data are not there.
     """
     # not in DVC's temporary copy: that of a killed experiment is never found again
-    folder = home_folder() / CHECKPOINTS / _key(parameters)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return home_folder() / CHECKPOINTS / _key(parameters)
 
 
 def _key(parameters: Parameters) -> str:

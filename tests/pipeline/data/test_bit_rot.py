@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alexnet.digest import digest_of
-from pipeline.config.parameters import Parameters
+from pipeline.config.parameters import load
 from pipeline.config.paths import MEAN, PCA, STORE, TRACE
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.statistics import load_mean, load_pca
-from pipeline.data.store import MOMENTS
+from pipeline.data.store import DESCRIPTION, MOMENTS
 from pipeline.stages import mean, pca
 from pipeline.studies.rerun import replay
 from pipeline.system.errors import UserError
@@ -27,6 +27,8 @@ from pipeline.system.files import write_json
 from pipeline.system.journal import MARKS, Journal
 from pipeline.training.loading import read_weights
 from pipeline.training.run_folder import publish
+
+ROOT = Path(__file__).resolve().parents[3]
 
 WEIGHTS = Path("model.safetensors")
 SIDE = 8
@@ -41,8 +43,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for _ in range(5):
             sums.add(random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
         sums.moments().save(STORE / MOMENTS)
+        (STORE / DESCRIPTION).write_text("{}")  # a store that says no parameters
         for stage in (mean, pca):
-            stage.run(Parameters.model_construct())
+            stage.run(load(ROOT / "params.yaml"))
         tensors = {"conv1.weight": torch.arange(24.0).reshape(2, 3, 2, 2),
                    "conv1.bias": torch.zeros(2)}
         WEIGHTS.write_bytes(safetensors.torch.save(tensors, {"digest": digest_of(tensors)}))
@@ -97,6 +100,7 @@ def test_a_mean_and_colours_of_other_pictures_are_refused() -> None:
     found = Moments.load(STORE / MOMENTS)
     (found + found + Moments(1, np.ones_like(found.sums),
                              np.ones_like(found.products))).save(STORE / MOMENTS)
+    (STORE / DESCRIPTION).write_text("{}")  # a store that says no parameters
     for load, file in ((load_mean, MEAN), (load_pca, PCA)):
         with pytest.raises(UserError, match=f"{file}: damaged, or not that of {STORE}"):
             load()

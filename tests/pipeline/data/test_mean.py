@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.config.parameters import Parameters
+from pipeline.config.parameters import load
 from pipeline.config.paths import MEAN, MEAN_PICTURE, STORE
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import SIDE
 from pipeline.data.statistics import mean_digest, mean_image
-from pipeline.data.store import MOMENTS
+from pipeline.data.store import DESCRIPTION, MOMENTS
 from pipeline.stages import mean
 from pipeline.system.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
 
@@ -48,11 +50,12 @@ def test_without_room_the_systems_own_error_names_the_file(tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     moments().save(STORE / MOMENTS)
+    (STORE / DESCRIPTION).write_text("{}")  # a store that says no parameters
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
         with pytest.raises(OSError, match="File too large") as told:
-            mean.run(Parameters.model_construct())
+            mean.run(load(ROOT / "params.yaml"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(MEAN))
@@ -63,7 +66,8 @@ def test_the_stage_leaves_the_mean_and_its_picture(tmp_path: Path,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     moments().save(STORE / MOMENTS)
-    metrics = mean.run(Parameters.model_construct())
+    (STORE / DESCRIPTION).write_text("{}")  # a store that says no parameters
+    metrics = mean.run(load(ROOT / "params.yaml"))
     found = np.load(MEAN)
     assert (found.dtype, found.shape) == (np.float32, (SIDE, SIDE, 3))
     reference = IMAGES.astype(np.float64).sum(axis=0) / 3

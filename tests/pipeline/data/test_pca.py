@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.config.parameters import Parameters
+from pipeline.config.parameters import load
 from pipeline.config.paths import PCA, STORE
 from pipeline.data import statistics
 from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import SIDE
-from pipeline.data.store import MOMENTS
+from pipeline.data.store import DESCRIPTION, MOMENTS
 from pipeline.stages import pca
 from pipeline.system.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 RNG = np.random.default_rng(2)
 MIXED = np.clip(RNG.normal(size=(4, SIDE, SIDE, 3)) @ [[30, 28, 25], [9, 0, -9], [2, -4, 3]]
@@ -117,7 +119,8 @@ def run_stage(folder: Path, monkeypatch: pytest.MonkeyPatch,
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     moments(images).save(STORE / MOMENTS)
-    return pca.run(Parameters.model_construct())
+    (STORE / DESCRIPTION).write_text("{}")  # a store that says no parameters
+    return pca.run(load(ROOT / "params.yaml"))
 
 
 def test_the_stage_leaves_the_components(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
