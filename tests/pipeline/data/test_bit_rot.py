@@ -101,9 +101,9 @@ def test_a_mean_and_colours_of_other_pictures_are_refused() -> None:
     (found + found + Moments(1, np.ones_like(found.sums),
                              np.ones_like(found.products))).save(STORE / MOMENTS)
     (STORE / DESCRIPTION).write_text("{}")  # a store that says no parameters
-    for load, file in ((load_mean, MEAN), (load_pca, PCA)):
+    for reader, file in ((load_mean, MEAN), (load_pca, PCA)):
         with pytest.raises(UserError, match=f"{file}: damaged, or not that of {STORE}"):
-            load()
+            reader()
     (STORE / MOMENTS).write_bytes(whole)
 
 
