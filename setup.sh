@@ -97,6 +97,6 @@ pillow='^(matplotlib|torchvision) [^ ]+ requires pillow, which is not installed\
 complaints=$(.venv/bin/python -m pip check 2>&1 | grep -vE -e "$pillow" -e '^No broken requirements' || true)
 [ -z "$complaints" ] || fail "the packages do not fit together:
 $complaints"
-.venv/bin/python -c 'from pipeline import environment; environment.check()'
+.venv/bin/python -c 'from pipeline.records import environment; environment.check()'
 echo "$wanted" >$finished
 say "done in $(($(date +%s) - begin)) s"
