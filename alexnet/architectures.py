@@ -14,7 +14,8 @@ from typing import Literal
 from alexnet.layers import STORED, After, Architecture, Convolution, FullyConnected, Local, Lrn
 from alexnet.recipe import Recipe
 
-Name = Literal["two-column", "half", "undivided", "conv6", "cifar", "cifar-11pct"]
+Name = Literal["two-column", "half", "undivided", "conv6", "cifar", "cifar-11pct",
+               "cifar-18pct"]
 Removable = Literal["conv3", "conv4", "conv5", "fc6", "fc7"]  # P §7: "any of the middle layers"
 
 # The net as the source has it (S layers-145.cfg); `under_recipe` is what the switches change.
@@ -54,6 +55,19 @@ CIFAR = Architecture(columns=1, lrn=Lrn(size=9, k=1.0, alpha=0.001), stored=32, 
 # The net of 11 % as it was: C2 layers-cifar10-11pct.cfg, layer-params-cifar10-11pct.cfg.
 CIFAR_11PCT = CIFAR.with_layers({"local3": {"outputs": 64}, "fc10": {"decay": 20.0}})  # wc 0.01
 
+# The other candidate for the net of P Fig. 1, which has four learned layers: S
+# layers-18pct.cfg, layer-params-18pct.cfg (wc 0.004, of fc10 1), without its two normalisations
+# across pixels.
+CIFAR_18PCT = replace(CIFAR, layers=(
+    Convolution("conv1", 32, "column", 0.0001, 0.0, ("pool", "relu"), decay=8.0,
+                size=5, padding=(2, 2)),                                  # 32x24x24 -> 32x12x12
+    Convolution("conv2", 32, "column", 0.01, 0.0, ("relu", "average pool"), decay=8.0,
+                size=5, padding=(2, 2)),                                  # 32x12x12 -> 32x6x6
+    Convolution("conv3", 64, "column", 0.01, 0.0, ("relu", "average pool"), decay=8.0,
+                size=5, padding=(2, 2)),                                  # 64x6x6 -> 64x3x3
+    FullyConnected("fc10", 10, "column", 0.01, 0.0, decay=2000.0, only_first=True),  # 10
+))
+
 
 def half(net: Architecture) -> Architecture:
     """Return the net on one GPU "with half as many kernels" (P §3.2).
@@ -83,6 +97,7 @@ ARCHITECTURES: Mapping[Name, Architecture] = {
     "conv6": with_conv6(TWO_COLUMN),
     "cifar": CIFAR,
     "cifar-11pct": CIFAR_11PCT,
+    "cifar-18pct": CIFAR_18PCT,
 }
 
 
@@ -95,7 +110,8 @@ def architecture(name: Name, recipe: Recipe, classes: int, width: float = 1.0, *
     Args:
         name: `two-column`, the paper's net; `half`, its net on one GPU (§3.2); `undivided`, all
             kernels in one column; `conv6`, the net of "CNN*" (§6); `cifar`, the four-layer net on
-            CIFAR-10 (§3.1 and Fig. 1, §3.3), and `cifar-11pct`, that of 11 % error as it was.
+            CIFAR-10 (§3.1 and Fig. 1, §3.3), `cifar-11pct`, that of 11 % error as it was, and
+            `cifar-18pct`, the smaller one of 18 % error, without its normalisations.
         recipe: decides what follows conv1 and conv2, conv1's padding and the initial spread of
             conv3-5; of the nets on CIFAR-10 only whether they see the whole image.
         classes: units of the output layer, 1000 in the paper.

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 STORED = 256  # P §2: the side of the stored images
 CROP = 224  # P §3.5: 224 x 224 x 3 input; 227 is Caffe's
-After = Literal["relu", "tanh", "lrn", "spatial", "pool", "dropout"]
+After = Literal["relu", "tanh", "lrn", "spatial", "pool", "average pool", "dropout"]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Architecture:
             if isinstance(layer, Convolution):
                 side = (input_side + sum(layer.padding) - layer.size) // layer.stride + 1
             output_side = side
-            if "pool" in layer.after:
+            if {"pool", "average pool"} & {*layer.after}:
                 size, stride = self.pool
                 output_side = -(-(side - size) // stride) + 1
             shapes.append(Shape(layer, inputs, input_side, side, output_side))

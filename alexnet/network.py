@@ -140,9 +140,9 @@ class Network(nn.Module):
             return self._lrn(maps)
         if name == "spatial":
             return [arithmetic.spatial_norm(x) for x in maps]
-        if name == "pool":
-            size, stride = self.table.pool
-            return [arithmetic.max_pool(x, size, stride) for x in maps]
+        if name in ("pool", "average pool"):
+            pool = arithmetic.max_pool if name == "pool" else arithmetic.average_pool
+            return [pool(x, *self.table.pool) for x in maps]
         return self._dropout(maps, layer, step, offset)
 
     def _lrn(self, maps: list[Tensor]) -> list[Tensor]:

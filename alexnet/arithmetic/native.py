@@ -116,6 +116,11 @@ class Arithmetic:
         """Return the greatest of each window (P §3.4); windows may hang over the edge."""
         return F.max_pool2d(x, size, stride, ceil_mode=True)
 
+    def average_pool(self, x: Tensor, size: int, stride: int) -> Tensor:
+        """Return the mean of each window; one that hangs over the edge has only what is within the
+        map (S conv_util.cuh: AvgPooler)."""
+        return F.avg_pool2d(x, size, stride, ceil_mode=True)
+
     def drop(self, x: Tensor, kept: Tensor, rescaled: bool) -> Tensor:
         """Return x where it is kept, else 0 (P §4.2).
 

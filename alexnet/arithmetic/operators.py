@@ -260,6 +260,25 @@ class Operators:
         self._run("max_pool_gradient", [n, c, h, w, size, stride, rows, columns], [g, places, dx])
         return dx
 
+    def average_pool(self, x: F32, size: int, stride: int) -> F32:
+        """Return the mean of what each window of x [n, h, w, c] has within the map: [n, rows,
+        columns, c]."""
+        n, h, w, c = x.shape
+        _check("x", x, x.shape)
+        rows, columns = pooled(h, size, stride), pooled(w, size, stride)
+        y = _empty((n, rows, columns, c))
+        self._run("average_pool", [n, c, h, w, size, stride, rows, columns], [x, y])
+        return y
+
+    def average_pool_gradient(self, g: F32, shape: Sequence[int], size: int, stride: int) -> F32:
+        """Return the gradient of average pooling's input, of this shape [n, h, w, c]."""
+        n, h, w, c = shape
+        rows, columns = pooled(h, size, stride), pooled(w, size, stride)
+        _check("g", g, (n, rows, columns, c))
+        dx = _empty(shape)
+        self._run("average_pool_gradient", [n, c, h, w, size, stride, rows, columns], [g, dx])
+        return dx
+
     def lrn(self, x: F32, constants: Normalization) -> tuple[F32, F32]:
         """Return x [..., c] normalised across neighbouring channels, and 1 / d, which the gradient
         needs."""

@@ -160,6 +160,10 @@ class Portable(Arithmetic):
         """Return the greatest of each window."""
         return cast(Tensor, _MaxPool.apply(x, size, stride, self.operators))
 
+    def average_pool(self, x: Tensor, size: int, stride: int) -> Tensor:
+        """Return the mean of each window, of what it has within the map."""
+        return cast(Tensor, _AveragePool.apply(x, size, stride, self.operators))
+
     def drop(self, x: Tensor, kept: Tensor, rescaled: bool) -> Tensor:
         """Return x, or twice x, where it is kept, else +0."""
         return cast(Tensor, _Drop.apply(x, kept, 2.0 if rescaled else 1.0, self.operators))
@@ -363,6 +367,20 @@ class _MaxPool(Function):
     def backward(context: Any, gradient: Tensor) -> Gradients:
         dx = context.operators.max_pool_gradient(_maps(gradient), context.places, context.shape,
                                                  *context.window)
+        return _first(dx), None, None, None
+
+
+class _AveragePool(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor, size: int, stride: int, operators: Operators) -> Tensor:
+        maps = _maps(x)
+        context.operators, context.shape, context.window = operators, maps.shape, (size, stride)
+        return _first(operators.average_pool(maps, size, stride))
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Gradients:
+        dx = context.operators.average_pool_gradient(_maps(gradient), context.shape,
+                                                     *context.window)
         return _first(dx), None, None, None
 
 

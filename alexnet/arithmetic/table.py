@@ -132,6 +132,17 @@ def _max_pool(o: Operators, which: str) -> Results:
     return results
 
 
+def _average_pool(o: Operators, which: str) -> Results:
+    results: list[NDArray[np.generic]] = []
+    for n, h, w, c in ((2, 13, 12, 70), (1, 8, 8, 3), (1, 2, 3, 65)):
+        x = values(1, n, h, w, c, wide=True)
+        y = o.average_pool(x, 3, 2)
+        results += [y] if which == "forward" else [
+            o.average_pool_gradient(values(4, *y.shape, wide=True), x.shape, 3, 2)
+        ]
+    return results
+
+
 def _lrn(o: Operators, which: str) -> Results:
     results: list[NDArray[np.generic]] = []
     for shape in ((2, 3, 5, 96), (1, 2, 2, 13), (1, 1, 3, 2)):
@@ -250,6 +261,8 @@ CASES: dict[str, Callable[[Operators], Results]] = {
     ] + [o.scale(values(1, 1003, wide=True), 0.5)],
     "max_pool": lambda o: _max_pool(o, "forward"),
     "max_pool_gradient": lambda o: _max_pool(o, "backward"),
+    "average_pool": lambda o: _average_pool(o, "forward"),
+    "average_pool_gradient": lambda o: _average_pool(o, "backward"),
     "lrn": lambda o: _lrn(o, "forward"),
     "lrn_gradient": lambda o: _lrn(o, "backward"),
     "spatial": lambda o: _spatial(o, "forward"),

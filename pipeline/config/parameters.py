@@ -151,7 +151,7 @@ def _contradictions(parameters: Parameters) -> Iterator[tuple[tuple[str, ...], s
         yield (("train.arithmetic", "train.precision"),
                f"portable has no {train.precision}; set train.precision to fp32, or "
                "train.arithmetic to native")
-    on_cifar = net.architecture in ("cifar", "cifar-11pct")
+    on_cifar = net.architecture.startswith("cifar")
     if on_cifar and (net.without or net.pooling == "separate"):
         yield (("network.architecture", "network.without", "network.pooling"),
                f"{net.architecture} has neither variants of pooling nor a middle layer to leave "

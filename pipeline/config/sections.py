@@ -83,7 +83,8 @@ class StoreSection(Section):
 class NetworkSection(Section):
     """Which network, and what it goes without (the paper's experiments)."""
 
-    architecture: Literal["two-column", "half", "undivided", "conv6", "cifar", "cifar-11pct"]
+    architecture: Literal["two-column", "half", "undivided", "conv6", "cifar", "cifar-11pct",
+                          "cifar-18pct"]
     width: float = Field(gt=0, le=1)
     neuron: Literal["relu", "tanh"]
     normalization: bool

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from alexnet.architectures import Name, architecture
+from alexnet.arithmetic.native import NATIVE
 from alexnet.augmentation import Order, Statistics, Views, draw_views
 from alexnet.layers import Local
 from alexnet.network import Network
@@ -39,7 +40,33 @@ FILTERS_AND_DECAY = {
     # C2 layers/layers-cifar10-11pct.cfg, layer-params-cifar10-11pct.cfg
     "cifar-11pct": {"conv1": (64, 0.0), "conv2": (64, 0.0), "local3": (64, 0.004),
                     "local4": (32, 0.004), "fc10": (10, 0.01)},
+    # S layers-18pct.cfg, layer-params-18pct.cfg
+    "cifar-18pct": {"conv1": (32, 0.004), "conv2": (32, 0.004), "conv3": (64, 0.004),
+                    "fc10": (10, 1.0)},
 }
+
+
+def test_the_net_of_18_percent() -> None:
+    """S layers-18pct.cfg: pool=max after conv1 with neuron=relu on pool1, pool=avg after conv2 and
+    conv3, sizeX=3 and stride=2 of all; its rnorm1 and rnorm2 are left out."""
+    whole = recipe("source", colour_noise="none", crops="whole")
+    table = architecture("cifar-18pct", whole, classes=10)
+    assert [(s.layer.name, s.weight, s.side, s.output_side) for s in table.shapes()] == [
+        ("conv1", (32, 3, 5, 5), 32, 16), ("conv2", (32, 32, 5, 5), 16, 8),
+        ("conv3", (64, 32, 5, 5), 8, 4), ("fc10", (10, 1024), 1, 1)]
+    assert [layer.after for layer in table.layers] == [
+        ("pool", "relu"), ("relu", "average pool"), ("relu", "average pool"), ()]
+    assert [layer.init_std for layer in table.layers] == [0.0001, 0.01, 0.01, 0.01]
+    assert architecture("cifar-18pct", whole, 10, neuron="tanh").layers[0].after == ("pool", "tanh")
+    assert {layer.name: (layer.outputs, round(layer.decay * whole.weight_decay, 9))
+            for layer in table.layers} == FILTERS_AND_DECAY["cifar-18pct"]
+
+
+def test_average_pooling_is_of_what_lies_within_the_map() -> None:
+    """S conv_util.cuh, kLocalPool: regionSize is cut off at the edge of the image."""
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    expected = torch.tensor([[5.0, 6.5], [11.0, 12.5]])  # 3 x 3, 3 x 2, 2 x 3, 2 x 2 values
+    assert torch.equal(NATIVE.average_pool(x, 3, 2)[0, 0], expected)
 
 
 @pytest.mark.parametrize("name", ["cifar", "cifar-11pct"])

@@ -227,3 +227,57 @@ void max_pool_gradient(const Arguments *arguments) {
     v.x = ARRAY(float, 0), v.places = ARRAY(uint8_t, 1), v.y = ARRAY(float, 2);
     share(pool_image_gradient, &v, SIZE(0), arguments->threads);
 }
+
+/* --- average pooling: of the values that a window has within the map --- */
+
+static void average_image(void *context, long image) {
+    const Pool *v = context;
+    for (long p = 0; p < v->rows; p++)
+        for (long q = 0; q < v->columns; q++) {
+            long h = p * v->stride, w = q * v->stride;
+            long height = within(h, v->size, v->h), width = within(w, v->size, v->w);
+            const float *x = v->x + ((image * v->h + h) * v->w + w) * v->c;
+            float *restrict y = v->y + ((image * v->rows + p) * v->columns + q) * v->c;
+            float values = (float)(height * width);
+            memset(y, 0, sizeof(float) * v->c);
+            for (long i = 0; i < height; i++)
+                for (long j = 0; j < width; j++) {
+                    const float *restrict from = x + (i * v->w + j) * v->c;
+                    for (long c = 0; c < v->c; c++) y[c] = y[c] + from[c];
+                }
+            for (long c = 0; c < v->c; c++) y[c] = y[c] / values;
+        }
+}
+
+/* Windows in order, so that each input adds them in order. */
+static void average_image_gradient(void *context, long image) {
+    const Pool *v = context;
+    memset(v->y + image * v->h * v->w * v->c, 0, sizeof(float) * v->h * v->w * v->c);
+    for (long p = 0; p < v->rows; p++)
+        for (long q = 0; q < v->columns; q++) {
+            long h = p * v->stride, w = q * v->stride;
+            long height = within(h, v->size, v->h), width = within(w, v->size, v->w);
+            const float *restrict g = v->x + ((image * v->rows + p) * v->columns + q) * v->c;
+            float *dx = v->y + ((image * v->h + h) * v->w + w) * v->c;
+            float values = (float)(height * width);
+            for (long i = 0; i < height; i++)
+                for (long j = 0; j < width; j++) {
+                    float *restrict to = dx + (i * v->w + j) * v->c;
+                    for (long c = 0; c < v->c; c++) to[c] = to[c] + g[c] / values;
+                }
+        }
+}
+
+/* sizes: n, c, h, w, size, stride, rows, columns. x -> y */
+void average_pool(const Arguments *arguments) {
+    Pool v = pool(arguments);
+    v.x = ARRAY(float, 0), v.y = ARRAY(float, 1);
+    share(average_image, &v, SIZE(0), arguments->threads);
+}
+
+/* g -> dx */
+void average_pool_gradient(const Arguments *arguments) {
+    Pool v = pool(arguments);
+    v.x = ARRAY(float, 0), v.y = ARRAY(float, 1);
+    share(average_image_gradient, &v, SIZE(0), arguments->threads);
+}

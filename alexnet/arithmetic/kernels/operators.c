@@ -29,6 +29,8 @@ static const struct {
     {"scale", scale},
     {"max_pool", max_pool},
     {"max_pool_gradient", max_pool_gradient},
+    {"average_pool", average_pool},
+    {"average_pool_gradient", average_pool_gradient},
     {"lrn", lrn},
     {"lrn_gradient", lrn_gradient},
     {"spatial", spatial},

@@ -42,6 +42,8 @@ void dropout(const Arguments *);
 void scale(const Arguments *);
 void max_pool(const Arguments *);
 void max_pool_gradient(const Arguments *);
+void average_pool(const Arguments *);
+void average_pool_gradient(const Arguments *);
 
 /* normalization.c */
 void lrn(const Arguments *);

@@ -33,6 +33,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # arguments of arch
     "no norm": ({"name": "two-column", "normalization": False}, {"images_per_crop": 1}),
     "schedules": ({"name": "half"}, {"schedule": "dexp", "momentum_at_drop": "rescaled"}),
     "cifar": ({"name": "cifar"}, {"colour_noise": "none"}),
+    "cifar-18pct": ({"name": "cifar-18pct"}, {"colour_noise": "none", "crops": "whole"}),
 }
 DIGESTS = json.loads(Path(__file__).with_name("runs.json").read_text(encoding="utf-8"))
 

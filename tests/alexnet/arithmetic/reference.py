@@ -239,6 +239,31 @@ def max_pool_gradient(g: F32, places: Places,
     return dx
 
 
+def _within(p: int, q: int, size: int, stride: int, shape: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the pixels of window (p, q) that lie within maps of this shape, in their order."""
+    return [(p * stride + i, q * stride + j)
+            for i, j in itertools.product(range(size), range(size))
+            if p * stride + i < shape[2] and q * stride + j < shape[3]]
+
+
+def average_pool(x: F32, size: int, stride: int) -> F32:
+    n, c, height, width = x.shape
+    y = np.empty((n, c, windows(height, size, stride), windows(width, size, stride)), f32)
+    for a, m, p, q in np.ndindex(*y.shape):
+        pixels = _within(p, q, size, stride, x.shape)
+        y[a, m, p, q] = total(x[a, m, h, w] for h, w in pixels) / f32(len(pixels))
+    return y
+
+
+def average_pool_gradient(g: F32, shape: Sequence[int], size: int, stride: int) -> F32:
+    dx = np.empty(tuple(shape), f32)
+    inside = {(p, q): _within(p, q, size, stride, shape) for p, q in np.ndindex(*g.shape[2:])}
+    for a, m, h, w in np.ndindex(*dx.shape):
+        dx[a, m, h, w] = total(g[a, m, p, q] / f32(len(pixels))
+                               for (p, q), pixels in inside.items() if (h, w) in pixels)
+    return dx
+
+
 def _window_sum(x: F32, size: int, across: str, squares: bool) -> F32:
     """x [n, c, h, w]."""
     half = size // 2

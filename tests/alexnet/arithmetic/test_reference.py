@@ -183,6 +183,19 @@ def test_max_pool(n: int, h: int, w: int, c: int, size: int, ties: bool) -> None
         assert_same_bits(o.max_pool_gradient(last(g), taken, last(x).shape, size, 2), last(dx))
 
 
+@pytest.mark.parametrize(("n", "h", "w", "c", "size"), [(2, 7, 5, 3, 3), (1, 6, 8, 66, 3),
+                                                        (1, 2, 2, 1, 3)])
+@pytest.mark.parametrize("wide", [False, True])
+def test_average_pool(n: int, h: int, w: int, c: int, size: int, wide: bool) -> None:
+    x = values(5, n, c, h, w, wide=wide)
+    y = reference.average_pool(x, size, 2)
+    g = values(6, *y.shape, wide=wide)
+    dx = reference.average_pool_gradient(g, x.shape, size, 2)
+    for o in all_operators():
+        assert_same_bits(o.average_pool(last(x), size, 2), last(y))
+        assert_same_bits(o.average_pool_gradient(last(g), last(x).shape, size, 2), last(dx))
+
+
 @pytest.mark.parametrize("across", ["channels", "pixels"])
 @pytest.mark.parametrize(("shape", "constants", "size"),
                          [((1, 20, 3, 4), Normalization(5, 2.0, 1e-4 / 5), 200.0),
@@ -309,8 +322,8 @@ def test_what_is_not_a_number_reaches_the_loss() -> None:
     x = np.full((1, 5, 5, 3), 1.0, np.float32)
     x[0, 2, 3, 1] = np.nan
     for o in all_operators():
-        for y in (o.relu(x), o.tanh(x), o.max_pool(x, 3,
-                                                   2)[0], o.lrn(x, Normalization(5, 2.0, 1e-4))[0],
+        for y in (o.relu(x), o.tanh(x), o.max_pool(x, 3, 2)[0], o.average_pool(x, 3, 2),
+                  o.lrn(x, Normalization(5, 2.0, 1e-4))[0],
                   o.spatial(x, Normalization(5, 1.0, 1e-4))[0],
                   o.convolution(x, np.ones((2, 3, 3, 3), np.float32), None, 1, (1, 1))):
             assert np.isnan(y).any()
