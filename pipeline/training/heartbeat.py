@@ -32,19 +32,19 @@ class Heartbeat:
     group.
 
     Args:
+        attempt: a name that only these processes share; others may have used the store before.
         silence: seconds after which a process counts as hung. They are counted in own beats: a
             machine that slept, or a job that was stopped as a whole, does not find itself dead.
         end: called, on the thread, with what there is to say; by default it says it and ends the
             process.
     """
 
-    def __init__(self, silence: float = SECONDS_OF_SILENCE, between: float = SECONDS_BETWEEN,
+    def __init__(self, attempt: str, silence: float = SECONDS_OF_SILENCE,
+                 between: float = SECONDS_BETWEEN,
                  end: Callable[[str], None] | None = None) -> None:
-        attempt = [os.environ.get(f"TORCHELASTIC_{name}", "")
-                   for name in ("RUN_ID", "RESTART_COUNT")]
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False,
-                              timeout=timedelta(seconds=silence))
-        self._store = PrefixStore("/".join(["heartbeat", *attempt]), store)
+                         timeout=timedelta(seconds=silence))
+        self._store = PrefixStore(f"heartbeat/{attempt}", store)
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
         self._silence, self._between, self._end = silence, between, end or end_process
         self._over = threading.Event()

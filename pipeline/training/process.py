@@ -31,6 +31,7 @@ from pipeline.system.terminal import say
 from pipeline.training.execution import prepare
 from pipeline.training.heartbeat import Heartbeat, end_process
 from pipeline.training.launcher import world_size
+from pipeline.training.meeting import meet
 from pipeline.training.run import same_everywhere, train
 
 SECONDS_TO_MEET = 120.0  # for all processes to start and connect
@@ -64,8 +65,10 @@ def train_together(parameters: Parameters, folder: Path, stop: int | None = None
     device = prepare(parameters)
     try:
         with _time_limit():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        with Heartbeat():
+            attempt, store, rank, size = meet()
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store,
+                                    rank=rank, world_size=size)
+        with Heartbeat(attempt):
             _train_in_group(parameters, folder, device, stop)
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error).lower():

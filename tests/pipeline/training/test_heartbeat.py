@@ -18,7 +18,7 @@ import torch.distributed as dist
 from pipeline.training.heartbeat import Heartbeat
 
 dist.init_process_group("gloo")
-with Heartbeat(silence=float(sys.argv[1]), between=0.1):
+with Heartbeat("test", silence=float(sys.argv[1]), between=0.1):
     print("beating", flush=True)
     time.sleep(float(sys.argv[2]))
 print("over", flush=True)
