@@ -152,6 +152,7 @@ class TrainSection(Section):
     precision: Literal["fp32", "tf32", "bf16"]
     validate_every: float = Field(gt=0)
     trace_every: int = Field(ge=1)
+    stop_below: float | None = Field(default=None, gt=0, lt=1)  # older files have none
     start_from: str | None
 
 

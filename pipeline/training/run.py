@@ -97,6 +97,7 @@ class _Run:
         # of the updates since the last line of the learning curve
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self.warned = False
+        self.reached = False  # the training error at which the training ends before its time
         self.journals: dict[str, Journal] = {}  # on the first process
         # Between CPUs, whatever the devices: what the processes agree on besides tensors.
         self.control = dist.new_group(backend="gloo") if dist.is_initialized() else None
@@ -157,7 +158,7 @@ class _Run:
         if self.place.first:
             write_json(self.folder / MARKS,
                        {name: journal.mark() for name, journal in self.journals.items()})
-        if until < steps:
+        if until < steps and not self.reached:
             return
         self._check_images()
         state = self._state()
@@ -169,31 +170,35 @@ class _Run:
         with progress("train", until * batch, "images", self.training.step * batch,
                       quiet=not self.place.first) as advance:
             validated = ""
-            while self.training.step < until:
+            while self.training.step < until and not self.reached:
                 self.training.advance()
                 self._count_loss()
                 step, last = self.training.step, self.training.step == steps
-                if last or step == 1 or step % self.settings.trace_every == 0:
+                due = last or step == 1 or step % self.settings.trace_every == 0
+                if due:
                     self._trace()
                 if last or self._validation_is_due():
                     validated = self._validate()
-                signal = self._received_anywhere(received())
+                    if self.reached and not due:
+                        self._trace()
+                signal = self._greatest_anywhere(received())
+                last = last or self.reached
                 if (signal or step % self.checkpoint_every == 0) and not last:
                     self._checkpoint()
                 advance(batch, self._loss_and(validated))
-                if signal and step < until:
+                if signal and step < until and not last:
                     self._interrupt(signal)
             self._write_trace()
         self.training.finish()
 
-    def _received_anywhere(self, number: int) -> int:
-        """Return the signal that any of the processes has received, so that all stop after the same
-        update."""
+    def _greatest_anywhere(self, number: int) -> int:
+        """Return the greatest of the processes' numbers: the signal that one of them has received,
+        for instance, so that all stop after the same update."""
         if not dist.is_initialized():
             return number
-        received = torch.tensor([number], dtype=torch.int32)
-        dist.all_reduce(received, dist.ReduceOp.MAX, self.control)
-        return int(received)
+        greatest = torch.tensor([number], dtype=torch.int32)
+        dist.all_reduce(greatest, dist.ReduceOp.MAX, self.control)
+        return int(greatest)
 
     def _interrupt(self, number: int) -> None:
         self.training.finish()
@@ -226,11 +231,15 @@ class _Run:
     def _validate(self) -> str:
         metrics = {} if self.place.replica else self.training.validate(
             image_reader(self.validation), torch.from_numpy(self.validation.labels))
+        wanted = self.settings.stop_below
+        error = self.wrong / (self.loss_count * self.settings.batch) if self.place.first else 1.0
+        if wanted is not None:
+            self.reached = bool(self._greatest_anywhere(error <= wanted))
         if not self.place.first:
             return ""
         line = {"step": self.training.step, "epoch": round(self.epoch, 4),
                 "training_loss": self.loss_sum / self.loss_count,
-                "training_error": self.wrong / (self.loss_count * self.settings.batch),
+                "training_error": error,
                 "validation_loss": metrics["loss"], "validation_error": metrics["error"]}
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
         self._append("learning.jsonl", line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -39,6 +40,33 @@ def test_a_training_killed_twice_ends_with_the_bits_of_one_that_was_not(reproduc
     assert "going on from the checkpoint of step 1" in project.run(*TRAIN)  # 10 or later
     assert difference(uninterrupted, outcome(project)) == "identical"
     assert not list((project.folder / "work" / "checkpoints").iterdir())
+
+
+def test_a_training_ends_where_its_error_is_low_enough(reproduced: Project,
+                                                       tmp_path: Path) -> None:
+    """It is the beginning of the training that goes to its end, whatever processes train it."""
+    project = copy(reproduced, tmp_path / "copy")
+    settings = ("alexnet", "train", "--set", "train.epochs=6", "--set", "train.trace_every=4",
+                "--set", "recipe.weight_lr=0.001")
+
+    def trained(*more: str) -> tuple[list[list[float]], list[str], int]:
+        project.run(*settings, *more)
+        _, *lines = (project.folder / "plots" / "learning.csv").read_text().splitlines()
+        return ([[float(cell) for cell in line.split(",")] for line in lines],
+                (project.folder / "models" / "trace.jsonl").read_text().splitlines(),
+                project.metrics("train")["steps"])
+
+    whole, whole_trace, whole_steps = trained()
+    lowest = min(range(1, len(whole) - 1), key=lambda epoch: whole[epoch][3])
+    assert min(point[3] for point in whole[:lowest]) > whole[lowest][3]
+    stop = ("--set", f"train.stop_below={whole[lowest][3]}")
+    curve, trace, steps = trained(*stop)
+    assert curve == whole[:lowest + 1]
+    assert steps == curve[-1][0] < whole_steps
+    assert set(trace[:-1]) < set(whole_trace)
+    assert json.loads(trace[-1])["step"] == steps
+    assert trained(*stop, "--set", "execution.placement=two")[:1] == (curve,)
+    assert trained("--set", "train.stop_below=0.0001")[0] == whole
 
 
 def test_one_changed_byte_is_a_difference(reproduced: Project, tmp_path: Path) -> None:

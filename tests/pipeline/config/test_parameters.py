@@ -109,6 +109,9 @@ def test_a_missing_key_is_named(key: str) -> None:
     if key == "resize.filter":  # records from before it was there are of the bicubic one
         assert check(changed(key, ...)).resize.filter == "bicubic"
         return
+    if key == "train.stop_below":  # nor is it in them
+        assert check(changed(key, ...)).train.stop_below is None
+        return
     if key == "dataset.incomplete":  # it is in no record of a run from before it
         assert not check(changed(key, ...)).dataset.incomplete
         return
@@ -145,7 +148,7 @@ def test_a_value_of_the_wrong_type_is_named(key: str) -> None:
     ("train.epochs", float("nan")), ("train.epochs", float("inf")), ("train.batch", 0),
     ("train.batch", 12.5), ("train.batch", True), ("train.batch", "32"), ("train.seed", -1),
     ("train.seed", 2**63), ("train.validate_every", 0), ("train.micro_batches", 3),
-    ("train.micro_batches", 64), ("train.trace_every", 0), ("network.width", 0),
+    ("train.micro_batches", 64), ("train.trace_every", 0), ("train.stop_below", 0), ("network.width", 0),
     ("network.width", 1.5), ("network.architecture", "resnet"), ("dataset.source", "cifar"),
     ("dataset.sample.train_images", 3), ("dataset.sample.seed", 2**32),
     ("resize.max_quarantined", -1), ("recipe.name", "letter"), ("recipe.lrn_window", "row"),
