@@ -5,6 +5,7 @@ from pathlib import Path
 DOWNLOAD = Path("data/download")
 LISTING = DOWNLOAD / "listing.json"
 INDEX = DOWNLOAD / "index.parquet"  # every picture, and where it lies
+FILES_LEFT_OUT = Path("data/left_out.json")  # of the data set, and why
 ARCHIVES = Path("archives")  # where downloads go that dataset.location gives no other place
 STORE = Path("data/store")
 MEAN = Path("data/mean.npy")

@@ -17,6 +17,7 @@ from pipeline.config.paths import (
     DOWNLOAD,
     EXPERIMENTS,
     FIGURES,
+    FILES_LEFT_OUT,
     GOLDEN,
     LEARNING,
     MEAN,
@@ -84,12 +85,13 @@ class Stage:
 
 
 STAGES = (
-    Stage("download", (DATA,), ("dataset",), outputs=(DOWNLOAD,), measured=False,
+    Stage("download", (DATA,), ("dataset",), outputs=(DOWNLOAD,), about=(FILES_LEFT_OUT,),
+          measured=False,
           summary="Fetch or make the data set, verify it, list it.",
           reads="dataset.* of params.yaml; archives/ or the folder dataset.location; credentials "
                 "from the environment",
           leaves="data/download (the listing with checksums, the index of all pictures), "
-                 "metrics/download.json",
+                 "data/left_out.json (files that are not taken), metrics/download.json",
           takes="seconds for the sample; for ImageNet the download, and some minutes to verify "
                 "155 GB",
           options=("dry-run", "json")),
@@ -141,7 +143,8 @@ STAGES = (
           options=("device",)),
     Stage("report", (ALEXNET, DATA, TRAINING, *DESCRIBING),
           ("dataset", "resize", "store", "network", "recipe", "train"),
-          (STORE, MEAN, PCA, WEIGHTS, PROVENANCE, PREDICTIONS, LEARNING, EXPERIMENTS, GOLDEN),
+          (FILES_LEFT_OUT, STORE, MEAN, PCA, WEIGHTS, PROVENANCE, PREDICTIONS, LEARNING,
+           EXPERIMENTS, GOLDEN),
           (REPORT, FIGURES), measured=False, joins=True,
           summary="One page of a run, beside the paper; or RUNs side by side.",
           reads="what all stages left, the claims in experiments/; with RUNs: their records",

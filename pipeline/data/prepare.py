@@ -71,8 +71,8 @@ def prepare(parameters: Parameters) -> dict[str, Any]:
     """Make the image store, data/store, of the data set that `alexnet download` has listed.
 
     Returns:
-        images, train_images, val_images and quarantined: how many; pixels_digest, of all pixels
-        and labels.
+        images, train_images, val_images and quarantined: how many; doubtful: how many are stored
+        although their files are damaged, where any are; pixels_digest, of all pixels and labels.
 
     Raises:
         UserError: too many undecodable images, a full disk, a missing or changed source, a killed
@@ -324,7 +324,8 @@ def _publish(shards: _Shards, folder: Path, catalogue: Catalogue, quarantined: l
     images = description["images"]
     return {"images": sum(images.values()), "quarantined": len(quarantined),
             "pixels_digest": description["pixels_digest"],
-            "train_images": images["train"], "val_images": images["val"]}
+            "train_images": images["train"], "val_images": images["val"],
+            **({"doubtful": len(doubtful)} if doubtful else {})}
 
 
 def _move(folder: Path, destination: Path) -> None:

@@ -309,6 +309,17 @@ def made_with_of(path: Path) -> dict[str, str]:
     return {str(name): str(value) for name, value in made_with.items()}
 
 
+def doubtful_images(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a store's doubtful.json; none of stores from before there was one.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    rows: list[dict[str, str]] = (read_json(path / DOUBTFUL, "resize")
+                                  if (path / DOUBTFUL).exists() else [])
+    return rows
+
+
 def prepared_by(path: Path) -> dict[str, str]:
     """Return of a store, for a run's record, store_encoding and store_decoder, in words."""
     description = read_json(path / DESCRIPTION, "resize")

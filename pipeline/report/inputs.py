@@ -8,6 +8,7 @@ another would be worse than none, so digests are compared before anything is dra
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from alexnet.digest import digest_of
 from pipeline.config.describe import description
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import (
+    FILES_LEFT_OUT,
     LEARNING,
     MATRIX,
     PREDICTIONS,
@@ -30,8 +32,9 @@ from pipeline.config.paths import (
 )
 from pipeline.config.stages import MEASURED
 from pipeline.data.predictions import Predictions
+from pipeline.data.sources.left_out import Account, read_account
 from pipeline.data.statistics import load_mean, load_pca
-from pipeline.data.store import QUARANTINE, Store, check_made_with
+from pipeline.data.store import QUARANTINE, SPLITS, Store, check_made_with, doubtful_images
 from pipeline.report.evidence import Evidence, evidence
 from pipeline.report.training import Training, recorded
 from pipeline.studies.matrix.running import Cell
@@ -66,6 +69,9 @@ class Inputs:
         mean: float32 [side, side, 3], RGB, 0..255.
         colours: data/pca.json.
         quarantined: the rows of quarantine.json.
+        doubtful: the rows of doubtful.json.
+        account: of the data set's files that are not taken; None where that of this store is not
+            there.
         predictions: of the store's validation images, in stored order.
         network: the layer table, as `alexnet describe --json` has it.
         provenance: what made the weights; None beside those of an older version.
@@ -82,6 +88,8 @@ class Inputs:
     colours: dict[str, Any]
     store: Store
     quarantined: list[dict[str, str]]
+    doubtful: list[dict[str, str]]
+    account: Account | None
     predictions: Predictions
     network: dict[str, Any]
     provenance: dict[str, Any] | None
@@ -113,10 +121,12 @@ def gather(parameters: Parameters) -> Inputs:
     network = description(parameters, len(store.classes))
     weights_digest, kernels = _first_layer()
     provenance = _provenance()
+    quarantined = read_json(STORE / QUARANTINE, "resize")
     training = (recorded(weights_digest, provenance["environment_digest"]) if provenance else None)
     inputs = Inputs(parameters, metrics, _curve(), kernels, load_mean(), load_pca(), store,
-                    read_json(STORE / QUARANTINE, "resize"), _predictions(store), network,
-                    provenance, _matrix(), evidence(), training)
+                    quarantined, doubtful_images(STORE), _account(store, quarantined),
+                    _predictions(store), network, provenance, _matrix(),
+                    evidence(), training)
     first = network["layers"][0]
     if kernels.shape != (expected := (first["columns"] * first["outputs_per_column"],
                                       *first["weight_per_column"][1:])):
@@ -135,6 +145,16 @@ def gather(parameters: Parameters) -> Inputs:
         raise UserError(f"{metrics_of('resize')}: of another store than {STORE}; run "
                         "`alexnet resize`")
     return inputs
+
+
+def _account(store: Store, quarantined: list[dict[str, str]]) -> Account | None:
+    """Return the account of the data set that the store was made of: it has as many pictures."""
+    if not FILES_LEFT_OUT.exists():
+        return None
+    account = read_account()
+    tried = Counter(picture["split"] for picture in quarantined)
+    tried.update({split: len(store.split(split)) for split in SPLITS})
+    return account if account.taken == {split: tried[split] for split in SPLITS} else None
 
 
 def _missing(file: Path, stage: str) -> UserError:

@@ -6,7 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.config.parameters import Parameters
+from pipeline.config.paths import STORE
 from pipeline.data.prepare import prepare
+from pipeline.data.store import DOUBTFUL, QUARANTINE
+
+ARTIFACTS = (STORE / QUARANTINE, STORE / DOUBTFUL)
 
 
 def run(parameters: Parameters) -> dict[str, Any]:

@@ -85,22 +85,27 @@ class Listing:
 
 @dataclass
 class LeftOut:
-    """The files of a data set's folder that are not taken, by reason: how many, and the first by
-    name."""
+    """The files of a data set's folder that are not taken, by the reason why."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, reason: str, path: str, count: int = 1) -> None:
-        """Count `path`, or the `count` files that it stands for."""
-        self.counts[reason] = self.counts.get(reason, 0) + count
-        self.examples[reason] = sorted([*self.examples.get(reason, ()), path])[:EXAMPLES]
+    def __len__(self) -> int:
+        return sum(map(len, self.files.values()))
+
+    def add(self, reason: str, path: str) -> None:
+        """Add a file."""
+        self.files.setdefault(reason, []).append(path)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many files there are of each reason."""
+        return {reason: len(paths) for reason, paths in self.files.items()}
 
     def lines(self) -> list[str]:
-        """Return one sentence for each reason."""
-        return [f"{count:,} {'file' if count == 1 else 'files'} left out, {reason}: "
-                f"{', '.join(self.examples[reason])}{', ...' * (count > EXAMPLES)}"
-                for reason, count in sorted(self.counts.items())]
+        """Return one sentence for each reason, with the first files by name."""
+        return [f"{len(paths):,} {'file' if len(paths) == 1 else 'files'} left out, {reason}: "
+                f"{', '.join(sorted(paths)[:EXAMPLES])}{', ...' * (len(paths) > EXAMPLES)}"
+                for reason, paths in sorted(self.files.items())]
 
 
 @dataclass(frozen=True)

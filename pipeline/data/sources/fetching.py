@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.paths import ARCHIVES, INDEX, LISTING, WORK
+from pipeline.config.paths import ARCHIVES, FILES_LEFT_OUT, INDEX, LISTING, WORK
 from pipeline.data.disk import check_writable
 from pipeline.data.sources import completeness, recognition
-from pipeline.data.sources.catalogue import Catalogue, Contents, ListedFile, Listing
+from pipeline.data.sources.catalogue import EXAMPLES, Catalogue, Contents, ListedFile, Listing
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.index import FileNames, read_index, write_index
+from pipeline.data.sources.left_out import write_account
 from pipeline.data.sources.listing import read_listing, write_listing
 from pipeline.data.sources.planning import Plan, data_folder
 from pipeline.system.errors import UserError
@@ -32,7 +33,7 @@ TERMS_SAID = WORK / "terms.json"
 
 def fetch(dataset: DatasetSection) -> Listing:
     """Put the data set in place and verify it; leave its listing and the index of its pictures in
-    data/download.
+    data/download, and what of its files is not taken in data/left_out.json.
 
     Raises:
         UserError: something is missing or damaged, or cannot be downloaded; or the data set is not
@@ -48,6 +49,7 @@ def fetch(dataset: DatasetSection) -> Listing:
         check_writable(planned.folder, "name another folder as dataset.location")
     _say_terms(dataset, planned)
     contents: Contents = _source(dataset).fetch(dataset)
+    write_account(contents)
     _check_whole(dataset, contents)
     catalogue = contents.catalogue
     files: Iterable[str] = (FileNames(catalogue.train, catalogue.val) if contents.files is None
@@ -60,6 +62,9 @@ def fetch(dataset: DatasetSection) -> Listing:
 def _check_whole(dataset: DatasetSection, contents: Contents) -> None:
     for line in contents.left_out.lines():
         say(line)
+    if any(count > EXAMPLES for files in (contents.left_out, contents.strays)
+           for count in files.counts.values()) or len(contents.missing) > completeness.SHOWN:
+        say(f"{FILES_LEFT_OUT} lists all files that are left out or missing")
     differences = completeness.differences(dataset.source, contents)
     problem = completeness.problem(dataset.source, contents, dataset.incomplete)
     if problem:

@@ -265,13 +265,14 @@ def test_what_is_stored_although_it_is_damaged_is_listed_and_told(
     (tmp_path / "damaged").write_bytes(content[:-1000] + b"\xff\xd9")
     damaged = replace(entry, file=tmp_path / "damaged", offset=0, size=len(content) - 998)
     metrics = make(replace(catalogue, val=[damaged, *catalogue.val[1:]]), tmp_path, thread)
-    assert (metrics["images"], metrics["quarantined"]) == (TRAIN + VAL - 2, 2)
+    assert (metrics["images"], metrics["quarantined"], metrics["doubtful"]) == (
+        TRAIN + VAL - 2, 2, 1)
     listed = json.loads((tmp_path / "data/store" / DOUBTFUL).read_text())
     assert [(one["split"], one["name"]) for one in listed] == [("val", entry.name)]
     said = capsys.readouterr().err
     assert "1 images are stored although their files are damaged" in said
     assert f"its data end early; what is missing is filled in (fetch it again): val {entry.name}" in said
-    make(catalogue, tmp_path / "b", thread)
+    assert "doubtful" not in make(catalogue, tmp_path / "b", thread)
     assert json.loads((tmp_path / "b/data/store" / DOUBTFUL).read_text()) == []
     assert "although" not in capsys.readouterr().err
 

@@ -29,6 +29,7 @@ from alexnet.digest import digest_of
 from pipeline.config import parameters
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import (
+    FILES_LEFT_OUT,
     LEARNING,
     MATRIX,
     MEAN,
@@ -136,9 +137,14 @@ def write_store(classes: list[Class], labels: np.ndarray, random: np.random.Gene
                 for k, label in enumerate(numbers)]
         shards.append(StoredShard(split, 0, writer.digest.hexdigest(), rows))
     quarantined = [Quarantined("train", "bad <one>.jpg", "truncated", "0" * 64)]
+    doubtful = [Quarantined("val", "half <two>.jpg", "its data end early", "1" * 64)]
     made = {"decoder": {"library": "Pillow 0", "fingerprint": "f1f2"}}
+    write_json(FILES_LEFT_OUT, {"taken": {"train": TRAINING + 1, "val": len(labels)},
+                                "left_out": {"hidden": ["val/<._x>"]},
+                                "unlabelled": {"in val without a label": ["val/a.jpg"]},
+                                "missing": ["ILSVRC2012_val_00000060"]})
     return str(publish_description(STORE, classes, shards, moments.moments(), quarantined,
-                                   made)["pixels_digest"])
+                                   made, doubtful=doubtful)["pixels_digest"])
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +271,7 @@ def test_the_page_is_accessible(page: str) -> None:
 def test_the_page_says_what_the_inputs_say(page: str) -> None:
     text = Checked(page).text
     for words in ("42.1 %", "12.3 %", "38.7 %", "9.8 %", *DIGEST.values(), "bad <one>.jpg",
+                  "half <two>.jpg", "val/<._x>", "val/a.jpg", "ILSVRC2012_val_00000060",
                   "truncated", "Pillow 0", "f1f2", HOSTILE, "40.7", "18.2", "cannot be compared",
                   "changed: colour_noise", "the built-in sample", "60 updates of 32 images",
                   *(digit * 64 for digit in "235678"), "4" * 40,
@@ -414,6 +421,12 @@ CHANGES: dict[str, tuple[Callable[[Inputs], object], Drawn | None]] = {
     "error": (lambda _: _json(metrics_of("evaluate"), "top1_error_10crop"), None),
     "time": (lambda inputs: replace(inputs, training=TRAINED), None),
     "trace": (lambda _: _json(metrics_of("train"), "trace_digest"), None),
+    "doubtful": (lambda _: (_json(STORE / "doubtful.json", 0, "name"), _without_digests()), None),
+    "left out": (lambda _: _json(FILES_LEFT_OUT, "left_out", "hidden", 0), None),
+    "unlabelled": (lambda _: _json(FILES_LEFT_OUT, "unlabelled", "in val without a label", 0),
+                   None),
+    "missing": (lambda _: _json(FILES_LEFT_OUT, "missing", 0), None),
+    "another data set's account": (lambda _: _json(FILES_LEFT_OUT, "taken", "val"), None),
     "quarantine": (lambda _: (_json(STORE / "quarantine.json", 0, "name"), _without_digests()),
                    None),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.parameters import Parameters, load
-from pipeline.config.paths import DOWNLOAD, LISTING
+from pipeline.config.paths import DOWNLOAD, FILES_LEFT_OUT, LISTING
 from pipeline.data.sources import fetching
 from pipeline.stages import download
 from pipeline.system.errors import UserError
@@ -115,3 +115,32 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes() -> Non
     assert not LISTING.exists()
     assert download.run(tiny(*parameters)) == metrics
     assert {path.name: path.read_bytes() for path in DOWNLOAD.iterdir()} == contents
+
+
+def test_all_that_is_not_taken_is_listed_whole_and_makes_no_data_another(tmp_path: Path) -> None:
+    location = tmp_path / "d"
+    parameters = folder_of(location)
+    alone = download.run(parameters)
+    assert (alone["left_out"], alone["unlabelled"], alone["missing"]) == (0, 0, 0)
+    for k in range(40):
+        (location / f"train/a/{k}.txt").write_bytes(b"")
+        (location / f"val/{k}.jpg").write_bytes(b"")
+    with_others = download.run(parameters)
+    account = json.loads(FILES_LEFT_OUT.read_text())
+    assert account == {
+        "taken": {"train": 2, "val": 1}, "missing": [],
+        "left_out": {"no pictures by their names (.txt)":
+                     sorted(f"train/a/{k}.txt" for k in range(40))},
+        "unlabelled": {"in val without a label": sorted(f"val/{k}.jpg" for k in range(40))}}
+    assert with_others == alone | {"left_out": 40, "unlabelled": 40}
+
+
+def test_the_list_is_written_for_a_data_set_that_is_refused(tmp_path: Path) -> None:
+    location = tmp_path / "d"
+    parameters = folder_of(location)
+    (location / "val/b/3.jpeg").rename(location / "val/3.jpeg")
+    with pytest.raises(UserError, match="no validation picture with a label"):
+        download.run(parameters)
+    account = json.loads(FILES_LEFT_OUT.read_text())
+    assert account["unlabelled"] == {"in val without a label": ["val/3.jpeg"]}
+    assert account["taken"] == {"train": 2, "val": 0}
