@@ -22,7 +22,7 @@ from alexnet.plan import Plan
 from alexnet.recipe import Recipe
 from alexnet.schedule import Rate, rate
 from alexnet.testing import centre_crop
-from alexnet.trace import PendingEntry
+from alexnet.trace import PendingDigests, PendingEntry
 from alexnet.weights import part_of_column
 
 
@@ -72,15 +72,22 @@ class Training:
         self.gradients: list[Tensor] = []  # of the last update, for the trace
         self.loss: Tensor | None = None
         self.wrong: Tensor | None = None
+        # images and labels of its micro-batches, for the trace
+        self._images: list[PendingDigests] | None = None
 
     @property
     def progress(self) -> float:
         """Return the share of the run that is done, 0 to 1."""
         return self.step / self.plan.steps
 
-    def advance(self) -> None:
-        """Do one update: v <- 0.9 v - 0.0005 lr w - lr <dL/dw>; w <- w + v (P §5)."""
+    def advance(self, traced: bool = False) -> None:
+        """Do one update: v <- 0.9 v - 0.0005 lr w - lr <dL/dw>; w <- w + v (P §5).
+
+        Args:
+            traced: whether `trace` will be asked for what went into it, too.
+        """
         self.network.train()
+        self._images = [] if traced and 0 in self.placement.held else None
         sums = self._sum_over_replicas(self._sum_over_micro_batches())
         self.gradients = sums[: len(self.parameters)]
         self.wrong, self.loss = sums[-2:] if 0 in self.placement.held else (None, None)
@@ -129,6 +136,8 @@ class Training:
     def _micro_batch(self, number: int) -> list[Tensor]:
         """Return the gradients of one micro-batch, and its wrong images and loss."""
         batch = self.inputs.take(self.step, number)
+        if self._images is not None:
+            self._images.append(PendingDigests({"images": batch.images, "labels": batch.labels}))
         logits = self.network(batch.images, self.step, batch.offset)
         if 0 in self.placement.held:
             loss, wrong = self.arithmetic.loss(logits, batch.labels, self.plan.batch)
@@ -182,13 +191,13 @@ class Training:
     def trace(self) -> PendingEntry:
         """Begin the trace's entry that identifies the run after this update.
 
-        Later updates do not change it.
+        Later updates do not change it. All processes take part.
         """
         names = [f"{name}/{column}" for name, column, _ in self.parameters]
-        tensors = {**self._state(), "gradients": self.gradients}
-        return PendingEntry(self.step, self.loss, {
+        tensors = {} if self.placement.replica else {**self._state(), "gradients": self.gradients}
+        return PendingEntry(self.step, self.loss, self._images or [], {
             kind: dict(zip(names, of_kind, strict=True)) for kind, of_kind in tensors.items()},
-            self._gather_digests)
+            self._gather_images, self._gather_digests)
 
     def _state(self) -> dict[str, list[Tensor]]:
         """Return the weights and velocities held here, in the order of `parameters`."""
@@ -199,15 +208,32 @@ class Training:
         """Return these digests and those of column 1, which the process of column 0 receives."""
         if not self.placement.split:
             return digests
-        device = self.placement.device
         if 0 not in self.placement.held:
-            message = bytearray(b"".join(bytes.fromhex(digest) for digest in digests.values()))
-            send(torch.frombuffer(message, dtype=torch.uint8).to(device), self.placement.peer)
+            self._send_digests([*digests.values()], self.placement.peer)
             return digests
         names = [f"{name}/1" for name in self.network.table.parameters_of(1)]
-        like = torch.empty(32 * len(names), dtype=torch.uint8, device=device)
-        received = bytes(receive(like, self.placement.peer).cpu().tolist())
-        return digests | {name: received[32 * i: 32 * i + 32].hex() for i, name in enumerate(names)}
+        received = self._receive_digests(len(names), self.placement.peer)
+        return digests | dict(zip(names, received, strict=True))
+
+    def _gather_images(self, digests: list[str]) -> list[str]:
+        """Return these digests and those of the other replicas, which the first one receives."""
+        if not digests:
+            return digests
+        if self.placement.replica:
+            self._send_digests(digests, self.placement.rank_of(0, 0))
+            return digests
+        others = [self._receive_digests(len(digests), self.placement.rank_of(replica, 0))
+                  for replica in range(1, self.placement.replicas)]
+        return [digest for part in (digests, *others) for digest in part]
+
+    def _send_digests(self, digests: list[str], rank: int) -> None:
+        message = bytearray(b"".join(bytes.fromhex(digest) for digest in digests))
+        send(torch.frombuffer(message, dtype=torch.uint8).to(self.placement.device), rank)
+
+    def _receive_digests(self, count: int, rank: int) -> list[str]:
+        like = torch.empty(32 * count, dtype=torch.uint8, device=self.placement.device)
+        received = bytes(receive(like, rank).cpu().tolist())
+        return [received[32 * i: 32 * i + 32].hex() for i in range(count)]
 
     def state(self) -> dict[str, Tensor] | None:
         """Return weights and velocities with the columns merged; None where column 0 is not.

@@ -8,6 +8,7 @@ from.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,9 +36,10 @@ Pairs = dict[str, tuple[str | None, str | None]]
 class Difference:
     """The first one between two runs: at this step, in this tensor of this column.
 
-    `kind` is gradients, momentum, weights, loss, metrics (`tensor` is then the name of the metric),
-    or missing, when one of the runs has no entry for the step. `tensors` counts all that differ at
-    the step, of all kinds.
+    `kind` is images (what went into the network), gradients, momentum, weights, loss, losses (of
+    the updates since the entry before), metrics (`tensor` is then the name of the metric), or
+    missing, when one of the runs has no entry for the step. `tensors` counts all that differ at the
+    step, of all kinds.
     """
 
     step: int
@@ -50,6 +52,10 @@ class Difference:
     def __str__(self) -> str:
         if self.kind == "missing":
             return f"step {self.step}: only one of the runs has it in its trace"
+        if self.kind == "images":
+            return f"step {self.step}: the images of its batch"
+        if self.kind == "losses":
+            return f"step {self.step}: the losses of the updates since the step traced before"
         if self.kind in ("loss", "metrics"):
             values = " and ".join(str(value) for value in self.values or ())
             return f"step {self.step}: {self.tensor or self.kind} ({values})"
@@ -92,13 +98,23 @@ def compare_traces(a: Sequence[Mapping[str, Any]], b: Sequence[Mapping[str, Any]
 def common_steps(a: Sequence[Mapping[str, Any]],
                  b: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
     """Return both traces with only the steps that both have, of runs that were traced at other
-    steps, or ended earlier."""
+    steps, or ended earlier.
+
+    An entry keeps its digest of the losses since the step before only where both have that, too.
+    """
     both = {entry["step"] for entry in a} & {entry["step"] for entry in b}
     left, right = ([entry for entry in trace if entry["step"] in both] for trace in (a, b))
+    spans = [{step: before for before, step in itertools.pairwise([0, *(e["step"] for e in trace)])}
+             for trace in (a, b)]
+    for trace in (left, right):
+        trace[:] = [entry if spans[0][entry["step"]] == spans[1][entry["step"]]
+                    else {**entry, "losses": None} for entry in trace]
     return left, right
 
 
 def _at(step: int, a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference | None:
+    if _differs("images", a, b):
+        return Difference(step, "images")
     differing = []
     for kind in KINDS:
         left, right = a[kind]["tensors"], b[kind]["tensors"]
@@ -113,7 +129,12 @@ def _at(step: int, a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference | N
         return Difference(step, kind, tensor, int(column), len(differing))
     if a["loss"] != b["loss"]:
         return Difference(step, "loss", values=(a["loss"], b["loss"]))
-    return None
+    return Difference(step, "losses") if _differs("losses", a, b) else None
+
+
+def _differs(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether two entries differ in what those of older records do not have."""
+    return None not in (values := (a.get(name), b.get(name))) and values[0] != values[1]
 
 
 def curve_difference(a: Sequence[Mapping[str, str]],

@@ -70,6 +70,9 @@ class Facts:
     curve: list[Annotated[dict[Name, float], AfterValidator(_with_step)]]  # points of one step each
 
 
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Digests(BaseModel):
     """Of an entry of the trace: over all tensors, and the first digits of each, by
     "conv1.weight/0"."""
@@ -79,10 +82,14 @@ class Digests(BaseModel):
 
 
 class Entry(BaseModel):
-    """An entry of the trace."""
+    """An entry of the trace; `images`, `losses` and `previous` are not in those of older records,
+    which have no chain."""
 
     step: Annotated[int, Field(ge=0, lt=2**53)]
     loss: str | None
+    images: Digest | None = None
+    losses: Digest | None = None
+    previous: Digest | None = None
     weights: Digests
     momentum: Digests
     gradients: Digests

@@ -20,7 +20,7 @@ from torch import Tensor
 from alexnet.digest import digest_of
 from alexnet.network import Network
 from alexnet.plan import Plan
-from alexnet.trace import PendingEntry
+from alexnet.trace import PendingEntry, link_digest, linked, loss_chain
 from alexnet.training import Training
 from alexnet.weights import load_weights, matching_weights, weights_of
 from pipeline.config.parameters import Parameters
@@ -102,6 +102,9 @@ class _Run:
         # Between CPUs, whatever the devices: what the processes agree on besides tensors.
         self.control = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self.traced: PendingEntry | None = None  # its digests are taken while the training goes on
+        # of the updates since the last entry of the trace, and of those before it, as digests
+        self.losses = self.traced_losses = ""
+        self.previous = ""  # on the first process: the digest that the next entry names
 
     def _start_from(self, network: Network, file: Path) -> None:
         weights = matching_weights(network, read_weights(file, "correct train.start_from",
@@ -131,6 +134,7 @@ class _Run:
             self.training.load(step, state)
             self.loss_sum, self.loss_count = float.fromhex(memory["loss_sum"]), memory["loss_count"]
             self.wrong = memory["wrong"]
+            self.losses, self.previous = memory["losses"], memory["previous"]
             if self.place.first:
                 say(f"train: going on from the checkpoint of step {step} of "
                     f"{self.training.plan.steps}")
@@ -139,6 +143,9 @@ class _Run:
             # and nobody writes before all have read
             raise UserError(f"{self.folder}: the training processes found different checkpoints "
                             "there; it must be on a file system that they share")
+        initial = None if checkpoint else self._state()
+        if initial is not None:
+            self.previous = digest_of(initial)
         if self.place.first:
             self.journals = {name: Journal(self.folder / name, marks.get(name))
                              for name in JOURNALS}
@@ -171,13 +178,15 @@ class _Run:
                       quiet=not self.place.first) as advance:
             validated = ""
             while self.training.step < until and not self.reached:
-                self.training.advance()
-                self._count_loss()
-                step, last = self.training.step, self.training.step == steps
+                step, last = self.training.step + 1, self.training.step + 1 == steps
                 due = last or step == 1 or step % self.settings.trace_every == 0
+                validation_due = last or self._validation_is_due(step)
+                may_end = validation_due and self.settings.stop_below is not None
+                self.training.advance(traced=due or may_end)
+                self._count_loss()
                 if due:
                     self._trace()
-                if last or self._validation_is_due():
+                if validation_due:
                     validated = self._validate()
                     if self.reached and not due:
                         self._trace()
@@ -221,11 +230,11 @@ class _Run:
                             "diverged. Lower recipe.weight_lr and recipe.bias_lr, or set "
                             "recipe.colour_noise to stdev")
         self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+        self.losses = loss_chain(self.losses, loss)
         self.wrong += int(self.training.wrong)
 
-    def _validation_is_due(self) -> bool:
-        span = self.settings.validate_every * self.count
-        batch, step = self.settings.batch, self.training.step
+    def _validation_is_due(self, step: int) -> bool:
+        span, batch = self.settings.validate_every * self.count, self.settings.batch
         return int(step * batch / span) > int((step - 1) * batch / span)
 
     def _validate(self) -> str:
@@ -254,14 +263,18 @@ class _Run:
 
     def _trace(self) -> None:
         """Begin the entry of this step, and write the one before, whose digests are done by now."""
-        if self.place.replica == 0:
-            self._write_trace()
-            self.traced = self.training.trace()
+        self._write_trace()
+        self.traced = self.training.trace()
+        self.traced_losses, self.losses = self.losses, ""
 
     def _write_trace(self) -> None:
-        if self.traced is not None:
-            self._append("trace.jsonl", self.traced.entry())
-            self.traced = None
+        if self.traced is None:
+            return
+        entry, self.traced = self.traced.entry(), None
+        if self.place.first:
+            link = linked(entry, self.traced_losses, self.previous)
+            self._append("trace.jsonl", link)
+            self.previous = link_digest(link)
 
     def _checkpoint(self) -> None:
         self._check_images()
@@ -270,7 +283,8 @@ class _Run:
         if state is not None:
             checkpoints.save(self.folder, self.training.step, state,
                              {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count,
-                              "wrong": self.wrong}, list(self.journals.values()))
+                              "wrong": self.wrong, "losses": self.losses,
+                              "previous": self.previous}, list(self.journals.values()))
 
     def _check_images(self) -> None:
         for split in (self.images, self.validation):

@@ -105,17 +105,16 @@ def perform(run: Run, folder: Path, resume: Path | None = None) -> None:
         trained.load(int(last["step"]), load_file(resume / "state.safetensors"))
     traces = []
     while trained.step < run.stop:
-        trained.advance()
-        traces.append(_entry(trained, trained.step % run.trace_every == 0))
+        traced = (trained.step + 1) % run.trace_every == 0
+        trained.advance(traced)
+        traces.append(_entry(trained, traced))
     trained.finish()
     rank = dist.get_rank() if dist.is_initialized() else 0
     (folder / f"read-{rank}.json").write_text(json.dumps(READ))
     _leave(trained, traces, folder)
 
 
-def _entry(trained: Training, traced: bool) -> dict[str, Any] | None:
-    if trained.placement.replica:
-        return None
+def _entry(trained: Training, traced: bool) -> dict[str, Any]:
     if traced:
         return trained.trace().entry()
     return {"step": trained.step,

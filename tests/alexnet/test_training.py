@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from alexnet.augmentation import draw_views, training_input
-from alexnet.digest import digest_of, tensor_digest
+from alexnet.digest import combined, digest_of, tensor_digest
 from alexnet.recipe import recipe
+from alexnet.trace import link_digest, linked, loss_chain
 from alexnet.training import Training
 from tests.alexnet import reference
 from tests.alexnet.reference import Weights
@@ -298,6 +300,39 @@ def test_a_trace_names_the_tensor_that_differs() -> None:
         assert after[kind]["digest"] != before[kind]["digest"]
         assert [n for n in names
                 if after[kind]["tensors"][n] != before[kind]["tensors"][n]] == ["fc7.bias/1"]
+
+
+def test_a_trace_says_what_went_into_the_network() -> None:
+    """Pixels and labels of each micro-batch; and nothing of an update that was not announced."""
+    state = training(SMALL)
+    state.advance(traced=True)
+    first = state.trace().entry()
+    batches = [training(SMALL).inputs.take(0, number) for number in range(2)]
+    parts = [combined({"images": tensor_digest(batch.images),
+                       "labels": tensor_digest(batch.labels)}) for batch in batches]
+    assert first["images"] == combined({"00000000": parts[0], "00000001": parts[1]})
+    state.advance(traced=True)
+    assert state.trace().entry()["images"] != first["images"]
+    other = training(replace(SMALL, switches={"noise_division": False}))
+    other.advance(traced=True)
+    assert other.trace().entry()["images"] != first["images"]
+    other = training(SMALL)
+    other.inputs.labels = other.inputs.labels.roll(1)
+    other.advance(traced=True)
+    assert other.trace().entry()["images"] != first["images"]
+    other.advance()
+    assert other.trace().entry()["images"] is None
+
+
+def test_a_chain_covers_every_entry_and_the_losses_between() -> None:
+    first = linked({"step": 1}, loss_chain("", 2.0), "start")
+    losses = loss_chain(loss_chain("", 1.5), 1.25)
+    second = linked({"step": 3}, losses, link_digest(first))
+    assert second["previous"] == hashlib.sha256(json.dumps(first).encode()).hexdigest()
+    for changed in ({"step": 2}, {"previous": "other"}, {"losses": ""}):
+        assert link_digest({**first, **changed}) != second["previous"]
+    assert loss_chain(loss_chain("", 1.25), 1.5) != losses
+    assert loss_chain("", 1.25) != losses
 
 
 def test_a_trace_is_of_its_own_update_whatever_comes_after() -> None:

@@ -11,6 +11,7 @@ import numpy
 import pyarrow.parquet
 import pytest
 
+from alexnet.trace import link_digest
 from pipeline.config.stages import NAMES
 from pipeline.data.pixels import decoder
 from pipeline.data.predictions import Predictions
@@ -49,6 +50,9 @@ def test_every_stage_runs_and_leaves_what_it_promises(reproduced: Project) -> No
     trace = [json.loads(line)
              for line in (reproduced.folder / "models/trace.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in trace] == [1, 2, 4, 6, 8, 10]
+    assert all(entry["images"] and entry["losses"] for entry in trace)
+    assert ([entry["previous"] for entry in trace[1:]]
+            == [link_digest(entry) for entry in trace[:-1]])
 
 
 def test_a_second_time_there_is_nothing_to_do(reproduced: Project) -> None:

@@ -10,7 +10,7 @@ from pipeline.system.processes import kill_with_children
 from tests.end_to_end.kill_and_resume import copy, difference, outcome
 from tests.end_to_end.project import Project
 
-TRAIN = ("alexnet", "train", "--set", "train.epochs=5", "--set", "train.trace_every=1")
+TRAIN = ("alexnet", "train", "--set", "train.epochs=5", "--set", "train.trace_every=3")
 SECONDS = 120.0
 
 

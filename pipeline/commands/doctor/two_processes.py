@@ -104,7 +104,7 @@ def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dic
                         torch.arange(IMAGES) % CLASSES, statistics, crops)
     steps = []
     for _ in range(STEPS):
-        training.advance()
+        training.advance(traced=True)
         steps.append(training.trace().entry())
     training.finish()
     return steps

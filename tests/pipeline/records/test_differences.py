@@ -73,6 +73,44 @@ def test_loss_alone_and_digest_alone_are_differences() -> None:
     assert compare_traces(a, b).first == Difference(50, "momentum", "unknown", 0, 1)
 
 
+def with_chain(steps: tuple[int, ...] = STEPS) -> list[dict[str, Any]]:
+    return [{**entry, "images": f"images {entry['step']}", "losses": f"losses {entry['step']}",
+             "previous": f"previous {entry['step']}"} for entry in trace(steps)]
+
+
+def test_what_went_in_is_the_first_cause_and_the_losses_between_are_the_last_word() -> None:
+    a, b = with_chain(), with_chain()
+    b[1]["images"] = "other"
+    b[1]["weights"]["tensors"] = dict.fromkeys(TENSORS, "other")
+    assert compare_traces(a, b).first == Difference(50, "images")
+    assert "step 50: the images of its batch" in str(compare_traces(a, b).first)
+    b = with_chain()
+    b[2]["losses"] = "other"
+    assert compare_traces(a, b).first == Difference(100, "losses")
+    assert "the losses of the updates since the step traced before" in str(
+        compare_traces(a, b).first)
+    b[2]["loss"] = "other"
+    first = compare_traces(a, b).first
+    assert first is not None
+    assert first.kind == "loss"
+
+
+def test_records_without_a_chain_are_compared_in_what_they_have() -> None:
+    old, new = trace(), with_chain()
+    assert compare_traces(old, new).first is None
+    new[1]["weights"]["tensors"]["fc8.bias/0"] = "other"
+    assert compare_traces(old, new).first == Difference(50, "weights", "fc8.bias", 0, 1)
+
+
+def test_losses_between_are_compared_only_over_the_same_updates() -> None:
+    a, b = common_steps(with_chain((1, 50, 100)), with_chain((1, 20, 50, 100)))
+    assert [entry["losses"] for entry in a] == ["losses 1", None, "losses 100"]
+    b[1]["losses"] = "other"
+    assert compare_traces(a, b).first is None
+    b[2]["losses"] = "other"
+    assert compare_traces(a, b).first == Difference(100, "losses")
+
+
 def test_a_missing_step_or_tensor_is_a_difference() -> None:
     assert compare_traces(trace(), trace((1, 50, 120))).first == Difference(100, "missing")
     assert compare_traces(trace((1, 50)), trace()).first == Difference(100, "missing")
