@@ -3,14 +3,14 @@ MLflow.
 
 A stage is a module of `pipeline.stages` with `run(parameters) -> metrics`, a flat dictionary, and
 perhaps `ARTIFACTS`, the files and folders that its record holds, `tags(parameters)`, of its record,
-known when it starts, and `join(parameters)`, what a process does that torchrun
-started beside the first: it takes part and leaves nothing.
+known when it starts, and `join(parameters)`, what a process does that torchrun started beside the
+first: it takes part and leaves nothing. The run of `train` takes, too, what surrounds the training.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import functools
 import importlib
 import json
 import os
@@ -43,9 +43,8 @@ def run(name: str, parameters: Parameters) -> None:
         module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "tags"):
             record.tags |= module.tags(parameters)
-        with live_curves.follow_curves(record, module.growing(
-                parameters)) if name == "train" else contextlib.nullcontext():
-            metrics = module.run(parameters)
+        follow = ([functools.partial(live_curves.follow_curves, record)] if name == "train" else [])
+        metrics = module.run(parameters, *follow)
         write_json(metrics_of(name), metrics)
         record.finish(metrics)
         if name == "train":

@@ -11,6 +11,8 @@ or several, each process is one of them: the first of all runs the stage, the ot
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,12 @@ ARTIFACTS = (WEIGHTS, TRACE, LEARNING)
 tags = execution.tags  # of its record
 
 
-def run(parameters: Parameters) -> dict[str, Any]:
+def run(parameters: Parameters,
+        follow: Callable[[Path], AbstractContextManager[object]] = nullcontext) -> dict[str, Any]:
     """Train, or go on training, to the end.
+
+    Args:
+        follow: surrounds the training, given the folder in which its curves grow.
 
     Returns:
         steps, training_loss, validation_loss, validation_error, trace_digest, weights_digest, seed,
@@ -50,7 +56,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
         f"{'one column each' if section.placement == 'two' else 'all columns in each'}, "
         f"{section.device}, {section.threads} thread{'s' * (section.threads > 1)} each")
     # perhaps of an experiment
-    with exclusive_lock(folder / "lock", "another process that trains the same"):
+    with exclusive_lock(folder / "lock", "another process that trains the same"), follow(folder):
         if execution.launched():
             train_together(parameters, folder)
         elif not (folder / FINISHED).exists():
@@ -66,11 +72,6 @@ def join(parameters: Parameters) -> None:
     check_made_with(parameters)
     parameters = execution.resolve(parameters)
     train_together(parameters, run_folder(parameters))
-
-
-def growing(parameters: Parameters) -> Path:
-    """Return the folder in which the learning curve and the trace grow."""
-    return run_folder(execution.resolve(parameters))
 
 
 def _train(parameters: Parameters, folder: Path, processes: int) -> None:

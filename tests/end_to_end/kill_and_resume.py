@@ -58,8 +58,10 @@ class Kill:
 
 
 def outcome(project: Project) -> dict[str, str]:
-    """The SHA-256 of every file that the stages left, and of DVC's own record of them."""
-    files = [file for name in LEFT for file in (project.folder / name).rglob("*") if file.is_file()]
+    """The SHA-256 of every file that the stages left, and of DVC's own record of them; without what
+    this machine has noted of their proofs."""
+    files = [file for name in LEFT for file in (project.folder / name).rglob("*")
+             if file.is_file() and ".store-proofs" not in file.parts]
     found = {file.relative_to(project.folder).as_posix(): file.read_bytes()
              for file in sorted(files)}
     # in the order in which they ran

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def test_a_training_killed_twice_ends_with_the_bits_of_one_that_was_not(reproduc
     assert "going on from the checkpoint of step 1" in project.run(*TRAIN)  # 10 or later
     assert difference(uninterrupted, outcome(project)) == "identical"
     assert not list((project.folder / "work" / "checkpoints").iterdir())
+    with sqlite3.connect(project.folder / "mlflow.db") as store:
+        newest = [(status, parent) for status, parent in store.execute(
+            "SELECT status, (SELECT value FROM tags WHERE key = 'mlflow.parentRunId' AND "
+            "tags.run_uuid = runs.run_uuid) FROM runs ORDER BY start_time DESC LIMIT 3")]
+        [last_run] = store.execute("SELECT run_uuid FROM runs ORDER BY start_time DESC LIMIT 1"
+                                   ).fetchone()
+    # each killed one stands under the one that went on from it
+    assert [status for status, _ in newest] == ["FINISHED", "KILLED", "KILLED"]
+    assert [bool(parent) for _, parent in newest] == [False, True, True]
+    assert newest[1][1] == last_run
 
 
 def test_a_training_ends_where_its_error_is_low_enough(reproduced: Project,
