@@ -42,7 +42,7 @@ includes() {  # whether C source with this line compiles; $compiler and $flags a
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need "Python's venv module" python3-venv python3 python
 case $("$python" -c 'import platform; print(platform.machine().lower())') in
     x86_64 | amd64) simd=yes ;;
-    *) simd=no ;;  # pillow-simd is written for x86; Pillow of the same version comes built
+    *) simd=no ;;  # pillow-simd is for x86-64; Pillow comes built, and pipeline/data/resampling.c resamples with its bits
 esac
 if [ $simd = yes ]; then
     compiler=${CC:-$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("CC") or "cc")')}

@@ -3,8 +3,9 @@
 
 `decode` yields uint8 [256, 256, 3], RGB: "we first rescaled the image such that the shorter side
 was of length 256, and then cropped out the central 256×256 patch" (P §2). The filter is Pillow's
-bicubic, or `area_average`, which is exact; only what the crop keeps is resampled. `decoder` says
-which library did it, with a fingerprint of its pixels: two builds need not agree in the last bit.
+bicubic, or `area_average`, which is exact; only what the crop keeps is resampled. Both are the same
+to the bit everywhere; JPEG decoders need not agree. `decoder` says which library it was, with a
+fingerprint of its pixels.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from pipeline.data import formats, jpeg
 from pipeline.data.jpeg import JpegFile
+from pipeline.data.resampling import SIMD, resample
 
 SIDE = 256
 PIXEL_LIMIT = 150_000_000  # pixels of one picture; ImageNet's largest has some 60 million
@@ -97,8 +99,7 @@ def decode_checked(content: bytes, side: int = SIDE,
                               else "broken data") from None
     if filter == "area" and min(image.size) >= side:
         return area_average(np.asarray(image), side), doubt
-    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC,
-                                   box=kept_box(*image.size, side))), doubt
+    return resample(image, kept_box(*image.size, side), side), doubt
 
 
 def _unidentified(content: bytes) -> Undecodable:
@@ -277,7 +278,8 @@ def decoder() -> dict[str, str]:
     pictures = reference_pictures()
     resampled = b"".join(decode(content).tobytes() for content in pictures.values())
     libjpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
-    library = f"{'pillow-simd' if '.post' in PIL.__version__ else 'Pillow'} {PIL.__version__}"
+    library = (f"pillow-simd {PIL.__version__}" if SIMD else
+               f"Pillow {PIL.__version__} (resampling in C)")
     return {"library": library, "libjpeg": str(libjpeg), "fingerprint": _short(resampled),
             "jpeg": _short(decode_stored(pictures["420.jpg"]).tobytes())}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -75,8 +76,10 @@ def pillow(parameters: Parameters) -> Finding:
     stack = environment.decoder()
     detail = f"{stack['pillow']}, {stack['libjpeg']}, zlib {stack['zlib']}"
     if not stack["pillow"].startswith("pillow-simd"):
-        return Finding("warning", f"{detail}: without SIMD, so resizing takes some eight times as "
-                                  "long and differs in last bits from pillow-simd's", SET_UP)
+        if platform.machine().lower() not in ("x86_64", "amd64"):
+            return ok(f"{detail}; resampling in C, with the bits of pillow-simd")
+        return Finding("warning", f"{detail}: not pillow-simd, so resampling is done in C, with "
+                                  "the same bits and more slowly", SET_UP)
     return ok(f"{detail}; built with SIMD")
 
 
