@@ -81,7 +81,7 @@ OTHERS = (
      "none that we know of"),
     ("testing on CIFAR-10",
      "S convdata_cifar.py: nine views, three by three, none of them mirrored",
-     "the same; metrics of ten crops are of these nine",
+     "the same; metrics of these nine end in `_9crop`, where those of ten crops end in `_10crop`",
      "none"),
     ("11 % on CIFAR-10 (§3.3)",
      "C2 layers-cifar10-11pct.cfg: besides the normalisation, local3 has 64 filters and not 32, "
@@ -93,6 +93,17 @@ OTHERS = (
      "S convdata_cifar.py, CIFARDataProvider: inputs of 32 x 32",
      "`recipe.crops: whole`; `centre` is the central 24 x 24",
      "1.8 times the work, and other shapes of the local layers"),
+    ("the four-layer net of Fig. 1",
+     "S layers-18pct.cfg has four learned layers, and two normalisations across pixels (size 3, "
+     "scale 0.00005); S layers-conv-local-13pct.cfg, of §3.3, has five. No file has tanh",
+     "`network.architecture: cifar-18pct` is the first without its normalisations, `cifar` the "
+     "second",
+     "which of them Fig. 1 shows is not published"),
+    ("the schedule of 145-half (§3.2)",
+     "S layer-params-145-half.cfg: drops at 20 and 48, the last not logged; conv1 at 66 and 72; "
+     "stopped at 96",
+     "no switch; `half` follows the schedule of the recipe, as the net that it is compared with",
+     "not known"),
     ("ties in max-pooling",
      "S kLocalMaxUndo: every value that equals the maximum gets the gradient",
      "the first of them gets it",

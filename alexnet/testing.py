@@ -5,7 +5,7 @@ On CIFAR-10 2012 tested with nine views, which are not mirrored (S convdata_cifa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -57,14 +57,15 @@ def ten_crops(images: Tensor, mean: Tensor, crop: int = CROP,
         float32 [10, n, 3, 224, 224]: the five patches, then their mirror images, in the order of
         `corners`.
     """
-    return torch.stack(list(_crops(images, mean, crop, arithmetic)))
+    return torch.stack(list(_crops(images, mean, crop, arithmetic,
+                                   views_of(images.shape[1] - crop))))
 
 
 def _crops(images: Tensor, mean: Tensor, crop: int, arithmetic: Arithmetic,
-           views: int = 10) -> Iterator[Tensor]:
+           views: Iterable[tuple[int, int, bool]]) -> Iterator[Tensor]:
     """Yield the views, each float32 [n, 3, 224, 224], made when it is asked for."""
     window = centre_window(mean, crop)
-    for top, left, mirrored in views_of(images.shape[1] - crop, views):
+    for top, left, mirrored in views:
         patch = images[:, top: top + crop, left: left + crop]
         yield subtract_mean(patch.flip(2) if mirrored else patch, window, arithmetic)
 
@@ -100,8 +101,12 @@ def probabilities(network: Callable[[Tensor], Tensor], images: Tensor, mean: Ten
     Returns:
         float32 [views, n, classes].
     """
-    return torch.stack([arithmetic.softmax(network(patch))
-                        for patch in _crops(images, mean, crop, arithmetic, views)])
+    places = views_of(images.shape[1] - crop, views)
+    # a whole image has one place: all nine views are it
+    once = list(dict.fromkeys(places))
+    distinct = {place: arithmetic.softmax(network(patch)) for place, patch in zip(
+        once, _crops(images, mean, crop, arithmetic, once), strict=True)}
+    return torch.stack([distinct[place] for place in places])
 
 
 def errors(probabilities: Tensor, labels: Tensor, top: int,

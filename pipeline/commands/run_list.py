@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 ERRORS = ("top1_error_10crop", "top5_error_10crop", "top1_error", "top5_error")
+NINE = ("top1_error_9crop", "top5_error_9crop")  # in place of the first two, of nets on CIFAR-10
 MOST = 1000  # runs that are looked at
 ID_LETTERS = 8
 SHORT_DIGEST = 12  # of a parameter that is a digest
@@ -69,14 +70,22 @@ def listed(limit: int, unfinished: bool = False) -> list[ListedRun]:
         raise UserError(f"no training is recorded in "
                         f"{without_password(mlflow_connection.tracking_uri())}; `dvc repro` makes "
                         "one")
-    return sorted(trainings, key=lambda run: ([run.errors.get(name, 2.0) for name in ERRORS],
-                                              -run.started))
+    return sorted(trainings, key=lambda run: (
+        *(2.0 if error is None else error for error in _several(run)),
+        *(run.errors.get(name, 2.0) for name in ERRORS[2:]), -run.started))
+
+
+def _several(run: ListedRun) -> list[float | None]:
+    """Return the top-1 and the top-5 error of several crops, of ten or of nine."""
+    return [run.errors.get(ten, run.errors.get(nine))
+            for ten, nine in zip(ERRORS[:2], NINE, strict=True)]
 
 
 def _listed(run: Any) -> ListedRun:
     file = metrics_of("train")
     weights = read_json(file, "train").get("weights_digest") if file.exists() else None
-    metrics = {name: run.data.metrics.get(mlflow_names.metric("evaluate", name)) for name in ERRORS}
+    metrics = {name: run.data.metrics.get(mlflow_names.metric("evaluate", name))
+               for name in (*ERRORS, *NINE)}
     tags = run.data.tags
     return ListedRun(run.info.run_id, run.info.run_name or "", run.info.status,
                      run.info.start_time or 0,
@@ -97,7 +106,8 @@ def differing(runs: Sequence[ListedRun]) -> list[dict[str, str]]:
 def as_json(runs: Sequence[ListedRun]) -> list[dict[str, Any]]:
     """Return plain values: ids, names, times in milliseconds, errors as fractions."""
     return [{"run_id": run.run_id, "name": run.name, "status": run.status, "started": run.started,
-             **{name: run.errors.get(name) for name in ERRORS}, "differs": values,
+             **{name: run.errors.get(name) for name in ERRORS},
+             **{name: run.errors[name] for name in NINE if name in run.errors}, "differs": values,
              "here": run.here, "imported": run.imported}
             for run, values in zip(runs, differing(runs), strict=True)]
 
@@ -119,7 +129,9 @@ def show(runs: Sequence[ListedRun], console: Console | None = None) -> None:
         table.add_row(*cells, *([cell(", ".join(words))] if any(values) else []))
     print_table(table, console)
     console = console or Console(highlight=False)
-    lines = ["Errors are those of ten crops on the validation images."]
+    nine = any(name in run.errors for run in runs for name in NINE)
+    lines = [f"Errors are those of ten crops{' (on CIFAR-10 nine)' * nine} on the validation "
+             "images."]
     lines += ["* These weights are in models/."] if any(run.here for run in runs) else []
     lines += [] if any(values) or len(runs) < 2 else ["All have the same parameters."]
     console.print("\n".join(lines), style="dim", highlight=False)
@@ -128,8 +140,7 @@ def show(runs: Sequence[ListedRun], console: Console | None = None) -> None:
 def _errors(run: ListedRun) -> tuple[str, ...]:
     if run.status != "FINISHED":
         return run.status.lower(), ""
-    top1, top5 = (run.errors.get(name) for name in ERRORS[:2])
-    return tuple("–" if value is None else f"{100 * value:.2f} %" for value in (top1, top5))
+    return tuple("–" if value is None else f"{100 * value:.2f} %" for value in _several(run))
 
 
 def _words(name: str, value: str) -> str:

@@ -15,6 +15,7 @@ import click
 
 from pipeline.commands.group import command
 from pipeline.commands.options import JSON, RunName, UserPath, from_start
+from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import printable, wrapped
 
@@ -250,14 +251,15 @@ def ensemble(runs: tuple[str, ...], as_json: bool) -> None:
     from pipeline.studies import ensemble as together
 
     result = together.ensemble(list(runs))
+    end = suffix_of(result)
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
     for name, errors in (*((member["run"], member) for member in result["members"]),
                          ("together", result)):
         click.echo(printable(
-            f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; ten "
-            f"crops {errors['top1_error_10crop']:.2%}, {errors['top5_error_10crop']:.2%}"))
+            f"{name}: top-1 {errors['top1_error']:.2%}, top-5 {errors['top5_error']:.2%}; "
+            f"{SUFFIXES[end]} {errors[f'top1_error{end}']:.2%}, {errors[f'top5_error{end}']:.2%}"))
 
 
 @command(short_help="Open MLflow's pages at the trainings.",

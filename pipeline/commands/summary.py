@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.config.crops import SUFFIXES
 from pipeline.config.paths import METRICS, PROVENANCE, REPORT, metrics_of
 from pipeline.config.stages import NAMES
 from pipeline.records.mlflow_connection import tracking_uri
@@ -18,7 +19,7 @@ from pipeline.system.tables import print_table, terminal_table
 from pipeline.system.terminal import cell
 
 DIGITS = 16  # of a digest of 64: enough to tell two runs apart by eye
-CROPS = (("ten crops", "_10crop"), ("centre crop", ""))
+CROPS = (*((words, end) for end, words in SUFFIXES.items()), ("centre crop", ""))
 Metrics = dict[str, dict[str, Any]]
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.records.mlflow_names import differing, plain
 
 if TYPE_CHECKING:
@@ -102,9 +103,11 @@ def addition(stage: str, metrics: Mapping[str, float], experiment: str, run_id: 
     if stage == "report":
         return (f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/report/index.html"
                 f"?{TRAINING})")
-    errors = [f"{name.replace('_error_10crop', '').replace('top', 'top-')} {100 * value:.2f} %"
-              for name, value in metrics.items() if name.endswith("_error_10crop")]
-    return f"Errors, ten crops: {', '.join(errors)}." if errors else f"`{stage}` has run."
+    end = suffix_of(metrics)
+    errors = [f"{name.replace(f'_error{end}', '').replace('top', 'top-')} {100 * value:.2f} %"
+              for name, value in metrics.items() if name.endswith(f"_error{end}")]
+    return (f"Errors, {SUFFIXES[end]}: {', '.join(errors)}." if errors
+            else f"`{stage}` has run.")
 
 
 def data_sets(stage: str, params: Mapping[str, str], tags: Mapping[str, str]) -> list[DatasetInput]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import parameters
+from pipeline.config.crops import SUFFIXES, suffix
 from pipeline.config.paths import PREDICTIONS, REPORT, STORE
 from pipeline.data.predictions import Predictions
 from pipeline.data.store import DESCRIPTION, Store
@@ -235,9 +236,9 @@ def errors(side: Side) -> dict[str, tuple[float, tuple[float, float]]] | None:
     """Return each error with its 95 % interval over images; None for a run without predictions."""
     if side.predictions is None:
         return None
-    labels = side.predictions.labels
+    labels, end = side.predictions.labels, suffix(len(side.predictions.each_crop))
     return {name: (value, interval(value, len(labels)))
-            for name, value in errors_of(vars(side.predictions), labels).items()}
+            for name, value in errors_of(vars(side.predictions), labels, end).items()}
 
 
 @dataclass(frozen=True)
@@ -365,7 +366,9 @@ def _context(sides: Sequence[Side], exhibits: Sequence[Exhibit]) -> dict[str, An
     count = alike[0].tested.ten_crop.shape[1] if alike else 0
     words = ([entry.words for entry in store.classes] if store
              else [f"class {label}" for label in range(count)])
-    return {"sides": sides, "exhibits": {entry.name: entry for entry in exhibits}, "alike": alike,
+    ends = {suffix(len(side.predictions.each_crop)) for side in sides if side.predictions}
+    return {"crops": " or ".join(SUFFIXES[end] for end in sorted(ends)) or "ten crops",
+            "sides": sides, "exhibits": {entry.name: entry for entry in exhibits}, "alike": alike,
             "errors": [(side, errors(side)) for side in sides], "words": words, "store": store,
             "agreements": [agreement(*pair) for pair in itertools.combinations(alike, 2)],
             "traces": [(*pair, *traces(*pair)) for pair in itertools.combinations(sides, 2)],

@@ -1,5 +1,5 @@
 """Which classes are told apart well, which badly, and what they are taken for: the most probable
-class, ten crops."""
+class, with ten crops (nets on CIFAR-10: nine)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.report.figures import Exhibit, bars, picture, shades, table
 from pipeline.report.inputs import Inputs
 from pipeline.report.sheets import Sheet
@@ -97,7 +98,8 @@ def class_errors(inputs: Inputs, confused: Confusion) -> Exhibit:
             for label, share, mistakes, images in shown]
     what = ("Top-1 error by class" if confused.small
             else f"Top-1 error of the {len(rows)} worst classes")
-    figure = bars(f"{what}, ten crops", rows,
+    crops = SUFFIXES[suffix_of(inputs.metrics["evaluate"])]
+    figure = bars(f"{what}, {crops}", rows,
                   f"{what}: " + "; ".join(f"{name} {share:.0%}" for name, share, _ in rows))
     data = table(["label", "id", "class", "images", "mistakes", "top1_error"], (
         [label, inputs.store.classes[label].wnid, names[label], images, mistakes, share]

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config.crops import suffix_of
 from pipeline.report.figure_1 import exhibit
 from pipeline.report.figures import Exhibit
 from pipeline.studies.claims import evidence as ledgered
@@ -25,7 +26,7 @@ from pipeline.studies.run_sets import RunSet, in_folder
 
 @dataclass(frozen=True)
 class Errors:
-    """Mean errors of a configuration's runs with ten crops, as fractions."""
+    """Mean errors of a configuration's runs with ten crops, or nine, as fractions."""
 
     scale: str
     seeds: int
@@ -125,7 +126,8 @@ def _errors(book: Book, results: Mapping[str, Results], name: str) -> list[Error
         by_key = [list(results[scale].at(key).runs(name).values())
                   for key in results[scale].evidence_keys()]
         if runs := next(filter(None, by_key), None):
-            top1, top5 = (statistics.fmean(run.number(f"evaluate.top{top}_error_10crop")
+            end = suffix_of(runs[0].metrics["evaluate"])
+            top1, top5 = (statistics.fmean(run.number(f"evaluate.top{top}_error{end}")
                                            for run in runs) for top in (1, 5))
             errors.append(Errors(scale, len(runs), top1, top5))
     return errors

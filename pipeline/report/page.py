@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.report import confusion, learning, pictures, predictions, record, results, training
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.confusion import Confusion
@@ -62,12 +63,14 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
     parameters, store = inputs.parameters, inputs.store
     errors, images = results.errors(inputs), inputs.metrics["evaluate"]["images"]
     rows = inputs.evidence.rows
+    end = suffix_of(errors)
     yardstick = results.yardstick(parameters.dataset.source, inputs.evidence.run_sets)
     return {"parameters": parameters, "recipe": parameters.effective_recipe(),
             "metrics": inputs.metrics, "network": inputs.network, "store": store,
             "data": results.data_name(parameters),
             "images": images, "train_images": len(store.split("train")),
             "words": [each.words for each in store.classes], "errors": errors,
+            "several": end, "crops": SUFFIXES[end],
             "others": results.to_compare(len(store.classes), yardstick), "yardstick": yardstick,
             "about": training.about(parameters, inputs.provenance, inputs.training),
             "intervals": {name: interval(error, images) for name, error in errors.items()},

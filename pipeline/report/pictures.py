@@ -177,5 +177,5 @@ def crops_sheet(inputs: Inputs, shown: TenCrops) -> Exhibit:
             "crops": [{"place": place, "mirrored": mirrored,
                        "class": says, "probability": probability}
                       for place, mirrored, _, says, probability in shown.crops]}
-    figure = sheet.figure(f"The ten crops of validation image {shown.index}")
+    figure = sheet.figure(f"The crops of validation image {shown.index}")
     return Exhibit("ten-crops", figure, ".json", document(data))

@@ -7,14 +7,16 @@ Fractions stay fractions, and the template writes them as percentages.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.config.parameters import Parameters
 from pipeline.report.inputs import Inputs
 from pipeline.studies.run_sets import RunSet
 
-ERRORS = ("top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop")
+CENTRE = ("top1_error", "top5_error")
 FEWEST_RUNS = 3  # of a set that says what is good
 FULL_CLASSES = 1000
 FULL_EPOCHS = 90  # P §5: "roughly 90 cycles through the training set"
@@ -41,8 +43,14 @@ PAPER = (
 
 
 def errors(inputs: Inputs) -> dict[str, float]:
-    """Return this run's errors as fractions, in the order of a row of the table."""
-    return {name: inputs.metrics["evaluate"][name] for name in ERRORS}
+    """Return this run's errors as fractions, in the order of a row of the table; the last two are
+    those of several crops."""
+    measured = inputs.metrics["evaluate"]
+    return {name: measured[name] for name in _names(measured)}
+
+
+def _names(measured: Mapping[str, Any]) -> list[str]:
+    return [*CENTRE, *(f"{name}{suffix_of(measured)}" for name in CENTRE)]
 
 
 def yardstick(source: str, run_sets: Sequence[RunSet]) -> ErrorRow | None:
@@ -56,13 +64,14 @@ def yardstick(source: str, run_sets: Sequence[RunSet]) -> ErrorRow | None:
     rows = []
     for each in run_sets:
         if each.configuration.get("dataset.source") == source and len(each.runs) >= FEWEST_RUNS:
+            names = _names(each.runs[0].metrics["evaluate"])
             values = {name: [run.number(f"evaluate.{name}") for run in each.runs]
-                      for name in ERRORS}
+                      for name in names}
             top1, top5, top1_ten, top5_ten = map(statistics.fmean, values.values())
-            ten = values["top1_error_10crop"]
+            ten, crops = values[names[2]], SUFFIXES[suffix_of(names)]
             rows.append(ErrorRow(
                 f"Measured here: mean of {len(each.runs)} runs of {each.name}, from "
-                f"{min(ten):.1%} to {max(ten):.1%} top-1 with ten crops".replace("%", "\u00a0%"),
+                f"{min(ten):.1%} to {max(ten):.1%} top-1 with {crops}".replace("%", "\u00a0%"),
                 (top1, top5), (top1_ten, top5_ten)))
     return min(rows, key=lambda row: row.ten[0] or 0.0, default=None)
 

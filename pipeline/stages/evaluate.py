@@ -22,6 +22,7 @@ from alexnet.network import Network
 from alexnet.prefetch import Prefetcher
 from alexnet.testing import CENTRE, centre_crop, probabilities
 from alexnet.weights import load_weights
+from pipeline.config.crops import suffix
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PREDICTIONS, STORE, WEIGHTS
 from pipeline.data.predictions import Predictions
@@ -49,7 +50,8 @@ def run(parameters: Parameters) -> dict[str, Any]:
         top1_error, top5_error (centre crop), top1_error_10crop, top5_error_10crop as fractions of
         the validation images; loss, loss_10crop, the mean negative log-probability of the right
         class; distance_10crop, how far the probabilities of ten crops are from those of the centre
-        (total variation, mean over images, 0 to 1); the number of images; weights_digest;
+        (total variation, mean over images, 0 to 1), all of these `_9crop` where the net is tested
+        with nine (pipeline.config.crops); the number of images; weights_digest;
         same_class_hidden and same_class_pixels, the share of the six nearest training images, by
         the last hidden layer and by pixels, that show the query's class; of a net of two columns
         colour_0, colour_1, specialisation.
@@ -99,19 +101,22 @@ def run(parameters: Parameters) -> dict[str, Any]:
                 *(near.get(name, torch.zeros(shape, dtype=torch.int64)).numpy()
                   for name, shape in (("queries", (0,)), ("nearest_hidden", (0, 0)),
                                       ("nearest_pixels", (0, 0))))).save(PREDICTIONS)
-    return (_errors(centre_crops, ten_crops, labels, own)
+    return (_errors(centre_crops, ten_crops, labels, own, suffix(network.table.views))
             | {"images": len(split), "weights_digest": digest_of(weights)}
             | _same_class(near, labels, torch.from_numpy(store.split("train").labels))
             | (_colours(weights["conv1.weight"], own) if network.table.columns == 2 else {}))
 
 
-def _errors(centre: Tensor, ten: Tensor, labels: Tensor, own: Arithmetic) -> dict[str, Any]:
+def _errors(centre: Tensor, several: Tensor, labels: Tensor, own: Arithmetic,
+            end: str) -> dict[str, Any]:
+    """Return errors and losses of the centre, and, with this end of their names, of several
+    crops."""
     return {"top1_error": own.errors(centre, labels, 1),
             "top5_error": own.errors(centre, labels, 5),
-            "top1_error_10crop": own.errors(ten, labels, 1),
-            "top5_error_10crop": own.errors(ten, labels, 5),
-            "loss": _loss(centre, labels, own), "loss_10crop": _loss(ten, labels, own),
-            "distance_10crop": own.mean((ten.double() - centre.double()).abs()) / 2}
+            f"top1_error{end}": own.errors(several, labels, 1),
+            f"top5_error{end}": own.errors(several, labels, 5),
+            "loss": _loss(centre, labels, own), f"loss{end}": _loss(several, labels, own),
+            f"distance{end}": own.mean((several.double() - centre.double()).abs()) / 2}
 
 
 def _loss(probabilities: Tensor, labels: Tensor, own: Arithmetic) -> float:

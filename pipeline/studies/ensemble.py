@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.crops import suffix
 from pipeline.config.paths import PREDICTIONS
 from pipeline.data.predictions import Predictions
 from pipeline.records import kept_runs
 from pipeline.system.errors import UserError
 
-SETS = {"centre": "", "ten_crop": "_10crop"}  # in the file, and at the end of the metrics' names
+SETS = ("centre", "ten_crop")  # in the file
 
 
 def ensemble(runs: list[str]) -> dict[str, Any]:
@@ -38,21 +39,23 @@ def ensemble(runs: list[str]) -> dict[str, Any]:
     sets = [{name: getattr(member, name) for name in SETS} for member in members]
     average = {name: np.mean([arrays[name] for arrays in sets], axis=0, dtype=np.float64)
                for name in SETS}
-    return {"members": [{"run": run} | errors_of(arrays, first.labels)
+    end = suffix(len(first.each_crop))
+    return {"members": [{"run": run} | errors_of(arrays, first.labels, end)
                         for run, arrays in zip(runs, sets, strict=True)],
-            **errors_of(average, first.labels)}
+            **errors_of(average, first.labels, end)}
 
 
-def errors_of(probabilities: Mapping[str, Any], labels: NDArray[np.int64]) -> dict[str, float]:
+def errors_of(probabilities: Mapping[str, Any], labels: NDArray[np.int64],
+              end: str) -> dict[str, float]:
     """Return {"top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"} of what
-    `evaluate` left."""
+    `evaluate` left; `end` is that of the last two names."""
     import torch
 
     from alexnet.testing import errors
 
-    return {f"top{top}_error{suffix}": errors(torch.from_numpy(probabilities[name]),
+    return {f"top{top}_error{ending}": errors(torch.from_numpy(probabilities[name]),
                                               torch.from_numpy(labels), top)
-            for name, suffix in SETS.items() for top in (1, 5)}
+            for name, ending in zip(SETS, ("", end), strict=True) for top in (1, 5)}
 
 
 def same_images(other: Predictions, first: Predictions, run: str, first_run: str) -> Predictions:

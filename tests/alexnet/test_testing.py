@@ -99,6 +99,22 @@ def test_probabilities_are_softmax_outputs_of_each_crop() -> None:
     assert actual.std(0).min() > 1e-4
 
 
+def test_nine_views_of_a_whole_image_are_one_and_computed_once() -> None:
+    whole, calls = images(2)[:, :32, :32], []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        calls.append(x)
+        return x.flatten(1)[:, :4]
+
+    of_all = mean()[:32, :32]
+    seen = probabilities(network, whole, of_all, 32, views=9)
+    assert seen.shape == (9, 2, 4)
+    assert all(torch.equal(view, seen[0]) for view in seen)
+    assert len(calls) == 1
+    probabilities(network, whole, of_all, 24, views=9)
+    assert len(calls) == 10
+
+
 @settings(max_examples=150)
 @given(st.data(), st.integers(1, 12), st.integers(1, 6), st.sampled_from([1, 2, 5]))
 def test_errors_with_many_ties(data: st.DataObject, classes: int, count: int, top: int) -> None:

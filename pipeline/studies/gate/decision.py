@@ -22,12 +22,14 @@ from typing import Literal
 
 from scipy.special import stdtrit  # scipy.stats would take two seconds to import
 
+from pipeline.config.crops import suffix_of
 from pipeline.studies.run_sets import Run
 
 # chance that a check of runs like the stored ones finds a fall, for all metrics together
 ALPHA = 0.01
 SEEDS = 5  # stored runs that a judgement needs at least
-# Of each metric, whether more of it is worse. One that a run lacks is passed over.
+# Of each metric, whether more of it is worse. One that a run lacks is passed over; of a net that is
+# tested with nine crops, those of nine stand for those of ten.
 GATED = {"evaluate.top1_error": True, "evaluate.top1_error_10crop": True,
          "evaluate.top5_error_10crop": True, "evaluate.loss": True, "evaluate.loss_10crop": True,
          "train.training_loss": True, "evaluate.distance_10crop": False}
@@ -84,7 +86,8 @@ def judged(stored: Sequence[Run], new: Sequence[Run], where: str = "",
         alpha: probability of a false alarm over all metrics together; each has its equal share.
     """
     values = {}
-    for metric in GATED:
+    end = suffix_of(stored[0].metrics.get("evaluate", {})) if stored else "_10crop"
+    for metric in (name.replace("_10crop", end) for name in GATED):
         try:
             numbers = [run.number(metric) for run in stored], [run.number(metric) for run in new]
         except KeyError:
@@ -145,7 +148,7 @@ def _judged(metric: str, stored: list[float], new: list[float], alpha: float,
     mean = statistics.fmean(numbers)
     sd = max(statistics.stdev(numbers), scale.grain(mean))
     reach = float(stdtrit(n - 1, 1 - alpha)) * sd * math.sqrt(1 / n + 1 / k)
-    worse = 1.0 if GATED[metric] else -1.0
+    worse = 1.0 if GATED[metric.replace("_9crop", "_10crop")] else -1.0
     if all(map(math.isfinite, new)):
         new_mean = statistics.fmean(map(scale.of, new))
         shift, shown = worse * (new_mean - mean), scale.back(new_mean)

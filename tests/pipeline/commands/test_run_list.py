@@ -89,3 +89,17 @@ def test_asking_makes_no_store(here: Path) -> None:
     with pytest.raises(UserError, match="no training is recorded"):
         run_list.listed(20)
     assert list(here.iterdir()) == []
+
+
+def test_errors_of_nine_crops_stand_in_the_same_order_under_their_own_name() -> None:
+    ten, store = training(1, 0.5), mlflow_store.connect()
+    nine = training(2, None)
+    for name, value in (("top1_error_9crop", 0.3), ("top5_error_9crop", 0.1)):
+        store.client.log_metric(nine, metric("evaluate", name), value)
+    runs = run_list.listed(20)
+    assert [run.run_id for run in runs] == [nine, ten]
+    first, second = run_list.as_json(runs)
+    assert (first["top1_error_9crop"], first["top1_error_10crop"]) == (0.3, None)
+    assert "top1_error_9crop" not in second
+    assert "30.00 %" in shown(runs)
+    assert "ten crops (on CIFAR-10 nine)" in " ".join(shown(runs).split())

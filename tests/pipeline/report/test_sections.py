@@ -362,18 +362,22 @@ def test_the_time_is_that_of_the_training_of_these_weights(
 
 
 def test_the_yardstick_is_the_best_of_what_was_measured_on_the_data() -> None:
-    def kept(source: str, name: str, *errors: float) -> RunSet:
-        runs = [Run(seed, {"evaluate": dict.fromkeys(results.ERRORS, error)})
+    def kept(source: str, name: str, *errors: float, crops: str = "_10crop") -> RunSet:
+        names = [f"top{top}_error{end}" for end in ("", crops) for top in (1, 5)]
+        runs = [Run(seed, {"evaluate": dict.fromkeys(names, error)})
                 for seed, error in enumerate(errors)]
         return RunSet(name, {"dataset.source": source}, "", {}, runs)
 
     sets = [kept("sample", "good", 0.1, 0.2, 0.3), kept("sample", "bad", 0.4, 0.4, 0.4),
-            kept("sample", "lucky", 0.0), kept("cifar10", "other", 0.0, 0.0, 0.0)]
+            kept("sample", "lucky", 0.0), kept("cifar10", "other", 0.0, 0.0, 0.5, crops="_9crop")]
     best = results.yardstick("sample", sets)
     assert best is not None
     assert best.ten == (pytest.approx(0.2), pytest.approx(0.2))
     assert best.what.replace("\u00a0", " ") == (
         "Measured here: mean of 3 runs of good, from 10.0 % to 30.0 % top-1 with ten crops")
+    nine = results.yardstick("cifar10", sets)
+    assert nine is not None
+    assert nine.what.endswith("to 50.0\u00a0% top-1 with nine crops")
     assert results.yardstick("imagenet2012", sets) is None
     assert [row.ten for row in results.to_compare(10, best)][:2] == [best.ten, (0.9, 0.5)]
     assert results.to_compare(10, None)[0].what.startswith("Guessing")

@@ -39,6 +39,18 @@ def test_the_average_is_that_of_loops(tmp_path: Path) -> None:
     assert told["members"][1]["top1_error"] == np.mean(loaded[1].centre.argmax(1) != LABELS)
 
 
+def test_nets_that_were_tested_with_nine_crops_say_so(tmp_path: Path) -> None:
+    runs = [predictions(tmp_path, f"{seed}.safetensors", seed) for seed in range(2)]
+    ten = ensemble(runs)
+    for run in runs:
+        loaded = Predictions.load(Path(run), "")
+        replace(loaded, each_crop=loaded.each_crop[:9]).save(Path(run))
+    nine = ensemble(runs)
+    assert nine.pop("members")[0]["top1_error_9crop"] == ten["members"][0]["top1_error_10crop"]
+    assert nine == {name.replace("10crop", "9crop"): value for name, value in ten.items()
+                    if name != "members"}
+
+
 def test_a_member_with_its_images_in_another_order_counts_the_same(tmp_path: Path) -> None:
     runs = [predictions(tmp_path, f"{seed}.safetensors", seed) for seed in range(3)]
     told = ensemble(runs)

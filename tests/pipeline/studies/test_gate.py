@@ -229,3 +229,20 @@ def test_the_first_difference_between_runs_of_a_seed() -> None:
 
 def test_samples_of_both_environments_have_other_files() -> None:
     assert run_sets.environment_key(HERE) != run_sets.environment_key(ELSEWHERE)
+
+
+def test_a_net_that_is_tested_with_nine_crops_is_judged_by_them() -> None:
+    """A fall of what nine crops alone show is found, as it is of ten."""
+    def nine(seed: int, worse: float = 0.0) -> Run:
+        made = run(seed)
+        made.metrics["evaluate"] = {
+            name.replace("10crop", "9crop"): value + worse * name.endswith("_10crop")
+            for name, value in made.metrics["evaluate"].items()}
+        return made
+
+    stored = [nine(seed) for seed in range(1, 11)]
+    found = {finding.metric: finding.verdict for finding in judged(stored, [nine(20, 0.4)])}
+    assert found.keys() == {finding.metric.replace("10crop", "9crop")
+                            for finding in judged(TEN, [run(20)])}
+    assert found["evaluate.top1_error_9crop"] == "falls"
+    assert {finding.verdict for finding in judged(stored, [nine(20)])} <= {"holds", "rises"}
