@@ -1,33 +1,37 @@
 """`alexnet ui`: MLflow's own server on the store that the stages record in.
 
 Where a server is the store, the addresses of its pages are printed. For the file in the project, or
-a database, this process becomes `mlflow server`, which ends when its parent does. (Killed outright,
-it leaves the web server behind that it had started.)
+a database, this process runs `mlflow server`, and ends with it. Whichever of the two is killed,
+nothing that it has started stays; and it ends when its own parent does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 import click
 
 from pipeline.records import mlflow_connection, mlflow_pages, mlflow_store
 from pipeline.system.errors import UserError, without_password
-from pipeline.system.processes import die_with_parent
+from pipeline.system.processes import adopt_orphans, die_with_parent, kill_children
 from pipeline.system.project import home_folder
 
 HOST = "127.0.0.1"
+SECONDS_TO_END = 10.0  # for the server to answer what it was asked
 ALLOWED_HOSTS = f"{HOST},{HOST}:*,localhost,localhost:*"  # what a browser here may call it
 
 
 def serve(port: int) -> None:
-    """Print where the pages are and become MLflow's server, or print where a server's pages are.
+    """Print where the pages are and run MLflow's server, or print where a server's pages are.
 
     Raises:
-        UserError: the store cannot be reached, or the port is taken.
+        UserError: the store cannot be reached, the port is taken, or the server failed.
     """
     uri = mlflow_connection.tracking_uri()
     if mlflow_connection.is_server(uri):
@@ -44,12 +48,30 @@ def serve(port: int) -> None:
         "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ARTIFACTS_DESTINATION": str(home_folder() / "mlartifacts"),
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
-    die_with_parent(signal.SIGTERM)  # which MLflow passes on to the server that it starts
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # standard output is for the addresses
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port),
                "--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    os.execve(sys.executable, command,  # noqa: S606
-              {"MLFLOW_SERVER_ALLOWED_HOSTS": ALLOWED_HOSTS} | os.environ | variables)
+    _run(command, {"MLFLOW_SERVER_ALLOWED_HOSTS": ALLOWED_HOSTS} | os.environ | variables)
+
+
+def _run(command: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Run MLflow's server to its end, or to SIGINT or SIGTERM."""
+    die_with_parent(signal.SIGTERM)
+    adopt_orphans()  # the web server is a child of MLflow's process
+    server = subprocess.Popen(
+        command, env=dict(variables), stdout=sys.stderr.fileno(),  # ours is for the addresses
+        start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
+        preexec_fn=lambda: die_with_parent(signal.SIGTERM))  # MLflow passes that on
+    try:
+        status = server.wait()
+        if status:
+            raise UserError(f"MLflow's server ended with status {status}; what it said stands "
+                            "above")
+    except KeyboardInterrupt:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(SECONDS_TO_END)
+    finally:
+        kill_children(os.getpid(), itself=False)
 
 
 def _check(port: int) -> None:

@@ -256,6 +256,26 @@ def test_the_server_ends_with_the_shell_that_it_was_started_in(pages: Pages) -> 
     assert not still_there
 
 
+@pytest.mark.parametrize("killed", ["alexnet", "mlflow"])
+def test_nothing_stays_of_a_server_that_is_killed_outright(pages: Pages, killed: str) -> None:
+    port = postgresql.free_port()
+    with command("ui", "--port", str(port)) as process:
+        wait_for(port)
+        everyone = psutil.Process(process.pid).children(recursive=True)
+        assert len(everyone) >= 2
+        if killed == "alexnet":
+            process.kill()
+        else:
+            everyone[0].kill()
+            assert process.wait(60) == 1
+        assert process.stderr is not None
+        if killed == "mlflow":
+            assert "MLflow's server ended with status -9" in process.stderr.read()
+    gone, still_there = psutil.wait_procs(everyone, timeout=60)
+    assert len(gone) >= 2
+    assert not still_there
+
+
 def test_an_interrupt_ends_the_server_and_all_that_it_started(pages: Pages) -> None:
     """The last one here: it ends what the others look at."""
     everyone = psutil.Process(pages.process.pid).children(recursive=True)
