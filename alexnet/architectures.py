@@ -14,8 +14,8 @@ from typing import Literal
 from alexnet.layers import STORED, After, Architecture, Convolution, FullyConnected, Local, Lrn
 from alexnet.recipe import Recipe
 
-Name = Literal["two-column", "half", "undivided", "conv6", "cifar", "cifar-11pct",
-               "cifar-18pct"]
+Name = Literal["two-column", "half", "undivided", "conv6", "one-weird-trick", "cifar",
+               "cifar-11pct", "cifar-18pct"]
 Removable = Literal["conv3", "conv4", "conv5", "fc6", "fc7"]  # P §7: "any of the middle layers"
 
 # The net as the source has it (S layers-145.cfg); `under_recipe` is what the switches change.
@@ -37,6 +37,11 @@ assert TWO_COLUMN.macs == 724_406_816
 
 # P §6, "CNN*": a sixth convolution over the last pooling layer.
 CONV6 = Convolution("conv6", 128, "both", 0.03, 1.0, ("relu",))           # 128x6x6
+
+# Means and standard deviations of R, G and B, which most ports have, with pixels in 0..1
+# (torchvision references/classification/presets.py); here on the scale of 0..255.
+CHANNEL_MEAN = (255 * 0.485, 255 * 0.456, 255 * 0.406)
+CHANNEL_SCALE = (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225))
 
 # P Fig. 1: the four-layer net, which without normalisation has 13 % test error on CIFAR-10, and
 # with it 11 % (§3.3). S layers-cifar/layers-conv-local-13pct.cfg, and the normalisation of the net
@@ -90,11 +95,20 @@ def with_conv6(net: Architecture) -> Architecture:
     return replace(net, layers=(*net.layers[:position], CONV6, *net.layers[position:]))
 
 
+# The net on one GPU of "One weird trick" (Krizhevsky 2014): C2 layers-imagenet-1gpu.cfg. Its rows
+# are those of 2012 save for the kernels; torchvision's net has the same.
+ONE_WEIRD_TRICK = replace(TWO_COLUMN, columns=1).with_layers({
+    name: {"outputs": outputs} for name, outputs in (
+        ("conv1", 64), ("conv2", 192), ("conv3", 384), ("conv4", 256), ("conv5", 256),
+        ("fc6", 4096), ("fc7", 4096))})
+assert ONE_WEIRD_TRICK.parameters == 61_100_840
+
 ARCHITECTURES: Mapping[Name, Architecture] = {
     "two-column": TWO_COLUMN,
     "half": half(TWO_COLUMN),
     "undivided": undivided(TWO_COLUMN),
     "conv6": with_conv6(TWO_COLUMN),
+    "one-weird-trick": ONE_WEIRD_TRICK,
     "cifar": CIFAR,
     "cifar-11pct": CIFAR_11PCT,
     "cifar-18pct": CIFAR_18PCT,
@@ -109,11 +123,12 @@ def architecture(name: Name, recipe: Recipe, classes: int, width: float = 1.0, *
 
     Args:
         name: `two-column`, the paper's net; `half`, its net on one GPU (§3.2); `undivided`, all
-            kernels in one column; `conv6`, the net of "CNN*" (§6); `cifar`, the four-layer net on
-            CIFAR-10 (§3.1 and Fig. 1, §3.3), `cifar-11pct`, that of 11 % error as it was, and
-            `cifar-18pct`, the smaller one of 18 % error, without its normalisations.
-        recipe: decides what follows conv1 and conv2, conv1's padding and the initial spread of
-            conv3-5; of the nets on CIFAR-10 only whether they see the whole image.
+            kernels in one column; `conv6`, the net of "CNN*" (§6); `one-weird-trick`, Krizhevsky's
+            net of 2014, and torchvision's; `cifar`, the four-layer net on CIFAR-10 (§3.1, Fig. 1,
+            §3.3), `cifar-11pct`, that of 11 % error as it was, and `cifar-18pct`, the smaller one
+            of 18 % error, without its normalisations.
+        recipe: decides what `under_recipe` says; of the nets on CIFAR-10 only whether they see the
+            whole image.
         classes: units of the output layer, 1000 in the paper.
         width: factor on every other layer's units, 1 in the paper.
         neuron: `tanh` in place of ReLU (§3.1).
@@ -152,16 +167,41 @@ def under_recipe(net: Architecture, recipe: Recipe) -> Architecture:
 
     docs/deviations.md has the evidence for each of them.
     """
-    layer1: dict[str, tuple[After, ...]] = {"norm-pool-relu": ("lrn", "pool", "relu"),
-                                            "relu-norm-pool": ("relu", "lrn", "pool")}
-    layer2: dict[bool, tuple[After, ...]] = {True: ("relu", "lrn", "spatial", "pool"),
-                                             False: ("relu", "lrn", "pool")}
-    padding = {"right-bottom": (0, 3), "symmetric": (2, 2)}
-    spread = {"init_std": recipe.conv345_init_std}
-    return net.with_layers({
-        "conv1": {"after": layer1[recipe.layer1_order], "padding": padding[recipe.conv1_padding]},
-        "conv2": {"after": layer2[recipe.spatial_norm]},
-        "conv3": spread, "conv4": spread, "conv5": spread, "conv6": spread})
+    orders: dict[str, tuple[After, ...]] = {
+        "norm-pool-relu": ("lrn", "pool", "relu"), "relu-norm-pool": ("relu", "lrn", "pool"),
+        "relu-pool-norm": ("relu", "pool", "lrn"), "relu-pool": ("relu", "pool")}
+    padding = {"right-bottom": (0, 3), "symmetric": (2, 2), "none": (0, 0)}
+    spread, spread67 = {"init_std": recipe.conv345_init_std}, {"init_std": recipe.fc67_init_std}
+    bias = {"init_bias": recipe.init_bias}
+    net = replace(net, crop=recipe.crop_side, lrn=replace(net.lrn, k=float(recipe.lrn_k)),
+                  init=recipe.init).with_layers({
+        "conv1": {"after": orders[recipe.layer1_order], "padding": padding[recipe.conv1_padding]},
+        "conv2": {"after": orders[recipe.layer2_order], **bias},
+        "conv3": spread, "conv4": spread | bias, "conv5": spread | bias, "conv6": spread | bias,
+        "fc6": spread67 | bias, "fc7": spread67 | bias,
+        "fc8": {"init_bias": recipe.fc8_init_bias}})
+    if recipe.spatial_norm:
+        net = net.with_layers({"conv2": {"after": _after_lrn(orders[recipe.layer2_order])}})
+    if recipe.dropout_place == "before":
+        net = with_dropout_before(net)
+    if recipe.input == "channels":
+        net = replace(net, input_scale=CHANNEL_SCALE)
+    return net
+
+
+def _after_lrn(steps: tuple[After, ...]) -> tuple[After, ...]:
+    """Return the steps with the spatial normalisation after LRN (S layers-145.cfg: cnorm2)."""
+    return tuple(step for old in steps
+                 for step in ((old, "spatial") if old == "lrn" else (old,)))
+
+
+def with_dropout_before(net: Architecture) -> Architecture:
+    """Return the net with dropout before fc6 and fc7 and not after them: on the pooled maps of the
+    last convolution, and on fc6 (torchvision)."""
+    names = [layer.name for layer in net.layers]
+    pooled = net.layers[names.index("fc6") - 1]
+    return net.with_layers({pooled.name: {"after": (*pooled.after, "dropout")},
+                            "fc7": {"after": ("relu",)}})
 
 
 def with_tanh(net: Architecture) -> Architecture:

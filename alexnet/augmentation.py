@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from alexnet import draws
+from alexnet.architectures import CHANNEL_MEAN
 from alexnet.arithmetic.native import NATIVE, NOISE, Arithmetic
 from alexnet.layers import CROP, STORED
 from alexnet.recipe import Recipe
+from alexnet.resized_crops import draw_boxes
 
 MARGIN = STORED - CROP  # P §4.1: crops may begin 0 to 32 pixels from the edge
 GREY_LEVELS = 255.0
@@ -44,16 +46,21 @@ class Views:
         images: int64 [n], rows of the store.
         tops, lefts: int64 [n], where the crop begins, in pixels.
         flips: int64 [n], 1 for a mirrored crop, else 0.
+        boxes: int64 [n, 5], where crops of other sizes, which are resized, begin (top, left), their
+            height and width, and 1 for a mirrored one; the other fields are then those of the whole
+            image. None where crops are not resized.
     """
 
     images: Tensor
     tops: Tensor
     lefts: Tensor
     flips: Tensor
+    boxes: Tensor | None = None
 
     def part(self, part: slice) -> Views:
         """Return the views in this part of the batch."""
-        return Views(self.images[part], self.tops[part], self.lefts[part], self.flips[part])
+        return Views(self.images[part], self.tops[part], self.lefts[part], self.flips[part],
+                     None if self.boxes is None else self.boxes[part])
 
 
 class Order:
@@ -90,7 +97,8 @@ class Order:
 
 
 def draw_views(recipe: Recipe, seed: int, order: Order, positions: Tensor,
-               margin: int = MARGIN) -> Views:
+               margin: int = MARGIN, stored: int = STORED,
+               arithmetic: Arithmetic = NATIVE) -> Views:
     """Draw the crop of each position: 33 or 32 offsets on each axis, and a flip.
 
     With `images_per_crop`, 32 positions share one crop (S crop_chunk).
@@ -102,7 +110,13 @@ def draw_views(recipe: Recipe, seed: int, order: Order, positions: Tensor,
         positions: int64 [n], in the stream.
         margin: side of the stored images less that of the crops; there are margin + 1 or margin
             offsets.
+        stored: side of the stored images, for crops that are resized.
+        arithmetic: that draws these.
     """
+    if recipe.crops == "resized":
+        nothing, drawn_at = torch.zeros_like(positions), positions // recipe.images_per_crop
+        return Views(order.images(positions), nothing, nothing, nothing,
+                     draw_boxes(seed, drawn_at, stored, arithmetic))
     if recipe.crops != "random":  # of whole images the margin is 0
         middle = torch.full_like(positions, margin // 2)
         return Views(order.images(positions), middle, middle, torch.zeros_like(positions))
@@ -149,8 +163,23 @@ def training_input(recipe: Recipe, crops: Tensor, views: Views, mean: Tensor,
         float32 [n, 3, 224, 224], with the channels last in memory.
     """
     factor = 1.0 / (1.0 + NOISE) if recipe.noise_division else 1.0
-    windows = None if recipe.mean_window == "centre" else (views.tops, views.lefts, views.flips)
+    central = recipe.mean_window == "centre" or views.boxes is not None
+    windows = None if central else (views.tops, views.lefts, views.flips)
     return arithmetic.centred(crops, mean, windows, offsets, factor)
+
+
+def input_mean(recipe: Recipe, mean: Tensor) -> Tensor:
+    """Return what is subtracted from stored images: the mean image (P §2), or the same of every
+    pixel where the recipe's input is by channels.
+
+    Args:
+        recipe: has the switch `input`.
+        mean: float32 [256, 256, 3], of the training images.
+    """
+    if recipe.input == "mean image":
+        return mean
+    return torch.tensor(CHANNEL_MEAN, dtype=mean.dtype, device=mean.device).expand(
+        mean.shape).contiguous()
 
 
 def subtract_mean(crops: Tensor, mean: Tensor, arithmetic: Arithmetic = NATIVE) -> Tensor:

@@ -70,8 +70,8 @@ def words(seed: int, purpose: str, when: int, indices: Tensor) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*random), dim=-1)
 
 
-def integers(words_: Tensor, below: int) -> Tensor:
-    """Turn words into integers 0 .. below - 1.
+def integers(words_: Tensor, below: int | Tensor) -> Tensor:
+    """Turn words into integers 0 .. below - 1; `below` may be another for each word.
 
     No value is likelier than another by more than below / 2**32.
     """
@@ -105,6 +105,30 @@ def gaussian_tensor(seed: int, purpose: str, shape: tuple[int, ...], std: float,
         scaled = turn(words(seed, purpose, 0, indices)) * std
         drawn[start:stop] = scaled.flatten()[: stop - start]
     return drawn.view(shape)
+
+
+def uniform_tensor(seed: int, purpose: str, shape: tuple[int, ...], bound: float) -> Tensor:
+    """Return numbers, evenly spread from -bound to bound, float32 of this shape, on the CPU.
+
+    Args:
+        seed: of the run.
+        purpose: what is drawn.
+        shape: of the result.
+        bound: of their magnitude.
+    """
+    count = math.prod(shape)
+    drawn = torch.empty(count, dtype=torch.float32)
+    for start in range(0, count, 4 * _CHUNK):
+        stop = min(start + 4 * _CHUNK, count)
+        indices = torch.arange(start // 4, (stop + 3) // 4)
+        numbers = (2.0 * uniform(words(seed, purpose, 0, indices)) - 1.0) * bound
+        drawn[start:stop] = numbers.flatten()[: stop - start]
+    return drawn.view(shape)
+
+
+def uniform(words_: Tensor) -> Tensor:
+    """Turn words into numbers between 0 and 1, float64 of the same shape, exactly."""
+    return (words_.to(torch.float64) + 0.5) / 2.0**32
 
 
 def coins(seed: int, purpose: str, when: int, first: int, count: int, units: int,

@@ -21,6 +21,7 @@ from alexnet.augmentation import (
     Views,
     colour_offsets,
     draw_views,
+    input_mean,
     training_input,
 )
 from alexnet.layers import Architecture
@@ -29,9 +30,11 @@ from alexnet.placement import Placement
 from alexnet.plan import Plan
 from alexnet.prefetch import Prefetcher
 from alexnet.recipe import Recipe
+from alexnet.resized_crops import resized_crops
 from alexnet.schedule import noise_is_on
 
-Crops = Callable[[Views], Tensor]  # uint8 [n, 224, 224, 3] of the stored training images
+# uint8 [n, 224, 224, 3] of the stored training images; whole ones for crops that are resized
+Crops = Callable[[Views], Tensor]
 CPU = torch.device("cpu")
 READAHEAD = 4  # micro-batches whose images are announced before they are read
 
@@ -65,7 +68,8 @@ class InputLoader:
         arithmetic: that centres the images.
 
     Attributes:
-        mean: the mean image, float32 [256, 256, 3], on the run's device.
+        mean: what is subtracted, float32 [256, 256, 3], on the run's device: the mean image, or
+            one colour.
     """
 
     def __init__(self, recipe: Recipe, plan: Plan, table: Architecture, placement: Placement,
@@ -75,8 +79,8 @@ class InputLoader:
         self.recipe, self.plan, self.placement, self.labels = recipe, plan, placement, labels
         self.statistics, self.crops, self.expect = statistics, crops, expect
         self.arithmetic = arithmetic
-        self.margin = table.stored - table.crop
-        self.mean = statistics.mean.to(placement.device)
+        self.table, self.margin = table, table.stored - table.crop
+        self.mean = input_mean(recipe, statistics.mean).to(placement.device)
         self.order = Order(recipe, plan.seed, len(labels))
         self.share = plan.micro_batches // placement.replicas  # of a step, that are computed here
         self.expected = 0  # micro-batches that `expect` was called for, counted from the first step
@@ -116,8 +120,9 @@ class InputLoader:
         if self.expect:
             self._announce(index)
         offset, positions = self._positions(index)
-        views = draw_views(self.recipe, self.plan.seed, self.order, positions, self.margin)
-        crops = read_jointly(len(positions), lambda part: self.crops(views.part(part)),
+        views = draw_views(self.recipe, self.plan.seed, self.order, positions, self.margin,
+                           self.table.stored, self.arithmetic)
+        crops = read_jointly(len(positions), lambda part: self._read(views.part(part)),
                              self.placement, CPU, self.group)
         noisy = noise_is_on(self.recipe, index // self.share / self.plan.steps)
         noise = colour_offsets(self.recipe, self.plan.seed, self.statistics, positions,
@@ -131,6 +136,11 @@ class InputLoader:
             noise = None if noise is None else self._to_device(noise)
             images = training_input(self.recipe, crops, views, self.mean, noise, self.arithmetic)
             return MicroBatch(offset, images, labels), self.stream.record_event()
+
+    def _read(self, views: Views) -> Tensor:
+        crops = self.crops(views)
+        return (crops if views.boxes is None
+                else resized_crops(crops, views.boxes, self.table.crop))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory().to(self.placement.device, non_blocking=True)
@@ -151,6 +161,12 @@ class InputLoader:
             images = self.order.images(self._positions(later)[1])
             self.expect(images[_parts(len(images), self.placement)[0]])
         self.expected = stop
+
+
+def side_read(recipe: Recipe, table: Architecture) -> int:
+    """Return the side of what `Crops` gives, in pixels: that of the input, or of the whole image
+    where crops are resized."""
+    return table.stored if recipe.crops == "resized" else table.crop
 
 
 def read_jointly(count: int, read: Callable[[slice], Tensor], placement: Placement,

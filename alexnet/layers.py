@@ -155,6 +155,9 @@ class Architecture:
         input_maps: 3, for R, G and B.
         stored: side of the images that crops are cut from, in pixels: 256 in the paper.
         crop: side of the input, in pixels: 224 in the paper.
+        init: distribution of the initial weights: `normal` as the layers say (P §5), or `torch`,
+            uniform within 1 / sqrt(inputs of a unit), biases likewise.
+        input_scale: factors on R, G and B of the centred input; None leaves grey levels (P §2).
         views: of an image in testing: 10, or the 9 of CIFAR-10; see `alexnet.testing`.
     """
 
@@ -166,6 +169,8 @@ class Architecture:
     input_maps: int = 3
     stored: int = STORED
     crop: int = CROP
+    init: Literal["normal", "torch"] = "normal"
+    input_scale: tuple[float, float, float] | None = None
     views: Literal[10, 9] = 10
 
     def with_layers(self, changes: Mapping[str, Mapping[str, Any]]) -> Architecture:

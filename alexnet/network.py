@@ -6,6 +6,7 @@ same bits either way.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, cast
 
 import torch
@@ -60,7 +61,8 @@ class Network(nn.Module):
         """Return the logits before the softmax (P §3.5).
 
         Args:
-            images: float32 [n, 3, 224, 224], RGB, centred, on the 0..255 scale.
+            images: float32 [n, 3, 224, 224], RGB, centred, on the 0..255 scale; of nets with
+                other crops 227.
             step: number of the update, which the dropout masks of training depend on.
             offset: position of images[0] in the whole batch, which they depend on, too.
 
@@ -99,6 +101,8 @@ class Network(nn.Module):
 
     def _up_to(self, layers: int, images: Tensor, step: int = 0, offset: int = 0) -> list[Tensor]:
         """Return the output of the first so many layers, for each column held here."""
+        if self.table.input_scale:
+            images = self.arithmetic.scale_channels(images, self.table.input_scale)
         maps = [images] * len(self.placement.held)  # both GPUs see the image
         for position, layer in enumerate(self.table.layers[:layers]):
             maps = self._learned_layer(layer, maps, gather=position > 0 and layer.sees == "both")
@@ -158,6 +162,7 @@ class Network(nn.Module):
 
     def _dropout(self, units: list[Tensor], layer: Layer, step: int, offset: int) -> list[Tensor]:
         """Silence half the units in training; in testing all speak, half as loud (P §4.2)."""
+        units = [x.flatten(1) for x in units]  # pooled maps, where dropout is before fc6
         in_testing = self.recipe.dropout_scaling == "test"
         if not self.training:
             return [self.arithmetic.halve(x) if in_testing else x for x in units]
@@ -192,12 +197,15 @@ class Column(nn.Module):
 def _initial(table: Architecture, shape: Shape, column: int, seed: int,
              arithmetic: Arithmetic) -> nn.Module:
     """Return a layer with its initial weights: zero-mean Gaussians, drawn for each layer and column
-    (P §5), and a constant bias."""
-    layer = shape.layer
-    module = nn.Module()
+    (P §5), and a constant bias; or, where the table says `torch`, both uniform."""
+    layer, module, purpose = shape.layer, nn.Module(), f"initial {shape.layer.name} column {column}"
+    if table.init == "torch":
+        bound = 1 / math.sqrt(math.prod(shape.weight) // math.prod(shape.bias))
+        module.weight = nn.Parameter(draws.uniform_tensor(seed, purpose, shape.weight, bound))
+        module.bias = nn.Parameter(draws.uniform_tensor(seed, f"{purpose} bias", shape.bias, bound))
+        return module
     module.weight = nn.Parameter(draws.gaussian_tensor(
-        seed, f"initial {layer.name} column {column}", shape.weight, table.init_std(shape),
-        arithmetic.gaussians))
+        seed, purpose, shape.weight, table.init_std(shape), arithmetic.gaussians))
     module.bias = nn.Parameter(torch.full(shape.bias, layer.init_bias))
     return module
 

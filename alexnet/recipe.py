@@ -1,8 +1,8 @@
-"""The two recipes, and every switch by which they differ.
+"""The recipes, and every switch by which they differ.
 
 `source` is the original configuration 145, whose logged errors are the paper's numbers; `paper` is
-the text to the letter. A `Recipe` is one value for each switch; `docs/deviations.md` is made of
-`switches()`.
+the text to the letter; the others are the ports that people call AlexNet (`ports.py`). A `Recipe`
+is one value for each switch; `docs/deviations.md` is made of `switches()`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
+from alexnet.ports import PORTS
+
+Name = Literal["source", "paper", "caffe", "caffenet", "torchvision", "one-weird-trick"]
+NAMES: tuple[Name, ...] = get_args(Name)
+
 
 @dataclass(frozen=True)
 class Switch:
-    """One disagreement between the paper and its source.
+    """One disagreement between the paper and its source, or between both and a port.
 
     Attributes:
         name: of the field of `Recipe`, and of the key under `recipe` in params.yaml.
@@ -46,7 +51,8 @@ def _switch(source: Any, paper: Any, meaning: str, source_evidence: str, paper_e
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice that paper and source make differently, or that readers commonly change."""
+    """Every choice that paper, source or a port make differently, or that readers commonly
+    change."""
 
     # The network (section 3)
     lrn_divisor: Literal["window", "none"] = _switch(
@@ -55,6 +61,12 @@ class Recipe:
         "S layer.py NormLayerParser: scale /= size",
         "P §3.3: the formula has alpha alone",
         "a factor of five in the normalisation's strength")
+    lrn_k: Literal[2, 1] = _switch(
+        2, 2,
+        "the constant that LRN adds to the sum of squares",
+        "S layer-params-145.cfg: rnorm1a minDiv=2",
+        "P §3.3: k = 2",
+        "1 in Caffe, whose responses are 2 ** 0.75 = 1.7 times as large where squares are small")
     lrn_window: Literal["column", "layer"] = _switch(
         "column", "layer",
         "where an LRN window is cut off: at the edge of the column, or of the whole layer",
@@ -62,21 +74,36 @@ class Recipe:
         "P §3.3: N is the number of kernels in the layer",
         "channels 46-49 of layer 1 and 126-129 of layer 2; with `layer` the GPUs exchange two "
         "channels each")
-    layer1_order: Literal["norm-pool-relu", "relu-norm-pool"] = _switch(
+    layer1_order: Literal["norm-pool-relu", "relu-norm-pool", "relu-pool-norm",
+                          "relu-pool"] = _switch(
         "norm-pool-relu", "relu-norm-pool",
         "the order of what follows conv1",
         "S layers-145.cfg: conv1 -> rnorm1 -> pool1 with neuron=relu on pool1",
         "P §3.3, §3.5: ReLU, LRN, pool",
         "negative responses enter the LRN denominator; the ReLU sees a quarter of the values")
+    layer2_order: Literal["relu-norm-pool", "relu-pool-norm", "relu-pool"] = _switch(
+        "relu-norm-pool", "relu-norm-pool",
+        "the order of what follows conv2",
+        "S layers-145.cfg: conv2 neuron=relu -> rnorm2 -> cnorm2 -> pool2",
+        "P §3.3, §3.5: ReLU, LRN, pool",
+        "`relu-pool-norm` normalises a quarter of the values (CaffeNet's \"accident\"); "
+        "`relu-pool` has no normalisation (torchvision)")
     spatial_norm: Literal[True, False] = _switch(
         True, False,
         "a second, same-map 5x5 normalisation between LRN and pooling in layer 2",
         "S layers-145.cfg: cnorm2a/b type=rnorm size=5 scale=0.001 pow=0.75",
         "not mentioned",
         "inside the paper's own numbers; its removal alone was never logged")
-    conv1_padding: Literal["right-bottom", "symmetric"] = _switch(
+    crop_side: Literal[224, 227] = _switch(
+        224, 224,
+        "side of the input, in pixels",
+        "S shownet.py: windows of 224; 256 less borders of 16",
+        "P §3.5, §4.1, Fig. 2",
+        "227 with `conv1_padding: none` gives 55 outputs, too; it leaves 30 x 30 offsets")
+    conv1_padding: Literal["right-bottom", "symmetric", "none"] = _switch(
         "right-bottom", "symmetric",
-        "how a 224 input gives 55 outputs: 3 zeros right and bottom, or 2 on every side",
+        "how a 224 input gives 55 outputs: 3 zeros right and bottom, or 2 on every side; `none` "
+        "takes an input of 227, and of 224 it makes 54",
         "S layer.py: 1 + ceil((224 - 11) / 4) = 55, reads outside the image give 0",
         "P §3.5 gives 224 and Fig. 2 gives 55 without saying how",
         "a shift of conv1's grid by two pixels")
@@ -87,6 +114,42 @@ class Recipe:
         "P §5: 0.01 in each layer",
         "the signal at the logits at the start: 0.05 against 0.0035 (facts of ImageNet input)",
         bounds=(1e-6, 1.0))
+    fc67_init_std: float = _switch(
+        0.01, 0.01,
+        "standard deviation of the initial weights of fc6 and fc7",
+        "S layers-145.cfg: initW=0.01",
+        "P §5: 0.01 in each layer",
+        "small",
+        bounds=(1e-6, 1.0))
+    init: Literal["normal", "torch"] = _switch(
+        "normal", "normal",
+        "the distribution of the initial weights and biases: Gaussians of the stated deviations "
+        "and the stated biases; or PyTorch's default, weights and biases uniform within "
+        "1 / sqrt(inputs of a unit)",
+        "S layers-145.cfg: initW, initB",
+        "P §5: zero-mean Gaussian, constant biases",
+        "`torch` presumes inputs near 1 and not of 0..255")
+    init_bias: float = _switch(
+        1.0, 1.0,
+        "initial biases of conv2, conv4, conv5, fc6 and fc7",
+        "S layers-145.cfg: initB=1",
+        "P §5: 1 in the second, fourth and fifth convolutional layers and in the hidden fully "
+        "connected ones",
+        "which units are alive at first; 0.1 in bvlc_alexnet, whose readme says that 1 stalled",
+        bounds=(-10.0, 10.0))
+    fc8_init_bias: float = _switch(
+        0.0, 0.0,
+        "initial biases of fc8",
+        "S layers-145.cfg: no initB",
+        "P §5: 0 in the remaining layers",
+        "none in the softmax: the same number in each class",
+        bounds=(-10.0, 10.0))
+    dropout_place: Literal["after", "before"] = _switch(
+        "after", "after",
+        "where dropout is: after fc6 and fc7, or before them",
+        "S layers-145.cfg: dropout1 and dropout2 read fc4096a and fc4096b",
+        "P §4.2: in the first two fully connected layers, on the output of each hidden neuron",
+        "`before` silences half of the pooled maps, and nothing of what fc8 reads")
     dropout_scaling: Literal["test", "train"] = _switch(
         "test", "test",
         "where dropout is compensated: outputs x 0.5 in testing (2012), or x 2 in training (today)",
@@ -134,12 +197,13 @@ class Recipe:
         "P §5: divided by 10 for all layers",
         "late training with biases 20 to 2000 times faster than weights")
     schedule: Literal["hand", "hand-2010", "hand-147", "hand-148", "fine-tuning", "dexp",
-                      "flat"] = _switch(
+                      "step-20", "step-30", "flat"] = _switch(
         "hand", "hand",
         "the drops of the learning rate, and when conv1 is frozen and colour noise ends: as the "
         "log of a run of 2012 has them, `hand` (#145), `hand-2010` (#145 on ILSVRC-2010), "
         "`hand-147`, `hand-148`, `fine-tuning` (#146 from Fall 2011 to 2012); the automatic "
         "`dexp`: four equal steps of the run, factor 250 in all (biases 10, two steps); "
+        "a drop every 20 of 90 epochs, `step-20` (Caffe), or every 30, `step-30` (torchvision); "
         "or no drops, `flat`. [Below](#the-schedules-of-2012) are the epochs",
         "S layer-params-145.cfg comments; S #170 for dexp",
         "P §5: divided by 10 three times, epochs not given",
@@ -161,6 +225,15 @@ class Recipe:
         "about ten steps of larger updates after a drop")
 
     # What it sees (section 4)
+    input: Literal["mean image", "channels"] = _switch(
+        "mean image", "mean image",
+        "what is subtracted of grey levels of 0..255: the mean image; or, of each channel, "
+        "ImageNet's mean as torchvision has it, and the rest is divided by ImageNet's standard "
+        "deviation",
+        "S convdata_jpeg.py: data_mean",
+        "P §2: the mean activity over the training set from each pixel",
+        "`channels` has inputs near 1, 58 times smaller: initial weights and rates are not of one "
+        "without the other")
     colour_noise: Literal["stdev", "eigenvalue", "eigenvalue-unit", "none"] = _switch(
         "stdev", "eigenvalue",
         "what a principal component of colour is multiplied by, besides 0.1 x a Gaussian: its "
@@ -181,10 +254,11 @@ class Recipe:
         "S layer-params-145.cfg comments; #147, of §3.4, logs no such epoch",
         "not mentioned",
         "the last quarter of training sees the colours of testing")
-    crops: Literal["random", "centre", "whole"] = _switch(
+    crops: Literal["random", "centre", "whole", "resized"] = _switch(
         "random", "random",
         "the training crops: at random, half of them mirrored; always the centre, as it is; or, on "
-        "CIFAR-10, the whole image of 32 x 32",
+        "CIFAR-10, the whole image of 32 x 32; or torchvision's RandomResizedCrop, of 8 % to 100 % "
+        "of the stored image and an aspect of 3/4 to 4/3, half of them mirrored",
         "S convdata_jpeg.py; convdata_cifar.py: CroppedCIFARDataProvider, and without augmentation "
         "CIFARDataProvider, whose inputs are 32 x 32",
         "P §4.1",
@@ -242,15 +316,27 @@ def switches() -> list[Switch]:
             for f in fields(Recipe)]
 
 
-def recipe(name: Literal["source", "paper"] = "source", **overrides: Any) -> Recipe:
+def recipe(name: Name = "source", **overrides: Any) -> Recipe:
     """Return the recipe of that name, with single switches changed by `overrides`.
 
     Raises:
         ValueError: an unknown recipe, an unknown switch or a value out of range, named.
     """
-    if name not in ("source", "paper"):
-        raise ValueError(f"recipe.name: {name!r} is not one of source, paper")
-    values = {switch.name: getattr(switch, name) for switch in switches()}
+    if name not in NAMES:
+        raise ValueError(f"recipe.name: {name!r} is not one of {', '.join(NAMES)}")
+    values = {switch.name: switch.paper if name == "paper" else switch.source
+              for switch in switches()}
+    if name in PORTS:
+        values |= {switch: decided.value for switch, decided in PORTS[name].switches.items()}
     for unknown in overrides.keys() - values.keys():
         raise ValueError(f"recipe.{unknown}: no such switch; there are {', '.join(values)}")
     return Recipe(**values | overrides)
+
+
+def evidence(name: Name, switch: Switch) -> str:
+    """Return where it stands that a recipe has its value of this switch; "" where a port's files do
+    not say, and it is as in `source`."""
+    if name in PORTS:
+        decided = PORTS[name].switches.get(switch.name)
+        return decided.evidence if decided else ""
+    return switch.paper_evidence if name == "paper" else switch.source_evidence

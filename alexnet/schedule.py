@@ -62,6 +62,12 @@ LOGS = {
         ("conv1", 0, 22, 2), ("fc8", 300 / 1252, 9, 0))),
 }
 
+# Ports that divide by 10 every so many epochs of a run: (of all, drops).
+STEPS = {
+    "step-20": (90, (20, 40, 60, 80)),  # Caffe solver.prototxt: 100,000 of 450,000 iterations
+    "step-30": (90, (30, 60)),  # torchvision references/classification/train.py: --lr-step-size
+}
+
 # S layers-170.cfg / C2: dexp, base 0.01, tgtFactor 250, numSteps 4 for weights; 0.02, 10, 2 for
 # biases.
 DEXP_WEIGHTS = (250.0, 4)
@@ -129,4 +135,7 @@ def _factor(recipe: Recipe, layer: str, kind: str, progress: float,
     if own:
         dropped = recipe.bias_schedule == "one drop" and progress >= BIAS_DROP
         return arithmetic.drop_of_rate(1) if dropped else 1.0
+    if recipe.schedule in STEPS:
+        epochs, drops = STEPS[recipe.schedule]
+        return arithmetic.drop_of_rate(sum(progress >= drop / epochs for drop in drops))
     return arithmetic.drop_of_rate(LOGS[recipe.schedule].drops_of(layer, progress))

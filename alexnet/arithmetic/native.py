@@ -135,6 +135,10 @@ class Arithmetic:
         """Return what the units say in testing, when all speak: half as loud (P §4.2)."""
         return x * KEEP
 
+    def scale_channels(self, x: Tensor, factors: Sequence[float]) -> Tensor:
+        """Return an input [n, 3, side, side] with R, G and B times a factor each."""
+        return x * torch.tensor(factors, dtype=x.dtype, device=x.device).view(3, 1, 1)
+
     def branch(self, x: Tensor, count: int) -> list[Tensor]:
         """Return x for so many users; on the way back their gradients are added."""
         return [x] * count
@@ -146,6 +150,10 @@ class Arithmetic:
     def accumulate(self, a: Tensor, b: Tensor) -> Tensor:
         """Return a + b, which may be in the place of a; a sum over parts of a batch."""
         return a.add_(b)
+
+    def exponential(self, x: Tensor) -> Tensor:
+        """Return the exponential function of numbers, float64 [n]."""
+        return x.exp()
 
     def square_root(self, x: Tensor) -> Tensor:
         """Return the square root of numbers, float64 [n]."""

@@ -7,6 +7,7 @@ columns, channels]. What PyTorch does here itself only moves numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -172,6 +173,12 @@ class Portable(Arithmetic):
         """Return x / 2; it is for testing, and has no way back."""
         return _tensor(self.operators.scale(_array(x), 0.5))
 
+    def scale_channels(self, x: Tensor, factors: Sequence[float]) -> Tensor:
+        """Return an input with each channel times its factor; it has no way back."""
+        channels = [self.operators.scale(_array(x[:, c]), factor)
+                    for c, factor in enumerate(factors)]
+        return torch.stack([_tensor(channel) for channel in channels], dim=1)
+
     def branch(self, x: Tensor, count: int) -> list[Tensor]:
         """Return x for so many users."""
         return list(_Branch.apply(x, count, self))
@@ -277,6 +284,10 @@ class Portable(Arithmetic):
     def gaussians(self, words: Tensor) -> Tensor:
         """Turn words [n, 4] of 32 bits into standard Gaussians, float64 [n, 4]."""
         return _tensor(self.operators.gaussians(words.contiguous().numpy()))
+
+    def exponential(self, x: Tensor) -> Tensor:
+        """Return the exponential function of numbers, float64 [n]."""
+        return _tensor(self.operators.exp(x.contiguous().numpy()))
 
     def square_root(self, x: Tensor) -> Tensor:
         """Return square roots; PyTorch's own are not rounded alike on all processors."""

@@ -23,7 +23,7 @@ def description(parameters: Parameters, classes: int) -> dict[str, Any]:
     table = parameters.layer_table(classes)
     published = {name: architecture(name, recipe("source"), PUBLISHED_CLASSES)
                  for name in ARCHITECTURES}
-    return {"architecture": parameters.network.architecture,
+    return {"architecture": parameters.architecture,
             "recipe": parameters.recipe.name, "width": parameters.network.width,
             "classes": classes, "columns": table.columns,
             "parameters": table.parameters, "macs": table.macs,

@@ -22,14 +22,21 @@ from pipeline.system.files import sha256_of
 APART = ("train.seed", "dataset.location", "dataset.origin", "dataset.incomplete",
          "resize.max_quarantined")
 # What the code did before configurations had these keys; they are left out where it is the same.
-BEFORE = {"train.arithmetic": "native", "resize.filter": "bicubic",
-          "train.stop_below": "null", "recipe.conv1_biases": "never frozen"}
+# The switches are those that came with the ports.
+BEFORE = {"train.arithmetic": "native", "resize.filter": "bicubic", "resize.mode": "centre",
+          "train.stop_below": "null", "recipe.conv1_biases": "never frozen", "recipe.lrn_k": "2",
+          "recipe.layer2_order": "relu-norm-pool", "recipe.crop_side": "224",
+          "recipe.fc67_init_std": "0.01", "recipe.init": "normal", "recipe.init_bias": "1.0",
+          "recipe.fc8_init_bias": "0.0", "recipe.dropout_place": "after",
+          "recipe.input": "mean image"}
 SECTIONS = tuple(name for name in Parameters.model_fields if name != "execution")
 
 
 def flat_parameters(parameters: Parameters, sections: Iterable[str]) -> dict[str, str]:
     """Return `section.key` to value as text, the recipe's switches as they take effect."""
     values = parameters.model_dump(mode="json", include=set(sections))
+    if "network" in values:
+        values["network"]["architecture"] = parameters.architecture
     if "recipe" in values:
         values["recipe"] |= asdict(parameters.effective_recipe())
     return {name: as_text(value) for name, value in flatten(values).items()}

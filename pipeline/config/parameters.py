@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from alexnet.ports import PORTS
 from alexnet.recipe import Recipe, recipe
 from pipeline.config.safe_yaml import NOT_YAML, flatten, load_yaml, read_sections
 from pipeline.config.sections import (
@@ -29,6 +30,7 @@ from pipeline.config.sections import (
 from pipeline.system.errors import UserError, closest
 
 if TYPE_CHECKING:
+    from alexnet.architectures import Name as ArchitectureName
     from alexnet.layers import Architecture
 
 FILE = Path("params.yaml")
@@ -51,15 +53,27 @@ class Parameters(Section):
         """Return the layers of the configured network for so many classes."""
         from alexnet.architectures import architecture  # imports torch, which takes seconds
 
-        section = self.network.model_dump()
-        name = section.pop("architecture")
-        return architecture(name, self.effective_recipe(), classes, **section)
+        section = self.network.model_dump(exclude={"architecture"})
+        return architecture(self.architecture, self.effective_recipe(), classes, **section)
+
+    @property
+    def architecture(self) -> ArchitectureName:
+        """Return the architecture, that of the recipe for `auto`."""
+        named: ArchitectureName = architecture_of(self.network.architecture, self.recipe.name)
+        return named
 
     def effective_recipe(self) -> Recipe:
         """Return the named recipe with the switches that the section sets."""
         section = self.recipe.model_dump()
         return recipe(section.pop("name"),
                       **{name: value for name, value in section.items() if value is not None})
+
+
+def architecture_of(architecture: Any, recipe_name: str) -> Any:
+    """Return an architecture of network.architecture, for `auto` that of the recipe."""
+    if architecture != "auto":
+        return architecture
+    return PORTS[recipe_name].architecture if recipe_name in PORTS else "two-column"
 
 
 def load(file: Path = FILE, overrides: Iterable[str] = (),
@@ -151,6 +165,11 @@ def _contradictions(parameters: Parameters) -> Iterator[tuple[tuple[str, ...], s
         yield (("train.arithmetic", "train.precision"),
                f"portable has no {train.precision}; set train.precision to fp32, or "
                "train.arithmetic to native")
+    port = PORTS.get(parameters.recipe.name)
+    if port and net.architecture not in ("auto", port.architecture):
+        yield (("network.architecture", "recipe.name"),
+               f"{net.architecture}, but the recipe {parameters.recipe.name} is of the net "
+               f"{port.architecture}; set it to auto, or recipe.name to source")
     on_cifar = net.architecture.startswith("cifar")
     if on_cifar and (net.without or net.pooling == "separate"):
         yield (("network.architecture", "network.without", "network.pooling"),
@@ -158,7 +177,7 @@ def _contradictions(parameters: Parameters) -> Iterator[tuple[tuple[str, ...], s
                "out; set network.without to null and network.pooling to overlapping")
     if parameters.recipe.crops == "whole" and not on_cifar:
         yield (("recipe.crops", "network.architecture"),
-               f"whole, but {net.architecture} takes crops; set it to centre or random")
+               f"whole, but {parameters.architecture} takes crops; set it to centre or random")
     dataset = parameters.dataset
     if dataset.data_set.files == "own" and dataset.location is None:
         yield (("dataset.location", "dataset.source"),

@@ -69,6 +69,7 @@ class ResizeSection(Section):
     """How pictures become stored images."""
 
     side: Literal[256, 32]
+    mode: Literal["centre", "squash"] = "centre"  # which older records do not name
     filter: Literal["bicubic", "area"] = "bicubic"  # which older records do not name
     order_seed: int = Field(ge=0, lt=2**32)
     max_quarantined: int = Field(ge=0)
@@ -83,8 +84,8 @@ class StoreSection(Section):
 class NetworkSection(Section):
     """Which network, and what it goes without (the paper's experiments)."""
 
-    architecture: Literal["two-column", "half", "undivided", "conv6", "cifar", "cifar-11pct",
-                          "cifar-18pct"]
+    architecture: Literal["auto", "two-column", "half", "undivided", "conv6", "one-weird-trick",
+                          "cifar", "cifar-11pct", "cifar-18pct"]
     width: float = Field(gt=0, le=1)
     neuron: Literal["relu", "tanh"]
     normalization: bool
@@ -108,18 +109,29 @@ def _whole(value: Any) -> Any:
 AsGiven, Whole = WrapValidator(_as_given), BeforeValidator(_whole)
 Rate = Annotated[float, Field(ge=0, le=10), AsGiven]
 Decay = Annotated[float, Field(ge=0, le=1), AsGiven]
+Spread = Annotated[float, Field(ge=1e-6, le=1), AsGiven]
+Bias = Annotated[float, Field(ge=-10, le=10), AsGiven]
 
 
 class RecipeSection(Section):
     """The named recipe, and its switches: None leaves one as the recipe has it."""
 
-    name: Literal["source", "paper"]
+    name: Literal["source", "paper", "caffe", "caffenet", "torchvision", "one-weird-trick"]
     lrn_divisor: Literal["window", "none"] | None = None
+    lrn_k: Annotated[Literal[2, 1], Whole] | None = None
     lrn_window: Literal["column", "layer"] | None = None
-    layer1_order: Literal["norm-pool-relu", "relu-norm-pool"] | None = None
+    layer1_order: Literal["norm-pool-relu", "relu-norm-pool", "relu-pool-norm",
+                          "relu-pool"] | None = None
+    layer2_order: Literal["relu-norm-pool", "relu-pool-norm", "relu-pool"] | None = None
     spatial_norm: bool | None = None
-    conv1_padding: Literal["right-bottom", "symmetric"] | None = None
-    conv345_init_std: Annotated[float, Field(ge=1e-6, le=1), AsGiven] | None = None
+    crop_side: Annotated[Literal[224, 227], Whole] | None = None
+    conv1_padding: Literal["right-bottom", "symmetric", "none"] | None = None
+    conv345_init_std: Spread | None = None
+    fc67_init_std: Spread | None = None
+    init: Literal["normal", "torch"] | None = None
+    init_bias: Bias | None = None
+    fc8_init_bias: Bias | None = None
+    dropout_place: Literal["after", "before"] | None = None
     dropout_scaling: Literal["test", "train"] | None = None
     weight_lr: Rate | None = None
     bias_lr: Rate | None = None
@@ -127,13 +139,14 @@ class RecipeSection(Section):
     bias_decay: Decay | None = None
     bias_schedule: Literal["constant", "with weights", "one drop"] | None = None
     schedule: Literal["hand", "hand-2010", "hand-147", "hand-148", "fine-tuning", "dexp",
-                      "flat"] | None = None
+                      "step-20", "step-30", "flat"] | None = None
     conv1_freezing: bool | None = None
     momentum_at_drop: Literal["kept", "rescaled"] | None = None
+    input: Literal["mean image", "channels"] | None = None
     colour_noise: Literal["stdev", "eigenvalue", "eigenvalue-unit", "none"] | None = None
     noise_division: bool | None = None
     noise_off_late: bool | None = None
-    crops: Literal["random", "centre", "whole"] | None = None
+    crops: Literal["random", "centre", "whole", "resized"] | None = None
     crop_offsets: Annotated[Literal[33, 32], Whole] | None = None
     images_per_crop: Annotated[Literal[32, 1], Whole] | None = None
     mean_window: Literal["centre", "crop"] | None = None

@@ -38,6 +38,7 @@ SCANNED_LIMIT = 10 * PIXEL_LIMIT  # pixels times scans: some ten seconds
 SAVE_ANEW = "save it anew with a picture editor"
 FORMATS = ("PNG", "GIF", "BMP", "PPM")  # besides JPEG; by content, not by name
 Filter = Literal["bicubic", "area"]
+Mode = Literal["centre", "squash"]
 
 REFERENCES = ("420.jpg", "422.jpg", "444.jpg", "progressive.jpg", "gray.jpg", "cmyk.jpg",
               "ramps.png")
@@ -59,8 +60,10 @@ class Undecodable(Exception):
         self.reason, self.fix = reason, fix
 
 
-def decode(content: bytes, side: int = SIDE, filter: Filter = "bicubic") -> NDArray[np.uint8]:
-    """Return the central square of a picture, resampled to side x side, 256x256 in the paper.
+def decode(content: bytes, side: int = SIDE, filter: Filter = "bicubic",
+           mode: Mode = "centre") -> NDArray[np.uint8]:
+    """Return the central square of a picture, resampled to side x side, 256x256 in the paper; with
+    the mode `squash` the whole picture, its aspect lost, as Caffe's and Theano's ports have it.
 
     The kept square is the one that torchvision's `Resize(256, BICUBIC)` and `CenterCrop(256)` keep;
     see `kept_box`. Colours are as Pillow's `convert("RGB")` makes them, as in 2012: grayscale is
@@ -76,11 +79,11 @@ def decode(content: bytes, side: int = SIDE, filter: Filter = "bicubic") -> NDAr
         Undecodable: not a picture of a known format, truncated, broken, of more than 150 million
             pixels, or of more than 64 MiB.
     """
-    return decode_checked(content, side, filter)[0]
+    return decode_checked(content, side, filter, mode)[0]
 
 
-def decode_checked(content: bytes, side: int = SIDE,
-                   filter: Filter = "bicubic") -> tuple[NDArray[np.uint8], str]:
+def decode_checked(content: bytes, side: int = SIDE, filter: Filter = "bicubic",
+                   mode: Mode = "centre") -> tuple[NDArray[np.uint8], str]:
     """Return what `decode` does, and why the pixels are perhaps not those of the picture: a JPEG
     that is damaged can often be decoded, somehow. Empty where nothing is known against them."""
     with warnings.catch_warnings():
@@ -98,8 +101,9 @@ def decode_checked(content: bytes, side: int = SIDE,
             raise Undecodable("truncated" if "truncated" in str(error).lower()
                               else "broken data") from None
     if filter == "area" and min(image.size) >= side:
-        return area_average(np.asarray(image), side), doubt
-    return resample(image, kept_box(*image.size, side), side), doubt
+        return area_average(np.asarray(image), side, mode), doubt
+    box = kept_box(*image.size, side) if mode == "centre" else (0.0, 0.0, *map(float, image.size))
+    return resample(image, box, side), doubt
 
 
 def _unidentified(content: bytes) -> Undecodable:
@@ -191,7 +195,8 @@ def kept_box(width: int, height: int, side: int = SIDE) -> tuple[float, float, f
     return (0.0, start, width, stop) if height > width else (start, 0.0, stop, height)
 
 
-def area_average(image: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+def area_average(image: NDArray[np.uint8], side: int = SIDE,
+                 mode: Mode = "centre") -> NDArray[np.uint8]:
     """Return the central square of a picture that is reduced by averaging, to the bit everywhere.
 
     A pixel of the result is the mean of the rectangle that it covers, in which a pixel at the edge
@@ -202,9 +207,11 @@ def area_average(image: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8
     Args:
         image: uint8 [height, width, channels], neither side shorter than `side`.
         side: of the result, in pixels.
+        mode: `squash` takes the whole picture; then nothing is cut off.
     """
     shorter, total = min(image.shape[:2]), image.shape[0] * image.shape[1]
-    edges = [_window_edges(length, shorter, side) for length in image.shape[:2]]
+    edges = [_window_edges(length, length if mode == "squash" else shorter, side)
+             for length in image.shape[:2]]
     rows, columns = (slice(pixels[0], pixels[-1] + 1) for pixels, _, _ in edges)
     sums: NDArray[Any] = image[rows, columns]
     for axis, (pixels, parts, units) in enumerate(edges):

@@ -173,7 +173,8 @@ class _Shards(Sequence[Shard]):
                        for split in SPLITS
                        for number, start in enumerate(range(0, len(indices[split]), SHARD_IMAGES))]
         self._bare = Shard("train", 0, (), str(folder.absolute()), os.getcwd(), fingerprint,
-                           code_digest("resize", CODE), settings.side, settings.filter, encoding)
+                           code_digest("resize", CODE), settings.side, settings.filter,
+                           settings.mode, encoding)
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -202,7 +203,7 @@ class _Shards(Sequence[Shard]):
 def _key(catalogue: Catalogue, listing: str, settings: ResizeSection, encoding: Encoding,
          made_by: dict[str, str]) -> str:
     deciding = [FORMATS[encoding], SHARD_IMAGES, listing, settings.order_seed, settings.side,
-                settings.filter, made_by]
+                settings.filter, *[settings.mode] * (settings.mode != "centre"), made_by]
     digest = hashlib.sha256(json.dumps(deciding).encode())
     for split in SPLITS:
         for picture in getattr(catalogue, split):

@@ -25,6 +25,7 @@ from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.pixels import (
     SIDE,
     Filter,
+    Mode,
     Undecodable,
     decode_checked,
     decoder,
@@ -68,6 +69,7 @@ class Shard:
     code: str
     side: int = SIDE
     filter: Filter = "bicubic"
+    mode: Mode = "centre"
     encoding: Encoding = "raw"
 
     @property
@@ -158,7 +160,7 @@ class _Making:
 
 def _decoded(content: bytes, shard: Shard) -> tuple[NDArray[np.uint8], str] | Undecodable:
     try:
-        return decode_checked(content, shard.side, shard.filter)
+        return decode_checked(content, shard.side, shard.filter, shard.mode)
     except Undecodable as error:
         return error.with_traceback(None)  # which would keep the picture alive
 

@@ -32,7 +32,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.identity import APART, flat_parameters
+from pipeline.config.identity import APART, BEFORE, flat_parameters
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import STORE
 from pipeline.data.moments import Moments
@@ -290,6 +290,8 @@ def check_made_with(parameters: Parameters, path: Path = STORE) -> None:
         UserError: it was, or there is no store; the message names the first parameter.
     """
     made_with, wanted = made_with_of(path), store_parameters(parameters)
+    if made_with:  # what it does not name was not to be chosen then
+        made_with = {name: BEFORE[name] for name in wanted if name in BEFORE} | made_with
     for name, value in made_with.items():
         if wanted.get(name, value) != value:
             raise UserError(f"{path}: made with {name} {value}, and now it is {wanted[name]}; make "

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from alexnet.recipe import recipe
+from alexnet.recipe import NAMES, Name, recipe
 from pipeline.config import datasets, presets
 from pipeline.config.identity import as_text
+from pipeline.config.parameters import architecture_of
 
 # told by their value alone
 BARE = ("network.architecture", "network.neuron", "train.precision", "store.encoding")
@@ -63,7 +64,7 @@ def run_name(stage: str, params: Mapping[str, str]) -> str:
             left out.
     """
     parts = [params["dataset.source"]] if "dataset.source" in params else []
-    parts += ["paper"] if params.get("recipe.name") == "paper" else []
+    parts += [name] if (name := params.get("recipe.name", "source")) != "source" else []
     parts += [f"seed {params['train.seed']}"] if "train.seed" in params else []
     name = " ".join([*([] if stage == "train" else [stage]), *parts])
     others = list(differing(params))
@@ -103,8 +104,10 @@ def plain(value: str) -> str:
 def _usual(source: str, recipe_name: str) -> dict[str, str]:
     preset = presets.template_values() | presets.values_of(
         source if source in datasets.BY_NAME else presets.BASE)
-    switches = asdict(recipe("paper" if recipe_name == "paper" else "source"))
+    named: Name = next((name for name in NAMES if name == recipe_name), "source")
+    switches = asdict(recipe(named))
     usual = {f"recipe.{name}": value for name, value in switches.items()} | {
         key: value for key, value in preset.items()
         if not key.startswith("execution.") and not (key.startswith("recipe.") and value is None)}
+    usual["network.architecture"] = architecture_of(usual["network.architecture"], named)
     return {key: as_text(value) for key, value in usual.items()}

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alexnet.ports import PORTS
 from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.config.parameters import Parameters
 from pipeline.report.inputs import Inputs
@@ -95,11 +96,13 @@ def unlike_the_paper(parameters: Parameters, classes: int) -> list[str]:
     if network.width != 1:
         reasons.append(f"its layers have {network.width:g} of the paper's width")
     changed = [f"{name} {value}" for name, value, usual in (
-        ("architecture", network.architecture, "two-column"), ("neuron", network.neuron, "relu"),
+        ("architecture", parameters.architecture, "two-column"), ("neuron", network.neuron, "relu"),
         ("normalization", network.normalization, True), ("pooling", network.pooling, "overlapping"),
         ("dropout", network.dropout, True), ("without", network.without, None)) if value != usual]
     if changed:
         reasons.append(f"its network is another ({', '.join(map(str, changed)).lower()})")
+    if parameters.recipe.name in PORTS:
+        reasons.append(f"its recipe is that of a port, {PORTS[parameters.recipe.name].title}")
     if parameters.train.epochs < FULL_EPOCHS:
         reasons.append(f"it was trained for {parameters.train.epochs:g} epochs, not about "
                        f"{FULL_EPOCHS}")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from alexnet import qualitative
 from alexnet.arithmetic.native import Arithmetic
+from alexnet.augmentation import input_mean
 from alexnet.digest import digest_of
 from alexnet.network import Network
 from alexnet.prefetch import Prefetcher
@@ -74,7 +75,8 @@ def run(parameters: Parameters) -> dict[str, Any]:
     load_weights(network, weights)
     network.eval()
     own = network.arithmetic
-    mean, read = load_mean_image().to(device), image_reader(split)
+    mean = input_mean(network.recipe, load_mean_image()).to(device)
+    read = image_reader(split)
     centre, ten = [], []
     each: list[Tensor] = []
     batches = -(-len(split) // BATCH)

@@ -63,7 +63,7 @@ def _device(execution: ExecutionSection, gpus: int) -> str:
 
 
 def _placement(parameters: Parameters, started: int, available: int) -> str:
-    execution, architecture = parameters.execution, parameters.network.architecture
+    execution, architecture = parameters.execution, parameters.architecture
     two_columns = ARCHITECTURES[architecture].columns == 2
     if execution.placement == "two" and not two_columns:
         raise UserError(f"execution.placement: two, but network.architecture {architecture} has "

@@ -36,7 +36,7 @@ def build_network(parameters: Parameters, store: Store, split: bool,
     """
     table = parameters.layer_table(len(store.classes))
     if store.side != table.stored:
-        raise UserError(f"network.architecture: {parameters.network.architecture} takes images of "
+        raise UserError(f"network.architecture: {parameters.architecture} takes images of "
                         f"{table.stored} x {table.stored} pixels, and {STORE} has {store.side} x "
                         f"{store.side}; set resize.side to {table.stored}")
     return Network(table, parameters.effective_recipe(), parameters.train.seed,

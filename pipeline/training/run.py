@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from alexnet.digest import digest_of
+from alexnet.inputs import side_read
 from alexnet.network import Network
 from alexnet.plan import Plan
 from alexnet.trace import PendingEntry, link_digest, linked, loss_chain
@@ -90,9 +91,10 @@ class _Run:
             say(f"train: {warning}")
         if self.settings.start_from:
             self._start_from(network, Path(self.settings.start_from))
-        self.training = Training(network, parameters.effective_recipe(),
-                                 plan, torch.from_numpy(split.labels),
-                                 load_statistics(), crop_reader(split, network.table.crop),
+        recipe = parameters.effective_recipe()
+        self.training = Training(network, recipe, plan, torch.from_numpy(split.labels),
+                                 load_statistics(),
+                                 crop_reader(split, side_read(recipe, network.table)),
                                  lambda images: split.expect(images.numpy()))
         # of the updates since the last line of the learning curve
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0

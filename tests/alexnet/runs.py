@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,10 +21,12 @@ from alexnet.arithmetic.native import NATIVE
 from alexnet.arithmetic.native import Name as ArithmeticName
 from alexnet.arithmetic.portable import Portable
 from alexnet.augmentation import Statistics, Views
-from alexnet.layers import CROP, STORED
+from alexnet.inputs import side_read
+from alexnet.layers import STORED
 from alexnet.network import Network, Precision
 from alexnet.placement import placement_here
 from alexnet.plan import Plan
+from alexnet.recipe import Name as RecipeName
 from alexnet.recipe import recipe
 from alexnet.training import Training
 from tests.loaded import forked
@@ -41,7 +43,7 @@ class Run:
     steps: int = 3
     stop: int = 3  # updates to do before leaving the state
     trace_every: int = 1  # updates; of those between, the losses are kept
-    recipe: Literal["source", "paper"] = "source"
+    recipe: RecipeName = "source"
     switches: dict[str, Any] = field(default_factory=dict)
     architecture: Name = "two-column"
     width: float = 0.0625
@@ -83,12 +85,14 @@ def training(run: Run) -> Training:
     arithmetic = NATIVE if run.arithmetic == "native" else Portable()
     network = Network(table, chosen, 7, placement, run.precision, arithmetic)
 
+    side = side_read(chosen, table)
+
     def crops(seen: Views) -> Tensor:
         READ.extend(seen.images.tolist())
         cropped = []
         for image, top, left, flip in zip(seen.images, seen.tops, seen.lefts, seen.flips,
                                           strict=True):
-            crop = images[image, top: top + CROP, left: left + CROP]
+            crop = images[image, top: top + side, left: left + side]
             cropped.append(crop.flip(1) if flip else crop)
         return torch.stack(cropped)
 

@@ -11,11 +11,19 @@ from alexnet.recipe import Recipe, recipe, switches
 
 FACTS: dict[str, tuple[Any, Any]] = {  # source (S), paper (P)
     "lrn_divisor": ("window", "none"),
+    "lrn_k": (2, 2),
     "lrn_window": ("column", "layer"),
     "layer1_order": ("norm-pool-relu", "relu-norm-pool"),
+    "layer2_order": ("relu-norm-pool", "relu-norm-pool"),
     "spatial_norm": (True, False),
+    "crop_side": (224, 224),
     "conv1_padding": ("right-bottom", "symmetric"),
     "conv345_init_std": (0.03, 0.01),
+    "fc67_init_std": (0.01, 0.01),
+    "init": ("normal", "normal"),
+    "init_bias": (1.0, 1.0),
+    "fc8_init_bias": (0.0, 0.0),
+    "dropout_place": ("after", "after"),
     "dropout_scaling": ("test", "test"),
     "weight_lr": (0.01, 0.01),
     "bias_lr": (0.02, 0.01),
@@ -25,6 +33,7 @@ FACTS: dict[str, tuple[Any, Any]] = {  # source (S), paper (P)
     "schedule": ("hand", "hand"),
     "conv1_freezing": (True, False),
     "momentum_at_drop": ("kept", "kept"),
+    "input": ("mean image", "mean image"),
     "colour_noise": ("stdev", "eigenvalue"),
     "noise_division": (True, False),
     "noise_off_late": (True, False),
@@ -69,8 +78,8 @@ def test_a_wrong_value_is_refused_by_name(switch: Any) -> None:
     elif isinstance(switch.choices[0], int):
         wrong += [True, float(switch.choices[0]), str(switch.choices[0]), 34]
     for value in wrong:
-        if switch.bounds and isinstance(value, float) and value <= switch.bounds[1]:
-            continue  # 7.5 is a possible learning rate
+        if switch.bounds and value in (7.5, -1) and switch.bounds[0] <= value <= switch.bounds[1]:
+            continue  # 7.5 is a possible learning rate, -1 a possible bias
         with pytest.raises(ValueError, match=rf"^recipe\.{switch.name}: "):
             recipe("source", **{switch.name: value})
 

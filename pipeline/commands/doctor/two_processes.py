@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
     dist.init_process_group("nccl" if pair else "gloo", timeout=timedelta(seconds=SECONDS))
     write_json(folder / f"exchange-{rank}.json", exchanged(rank, together))
     traces = {}
-    if ARCHITECTURES[parameters.network.architecture].columns == 2 and (pair or not on_gpu):
+    if ARCHITECTURES[parameters.architecture].columns == 2 and (pair or not on_gpu):
         traces["two processes"] = trace(parameters, together, split=True)
     dist.destroy_process_group()
     if rank == 0:

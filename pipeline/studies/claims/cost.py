@@ -48,6 +48,7 @@ def _update(read: Parameters, classes: int) -> float:
     import torch
 
     from alexnet.augmentation import Statistics, Views
+    from alexnet.inputs import side_read
     from alexnet.network import Network
     from alexnet.placement import Placement
     from alexnet.plan import Plan
@@ -61,8 +62,8 @@ def _update(read: Parameters, classes: int) -> float:
                             torch.ones(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64))
 
     def crops(seen: Views) -> torch.Tensor:
-        return torch.randint(0, 256, (len(seen.images), table.crop, table.crop, 3),
-                             dtype=torch.uint8)
+        side = side_read(recipe, table)
+        return torch.randint(0, 256, (len(seen.images), side, side, 3), dtype=torch.uint8)
 
     training = Training(Network(table, recipe, settings.seed, place), recipe,
                         Plan(settings.seed, 1000, settings.batch, settings.micro_batches),

@@ -47,7 +47,8 @@ def recorded_parameters(kept: KeptRun, trusted: bool) -> dict[str, Any]:
                                   in kept.json("parameters.json").items()}
         recorded = values["execution"]
         deciding = _deciding(recorded, kept.facts.tags)
-        architecture = values["network"]["architecture"]
+        architecture = parameters.architecture_of(values["network"]["architecture"],
+                                                  values["recipe"]["name"])
         micro_batches = values["train"]["micro_batches"]
         start = values["train"].get("start_from")
         values["dataset"]["source"]

@@ -17,6 +17,7 @@ from alexnet.arithmetic.native import Arithmetic
 from alexnet.arithmetic.table import integers
 from alexnet.augmentation import Statistics, Views
 from alexnet.digest import digest_of
+from alexnet.inputs import side_read
 from alexnet.network import Network
 from alexnet.plan import Plan
 from alexnet.recipe import recipe
@@ -34,6 +35,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # arguments of arch
     "schedules": ({"name": "half"}, {"schedule": "dexp", "momentum_at_drop": "rescaled"}),
     "cifar": ({"name": "cifar"}, {"colour_noise": "none"}),
     "cifar-18pct": ({"name": "cifar-18pct"}, {"colour_noise": "none", "crops": "whole"}),
+    "caffe": ({"name": "two-column"}, {"name": "caffe"}),
+    "caffenet": ({"name": "two-column"}, {"name": "caffenet"}),
+    "torchvision": ({"name": "one-weird-trick"}, {"name": "torchvision"}),
+    "one-weird-trick": ({"name": "one-weird-trick"}, {"name": "one-weird-trick"}),
+    "dropout before": ({"name": "two-column"}, {"dropout_place": "before"}),
 }
 DIGESTS = json.loads(Path(__file__).with_name("runs.json").read_text(encoding="utf-8"))
 
@@ -55,11 +61,13 @@ def training(case: str, arithmetic: Arithmetic, micro_batches: int = 2, steps: i
                             torch.tensor(eigenvalues, dtype=torch.float64),
                             torch.tensor(vectors, dtype=torch.float64))
 
+    side = side_read(chosen, table)
+
     def crops(views: Views) -> Tensor:
         found = []
         for image, top, left, flip in zip(views.images, views.tops, views.lefts, views.flips,
                                           strict=True):
-            crop = pictures[image, top: top + table.crop, left: left + table.crop]
+            crop = pictures[image, top: top + side, left: left + side]
             found.append(crop.flip(1) if flip else crop)
         return torch.stack(found)
 

@@ -62,6 +62,7 @@ def check_convolution(n: int, h: int, w: int, c: int, o: int, size: int, stride:
         (3, 3, 3, 1, 1, 3, 1, 1, 1),  # one channel, one kernel
         (1, 1, 1, 2, 3, 1, 1, 0, 0),
         (1, 9, 7, 2, 3, 3, 2, 0, 0),  # pixels that no window reaches
+        (1, 23, 27, 3, 5, 11, 4, 0, 0),  # Caffe's conv1: no padding, windows to the edge
         (1, 6, 6, 3, 2, 5, 1, 1, 1),  # S layers-147.cfg: conv2 with pad 1
     ])
 @pytest.mark.parametrize("wide", [False, True])
@@ -202,6 +203,7 @@ def test_average_pool(n: int, h: int, w: int, c: int, size: int, wide: bool) -> 
                           ((2, 2, 6, 3), Normalization(5, 2.0, 1e-4), 3.0),
                           ((1, 19, 2, 7), Normalization(9, 1.0, 0.001 / 9), 1.0),
                           ((1, 3, 5, 8), Normalization(5, 1.0, 0.001 / 25), 900.0),
+                          ((1, 12, 3, 5), Normalization(5, 1.0, 1e-4 / 5), 300.0),
                           ((1, 1, 1, 1), Normalization(3, 1.0, 0.5), 1.0),
                           ((1, 35, 2, 2), Normalization(5, 2.0, 1e-4 / 5), 1e-22)])
 def test_normalization(across: str, shape: tuple[int, ...], constants: Normalization,

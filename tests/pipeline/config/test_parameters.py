@@ -112,6 +112,9 @@ def test_a_missing_key_is_named(key: str) -> None:
     if key == "train.stop_below":  # nor is it in them
         assert check(changed(key, ...)).train.stop_below is None
         return
+    if key == "resize.mode":  # records from before it was there are of the central square
+        assert check(changed(key, ...)).resize.mode == "centre"
+        return
     if key == "dataset.incomplete":  # it is in no record of a run from before it
         assert not check(changed(key, ...)).dataset.incomplete
         return
