@@ -102,7 +102,8 @@ def decode_checked(content: bytes, side: int = SIDE, filter: Filter = "bicubic",
                               else "broken data") from None
     if filter == "area" and min(image.size) >= side:
         return area_average(np.asarray(image), side, mode), doubt
-    box = kept_box(*image.size, side) if mode == "centre" else (0.0, 0.0, *map(float, image.size))
+    whole = 0.0, 0.0, float(image.width), float(image.height)
+    box = whole if mode == "squash" else kept_box(*image.size, side)
     return resample(image, box, side), doubt
 
 

@@ -180,6 +180,29 @@ def test_area_keeps_a_picture_of_the_right_size_as_it_is() -> None:
     assert area_average(np.full((4000, 256, 3), 77, np.uint8)).tolist() == [[[77] * 3] * SIDE] * SIDE
 
 
+@pytest.mark.parametrize(("width", "height"), [(500, 331), (280, 600), (100, 300)])
+def test_squash_keeps_the_whole_picture(width: int, height: int) -> None:
+    image = picture(width, height)
+    expected = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    actual = decode(encoded(image), mode="squash")
+    assert np.abs(actual.astype(int) - expected).max() <= 1
+    assert np.abs(decode(encoded(image)).astype(int) - expected).max() > 8
+    square = picture(400, 400)
+    assert np.array_equal(decode(encoded(square), mode="squash"), decode(encoded(square)))
+
+
+def test_squash_by_area_is_the_exact_mean() -> None:
+    image = picture(500, 331)
+    down, across = (np.array([[float(share) for share in row] for row in shares(length, length, 4)])
+                    for length in (331, 500))
+    exact = np.einsum("ay,yxc,bx->abc", down, image.astype(np.float64), across)
+    assert np.abs(area_average(image, 4, "squash") - exact).max() <= 0.5 + 1e-9
+    assert np.abs(area_average(image, 4) - exact).max() > 2
+    content = encoded(image)
+    assert np.array_equal(decode(content, filter="area", mode="squash"),
+                          area_average(image, SIDE, "squash"))
+
+
 GRAY = picture(300, 280)[..., 0]
 
 

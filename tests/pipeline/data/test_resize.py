@@ -477,6 +477,16 @@ def test_work_of_other_files_is_not_taken_up_but_removed(catalogue: Catalogue,
     assert not records(tmp_path)
 
 
+def test_another_mode_makes_other_pixels_of_other_work(catalogue: Catalogue, tmp_path: Path,
+                                                       thread: Executor) -> None:
+    centre = settings(7, 2)
+    squash = centre.model_copy(update={"mode": "squash"})
+    digests = [prepare.make_store(catalogue, "a", chosen, thread, tmp_path / "work",
+                                  tmp_path / "store")["pixels_digest"]
+               for chosen in (centre, squash, centre)]
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_another_filter_makes_other_pixels_of_other_work(catalogue: Catalogue, tmp_path: Path,
                                                          thread: Executor) -> None:
     bicubic = settings(7, 2)
