@@ -16,7 +16,7 @@ def data(parameters: Parameters) -> Finding:
     if dataset.data_set.files == "made":
         return skipped("the data set is drawn by `alexnet download`")
     try:
-        plan = fetching.plan(dataset)
+        plan = fetching.plan(dataset, "fast")
     except UserError as error:
         return Finding("fails", str(error), "see docs/data.md for what the folder must hold")
     if plan.fetched:
@@ -25,8 +25,11 @@ def data(parameters: Parameters) -> Finding:
             return Finding("fails", f"{plan.folder} lacks {names}", "`alexnet download` says where "
                            "they are from; or set dataset.origin")
         return ok(f"{names}: {size(plan.download)} to be fetched and repacked")
+    if plan.problem:
+        return Finding("fails", plan.problem, "fetch it again")
     if plan.survey is None:
-        return ok(f"the archives are in {plan.folder}; `alexnet download` verifies them")
+        return ok(f"the archives are in {plan.folder}; `alexnet download` verifies them"
+                  + ", and with --dry-run counts their pictures" * (plan.count is not None))
     if not plan.survey.is_whole(dataset.source) and not dataset.incomplete:
         return Finding("fails", plan.survey.described(), "put what is missing in place; or set "
                        "dataset.incomplete to true, if it is meant to be a part")

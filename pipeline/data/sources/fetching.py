@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.config.paths import ARCHIVES, FILES_LEFT_OUT, INDEX, LISTING, WORK
 from pipeline.data.disk import check_writable
@@ -80,9 +80,18 @@ def _made_with(dataset: DatasetSection) -> dict[str, int]:
     return dataset.sample.model_dump() if dataset.source == "sample" else {}
 
 
-def plan(dataset: DatasetSection) -> Plan:
-    """Return what `fetch` would do."""
+def plan(dataset: DatasetSection, count: Literal["no", "fast", "all"] = "no") -> Plan:
+    """Return what `fetch` would do.
+
+    `count`: whether to count what archives hold: only where that is fast, or wherever it can be
+    done.
+
+    Raises:
+        UserError: an archive is damaged, or the folder holds several data sets.
+    """
     planned: Plan = _source(dataset).plan(dataset)
+    if planned.count and (count == "all" or (count == "fast" and not planned.slow)):
+        planned = replace(planned, survey=planned.count())
     if planned.survey and dataset.incomplete:
         counts = planned.survey.counts()
         return replace(planned, images=counts["train"] + counts["val"])
@@ -158,13 +167,14 @@ def check_in_place(folder: Path, files: Iterable[ListedFile]) -> None:
 def dry_run(parameters: Parameters) -> str:
     """Return the plan for these parameters, with the data set's terms, in words."""
     dataset = parameters.dataset
-    return f"{plan(dataset).described(parameters.resize.side)}\n{terms(dataset)}"
+    return f"{plan(dataset, 'all').described(parameters.resize.side)}\n{terms(dataset)}"
 
 
 def dry_run_json(parameters: Parameters) -> dict[str, Any]:
     """Return the plan for these parameters as plain values; sizes are bytes, null where they are
     not known."""
-    values = plan(parameters.dataset).as_json(parameters.resize.side, parameters.store.encoding)
+    planned = plan(parameters.dataset, "all")
+    values = planned.as_json(parameters.resize.side, parameters.store.encoding)
     return values | {"terms": terms(parameters.dataset)}
 
 

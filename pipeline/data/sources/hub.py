@@ -13,14 +13,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.sources import layouts
+from pipeline.data.sources import counting, layouts
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, check_room
+from pipeline.data.sources.recognition import Survey
 from pipeline.data.sources.repack import write_tar
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
@@ -54,13 +56,41 @@ def parts(folder: Path) -> dict[str, Path]:
     return by_kind["parquet"] | by_kind["tar"]
 
 
-def plan(folder: Path, download: bool, images: int) -> Plan:
+def plan(folder: Path, download: bool, images: int, classes: list[Class]) -> Plan:
     """Return what would be downloaded and repacked."""
     there = parts(folder)
     wanted = ([RemoteFile("*.parquet", f"{ADDRESS}/tree/main/data", BYTES)] if download
               and _lacking(there) else [])
     packed = [file for file in there.values() if file.suffix == ".parquet"]
-    return Plan(folder, wanted, sum(file.stat().st_size for file in packed), images)
+    return Plan(folder, wanted, sum(file.stat().st_size for file in packed), images,
+                count=partial(_counted, folder, there, classes) if there and not wanted else None,
+                slow=len(packed) < len(there))
+
+
+def _counted(folder: Path, there: dict[str, Path], classes: list[Class]) -> Survey:
+    files = chain.from_iterable(_listed(folder, file, classes) for _, file in sorted(there.items()))
+    return counting.survey(folder, files, ["in the same files"])
+
+
+def _listed(folder: Path, file: Path, classes: list[Class]) -> Iterator[tuple[str, str]]:
+    """Yield a name and a path that tells split and class for each picture; of a Parquet file only
+    the labels are read."""
+    name = file.relative_to(folder).as_posix()
+    if file.suffix == ".tar":
+        yield from counting.of_places(layouts.in_tar(folder, name))
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    wnids = sorted(one.wnid for one in classes)
+    split = "train" if file.name.startswith("train") else "val"
+    try:
+        labels = pyarrow.parquet.read_table(file, columns=["label"])["label"].to_pylist()
+        for label in labels:
+            yield name, f"{split}/{wnids[label]}/picture.JPEG"
+    except (pyarrow.ArrowException, OSError, IndexError, TypeError) as error:
+        raise UserError(f"{file}: damaged, or no Parquet file of pictures ({error}); fetch it "
+                        "again") from None
 
 
 def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:

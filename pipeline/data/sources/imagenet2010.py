@@ -12,15 +12,18 @@ headers are walked, and the listing holds their sha256, by which another copy ca
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from pipeline.config.sections import DatasetSection
-from pipeline.data.sources import http, ilsvrc, layouts, recognition
+from pipeline.data.sources import counting, http, ilsvrc, layouts, recognition
 from pipeline.data.sources.catalogue import Contents
 from pipeline.data.sources.ilsvrc import Y2010
 from pipeline.data.sources.imagenet2012 import REGISTRATION, TERMS
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, data_folder, missing_files
+from pipeline.data.sources.recognition import Survey
 
 OFFICIAL_ADDRESS = "https://image-net.org/data/ILSVRC/2010/"
 ARCHIVES = (Y2010.train, Y2010.val, Y2010.devkit)
@@ -31,7 +34,16 @@ __all__ = ["TERMS", "fetch", "plan"]
 def plan(dataset: DatasetSection) -> Plan:
     """Return what `fetch` would download."""
     remotes, folder = _remotes(dataset), data_folder(dataset)
-    return Plan(folder, missing_files(remotes, folder), 0, IMAGES, by_hand=not dataset.origin)
+    missing = missing_files(remotes, folder)
+    return Plan(folder, missing, 0, IMAGES, by_hand=not dataset.origin,
+                count=None if missing else partial(_counted, folder), slow=True)
+
+
+def _counted(folder: Path) -> Survey:
+    kit = ilsvrc.devkit(folder / Y2010.devkit, Y2010)
+    places = chain(ilsvrc.train_places(folder, kit.classes, Y2010),
+                   ilsvrc.val_places(folder, Y2010))
+    return counting.survey(folder, counting.of_places(places), [Y2010.devkit])
 
 
 def fetch(dataset: DatasetSection) -> Contents:

@@ -16,17 +16,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from pipeline.config.sections import DatasetSection
-from pipeline.data.sources import http, hub, ilsvrc, kaggle, labels, layouts, recognition
+from pipeline.data.sources import (
+    counting,
+    http,
+    hub,
+    ilsvrc,
+    kaggle,
+    labels,
+    layouts,
+    recognition,
+)
 from pipeline.data.sources.catalogue import Contents, Place
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.imagenet_classes import imagenet_classes
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, data_folder, missing_files
+from pipeline.data.sources.recognition import Survey
 from pipeline.system.errors import UserError
 
 OFFICIAL_ADDRESS = "https://image-net.org/data/ILSVRC/2012/"
@@ -56,13 +67,33 @@ def plan(dataset: DatasetSection) -> Plan:
     """Return what `fetch` would do: by the origin, or else by what is in the folder."""
     form, folder = _form(dataset), data_folder(dataset)
     if form == "archives":
-        return Plan(folder, missing_files(_remotes(dataset), folder), images=IMAGES,
-                    by_hand=not dataset.origin)
+        missing = missing_files(_remotes(dataset), folder)
+        return Plan(folder, missing, images=IMAGES, by_hand=not dataset.origin,
+                    count=None if missing else partial(_counted, folder), slow=True,
+                    problem="; ".join(other_sizes(folder, OFFICIAL)))
     if form == "kaggle":
         return kaggle.plan(folder, IMAGES)
     if form == "huggingface":
-        return hub.plan(folder, bool(dataset.origin), IMAGES)
-    return Plan(folder, images=IMAGES, survey=recognition.survey(folder, "imagenet2012"))
+        return hub.plan(folder, bool(dataset.origin), IMAGES, imagenet_classes())
+    survey = recognition.survey(folder, "imagenet2012")
+    packed = not survey.train or (not survey.val and (folder / Y2012.val).is_file())
+    return Plan(folder, images=IMAGES, survey=survey,
+                count=partial(_counted_beside, folder, survey) if packed else None,
+                slow=not survey.train)
+
+
+def _counted_beside(folder: Path, survey: Survey) -> Survey:
+    """Return the survey with the split that is still its archive."""
+    places = (ilsvrc.val_places(folder) if survey.train
+              else ilsvrc.train_places(folder, imagenet_classes()))
+    packed = counting.survey(folder, counting.of_places(places))
+    return replace(survey, train=survey.train or packed.train, val=survey.val or packed.val)
+
+
+def _counted(folder: Path) -> Survey:
+    kit = ilsvrc.devkit(folder / Y2012.devkit)
+    places = chain(ilsvrc.train_places(folder, kit.classes), ilsvrc.val_places(folder))
+    return counting.survey(folder, counting.of_places(places), [Y2012.devkit])
 
 
 def fetch(dataset: DatasetSection) -> Contents:
@@ -121,16 +152,21 @@ def verify(location: Path, archives: Mapping[str, Archive]) -> None:
     if missing := [name for name in archives if not (location / name).is_file()]:
         raise recognition.refusal(location, "imagenet2012", _how_to_get(
             location, {name: archives[name] for name in missing}))
-    for name, archive in archives.items():
-        size = (location / name).stat().st_size
-        if archive.bytes != size:
-            raise UserError(f"{location / name}: {size:,} bytes, not {archive.bytes:,}: not whole, "
-                            "or not the official archive; fetch it again")
+    for problem in other_sizes(location, archives):
+        raise UserError(f"{problem}; fetch it again")
     for file in checksums(location, archives, ("sha256", "md5")):
         if file.md5 != archives[file.name].md5:
             raise UserError(f"{location / file.name}: MD5 {file.md5}, not "
                             f"{archives[file.name].md5}: damaged, or not the official archive; "
                             "fetch it again")
+
+
+def other_sizes(location: Path, archives: Mapping[str, Archive]) -> list[str]:
+    """Return a sentence for each of the archives that is there and has another size."""
+    sizes = {name: (location / name).stat().st_size for name in archives
+             if (location / name).is_file()}
+    return [f"{location / name}: {size:,} bytes, not {archives[name].bytes:,}: not whole, or not "
+            "the official archive" for name, size in sizes.items() if size != archives[name].bytes]
 
 
 def _unpacked(folder: Path) -> Contents:

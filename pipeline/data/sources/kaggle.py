@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from pipeline.data.sources import labels, layouts
+from pipeline.data.sources import counting, labels, layouts
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, check_room
+from pipeline.data.sources.recognition import Survey
 from pipeline.data.sources.repack import in_compressed_tar, write_tar
 from pipeline.system.errors import UserError
 from pipeline.system.terminal import progress, say
@@ -64,7 +67,22 @@ def plan(folder: Path, images: int) -> Plan:
     name = archive_in(folder)
     compressed = name == f"{TAR}.gz" or (name.endswith(".zip") and _tar_in_zip(folder / name))
     wanted = [] if name else [RemoteFile(ZIP, ADDRESS, BYTES)]
-    return Plan(folder, wanted, (folder / name).stat().st_size if compressed else 0, images)
+    return Plan(folder, wanted, (folder / name).stat().st_size if compressed else 0, images,
+                count=None if not name or compressed else partial(_counted, folder, name),
+                slow=not name.endswith(".zip"))
+
+
+def _counted(folder: Path, name: str) -> Survey:
+    files = (counting.in_zip(folder, name, TOP) if name.endswith(".zip")
+             else counting.of_places(layouts.in_tar(folder, name, TOP)))
+    lists = [os.path.relpath(file, folder) for file in labels.places(folder, folder / "val")]
+    return counting.survey(folder, files, lists or [
+        f"{zip_}: {labels.SOLUTION}" for zip_ in _zips(folder) if _has_solution(folder / zip_)])
+
+
+def _has_solution(file: Path) -> bool:
+    with layouts.opened_zip(file) as archive:
+        return labels.SOLUTION in archive.namelist()
 
 
 def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:

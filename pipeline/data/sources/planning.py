@@ -3,6 +3,7 @@ the disk it takes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,12 @@ class Plan:
         repacked: bytes that will be written besides, to make it readable picture by picture.
         images: about how many pictures the data set has.
         by_hand: the user must put the files there; nothing will be fetched.
-        survey: of the pictures that lie there, where they are files of their own.
+        survey: of the pictures that lie there; None where they lie in archives and have not been
+            counted.
+        count: counts those that lie in archives; None where there is nothing to count, or where
+            they have to be repacked first.
+        slow: whether that takes long: minutes, for ImageNet's tars.
+        problem: why what lies there cannot be used; "" where nothing is known against it.
     """
 
     folder: Path
@@ -54,6 +60,9 @@ class Plan:
     images: int = 0
     by_hand: bool = False
     survey: Survey | None = None
+    count: Callable[[], Survey] | None = None
+    slow: bool = False
+    problem: str = ""
 
     @property
     def download(self) -> int:
@@ -69,7 +78,7 @@ class Plan:
         files = [{"name": one.name, "bytes": one.bytes, "address": one.address}
                  for one in self.fetched]
         return {"folder": str(self.folder), "by_hand": self.by_hand, "images": self.images,
-                "found": self.survey and self.survey.counts(),
+                "found": self.survey and self.survey.counts(), "problem": self.problem or None,
                 "files": files, "download_bytes": self.download,
                 "download_free_bytes": free(self.folder),
                 "store_bytes": self.store(side, encoding), "store_free_bytes": free(STORE)}
@@ -82,6 +91,8 @@ class Plan:
         lines.insert(0, f"{how}: {len(lines)} files" if lines else
                      f"nothing to fetch: {self.survey.described()}" if self.survey else
                      f"nothing to fetch: all is in {self.folder}")
+        if self.problem:
+            lines.append(self.problem)
         if not self.folder.is_dir() and self.by_hand:
             lines.append(f"{self.folder}: no such folder yet")
         jpeg = _size(self.store(side, "jpeg"))

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline.config.sections import DatasetSection
-from pipeline.data.sources import http, layouts, recognition
+from pipeline.data.sources import counting, http, layouts, recognition
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.layouts import Assembly
@@ -32,7 +32,8 @@ def plan(dataset: DatasetSection, remote: RemoteFile, tar: str, tar_bytes: int,
     folders are there."""
     folder = data_folder(dataset)
     if (folder / tar).is_file():
-        return Plan(folder, images=images)
+        return Plan(folder, images=images, count=lambda: counting.survey(
+            folder, counting.of_places(layouts.in_tar(folder, tar))))
     remote = at(remote, dataset.origin)
     if (folder / remote.name).is_file():
         return Plan(folder, [], tar_bytes, images)

@@ -17,6 +17,7 @@ from pipeline.data.sources import labels
 from pipeline.data.sources.ilsvrc import Y2012
 from pipeline.data.sources.imagenet_classes import imagenet_classes
 from pipeline.data.sources.layouts import NESTED, broken_link, is_picture, scan
+from pipeline.data.sources.tars import members
 from pipeline.system.errors import UserError
 
 # in small letters; the first that is there is taken
@@ -30,6 +31,7 @@ IMAGENETTE = {"n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "
 IMAGEWOOF = {"n02086240", "n02087394", "n02088364", "n02089973", "n02093754", "n02096294",
              "n02099601", "n02105641", "n02111889", "n02115641"}
 CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
+CLASS_TAR = re.compile(r"(n\d{8})\.tar")
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.gz|zip|7z|rar|parquet)$", re.IGNORECASE)
 IMAGENET, PART_OF_IMAGENET = "ImageNet 2012, unpacked", "a part of ImageNet 2012"
 SOURCES = {IMAGENET: "imagenet2012", PART_OF_IMAGENET: "imagenet2012", "Imagenette": "imagenette",
@@ -106,7 +108,9 @@ class Survey:
                    f"in the folders of {len(self.val.classes):,} classes")
             how += f" and {self.val.flat:,} flat" * bool(self.val.flat and self.val.classes)
             parts.append(f"{self.val.folder}: {counts['val']} validation pictures, {how}")
-        parts.append(f"labels: {', '.join(self.labels)}" if self.labels else "no list of labels")
+        if self.labels or (self.val and self.val.flat):
+            parts.append(f"labels: {', '.join(self.labels)}" if self.labels else
+                         "no list of labels")
         kind = f" looks like {self.kind}" if self.kind else ""
         return f"{self.location}{kind}: {'; '.join(parts)}"
 
@@ -196,6 +200,9 @@ def _counted(location: Path, folder: str | None) -> Split | None:
     flat, nested = 0, 0
     for item in scan(location / folder):
         if item.name.startswith("."):
+            continue
+        if class_tar := CLASS_TAR.fullmatch(item.name):
+            classes[class_tar[1]] = sum(is_picture(one.name) for one in members(Path(item)))
             continue
         if not item.is_dir():
             flat += is_picture(item.name)

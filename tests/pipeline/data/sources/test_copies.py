@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import shutil
 import struct
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,57 @@ def test_the_same_pictures_have_the_same_labels_from(copies: Path, form: str,
     found = fetching.fetch(dataset(folder))
     assert found.classes == CLASSES
     assert told(fetching.load_catalogue(dataset(folder))) == EXPECTED
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_there_is_counted_in(copies: Path, form: str,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copy(copies, form)
+    if form == "archives":
+        assert "not 147,897,477,120" in fetching.plan(dataset(folder)).problem
+        official(monkeypatch, folder)
+    plan = fetching.plan(dataset(folder), "all")
+    assert plan.problem == ""
+    if "tar.gz" in form and not plan.survey:
+        assert plan.repacked  # it can be counted when it has been
+        return
+    assert plan.survey
+    assert plan.survey.counts() == {"train": sum(map(len, PICTURES)), "val": len(VAL),
+                                    "classes": 1000}
+    assert plan.survey.train
+    assert plan.survey.train.classes == {one.wnid: len(some) for one, some in
+                                         zip(CLASSES, PICTURES, strict=True)}
+    assert "1,500 of 1,281,167 training pictures in 1,000 classes" in plan.described(256)
+    assert not (plan.survey.val and plan.survey.val.flat and not plan.survey.labels)
+
+
+def test_one_picture_less_is_counted(copies: Path, tmp_path: Path) -> None:
+    """The control of the test above, in a tar and in a zip."""
+    for form in ("kaggle zip", "kaggle tar"):
+        folder = Path(shutil.copytree(copy(copies, form), tmp_path / form))
+        _without_one(next(file for file in folder.iterdir() if file.suffix in (".zip", ".tar")))
+        survey = fetching.plan(dataset(folder), "all").survey
+        assert survey
+        assert survey.counts()["train"] == 1499
+
+
+def _without_one(archive: Path) -> None:
+    old = archive.with_name("old")
+    archive.rename(old)
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(old) as whole, zipfile.ZipFile(archive, "w") as part:
+            names = [name for name in whole.namelist() if not name.endswith("/")]
+            dropped = next(name for name in names if "/train/" in name)
+            for name in names:
+                if name != dropped:
+                    part.writestr(name, whole.read(name))
+    else:
+        with tarfile.open(old) as whole, tarfile.open(archive, "w") as part:
+            entries = [member for member in whole if member.isfile()]
+            entries.remove(next(member for member in entries if "/train/" in member.name))
+            for member in entries:
+                part.addfile(member, whole.extractfile(member))
+    old.unlink()
 
 
 @pytest.mark.parametrize("form", ["kaggle zip of a tar.gz", "kaggle tar.gz", "hub"])
