@@ -16,6 +16,7 @@ TRACE = Path("models/trace.jsonl")
 PROVENANCE = Path("models/provenance.json")  # what made the weights
 PREDICTIONS = Path("models/predictions.safetensors")
 LEARNING = Path("plots/learning.csv")
+KEPT = Path("models/checkpoints")  # of the last training, for an audit: its record has them
 REPORT = Path("report/index.html")
 FIGURES = Path("report/figures")
 EXPERIMENTS = Path("experiments")

@@ -180,4 +180,5 @@ class ExecutionSection(Section):
     workers: Annotated[int | Literal["auto"], PlainValidator(_workers)]
     scheduler: str | None
     checkpoint_every: int = Field(ge=1)
+    keep_every: int = Field(default=0, ge=0)  # which older records do not name
     deterministic: bool

@@ -18,7 +18,15 @@ from pipeline.records.kept_runs import (
 from pipeline.records.mlflow_connection import attempt
 from pipeline.records.mlflow_store import connect
 from pipeline.records.record import IMPORTED, Record
-from pipeline.records.record_files import FILES, LARGE, TAGS, TEXTS
+from pipeline.records.record_files import (
+    FILES,
+    LARGE,
+    TAGS,
+    TEXTS,
+    checkpoint_name,
+    is_known,
+    stored_name,
+)
 from pipeline.system.errors import UserError
 from pipeline.system.files import copy_file, sha256_of, sync_folder, write_json
 
@@ -30,7 +38,8 @@ def export_record(kept: KeptRun, folder: Path, weights: bool = False) -> Path:
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
-        for name in FILES:
+        checkpoints = map(checkpoint_name, kept.kept_steps()) if weights else ()
+        for name in (*FILES, *checkpoints):
             if (name not in LARGE or weights) and (file := kept.fetch(name)):
                 copy_file(file, part / name)
         write_record(part, kept.facts)
@@ -45,7 +54,8 @@ def export_record(kept: KeptRun, folder: Path, weights: bool = False) -> Path:
 
 def write_record(folder: Path, facts: Facts) -> None:
     """Write record.json beside the files that it names with their digests."""
-    files = {name: sha256_of(folder / name) for name in FILES if (folder / name).exists()}
+    here = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*"))]
+    files = {name: sha256_of(folder / name) for name in here if is_known(name)}
     content = {"format": FORMAT, **asdict(facts), "files": files}
     write_json(folder / RECORD, content | {"digest": record_digest(content)})
 
@@ -70,9 +80,9 @@ def import_record(folder: Path) -> tuple[str, bool]:
     record = Record(facts.stage, facts.started, facts.params, tags,
                     {name: kept.text(name) for name in TEXTS if kept.fetch(name)},
                     facts.metrics, facts.curve, status=facts.status, ended=facts.ended)
-    for name in FILES:
+    for name in (*FILES, *map(checkpoint_name, kept.kept_steps())):
         if name not in TEXTS and kept.fetch(name):
-            record.add_artifact(kept.file(name), FILES[name])
+            record.add_artifact(kept.file(name), stored_name(name))
     if not attempt("nothing is imported", lambda: store.send(record), record.size()):
         raise UserError(f"{folder}: not imported, for the reason above")
     assert record.run_id

@@ -7,7 +7,7 @@ folder, which pipeline.records.exchange writes and puts into a store:
     record.json       run id, stage, status, times, params, tags, metrics, curve; the SHA-256 of
                       each file below
     environment.json  parameters.json  code.tar.gz  trace.jsonl  learning.csv  code.diff 
-                      model.safetensors
+                      model.safetensors  checkpoints/step-00001000.safetensors ...
 """
 
 from __future__ import annotations
@@ -25,10 +25,18 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
+from pipeline.config.paths import KEPT
 from pipeline.records import mlflow_connection, mlflow_names, mlflow_store
 from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import IMPORTED
-from pipeline.records.record_files import FILES, check_file, recorded_files
+from pipeline.records.record_files import (
+    CHECKPOINT,
+    FILES,
+    check_file,
+    is_known,
+    recorded_files,
+    stored_name,
+)
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.files import BROKEN_JSON, sha256_of
 
@@ -109,11 +117,13 @@ class KeptRun:
         facts: what its record says, besides files.
         locate: returns the local path of one of its FILES; None where the record has no such file.
         in_store: whether it is a run of MLflow's store, not a folder.
+        names: returns the names of its kept checkpoints.
     """
 
     facts: Facts
     locate: Callable[[str], Path | None]
     in_store: bool
+    names: Callable[[], list[str]] = list
 
     @property
     def name(self) -> str:
@@ -130,8 +140,8 @@ class KeptRun:
         if file:
             check_file(self.name, self.facts.tags, name, file)
         elif name in recorded_files(self.facts.tags) and self.in_store:
-            raise UserError(f"run {self.name}: its file {FILES[name]} is missing from the store, "
-                            "though its record names it; put it back, or use another run")
+            raise UserError(f"run {self.name}: its file {stored_name(name)} is missing from the "
+                            "store, though its record names it; put it back, or use another run")
         return file
 
     def file(self, name: str) -> Path:
@@ -145,6 +155,11 @@ class KeptRun:
             raise UserError(f"run {self.name} ({self.facts.stage}, {self.facts.status}): its "
                             f"record names no {name}; trainings leave one when they have ended")
         return file
+
+    def kept_steps(self) -> list[int]:
+        """Return the steps of which it has a checkpoint, rising; `file(checkpoint_name(step))` is
+        one of them."""
+        return sorted(int(match[1]) for match in map(CHECKPOINT.fullmatch, self.names()) if match)
 
     def check_files(self) -> None:
         """Hold every file that the record has against its digest.
@@ -267,8 +282,11 @@ def read_folder(folder: Path) -> KeptRun:
         raise UserError(f"{file}: not the record of a run ({type(error).__name__}: "
                         f"{_why(error)})") from None
     for name, recorded in files.items():
-        if name not in FILES:
+        if not is_known(name):
             raise UserError(f"{file}: names a file {name!r}, which no record has")
+        if (folder / name).parent.is_symlink() and "/" in name:
+            raise UserError(f"{(folder / name).parent}: a link, and a record has none; have it "
+                            "exported again")
         try:
             digest_here = sha256_of(_plain(folder / name))
         except OSError as error:
@@ -277,7 +295,8 @@ def read_folder(folder: Path) -> KeptRun:
         if digest_here != recorded:
             raise UserError(f"{folder / name}: changed since it was written: {RECORD} names the "
                             f"SHA-256 {recorded}, and it has {digest_here}")
-    return KeptRun(facts, lambda name: folder / name if name in files else None, in_store=False)
+    return KeptRun(facts, lambda name: folder / name if name in files else None, in_store=False,
+                   names=lambda: list(files))
 
 
 def set_tags(kept: KeptRun, tags: dict[str, str]) -> None:
@@ -305,8 +324,28 @@ def _from_store(store: MlflowStore, run: Any) -> KeptRun:
                 metrics[name] = point.value
     facts = Facts(run_id, stage, run.info.status, run.info.start_time or 0, run.info.end_time or 0,
                   dict(run.data.params), tags, metrics, [curve[step] for step in sorted(curve)])
-    return KeptRun(facts, lambda name: _stored_file(store, run, name),
-                   in_store=True)
+    return KeptRun(facts, lambda name: _stored_file(store, run, name), in_store=True,
+                   names=lambda: [name.removeprefix(f"{KEPT.parent}/") for name in _listed(
+                       store, run, KEPT.as_posix(), KEPT.as_posix())])
+
+
+def _listed(store: MlflowStore, run: Any, folder: str | None, wanted: str) -> list[str]:
+    """Return the names in the store of a run's files in a folder, in which `wanted` is looked for.
+
+    Raises:
+        UserError: the store's files cannot be reached, so that nothing is known.
+    """
+    try:
+        mlflow_connection.check_address(str(run.info.artifact_uri))
+        return [entry.path for entry in store.client.list_artifacts(run.info.run_id, folder)]
+    except Exception as error:  # of the network, the disk, a cloud's own library, MLflow
+        raise _unreadable(run, wanted, error) from None
+
+
+def _unreadable(run: Any, wanted: str, error: Exception) -> UserError:
+    return UserError(f"run {run.info.run_id[:12]}: its {wanted} cannot be read from "
+                     f"{without_password(str(run.info.artifact_uri))} "
+                     f"({mlflow_connection.reason(error)})")
 
 
 def _stored_file(store: MlflowStore, run: Any, name: str) -> Path | None:
@@ -315,18 +354,13 @@ def _stored_file(store: MlflowStore, run: Any, name: str) -> Path | None:
     Raises:
         UserError: the store's files cannot be reached, so that nothing is known.
     """
-    artifact, address = FILES[name], str(run.info.artifact_uri)
+    artifact = stored_name(name)
+    if artifact not in _listed(store, run, artifact.rpartition("/")[0] or None, artifact):
+        return None
     try:
-        mlflow_connection.check_address(address)
-        folder = artifact.rpartition("/")[0]
-        listed = store.client.list_artifacts(run.info.run_id, folder or None)
-        if artifact not in [entry.path for entry in listed]:
-            return None
         return Path(store.client.download_artifacts(run.info.run_id, artifact))
     except Exception as error:  # of the network, the disk, a cloud's own library, MLflow
-        raise UserError(f"run {run.info.run_id[:12]}: its {artifact} cannot be read from "
-                        f"{without_password(address)} ({mlflow_connection.reason(error)})"
-                        ) from None
+        raise _unreadable(run, artifact, error) from None
 
 
 def _plain(file: Path) -> Path:

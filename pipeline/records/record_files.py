@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.config.paths import LEARNING, PREDICTIONS, TRACE, WEIGHTS
+from pipeline.config.paths import KEPT, LEARNING, PREDICTIONS, TRACE, WEIGHTS
 from pipeline.records import code_archive
 from pipeline.records.record import Record
 from pipeline.system.errors import UserError
@@ -22,13 +23,30 @@ FILES = {"environment.json": "environment.json", "parameters.json": "parameters.
          "code.diff": "code.diff", code_archive.ARCHIVE: code_archive.ARCHIVE,
          "trace.jsonl": TRACE.as_posix(), "learning.csv": LEARNING.as_posix(),
          "model.safetensors": WEIGHTS.as_posix(), PREDICTIONS.name: PREDICTIONS.as_posix()}
-LARGE = ("model.safetensors", PREDICTIONS.name)  # not exported unless asked for
+# A kept checkpoint's name, the same in both; no tag names its SHA-256, but the trace its tensors.
+CHECKPOINT = re.compile(rf"{KEPT.name}/step-(\d{{8}})\.safetensors")
+LARGE = ("model.safetensors", PREDICTIONS.name)  # not exported unless asked for, nor checkpoints
 # bytes; of a training of a million updates, each traced, the trace has some 5 GB
 LARGEST = {"environment.json": 1 << 20, "parameters.json": 1 << 20, "code.diff": 64 << 20,
            code_archive.ARCHIVE: 64 << 20, "trace.jsonl": 8 << 30, "learning.csv": 64 << 20}
 TEXTS = ("environment.json", "parameters.json", "code.diff")
 TAG = "files"
 TAGS = (TAG, f"evaluate.{TAG}")  # the second where an evaluation has joined a training
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the kept checkpoint of this step, of which CHECKPOINT is the pattern."""
+    return f"{KEPT.name}/step-{step:08d}.safetensors"
+
+
+def is_known(name: str) -> bool:
+    """Return whether this is the name of a file that records have."""
+    return name in FILES or CHECKPOINT.fullmatch(name) is not None
+
+
+def stored_name(name: str) -> str:
+    """Return the name in the store of a file that is known."""
+    return FILES.get(name) or (KEPT.parent / name).as_posix()
 
 
 def files_tag(record: Record, with_texts: bool = True) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.config.identity import configuration, digest
 from pipeline.config.parameters import Parameters
-from pipeline.config.paths import LEARNING, TRACE, WEIGHTS
+from pipeline.config.paths import KEPT, LEARNING, TRACE, WEIGHTS
 from pipeline.config.stages import BY_NAME
 from pipeline.data.store import check_made_with
 from pipeline.system.errors import UserError
@@ -30,7 +30,7 @@ from pipeline.training.process import train_together
 from pipeline.training.run import train
 from pipeline.training.run_folder import FINISHED, publish, run_folder
 
-ARTIFACTS = (WEIGHTS, TRACE, LEARNING)
+ARTIFACTS = (WEIGHTS, TRACE, LEARNING, KEPT)
 tags = execution.tags  # of its record
 
 

@@ -1,9 +1,12 @@
-"""Checkpoints of a training run: whole or absent, checked when read, the last two kept, no pickle.
+"""Checkpoints of a training run: whole or absent, checked when read, no pickle.
 
 A checkpoint is one safetensors file, `step-00000100.safetensors`: weights and momentum with both
 columns merged, so that any placement can go on from it, and in its header the step, what the loop
 must remember, and a digest of all that. Lines that the run has written beside it
 (pipeline.system.journal) belong to it: it remembers how many, and their digest.
+
+The last two are there to go on from. `execution.keep_every` has some kept besides, in a folder of
+their own, from which an audit starts.
 """
 
 from __future__ import annotations
@@ -24,18 +27,21 @@ from pipeline.system.files import BROKEN_JSON, atomic_write
 from pipeline.system.journal import Journal, read_marked
 from pipeline.system.terminal import say
 
-KEPT = 2
+RECENT = 2
+KEPT_FOLDER = "kept"  # in the folder of a run
+# what the reading of a file that is no whole checkpoint raises
+BROKEN = (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError, *BROKEN_JSON)
 
 
 def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any],
-         beside: Sequence[Journal]) -> None:
-    """Write the checkpoint of this step and delete those before the one before it."""
+         beside: Sequence[Journal], recent: int | None = RECENT) -> None:
+    """Write the checkpoint of this step; keep so many of the most recent, or with None all."""
     memory = memory | {"lines": {lines.file.name: lines.mark() for lines in beside}}
     header = {"step": str(step), "memory": json.dumps(memory)}
     header["digest"] = _digest(state, header)
-    with atomic_write(directory / _name(step)) as stream:
+    with atomic_write(directory / file_name(step)) as stream:
         stream.write(safetensors.torch.save(state, header))
-    for old in _files(directory)[:-KEPT]:
+    for old in _files(directory)[:-recent] if recent else ():
         old.unlink(missing_ok=True)
 
 
@@ -48,19 +54,30 @@ def newest(directory: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | N
     """
     for file in reversed(_files(directory)):
         try:
-            with safetensors.safe_open(file, framework="pt") as opened:
-                header = opened.metadata()
-                state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            if _digest(state, header) != header["digest"]:
-                raise ValueError("its contents do not have the digest it names")
-            memory = json.loads(header["memory"])
+            step, state, memory = read(file)
             for name, mark in memory["lines"].items():
                 read_marked(directory / name, mark)
-            return int(header["step"]), state, memory
-        except (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError,
-                *BROKEN_JSON) as error:
+            return step, state, memory
+        except BROKEN as error:
             say(f"{file}: damaged ({error}); it is passed over")
     return None
+
+
+def read(file: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
+    """Return step, state and memory of the checkpoint in a file.
+
+    Raises:
+        One of BROKEN: it is missing, damaged, or none.
+    """
+    with safetensors.safe_open(file, framework="pt") as opened:
+        header = opened.metadata()
+        state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    if _digest(state, header) != header["digest"]:
+        raise ValueError("its contents do not have the digest it names")
+    memory = json.loads(header["memory"])
+    if not isinstance(memory, dict):
+        raise TypeError("its memory is none")
+    return int(header["step"]), state, memory
 
 
 def check_fits(directory: Path, step: int, state: Mapping[str, Tensor],
@@ -79,12 +96,13 @@ def check_fits(directory: Path, step: int, state: Mapping[str, Tensor],
         actual = ("none" if tensor is None
                  else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}")
         if actual != expected:
-            raise UserError(f"{directory / _name(step)}: {name} is {actual}, where {expected} "
+            raise UserError(f"{directory / file_name(step)}: {name} is {actual}, where {expected} "
                             "belongs: it is of another network; remove the file, and the same "
                             "command goes on from the one before it, or from the start")
 
 
-def _name(step: int) -> str:
+def file_name(step: int) -> str:
+    """Return the name of the checkpoint of this step."""
     return f"step-{step:08d}.safetensors"
 
 

@@ -76,6 +76,7 @@ class _Run:
                  device: torch.device) -> None:
         self.settings, self.folder = parameters.train, folder
         self.checkpoint_every = parameters.execution.checkpoint_every
+        self.keep_every = parameters.execution.keep_every
         self.classes = len(store.classes)
         self.validation = store.split("val")
         split = self.images = store.split("train")
@@ -195,7 +196,9 @@ class _Run:
                 signal = self._greatest_anywhere(received())
                 last = last or self.reached
                 if (signal or step % self.checkpoint_every == 0) and not last:
-                    self._checkpoint()
+                    self._checkpoint(self.folder, checkpoints.RECENT)
+                if due and not last and self._is_kept(step):
+                    self._checkpoint(self.folder / checkpoints.KEPT_FOLDER, None)
                 advance(batch, self._loss_and(validated))
                 if signal and step < until and not last:
                     self._interrupt(signal)
@@ -278,15 +281,23 @@ class _Run:
             self._append("trace.jsonl", link)
             self.previous = link_digest(link)
 
-    def _checkpoint(self) -> None:
+    def _is_kept(self, step: int) -> bool:
+        """Return whether the record keeps a checkpoint of this traced step: it is the first one at
+        or after a multiple of `execution.keep_every`, or the last one before the end."""
+        every, traced = self.keep_every, self.settings.trace_every
+        before, after = ((step - 1) // traced * traced, step // traced * traced + traced)
+        return every > 0 and (step // every > before // every
+                              or after >= self.training.plan.steps)
+
+    def _checkpoint(self, folder: Path, recent: int | None) -> None:
         self._check_images()
         self._write_trace()  # a run that goes on from here does not trace earlier steps again
         state = self._state()
         if state is not None:
-            checkpoints.save(self.folder, self.training.step, state,
+            checkpoints.save(folder, self.training.step, state,
                              {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count,
                               "wrong": self.wrong, "losses": self.losses,
-                              "previous": self.previous}, list(self.journals.values()))
+                              "previous": self.previous}, list(self.journals.values()), recent)
 
     def _check_images(self) -> None:
         for split in (self.images, self.validation):

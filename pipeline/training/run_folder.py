@@ -10,6 +10,8 @@ import csv
 import hashlib
 import io
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,13 @@ import torch
 from alexnet.digest import digest_of
 from pipeline.config.identity import start_digest
 from pipeline.config.parameters import Parameters
-from pipeline.config.paths import CHECKPOINTS, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
+from pipeline.config.paths import CHECKPOINTS, KEPT, LEARNING, MEAN, PCA, STORE, TRACE, WEIGHTS
 from pipeline.config.stages import code_digest
 from pipeline.system.errors import UserError
-from pipeline.system.files import atomic_write
+from pipeline.system.files import atomic_write, copy_file
 from pipeline.system.journal import read_finished
 from pipeline.system.project import CODE, home_folder
+from pipeline.training.checkpoints import KEPT_FOLDER
 from pipeline.training.loading import read_weights
 
 FINISHED = "model.safetensors"  # where a folder has it, nothing is left to train
@@ -64,7 +67,8 @@ def _file_digest(path: Path, stage: str) -> str:
 
 
 def publish(folder: Path) -> dict[str, Any]:
-    """Copy weights, trace and learning curve of a finished run to their places in the project.
+    """Copy weights, trace and learning curve of a finished run to their places in the project,
+    and link the checkpoints that it kept.
 
     Returns:
         steps, training_loss, validation_loss, validation_error, trace_digest, weights_digest.
@@ -86,6 +90,13 @@ def publish(folder: Path) -> dict[str, Any]:
                             (WEIGHTS, finished.read_bytes())):
         with atomic_write(target) as stream:
             stream.write(content)
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True)
+    for file in (folder / KEPT_FOLDER).glob("*"):
+        try:
+            os.link(file, KEPT / file.name)
+        except OSError:  # another disk, or one without links
+            copy_file(file, KEPT / file.name)
     last = points[-1]
     return {"steps": last["step"], "training_loss": last["training_loss"],
             "validation_loss": last["validation_loss"],

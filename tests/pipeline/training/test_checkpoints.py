@@ -51,6 +51,16 @@ def test_two_are_kept(tmp_path: Path) -> None:
     assert kept == ["step-00000003.safetensors", "step-00000004.safetensors", "trace.jsonl"]
 
 
+def test_as_many_are_kept_as_are_asked_for(tmp_path: Path) -> None:
+    lines = Journal(tmp_path / "trace.jsonl")
+    for step in (1, 2, 3, 4):
+        checkpoints.save(tmp_path / "kept", step, state(step), {}, [lines], recent=None)
+    assert len(list((tmp_path / "kept").iterdir())) == 4
+    step, tensors, memory = checkpoints.read(tmp_path / "kept" / checkpoints.file_name(2))
+    assert (step, digest_of(tensors)) == (2, digest_of(state(2)))
+    assert memory["lines"]["trace.jsonl"]["bytes"] == 0
+
+
 @given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_with_one_flipped_bit_it_is_told_of_and_the_one_before_used(
