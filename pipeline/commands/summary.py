@@ -1,5 +1,5 @@
 """`alexnet summary`, the last word of `make repro`: the errors, then what the stages measured, from
-metrics/*.json."""
+metrics/*.json, and whether this run is, to the bit, the stored one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
+from pipeline.config import parameters
 from pipeline.config.crops import SUFFIXES
 from pipeline.config.paths import METRICS, PROVENANCE, REPORT, metrics_of
 from pipeline.config.stages import NAMES
 from pipeline.records.mlflow_connection import tracking_uri
 from pipeline.report.intervals import interval
+from pipeline.studies.gate.verdict import golden_verdict
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.files import read_json
 from pipeline.system.tables import print_table, terminal_table
 from pipeline.system.terminal import cell
+from pipeline.system.verdicts import DIFFERS, IDENTICAL, NOT_COMPARED
 
 DIGITS = 16  # of a digest of 64: enough to tell two runs apart by eye
 CROPS = (*((words, end) for end, words in SUFFIXES.items()), ("centre crop", ""))
+STYLES = {IDENTICAL: "bold green", DIFFERS: "bold red", NOT_COMPARED: "yellow"}
 Metrics = dict[str, dict[str, Any]]
 
 
@@ -61,7 +66,8 @@ def other_runs(metrics: Metrics) -> dict[str, str]:
 
 
 def show(digests: bool = False, console: Console | None = None) -> None:
-    """Print the errors, the other metrics, and where the report and the MLflow store are.
+    """Print the errors, the other metrics, where the report and the MLflow store are, and the
+    verdict against the golden.
 
     Args:
         digests: print them, too.
@@ -89,6 +95,12 @@ def show(digests: bool = False, console: Console | None = None) -> None:
         console.print(f"report: {REPORT}", soft_wrap=True, highlight=False)
     console.print(f"MLflow: {without_password(tracking_uri())}; `alexnet ui` shows it",
                   soft_wrap=True, highlight=False)
+    if "train" in metrics:
+        try:
+            verdict, line = golden_verdict(parameters.load())
+        except UserError as error:
+            verdict, line = NOT_COMPARED, f"{NOT_COMPARED} with a golden: {error}"
+        console.print(Text(line, STYLES[verdict]), soft_wrap=True)
 
 
 def _show_errors(evaluation: Mapping[str, Any], mark: str, console: Console) -> None:

@@ -19,6 +19,8 @@ from pydantic import (
 from pipeline.config import datasets
 from pipeline.config.datasets import DataSet
 
+MOST_PROCESSORS = 1024  # of a machine that processes or threads are shared out over
+
 
 class Section(BaseModel):
     """A section of params.yaml: unknown keys and values of another type are refused."""
@@ -30,10 +32,14 @@ def _path(value: Any) -> Any:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
-def _workers(value: Any) -> Any:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+def _auto_or_count(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool)
+                           and 1 <= value <= MOST_PROCESSORS):
         return value
-    raise ValueError("input should be a number from 1, or auto")
+    raise ValueError(f"input should be a number from 1 to {MOST_PROCESSORS}, or auto")
+
+
+AutoOrCount = Annotated[int | Literal["auto"], PlainValidator(_auto_or_count)]
 
 
 def _data_set(value: str) -> str:
@@ -170,14 +176,14 @@ class TrainSection(Section):
 
 
 class ExecutionSection(Section):
-    """Where and how fast a run goes; `threads`, `device` and `deterministic` may show in last
-    bits."""
+    """Where and how fast a run goes; in native arithmetic `threads`, `device` and `deterministic`
+    may show in last bits."""
 
     placement: Literal["auto", "one", "two"]
     device: Literal["auto", "cpu", "cuda"]
     replicas: int = Field(ge=1, le=1024)
-    threads: int = Field(ge=1, le=1024)
-    workers: Annotated[int | Literal["auto"], PlainValidator(_workers)]
+    threads: AutoOrCount
+    workers: AutoOrCount
     scheduler: str | None
     checkpoint_every: int = Field(ge=1)
     keep_every: int = Field(default=0, ge=0)  # which older records do not name

@@ -32,6 +32,7 @@ from pipeline.config.paths import (
 )
 
 ALEXNET, DATA, TRAINING = "alexnet", "pipeline/data", "pipeline/training"
+EIGEN = "alexnet/arithmetic/eigen.py"
 DESCRIBING = tuple(f"pipeline/{room}" for room in ("config", "records", "studies", "report"))
 
 
@@ -112,7 +113,7 @@ STAGES = (
           leaves="data/mean.npy, data/mean.png, metrics/mean.json (--verify: nothing)",
           takes="seconds, whatever the data set; --verify about a millisecond an image",
           options=("verify",)),
-    Stage("pca", (DATA,), inputs=(STORE,), outputs=(PCA,), recorded=("resize",),
+    Stage("pca", (EIGEN, DATA), inputs=(STORE,), outputs=(PCA,), recorded=("resize",),
           summary="The principal components of colour of the training set.",
           reads="the sums in data/store (--verify: every pixel there)",
           leaves="data/pca.json, metrics/pca.json (--verify: nothing)",

@@ -119,49 +119,15 @@ def covariance(moments: Moments) -> Matrix:
 def components(matrix: Matrix) -> dict[str, Any]:
     """Return the eigen-decomposition, in the form of pca.json.
 
-    Eigenvalues descend, and rounding below zero is cut off. The sign of an eigenvector, which is
-    arbitrary, is such that its component of largest magnitude (the first of equals) is positive.
-    Images of one colour have the unit vectors and zeros.
+    Order and signs are those of `alexnet.arithmetic.eigen`; images of one colour have the unit
+    vectors and zeros.
     """
-    values, vectors = jacobi(matrix)
-    order = sorted(range(3), key=lambda k: -values[k])
-    eigenvalues = [max(values[k], 0.0) for k in order]
-    columns = [_with_sign([vectors[i][k] for i in range(3)]) for k in order]
-    eigenvectors = [[column[i] for column in columns] for i in range(3)]
+    from alexnet.arithmetic import eigen  # code of the stage pca, and of no other stage here
+
+    eigenvalues, eigenvectors = eigen.components(matrix)
     _assert_decomposes(matrix, eigenvalues, eigenvectors)
     return {"covariance": matrix, "eigenvalues": eigenvalues, "eigenvectors": eigenvectors,
             "stdevs": [math.sqrt(value) for value in eigenvalues]}
-
-
-def jacobi(matrix: Matrix) -> tuple[list[float], Matrix]:
-    """Return eigenvalues and eigenvectors (columns) of a symmetric 3x3 matrix, by Jacobi's
-    rotations.
-
-    In Python's own floats, with nothing but + - * / and the square root, which IEEE 754 rounds
-    correctly: the same bits on every machine. A LAPACK's last bits depend on its build, and every
-    training image would inherit them.
-    """
-    a = [list(row) for row in matrix]
-    v = [[float(i == j) for j in range(3)] for i in range(3)]
-    for _ in range(20):  # it converges quadratically: some six rounds
-        for p, q in ((0, 1), (0, 2), (1, 2)):
-            if a[p][q] == 0.0:
-                continue
-            theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q])
-            t = math.copysign(1.0, theta) / (abs(theta) + math.sqrt(theta * theta + 1.0))
-            cosine = 1.0 / math.sqrt(t * t + 1.0)
-            sine = t * cosine
-            for row in (*a, *v):  # columns p and q of both
-                row[p], row[q] = cosine * row[p] - sine * row[q], sine * row[p] + cosine * row[q]
-            a[p], a[q] = ([cosine * x - sine * y for x, y in zip(a[p], a[q], strict=True)],
-                          [sine * x + cosine * y for x, y in zip(a[p], a[q], strict=True)])
-            a[p][q] = a[q][p] = 0.0
-    return [a[k][k] for k in range(3)], v
-
-
-def _with_sign(vector: list[float]) -> list[float]:
-    largest = max(vector, key=abs)
-    return [math.copysign(1.0, largest) * x + 0.0 for x in vector]  # + 0.0: no negative zeros
 
 
 def _assert_decomposes(matrix: Matrix, eigenvalues: list[float], eigenvectors: Matrix) -> None:

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.records import code_archive
+from pipeline.records.environment import PROBE
 from pipeline.records.kept_runs import KeptRun
 
 # An update makes gradients, then the momentum, then the weights: the first of these that differs is
 # the cause.
 KINDS = ("gradients", "momentum", "weights")
-# Of the fingerprint, what can change a bit of a training on the CPU; and what more on a GPU.
-# Python, numpy and the decoder are not among them: the data have digests of their own, and no draw
-# or sum is left to those.
-DECIDING = ("machine", "libc", "cpu", "torch", "torch_build", "cpu_capability", "onednn", "blas",
+# Of the fingerprint, what can change a bit of a training in native arithmetic on the CPU; and what
+# more on a GPU. Python, numpy and the decoder are not among them: the data have digests of their
+# own, and no draw or sum is left to those.
+DECIDING = ("machine", "libc", PROBE, "torch", "torch_build", "cpu_capability", "onednn", "blas",
             "mkl")
 DECIDING_ON_GPU = ("gpu", "driver", "cudnn")
+MACHINE = "cpu"  # the processor's name, which decided before records had a probe
 EXECUTION = ("placement", "replicas", "processes", "device", "threads", "deterministic")
 DATA = ("download.listing_digest", "resize.pixels_digest", "mean.mean_digest", "pca.pca_digest",
         "start_from_digest")
@@ -155,13 +157,18 @@ def curve_difference(a: Sequence[Mapping[str, str]],
 
 def deciding_differences(recorded: Mapping[str, str], here: Mapping[str, str],
                          device: str) -> Pairs:
-    """Return the facts of two fingerprints that differ and can change bits on this device."""
+    """Return the facts of two fingerprints that differ and can change bits on this device.
+
+    Where one of them has no probe of the native arithmetic, the processor's name stands for it.
+    """
+    if PROBE not in recorded or PROBE not in here:
+        recorded, here = ({**facts, PROBE: facts.get(MACHINE, "")} for facts in (recorded, here))
     a, b = deciding_facts(recorded, device), deciding_facts(here, device)
     return {name: (recorded.get(name), here.get(name)) for name in a if a[name] != b[name]}
 
 
 def deciding_facts(fingerprint: Mapping[str, str], device: str) -> dict[str, list[str]]:
-    """Return the facts of a fingerprint that can change bits on this device.
+    """Return the facts of a fingerprint that can change bits of native arithmetic on this device.
 
     Names of GPUs count once each: how many there are does not matter. Variables do not count: a
     rerun sets them.

@@ -30,6 +30,7 @@ LOCK = CODE / "requirements.lock"
 PACKAGES = ("alexnet", "pipeline")
 # Of the packages' files, those that are code: modules, kernels, and the data that they read.
 CODE_SUFFIXES = (".py", ".c", ".h", ".json", ".yaml", ".txt", ".j2", ".css", ".jpg", ".png")
+PROBE = "native_probe"  # of the fingerprint: a digest of what PyTorch's own kernels compute
 # changed: the run is dirty
 DECIDING = (*PACKAGES, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")
 BIT_CHANGING_VARIABLES = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "DNNL_MAX_CPU_ISA",
@@ -239,10 +240,13 @@ def _cpu() -> str:
 def _torch() -> dict[str, str]:
     import torch
 
+    from alexnet.arithmetic.probe import native_digest
+
     built = torch.__config__.show()
     facts = {"torch": torch.__version__,
              "torch_build": f"cuda {torch.version.cuda}" if torch.version.cuda else "cpu",
-             "cpu_capability": torch.backends.cpu.get_cpu_capability(), "gpu": "none"}
+             "cpu_capability": torch.backends.cpu.get_cpu_capability(), "gpu": "none",
+             PROBE: native_digest()}
     for name, pattern in (("onednn", r"(?:oneDNN|MKL-DNN) v([\d.]+)"), ("blas", r"BLAS_INFO=(\w+)"),
                           ("mkl", r"Math Kernel Library Version ([\w.-]+)")):
         match = re.search(pattern, built)

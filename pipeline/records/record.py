@@ -97,8 +97,6 @@ def begin_record(stage: str, parameters: Parameters) -> Record:
     """Return the record of an execution that starts now."""
     row = stages.stage_of(stage)
     fingerprint = environment.fingerprint(with_torch=row.with_torch)
-    if stage == "train":
-        fingerprint["threads"] = str(parameters.execution.threads)
     git = environment.git_state()
     tags = {"stage": stage, "interface": INTERFACE,
             "code_digest": environment.code_digest(),

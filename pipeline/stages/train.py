@@ -51,10 +51,10 @@ def run(parameters: Parameters,
     check_made_with(parameters)
     parameters = execution.resolve(parameters)
     folder, section = run_folder(parameters), parameters.execution
-    processes = execution.process_count(section)
+    processes, threads = execution.process_count(section), int(section.threads)
     say(f"train: {processes} process{'es' * (processes > 1)}, "
         f"{'one column each' if section.placement == 'two' else 'all columns in each'}, "
-        f"{section.device}, {section.threads} thread{'s' * (section.threads > 1)} each")
+        f"{section.device}, {threads} thread{'s' * (threads > 1)} each")
     # perhaps of an experiment
     with exclusive_lock(folder / "lock", "another process that trains the same"), follow(folder):
         if execution.launched():

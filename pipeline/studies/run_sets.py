@@ -31,6 +31,7 @@ from pipeline.system.files import atomic_write
 
 FORMAT = 1
 DECODER = ("pillow", "libjpeg", "zlib", "pixels")  # of the fingerprint, what decides pixels
+ARITHMETIC = "arithmetic"  # of an environment: the number of portable arithmetic, if it computed
 LONGEST_TRACE = 100  # entries kept of a trace; its digest covers them all
 CURVE = ("epoch", "training_loss", "training_error", "validation_loss", "validation_error")
 WIDTH = 110  # characters of a line of a file
@@ -90,7 +91,12 @@ class RunSet:
 
 
 def deciding(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what of an environment can change a bit of a run, pixels included."""
+    """Return what of an environment can change a bit of a run, pixels included.
+
+    By portable arithmetic it is the number of the definition alone; the pixels have a digest.
+    """
+    if ARITHMETIC in environment:
+        return {ARITHMETIC: environment[ARITHMETIC]}
     device = environment.get("device", "cpu")
     return {**{name: environment.get(name, "")
                for name in (*DECODER, "device", "threads", "deterministic")},
@@ -98,7 +104,9 @@ def deciding(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def environment_key(environment: Mapping[str, str]) -> str:
-    """Return a short name of what decides bits, for files: "cpu-3f2a91c0"."""
+    """Return a short name of what decides bits, for files: "portable-1", "cpu-3f2a91c0"."""
+    if ARITHMETIC in environment:
+        return f"portable-{environment[ARITHMETIC]}"
     text = json.dumps(deciding(environment), sort_keys=True)
     return f"{environment.get('device', 'cpu')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

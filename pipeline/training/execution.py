@@ -26,8 +26,9 @@ from pipeline.training.launcher import world_size
 def resolve(parameters: Parameters) -> Parameters:
     """Return the parameters with an execution section that has no `auto` left.
 
-    Two processes, one column each, need a net of two columns, and two GPUs or two cores. Under
-    torchrun the number of processes is given, and that of replicas follows from it.
+    Two processes, one column each, need a net of two columns, and two GPUs or two cores. On the
+    CPU one process whose threads use all cores is faster, where threads cannot show in the bits.
+    Under torchrun the number of processes is given, and that of replicas follows from it.
 
     Raises:
         UserError: this machine, or what torchrun started, cannot execute what is asked for.
@@ -40,10 +41,11 @@ def resolve(parameters: Parameters) -> Parameters:
                         "execution.device to cpu, or train.arithmetic to native")
     started = world_size() if launched() else 0
     available = started or (gpus if device == "cuda" else len(os.sched_getaffinity(0)))
-    placement = _placement(parameters, started, available)
+    placement = _placement(parameters, device, started, available)
     replicas = started // (2 if placement == "two" else 1) if started else execution.replicas
     execution = execution.model_copy(update={"device": device, "placement": placement,
                                              "replicas": replicas})
+    execution = execution.model_copy(update={"threads": _threads(parameters, execution)})
     if device == "cuda":
         _check_gpus(execution, gpus, bool(started))
     if parameters.train.micro_batches % replicas:
@@ -62,7 +64,7 @@ def _device(execution: ExecutionSection, gpus: int) -> str:
     return "cuda" if gpus else "cpu"
 
 
-def _placement(parameters: Parameters, started: int, available: int) -> str:
+def _placement(parameters: Parameters, device: str, started: int, available: int) -> str:
     execution, architecture = parameters.execution, parameters.architecture
     two_columns = ARCHITECTURES[architecture].columns == 2
     if execution.placement == "two" and not two_columns:
@@ -73,8 +75,25 @@ def _placement(parameters: Parameters, started: int, available: int) -> str:
                         "which is odd; set it to one, or start an even number")
     if execution.placement != "auto":
         return execution.placement
+    if execution.threads == "auto" and _threads_are_free(parameters, device) and not started:
+        return "one"
     needed = 2 if started else 2 * execution.replicas
     return "two" if two_columns and available >= needed and started % 2 == 0 else "one"
+
+
+def _threads(parameters: Parameters, execution: ExecutionSection) -> int:
+    """Return how many threads each of the processes on this machine has."""
+    if execution.threads != "auto":
+        return execution.threads
+    if not _threads_are_free(parameters, execution.device):
+        return 1
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else process_count(execution)
+    return max(1, len(os.sched_getaffinity(0)) // here)
+
+
+def _threads_are_free(parameters: Parameters, device: str) -> bool:
+    """Return whether the work is shared by threads whose number no bit depends on."""
+    return parameters.train.arithmetic == "portable" and device == "cpu"
 
 
 def _check_gpus(execution: ExecutionSection, gpus: int, started: bool) -> None:
@@ -118,7 +137,7 @@ def prepare(parameters: Parameters) -> torch.device:
         UserError: the precision is one that the device does not have.
     """
     keep_freed_memory()
-    torch.set_num_threads(parameters.execution.threads)
+    torch.set_num_threads(int(parameters.execution.threads))
     deterministic = parameters.execution.deterministic
     # As use_deterministic_algorithms, which imports the compiler that nobody here uses: almost two
     # seconds.

@@ -46,16 +46,21 @@ def run_folder(parameters: Parameters) -> Path:
 
 
 def _key(parameters: Parameters) -> str:
-    """Return a digest of all that decides the bits: code, data, parameters, and of `execution` what
-    may."""
+    """Return a digest of all that decides the bits: code, data, parameters and, in native
+    arithmetic, of PyTorch and `execution` what may."""
     inputs = [_file_digest(path, stage) for path, stage in
               ((STORE / "store.json", "resize"), (MEAN, "mean"), (PCA, "pca"))]
     deciding = [code_digest("train", CODE), inputs, start_digest(parameters),
-                torch.__version__, parameters.execution.device,
-                parameters.execution.threads, parameters.execution.deterministic,
+                *([] if parameters.train.arithmetic == "portable" else _native(parameters)),
                 *(section.model_dump()
                   for section in (parameters.network, parameters.recipe, parameters.train))]
     return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:16]
+
+
+def _native(parameters: Parameters) -> list[Any]:
+    """Return what decides the bits of PyTorch's own kernels besides."""
+    execution = parameters.execution
+    return [torch.__version__, execution.device, execution.threads, execution.deterministic]
 
 
 def _file_digest(path: Path, stage: str) -> str:

@@ -191,6 +191,12 @@ def gpus(parameters: Parameters) -> Finding:
 def determinism(parameters: Parameters) -> Finding:
     """Check for settings that would let two runs differ, or that change the bits of all."""
     execution, workspace = parameters.execution, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    if execution.threads != "auto" and execution.threads > environment.cores():
+        return Finding("warning", f"execution.threads is {execution.threads}, and there are "
+                                  f"{environment.cores()} cores: slow",
+                       "lower execution.threads, or set it to auto")
+    if parameters.train.arithmetic == "portable":
+        return ok("portable arithmetic: no thread, variable or library changes its bits")
     if workspace not in (None, ":4096:8", ":16:8"):
         return Finding("fails" if execution.device != "cpu" else "warning",
                        f"CUBLAS_WORKSPACE_CONFIG is {workspace}: with it cuBLAS is not "
@@ -199,15 +205,13 @@ def determinism(parameters: Parameters) -> Finding:
     if not execution.deterministic:
         return Finding("warning", "execution.deterministic is false: two runs may differ",
                        "set execution.deterministic to true")
-    if execution.threads > environment.cores():
-        return Finding("warning", f"execution.threads is {execution.threads}, and there are "
-                                  f"{environment.cores()} cores: slow", "lower execution.threads")
     changed = [f"{name}={os.environ[name]}" for name in environment.BIT_CHANGING_VARIABLES
                if name in os.environ and name != "CUBLAS_WORKSPACE_CONFIG"]
     if changed:
         return Finding("warning", f"{', '.join(changed)}: can change bits; every record names it",
                        "unset it, unless it is meant")
-    threads = "a thread" if execution.threads == 1 else f"{execution.threads} threads"
+    threads = ("a thread" if execution.threads in (1, "auto") else
+               f"{execution.threads} threads")
     return ok(f"deterministic algorithms, {threads} a process, no variable set that changes bits")
 
 

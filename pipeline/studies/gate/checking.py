@@ -8,8 +8,8 @@ What was made where the same bits can be expected is compared to the bit, the re
     the same decoder and environment      train, its trace included, and pca: equal, for a seed that
                                           is stored
     and as many cores                     evaluate, which uses them all: equal
-    the same decoder, portable arithmetic everything, for a seed that is stored: equal, on any
-                                          machine
+    the same pixels, portable arithmetic  train, its trace included, pca and evaluate, for a seed
+                                          that is stored: equal, on any machine
     the same pixels, a stored seed        the loss of the first update: equal but for rounding, on
                                           any machine
     anything else                         the statistical test, on the golden with the most seeds
@@ -64,27 +64,27 @@ def check(runs: Sequence[Run], here: dict[str, str], goldens: Sequence[RunSet]) 
     the others by `decision.judged`, which sees more with more runs. A run whose bits are not those
     stored falls, whatever its metrics.
     """
-    exact = [judgement for run in runs for judgement in _exact(run, here, goldens)]
-    if _any(exact, "falls"):
+    to_the_bit = [judgement for run in runs for judgement in exact(run, here, goldens)]
+    if _any(to_the_bit, "falls"):
         # the statistical test says whether it is also worse
-        return CheckResult("falls", exact + _statistical(runs, goldens), OTHER_BITS)
-    if all(_stored_here(run, here, goldens) for run in runs):
-        return CheckResult("holds", exact, f"seed{'s' * (len(runs) > 1)} "
+        return CheckResult("falls", to_the_bit + _statistical(runs, goldens), OTHER_BITS)
+    if all(stored_here(run, here, goldens) for run in runs):
+        return CheckResult("holds", to_the_bit, f"seed{'s' * (len(runs) > 1)} "
                                            f"{', '.join(str(run.seed) for run in runs)}: equal to "
                                            "the stored runs to the bit, traces included")
     statistical = _statistical(runs, goldens)
     if not statistical:
-        return CheckResult("cannot be judged", exact,
+        return CheckResult("cannot be judged", to_the_bit,
                            "another environment or seed than the stored ones, and fewer than "
                            f"{SEEDS} stored runs to compare with")
     if _any(statistical, "falls"):
         more = "; more seeds tell more: `alexnet check --sample`" * (len(runs) == 1)
-        return CheckResult("falls", exact + statistical,
+        return CheckResult("falls", to_the_bit + statistical,
                            f"worse than the stored runs, beyond what seeds explain{more}")
     reason = "within what seeds explain"
     if _any(statistical, "rises"):
         reason = "better than what seeds explain: if the change is meant, record it"
-    return CheckResult("holds", exact + statistical, reason)
+    return CheckResult("holds", to_the_bit + statistical, reason)
 
 
 OTHER_BITS = ("not what is stored. If the change is meant, review and record it: `alexnet golden "
@@ -95,28 +95,41 @@ def _any(judgements: Sequence[Judgement], verdict: str) -> bool:
     return any(judgement.verdict == verdict for judgement in judgements)
 
 
-def _stored_here(run: Run, here: dict[str, str], goldens: Sequence[RunSet]) -> bool:
+def stored_here(run: Run, here: dict[str, str], goldens: Sequence[RunSet]) -> bool:
     """Return whether a golden of this environment, cores included, has the run's seed."""
-    return any(_same(golden, here, ("cores",)) and golden.run_of(run.seed) for golden in goldens)
+    return any(_same(golden, run, here, ("cores",)) and golden.run_of(run.seed)
+               for golden in goldens)
 
 
-def _same(golden: RunSet, here: dict[str, str], more: tuple[str, ...] = ()) -> bool:
-    """Return whether bits are the same here as where the golden was made: by portable arithmetic
-    wherever the decoder is, else where the environment is, these fields `more` included."""
+def _same(golden: RunSet, run: Run, here: dict[str, str], more: tuple[str, ...] = ()) -> bool:
+    """Return whether this run's bits are to be those of the golden: by portable arithmetic where
+    the pixels are or the decoder is, else where the environment is, these fields `more` included.
+    """
     if identity.is_portable(golden.configuration):
-        return all(golden.environment.get(name) == here.get(name) for name in DECODER)
+        return (run_sets.deciding(golden.environment) == run_sets.deciding(here)
+                and (_same_decoder(golden, here) or _same_pixels(golden, run)))
     return run_sets.deciding(golden.environment) == run_sets.deciding(here) and all(
         golden.environment.get(name) == here.get(name) for name in more)
 
 
-def _exact(run: Run, here: dict[str, str], goldens: Sequence[RunSet]) -> list[Judgement]:
+def _same_decoder(golden: RunSet, here: dict[str, str]) -> bool:
+    return all(golden.environment.get(name) == here.get(name) for name in DECODER)
+
+
+def _same_pixels(golden: RunSet, run: Run) -> bool:
+    return bool(golden.runs[0].metrics["resize"]["pixels_digest"]
+                == run.metrics["resize"]["pixels_digest"])
+
+
+def exact(run: Run, here: dict[str, str], goldens: Sequence[RunSet]) -> list[Judgement]:
     """Judge all that is to be equal to the bit: one judgement for each stage that holds, and all
     differences of one that falls."""
     for golden in goldens:
         stored = golden.run_of(run.seed)
-        if stored and _same(golden, here):
+        if stored and _same(golden, run, here):
             return [finding for stage in MEASURED
-                    if stage != "evaluate" or _same(golden, here, ("cores",))
+                    if (stage != "evaluate" or _same(golden, run, here, ("cores",)))
+                    and (stage != "resize" or _same_decoder(golden, here))
                     for finding in _stage(stage, golden, stored, run)]
     data = next(filter(None, (_data(golden, here, run) for golden in goldens)), [])
     loss = next(filter(None, (_first_loss(golden, run) for golden in goldens)), [])
@@ -127,9 +140,9 @@ def _data(golden: RunSet, here: dict[str, str], run: Run) -> list[Judgement]:
     """Judge pixels and mean image, which are the same for every seed."""
     stored = golden.runs[0]
     judgements = []
-    if all(golden.environment.get(name) == here.get(name) for name in DECODER):
+    if _same_decoder(golden, here):
         judgements += _stage("resize", golden, stored, run)
-    if stored.metrics["resize"]["pixels_digest"] == run.metrics["resize"]["pixels_digest"]:
+    if _same_pixels(golden, run):
         judgements += _stage("mean", golden, stored, run)
     return judgements
 
@@ -141,9 +154,8 @@ def _first_loss(golden: RunSet, run: Run) -> list[Judgement]:
     run or pixels are stored, or products are rounded to fewer digits than those of fp32.
     """
     stored = golden.run_of(run.seed)
-    if not (stored and stored.trace and run.trace and golden.configuration.get("train.precision")
-            == "fp32" and stored.metrics["resize"]["pixels_digest"]
-            == run.metrics["resize"]["pixels_digest"]):
+    if not (stored and stored.trace and run.trace and _same_pixels(golden, run)
+            and golden.configuration.get("train.precision") == "fp32"):
         return []
     (step, was), (first, now) = ((number, float.fromhex(loss)) for number, loss, *_ in (
         lines[0].split() for lines in (stored.trace, run.trace)))

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from alexnet.arithmetic import NUMBER
 from pipeline.config import identity
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import metrics_of
@@ -29,13 +30,21 @@ FOLDER = Path("golden")
 
 
 def environment_here(parameters: Parameters) -> dict[str, str]:
-    """Return the fingerprint, and how a training is executed here."""
+    """Return the fingerprint, how a training is executed here, and the number of the arithmetic
+    where it is portable."""
     from pipeline.training.execution import resolve
 
     execution = resolve(parameters).execution
     return environment.fingerprint() | {"device": execution.device,
                                         "threads": str(execution.threads),
-                                        "deterministic": str(execution.deterministic).lower()}
+                                        "deterministic": str(execution.deterministic).lower(),
+                                        **arithmetic_of(parameters)}
+
+
+def arithmetic_of(parameters: Parameters) -> dict[str, str]:
+    """Return {"arithmetic": number of its definition} where it is portable, else nothing."""
+    return ({run_sets.ARITHMETIC: str(NUMBER)} if parameters.train.arithmetic == "portable"
+            else {})
 
 
 def run_here(parameters: Parameters, with_trace: bool = True) -> Run:

@@ -1,9 +1,9 @@
 """What of a record's parameters a rerun obeys.
 
-What decides the bits is taken from the record: data set, network, recipe, training, and of the
-execution the device, the threads and the deterministic mode. Everything else about the execution is
-this project's own. Unless the user trusts it, a record from elsewhere is moreover held to the form
-and the ranges of params.yaml, and no path or address in it is used.
+What decides the bits is taken from the record: data set, network, recipe, training, and in native
+arithmetic the device, the threads and the deterministic mode of the execution. Everything else
+about the execution is this project's own. Unless the user trusts it, a record from elsewhere is
+moreover held to the form and the ranges of params.yaml, and no path or address in it is used.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def recorded_parameters(kept: KeptRun, trusted: bool) -> dict[str, Any]:
         values: dict[str, Any] = {name: dict(section) for name, section
                                   in kept.json("parameters.json").items()}
         recorded = values["execution"]
-        deciding = _deciding(recorded, kept.facts.tags)
+        portable = values["train"].get("arithmetic") == "portable"
+        deciding = {} if portable else _deciding(recorded, kept.facts.tags)
         architecture = parameters.architecture_of(values["network"]["architecture"],
                                                   values["recipe"]["name"])
         micro_batches = values["train"]["micro_batches"]
@@ -111,11 +112,14 @@ def _execution(here: parameters.Parameters, deciding: Mapping[str, Any], archite
     wanted = here.model_copy(update={
         "execution": here.execution.model_copy(update=dict(deciding)),
         "network": here.network.model_copy(update={"architecture": architecture}),
-        "train": here.train.model_copy(update={"micro_batches": micro_batches})})
+        "train": here.train.model_copy(update={
+            "micro_batches": micro_batches, "arithmetic": "native" if deciding else "portable"})})
     try:
         execution = resolve(wanted).execution
     except (UserError, KeyError, TypeError):
-        execution = wanted.execution.model_copy(update={"placement": "one", "replicas": 1})
+        execution = wanted.execution.model_copy(update={
+            "placement": "one", "replicas": 1, **({} if deciding else {"device": "cpu"}),
+            "threads": 1 if wanted.execution.threads == "auto" else wanted.execution.threads})
     return execution.model_dump(mode="json")
 
 

@@ -140,9 +140,10 @@ def rerun(name: str, steps: int | None = None, anyway: bool = False,
         code = RestoredCode(CODE) if own_code else _restored_code(kept, folder / "code")
         child_variables = code.environment(recorded_variables)
         here = code.fingerprint(child_variables)
-        differing = deciding_differences(made_on, here, kept.facts.tags.get("device", "cpu"))
+        differing = ({} if _is_portable(kept) else
+                     deciding_differences(made_on, here, kept.facts.tags.get("device", "cpu")))
         reasons = [f"{field}: {was} when it was recorded, {now} here"
-                   for field, (was, now) in differing.items() if not _is_portable(kept)]
+                   for field, (was, now) in differing.items()]
         if "code_changed" in kept.facts.tags:
             reasons.append("its source files changed while it ran, so its record does not say "
                            "which code it was")
@@ -228,15 +229,14 @@ def _weights_difference(recorded: Recorded, training: Path, record: Record) -> D
 def _record(kept: KeptRun, code: RestoredCode, here: Mapping[str, str],
             parameters: Mapping[str, Any]) -> Record:
     execution = parameters["execution"]
-    found = dict(here) | {"threads": str(execution["threads"])}
     same = {name: value for name, value in kept.facts.tags.items()
             if name in ("code_digest", "git_commit", "git_dirty", "interface", *DATA)}
     tags = same | {
         "stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(processes_of(execution)),
         **{name: str(execution[name]) for name in ("placement", "replicas", "device", "threads")},
-        **environment_tags(found), **process_tags()}
+        **environment_tags(here), **process_tags()}
     record = Record("rerun", now(), kept.facts.params, tags,
-                    {"environment.json": json.dumps(found, indent=2),
+                    {"environment.json": json.dumps(dict(here), indent=2),
                      "parameters.json": json.dumps(parameters, indent=2)})
     archive = kept.file(code_archive.ARCHIVE)
     if code.folder == CODE:  # which ran, and the stranger's archive did not
