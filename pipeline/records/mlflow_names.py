@@ -18,7 +18,8 @@ from pipeline.config.identity import as_text
 from pipeline.config.parameters import architecture_of
 
 # told by their value alone
-BARE = ("network.architecture", "network.neuron", "train.precision", "store.encoding")
+BARE = ("network.architecture", "network.neuron", "train.arithmetic", "train.precision",
+        "store.encoding")
 UNTOLD = ("dataset.source", "dataset.location", "dataset.origin", "resize.max_quarantined",
           "recipe.name", "train.seed", "train.validate_every", "train.trace_every")
 LONGEST = 100

@@ -6,8 +6,10 @@ more. PyTorch, which takes seconds to import, is not needed.
 
 from __future__ import annotations
 
+from alexnet.arithmetic import NUMBER
 from pipeline.config.parameters import Parameters
 from pipeline.records import environment
+from pipeline.studies import run_sets
 from pipeline.studies.gate import checking, golden
 from pipeline.system.errors import UserError
 from pipeline.system.verdicts import DIFFERS, IDENTICAL, NOT_COMPARED, Verdict
@@ -27,6 +29,10 @@ def golden_verdict(parameters: Parameters) -> tuple[Verdict, str]:
     except UserError as error:
         return _not_compared(str(error))
     here = environment.fingerprint(with_torch=False) | golden.arithmetic_of(parameters)
+    if not any(run_sets.deciding(run_set.environment) == run_sets.deciding(here) for run_set in stored):
+        numbers = {run_set.environment.get(run_sets.ARITHMETIC) for run_set in stored}
+        return _not_compared(f"it was computed by arithmetic {', '.join(map(str, numbers))}, and "
+                             f"this run by {NUMBER}")
     name = f"golden {parameters.dataset.source}, seed {seed}"
     differing = [str(judgement) for judgement in checking.exact(run, here, stored)
                  if judgement.verdict == "falls"]

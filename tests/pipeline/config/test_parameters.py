@@ -128,6 +128,7 @@ def test_a_missing_key_is_named(key: str) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 def test_portable_arithmetic_has_one_precision(precision: str) -> None:
     values = changed("train.precision", precision)
+    values["train"]["arithmetic"] = "native"
     assert check(values).train.precision == precision
     values["train"]["arithmetic"] = "portable"
     with pytest.raises(UserError, match=f"portable has no {precision}; set train.precision to "

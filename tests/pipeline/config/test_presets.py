@@ -101,7 +101,7 @@ def test_whatever_came_between_the_sample_leads_back_to_the_same_bytes(file: Pat
 
 def test_what_no_preset_names_stays(file: Path) -> None:
     file.write_text(file.read_text().replace("seed: 1 ",
-                                             "seed: 77 ").replace("threads: 1 ", "threads: 2 "))
+                                             "seed: 77 ").replace("threads: auto", "threads: 2"))
     configure("imagenette", file=file)
     configure("imagenet2012", file=file)
     read = parameters.load(file)

@@ -142,7 +142,7 @@ def test_learning_curves() -> None:
 
 
 FOUND = {"machine": "x86_64", "libc": "glibc 2.36", "cpu": "A",
-         "torch": "2.13.0", "torch_build": "cpu", "cpu_capability": "AVX2", "onednn": "3.7",
+         "native_probe": "a1", "torch": "2.13.0", "torch_build": "cpu", "cpu_capability": "AVX2", "onednn": "3.7",
          "blas": "mkl", "mkl": "2025", "gpu": "none", "python": "3.11.7", "os": "Linux 6",
          "pillow": "pillow-simd 12", "cores": "2", "variable OMP_NUM_THREADS": "1"}
 
@@ -152,6 +152,14 @@ def test_only_what_can_change_bits_decides(field: str) -> None:
     assert deciding_differences(FOUND, dict(FOUND), "cpu") == {}
     found = deciding_differences(FOUND, FOUND | {field: "other"}, "cpu")
     assert found == ({field: (FOUND[field], "other")} if field in differences.DECIDING else {})
+
+
+def test_without_a_probe_the_processors_name_stands_for_it() -> None:
+    before = {name: value for name, value in FOUND.items() if name != "native_probe"}
+    assert deciding_differences(before, FOUND | {"native_probe": "b2"}, "cpu") == {}
+    for recorded, here in ((before, FOUND), (FOUND, before), (before, before)):
+        assert deciding_differences(recorded, here | {"cpu": "B"}, "cpu") == {
+            "native_probe": ("A", "B")}
 
 
 def test_gpus_decide_on_gpus_and_their_number_does_not() -> None:

@@ -33,8 +33,8 @@ def test_a_run_is_named_for_what_differs() -> None:
     assert named("recipe.name=paper", "network.without=fc6") == "sample paper seed 1 without fc6"
     assert named("network.neuron=tanh", "network.normalization=false", "train.epochs=4") == (
         "sample seed 1 tanh no normalization epochs 4")
-    assert named("network.architecture=half", "train.precision=bf16",
-                 "train.start_from=x.safetensors") == ("sample seed 1 half bf16 fine-tuned")
+    assert named("network.architecture=half", "train.arithmetic=native", "train.precision=bf16",
+                 "train.start_from=x.safetensors") == "sample seed 1 half native bf16 fine-tuned"
     assert named(stage="resize", sections=("dataset", "resize", "store")) == "resize sample"
     assert run_name("mean", {}) == "mean"
 

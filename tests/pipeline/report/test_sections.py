@@ -329,7 +329,7 @@ def test_the_top_of_the_page_says_when_where_and_at_what_cost() -> None:
                                    "cpu_capability": "AVX2"},
                    "execution": {"device": "cpu", "deterministic": "true"}}
     resumed = training.Training(0, 5_400_000, 2, 4, 2, "cpu")
-    assert training.about(read(), made, resumed) == [
+    assert training.about(read("train.arithmetic=native"), made, resumed) == [
         ("Trained", "1970-01-01 01:30 UTC, 90 min in the last of 2 sessions"),
         ("Cost", "12 core-hours in the last of 2 sessions: 4 processes of 2 threads"),
         ("Machine", "EPYC, 2 cores, no GPU"),

@@ -55,14 +55,28 @@ def test_any_metric_that_is_not_the_stored_one_falls(changed: str) -> None:
 
 def test_by_portable_arithmetic_bits_are_held_on_any_machine() -> None:
     """And by native arithmetic, elsewhere, other bits are no fall."""
-    portable = replace(golden(), configuration={**golden().configuration,
-                                                "train.arithmetic": "portable"})
-    here = ELSEWHERE | {"threads": "2", "torch": "3", "cores": "64"}
+    stored = golden(environment=HERE | {"arithmetic": "1"})
+    portable = replace(stored, configuration={**stored.configuration,
+                                              "train.arithmetic": "portable"})
+    here = ELSEWHERE | {"threads": "2", "torch": "3", "cores": "64", "arithmetic": "1"}
     result = check([run(3)], here, [portable])
     assert (result.status, {judgement.test for judgement in result.findings}) == (0, {"to the bit"})
     other = run(3, train__weights_digest="other")
     assert "train.weights_digest" in fallen([other], here, [portable])
     assert "train.weights_digest" not in fallen([other], here, [golden()])
+    assert "train.weights_digest" not in fallen([other], here | {"arithmetic": "2"}, [portable])
+
+
+def test_by_portable_arithmetic_another_decoder_of_the_same_pixels_is_compared() -> None:
+    stored = golden(environment=HERE | {"arithmetic": "1"})
+    portable = replace(stored, configuration={**stored.configuration,
+                                              "train.arithmetic": "portable"})
+    here = HERE | {"arithmetic": "1", "zlib": "2"}
+    assert check([run(3)], here, [portable]).status == 0
+    assert "train.weights_digest" in fallen([run(3, train__weights_digest="other")], here,
+                                            [portable])
+    pixels = run(3, resize__pixels_digest="x", mean__mean_digest="y", train__weights_digest="z")
+    assert "train.weights_digest" not in fallen([pixels], here, [portable])
 
 
 def test_one_ulp_falls_and_is_told_with_its_direction() -> None:

@@ -51,11 +51,29 @@ def kept(tmp_path: Path, tags: dict[str, str] | None = None,
 
 def test_what_decides_the_bits_is_taken(tmp_path: Path) -> None:
     parameters = recorded_parameters(kept(tmp_path, {"threads": "7", "deterministic": "false"},
-                                          train={"seed": 9}, network={"width": 0.5}), False)
+                                          train={"seed": 9, "arithmetic": "native"},
+                                          network={"width": 0.5}), False)
     assert parameters["train"]["seed"] == 9
     assert parameters["network"]["width"] == 0.5
     assert (parameters["execution"]["threads"],
             parameters["execution"]["deterministic"]) == (7, False)
+
+
+def test_of_portable_arithmetic_no_execution_decides_bits(tmp_path: Path) -> None:
+    parameters = recorded_parameters(kept(
+        tmp_path, {"threads": "7", "deterministic": "false", "device": "cuda"}), False)
+    execution = parameters["execution"]
+    assert (execution["device"], execution["deterministic"]) == ("cpu", True)
+    assert execution["threads"] != 7
+
+
+def test_a_record_from_before_the_choice_is_of_native_arithmetic(tmp_path: Path) -> None:
+    record = kept(tmp_path, {"threads": "7"})
+    values = json.loads((tmp_path / "parameters.json").read_text())
+    del values["train"]["arithmetic"]
+    (tmp_path / "parameters.json").write_text(json.dumps(values))
+    parameters = recorded_parameters(record, False)
+    assert (parameters["train"]["arithmetic"], parameters["execution"]["threads"]) == ("native", 7)
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -108,7 +126,7 @@ def test_what_is_out_of_range_is_refused_by_its_name(tmp_path: Path, section: st
                                   {"device": "cuda:9; rm"}, {"deterministic": "[1]"}])
 def test_tags_of_another_form_are_refused(tmp_path: Path, tags: dict[str, str]) -> None:
     with pytest.raises(UserError, match="not those of a training"):
-        recorded_parameters(kept(tmp_path, tags), True)
+        recorded_parameters(kept(tmp_path, tags, train={"arithmetic": "native"}), True)
 
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000, "1\n2", "$(rm)", "é"])

@@ -49,11 +49,18 @@ def test_a_file_that_was_edited_is_refused(tmp_path: Path, old: str, new: str) -
 
 def test_what_decides_bits_decides_the_files_name() -> None:
     key = run_sets.environment_key(HERE)
-    for name in ("cpu", "torch", "pillow", "libjpeg", "threads", "device", "deterministic"):
+    for name in ("native_probe", "torch", "pillow", "libjpeg", "threads", "device", "deterministic"):
         assert run_sets.environment_key(HERE | {name: "other"}) != key, name
-    for name in ("cores", "os", "python", "numpy"):
+    for name in ("cpu", "cores", "os", "python", "numpy"):
         assert run_sets.environment_key(HERE | {name: "other"}) == key, name
     assert run_sets.environment_key(ELSEWHERE) != key
+
+
+def test_portable_runs_of_all_machines_have_one_file() -> None:
+    keys = {run_sets.environment_key(environment | {"arithmetic": "1"})
+            for environment in (HERE, ELSEWHERE, HERE | {"torch": "2.6", "threads": "8"})}
+    assert keys == {"portable-1"}
+    assert run_sets.environment_key(HERE | {"arithmetic": "2"}) == "portable-2"
 
 
 def entries(count: int) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def as_before() -> Iterator[None]:
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_what_is_not_deterministic_is_refused_unless_it_is_asked_for(deterministic: bool) -> None:
     told = str(deterministic).lower()
-    prepare(parameters.load(ROOT / "params.yaml",
-                            ["execution.device=cpu", f"execution.deterministic={told}"]))
+    prepare(resolve(parameters.load(ROOT / "params.yaml",
+                                    ["execution.device=cpu",
+                                     f"execution.deterministic={told}"])))
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
 
@@ -43,8 +45,24 @@ def test_a_gpu_has_native_arithmetic_only(device: str, monkeypatch: pytest.Monke
         resolve(parameters.load(ROOT / "params.yaml", wanted))
     on_cpu = resolve(parameters.load(ROOT / "params.yaml", ["execution.device=cpu", wanted[1]]))
     assert on_cpu.execution.device == "cpu"
-    native = resolve(parameters.load(ROOT / "params.yaml", wanted[:1]))
+    native = resolve(parameters.load(ROOT / "params.yaml",
+                                     [*wanted[:1], "train.arithmetic=native"]))
     assert native.execution.device == "cuda"
+
+
+@pytest.mark.parametrize(("wanted", "placement", "threads"), [
+    ((), "one", 2),                                  # its threads use all cores
+    (("execution.threads=1",), "two", 1),
+    (("execution.placement=two",), "two", 1),
+    (("execution.replicas=2",), "one", 1),
+    (("train.arithmetic=native",), "two", 1)])       # a thread more would show in its bits
+def test_auto_is_what_is_faster_without_a_bit_to_lose(
+        wanted: tuple[str, ...], placement: str, threads: int,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    execution = resolve(parameters.load(ROOT / "params.yaml", [
+        "execution.device=cpu", "train.micro_batches=2", *wanted])).execution
+    assert (execution.placement, execution.threads) == (placement, threads)
 
 
 def test_without_a_compiler_the_message_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
