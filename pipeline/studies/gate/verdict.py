@@ -29,7 +29,8 @@ def golden_verdict(parameters: Parameters) -> tuple[Verdict, str]:
     except UserError as error:
         return _not_compared(str(error))
     here = environment.fingerprint(with_torch=False) | golden.arithmetic_of(parameters)
-    if not any(run_sets.deciding(run_set.environment) == run_sets.deciding(here) for run_set in stored):
+    deciding = run_sets.deciding(here)
+    if not any(run_sets.deciding(run_set.environment) == deciding for run_set in stored):
         numbers = {run_set.environment.get(run_sets.ARITHMETIC) for run_set in stored}
         return _not_compared(f"it was computed by arithmetic {', '.join(map(str, numbers))}, and "
                              f"this run by {NUMBER}")

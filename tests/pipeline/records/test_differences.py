@@ -142,7 +142,8 @@ def test_learning_curves() -> None:
 
 
 FOUND = {"machine": "x86_64", "libc": "glibc 2.36", "cpu": "A",
-         "native_probe": "a1", "torch": "2.13.0", "torch_build": "cpu", "cpu_capability": "AVX2", "onednn": "3.7",
+         "native_probe": "a1", "torch": "2.13.0", "torch_build": "cpu",
+         "cpu_capability": "AVX2", "onednn": "3.7",
          "blas": "mkl", "mkl": "2025", "gpu": "none", "python": "3.11.7", "os": "Linux 6",
          "pillow": "pillow-simd 12", "cores": "2", "variable OMP_NUM_THREADS": "1"}
 

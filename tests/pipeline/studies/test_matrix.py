@@ -247,7 +247,8 @@ def test_an_unknown_axis_is_refused(option: str) -> None:
 def test_an_axis_that_reaches_nothing_is_refused(tmp_path: Path) -> None:
     [axis] = [axis for axis in AXES if axis.name == "isa"]
     with pytest.raises(UserError, match=r"isa: reaches no stage by train\.arithmetic native"):
-        run(load(ROOT / "params.yaml", [*WORKLOAD, "train.arithmetic=native"]), [axis], (), tmp_path / "matrix")
+        run(load(ROOT / "params.yaml", [*WORKLOAD, "train.arithmetic=native"]), [axis], (),
+            tmp_path / "matrix")
 
 
 def test_a_reference_run_that_fails_is_told(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def test_a_file_that_was_edited_is_refused(tmp_path: Path, old: str, new: str) -
 
 def test_what_decides_bits_decides_the_files_name() -> None:
     key = run_sets.environment_key(HERE)
-    for name in ("native_probe", "torch", "pillow", "libjpeg", "threads", "device", "deterministic"):
+    for name in ("native_probe", "torch", "pillow", "libjpeg", "threads", "device",
+                 "deterministic"):
         assert run_sets.environment_key(HERE | {name: "other"}) != key, name
     for name in ("cpu", "cores", "os", "python", "numpy"):
         assert run_sets.environment_key(HERE | {name: "other"}) == key, name
