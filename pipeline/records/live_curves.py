@@ -44,24 +44,15 @@ def follow_curves(record: Record, folder: Path) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        _remove_unused(folder)
 
 
 def _take_over(record: Record, folder: Path) -> None:
     """Have the run that was killed here stand under this one, in MLflow's list."""
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / ATTEMPT
     before = file.read_text(encoding="utf-8") if file.exists() else str(record.run_id)
     file.write_text(str(record.run_id), encoding="utf-8")
     if before != record.run_id:
         MlflowStore().nest(before, str(record.run_id))
-
-
-def _remove_unused(folder: Path) -> None:
-    """Remove the folder of a training that was refused before it began."""
-    if folder.is_dir() and [path.name for path in folder.iterdir()] == [ATTEMPT]:
-        (folder / ATTEMPT).unlink()
-        folder.rmdir()
 
 
 def _follow(record: Record, folder: Path, stop: threading.Event) -> None:

@@ -242,7 +242,6 @@ def test_a_store_that_is_away_for_a_while_gets_the_curve_later(
 def test_a_killed_attempt_stands_under_the_run_that_goes_on(here: Path) -> None:
     folder = here / "work/checkpoints/key"
     folder.mkdir(parents=True)
-    (folder / "lock").touch()  # the training has begun
     for error in (KeyboardInterrupt, None):
         with (contextlib.suppress(KeyboardInterrupt), recorded("train", READ) as record,
               live_curves.follow_curves(record, folder)):

@@ -9,8 +9,8 @@ import numpy as np
 from pipeline.studies.run_sets import Run, RunSet
 
 HERE = {"cpu": "a CPU", "native_probe": "p1", "torch": "2.13.0", "pillow": "pillow-simd 12",
-        "libjpeg": "turbo 2", "zlib": "1", "pixels": "f1", "cores": "2", "device": "cpu", "threads": "1",
-        "deterministic": "true"}
+        "libjpeg": "turbo 2", "zlib": "1", "pixels": "f1", "cores": "2", "device": "cpu",
+        "threads": "1", "deterministic": "true"}
 ELSEWHERE = HERE | {"cpu": "another CPU", "native_probe": "p2"}
 
 
