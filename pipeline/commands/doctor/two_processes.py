@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from alexnet.architectures import ARCHITECTURES, architecture
+from alexnet.architectures import ARCHITECTURES
 from alexnet.augmentation import Statistics, Views
 from alexnet.draws import integers, words
 from alexnet.messages import swap
@@ -61,12 +61,12 @@ def main(folder: Path) -> None:
 
 
 def _settled(parameters: Parameters) -> Parameters:
-    """The device with no `auto` left, as the stage `train` decides it."""
+    """Return the parameters with the device that the stage `train` takes, and one thread."""
     execution = parameters.execution
     device = (execution.device if execution.device != "auto"
               else "cuda" if torch.cuda.is_available() else "cpu")
     return parameters.model_copy(
-        update={"execution": execution.model_copy(update={"device": device})})
+        update={"execution": execution.model_copy(update={"device": device, "threads": 1})})
 
 
 def exchanged(rank: int, device: torch.device) -> dict[str, Any]:
@@ -82,11 +82,13 @@ def exchanged(rank: int, device: torch.device) -> dict[str, Any]:
 
 def trace(parameters: Parameters, device: torch.device, split: bool) -> list[dict[str, Any]]:
     """Return the trace of the configured net and recipe, 1/16 as wide, on pictures of noise."""
-    section = parameters.network.model_dump() | {"width": WIDTH}
+    from pipeline.training.loading import arithmetic
+
+    network_section = parameters.network.model_copy(update={"width": WIDTH})
+    table = parameters.model_copy(update={"network": network_section}).layer_table(CLASSES)
     recipe = parameters.effective_recipe()
-    table = architecture(section.pop("architecture"), recipe, CLASSES, **section)
     network = Network(table, recipe, 7, placement_here(table.columns, split, device),
-                      parameters.train.precision)
+                      parameters.train.precision, arithmetic(parameters.train.arithmetic))
     pictures = noise((IMAGES, table.stored, table.stored, 3))
 
     def crops(seen: Views) -> Tensor:

@@ -316,7 +316,7 @@ def test_steps_that_are_not_repeated_are_seen(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(two_processes, "noise",
                         lambda shape: pytorch.randint(0, 256, shape, dtype=pytorch.uint8))
     fails(agreement({"one process": first, "the same again": traced()}),
-          "part at step 1: gradients of", "matrix")
+          "part at step 1: the images of its batch", "matrix")
 
 
 def test_what_a_check_does_not_expect_is_a_finding_too(monkeypatch: pytest.MonkeyPatch) -> None:
