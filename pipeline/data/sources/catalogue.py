@@ -118,6 +118,8 @@ class Contents:
         left_out: files that are no pictures of it, which is of no consequence.
         strays: pictures that no key gives a label to; they are left out, too.
         missing: the keys of validation labels, in order, that no picture has.
+        train_counts: how many training pictures each class has by the development kit; empty where
+            there is none.
     """
 
     catalogue: Catalogue
@@ -126,6 +128,7 @@ class Contents:
     left_out: LeftOut = field(default_factory=LeftOut)
     strays: LeftOut = field(default_factory=LeftOut)
     missing: Sequence[str] = ()
+    train_counts: Sequence[int] = ()
 
 
 def leads_elsewhere(path: str) -> bool:

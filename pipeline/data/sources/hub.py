@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.sources import counting, layouts
+from pipeline.data.sources import counting, labels, layouts
 from pipeline.data.sources.catalogue import Class, Contents
 from pipeline.data.sources.layouts import Assembly
 from pipeline.data.sources.planning import Plan, RemoteFile, check_room
@@ -85,8 +85,7 @@ def _listed(folder: Path, file: Path, classes: list[Class]) -> Iterator[tuple[st
     wnids = sorted(one.wnid for one in classes)
     split = "train" if file.name.startswith("train") else "val"
     try:
-        labels = pyarrow.parquet.read_table(file, columns=["label"])["label"].to_pylist()
-        for label in labels:
+        for label in pyarrow.parquet.read_table(file, columns=["label"])["label"].to_pylist():
             yield name, f"{split}/{wnids[label]}/picture.JPEG"
     except (pyarrow.ArrowException, OSError, IndexError, TypeError) as error:
         raise UserError(f"{file}: damaged, or no Parquet file of pictures ({error}); fetch it "
@@ -101,6 +100,7 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
     """
     if download and _lacking(parts(folder)):
         _download(folder, classes)
+    val_labels = labels.find(labels.places(folder, folder / "val"), classes)  # another key
     there = parts(folder)
     if lacking := _lacking(there):
         raise UserError(f"dataset.location: {folder} lacks {lacking[0]} ({len(lacking)} such); put "
@@ -111,7 +111,7 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
         there[stem] = _repack(file, folder / f"{stem}.tar", classes)
     names = sorted(file.relative_to(folder).as_posix() for file in there.values())
     places = chain.from_iterable(layouts.in_tar(folder, name) for name in names)
-    return layouts.assemble(folder, places, Assembly(classes), names)
+    return layouts.assemble(folder, places, Assembly(classes, val_labels), names)
 
 
 def _lacking(there: dict[str, Path]) -> list[str]:
@@ -142,8 +142,9 @@ def _repack(file: Path, target: Path, classes: list[Class]) -> Path:
 def _pictures(table: Any, file: Path, classes: list[Class],
               advance: Any) -> Iterator[tuple[str, bytes]]:
     """Yield path and content of each row. The hub's label is the place of the class in the order of
-    the wnids, which the names confirm."""
-    wnids = sorted(one.wnid for one in classes)
+    the wnids, which the names confirm: they end in the wnid, n01440764_10026_n01440764.JPEG. Where
+    a name has none, the user is told."""
+    wnids, unconfirmed = sorted(one.wnid for one in classes), 0
     split = "train" if file.name.startswith("train") else "val"
     for batch in table.iter_batches(ROWS, columns=["image", "label"], use_threads=False):
         for row in batch.to_pylist():
@@ -154,12 +155,17 @@ def _pictures(table: Any, file: Path, classes: list[Class],
                 raise UserError(f"{file}: a row without name, bytes or a label of "
                                 f"0..{len(wnids) - 1} ({name!r}, {label!r}); fetch it again")
             named = set(re.findall(r"n\d{8}", name))
+            unconfirmed += not named
             if named and named != {wnids[label]}:
                 raise UserError(f"{file}: {name} has the label {label}, which is {wnids[label]}: "
                                 "the labels are not in the order of the wnids; fetch the file "
                                 "again")
             yield f"{split}/{wnids[label]}/{layouts.without_class(name)}", content
             advance(1)
+    if unconfirmed:
+        say(f"{file}: {unconfirmed:,} pictures have no class in their names; unless a list of "
+            f"labels lies beside ({', '.join(labels.KNOWN_FILES[:2])}), their labels are taken "
+            "from the file alone")
 
 
 def _download(folder: Path, classes: list[Class]) -> None:

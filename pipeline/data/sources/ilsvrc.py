@@ -64,11 +64,12 @@ LARGEST_KIT = 1 << 28  # bytes, unpacked; that of 2012 has 5 million
 
 @dataclass(frozen=True)
 class Devkit:
-    """The classes, in label order, and the label of each validation picture, by its name without
-    suffix."""
+    """The classes, in label order, the label of each validation picture, by its name without
+    suffix, and how many training pictures each class has."""
 
     classes: list[Class]
     val_labels: dict[str, int]
+    train_counts: list[int]
 
 
 def devkit(file: Path, year: Year = Y2012, known: bool = False) -> Devkit:
@@ -85,8 +86,8 @@ def devkit(file: Path, year: Year = Y2012, known: bool = False) -> Devkit:
             meta, truth = ((file / "data" / name).read_bytes() for name in ("meta.mat", year.truth))
         else:
             meta, truth = _archived(file, year)
-        classes = _classes(meta, year.number, known)
-        return Devkit(classes, read_truth(truth, len(classes), year))
+        classes, counts = _classes(meta, year.number, known)
+        return Devkit(classes, read_truth(truth, len(classes), year), counts)
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}; fetch it again") from None
     except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError, RecursionError) as error:
@@ -124,12 +125,12 @@ def _content(archive: tarfile.TarFile, name: str) -> bytes:
     return stream.read()
 
 
-def _classes(meta: bytes, number: str, known: bool) -> list[Class]:
+def _classes(meta: bytes, number: str, known: bool) -> tuple[list[Class], list[int]]:
     read = meta_mat.classes if known else meta_mat.classes_apart
-    leaves = {place: Class(wnid, words) for place, wnid, words in read(meta, number)}
-    if sorted(leaves) != list(range(1, len(leaves) + 1)):
+    leaves = sorted(read(meta, number))
+    if [place for place, *_ in leaves] != list(range(1, len(leaves) + 1)):
         raise ValueError("meta.mat: the ids of the leaves are not 1, 2, 3, ...")
-    return [leaves[place] for place in sorted(leaves)]
+    return [Class(wnid, words) for _, wnid, words, _ in leaves], [row[3] for row in leaves]
 
 
 def train_places(folder: Path, classes: list[Class], year: Year = Y2012) -> Iterator[Place]:

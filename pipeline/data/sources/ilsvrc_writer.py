@@ -20,7 +20,8 @@ Pictures = Iterable[tuple[str, bytes]]  # name and content
 
 
 def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val: Pictures,
-          val_labels: Sequence[int], ancestors: Sequence[Class] = (), year: Year = Y2012) -> None:
+          val_labels: Sequence[int], ancestors: Sequence[Class] = (), year: Year = Y2012,
+          train_counts: Sequence[int] = ()) -> None:
     """Write the three archives into `folder`.
 
     Args:
@@ -30,6 +31,7 @@ def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val
             time.
         val: in order of name; `val_labels` are theirs.
         ancestors: inner nodes of the hierarchy, which are no classes.
+        train_counts: how many training pictures meta.mat says that each class has; 0 if not given.
     """
     with atomic_write(folder / year.train) as stream:
         _write_tar(stream, ((f"{one.wnid}.tar", _tar(pictures))
@@ -40,7 +42,8 @@ def write(folder: Path, classes: Sequence[Class], train: Iterable[Pictures], val
     truth = "".join(f"{label + 1}\n" for label in val_labels).encode()
     with (atomic_write(folder / year.devkit) as stream,
           gzip.GzipFile(filename="", mode="wb", compresslevel=0, fileobj=stream, mtime=0) as plain):
-        _write_tar(plain, [(year.meta, _meta(classes, ancestors, year)), (year.truth_path, truth)])
+        _write_tar(plain, [(year.meta, _meta(classes, ancestors, year, train_counts)),
+                           (year.truth_path, truth)])
 
 
 def _write_tar(stream: IO[bytes] | gzip.GzipFile, members: Pictures) -> None:
@@ -57,7 +60,8 @@ def _tar(members: Pictures) -> bytes:
     return stream.getvalue()
 
 
-def _meta(classes: Sequence[Class], ancestors: Sequence[Class], year: Year) -> bytes:
+def _meta(classes: Sequence[Class], ancestors: Sequence[Class], year: Year,
+          train_counts: Sequence[int]) -> bytes:
     """Return meta.mat: the struct array `synsets`, leaves first, ids from 1, with the fields of the
     original."""
     from scipy.io import savemat
@@ -69,7 +73,8 @@ def _meta(classes: Sequence[Class], ancestors: Sequence[Class], year: Year) -> b
     for row, one in enumerate([*classes, *ancestors]):
         children = [] if row < len(classes) else leaves
         synsets[row, 0] = (row + 1, one.wnid, one.words, one.words, len(children),
-                           np.array(children, np.uint16), int(bool(children)), 0)
+                           np.array(children, np.uint16), int(bool(children)),
+                           train_counts[row] if row < len(train_counts) else 0)
     stream = io.BytesIO()
     savemat(stream, {"synsets": synsets})
     heading = f"MATLAB 5.0 MAT-file: {year.number[:6]} {year.number[6:10]} development kit"

@@ -119,7 +119,7 @@ def fetch(dataset: DatasetSection) -> Contents:
     places = chain(ilsvrc.train_places(folder, kit.classes), ilsvrc.val_places(folder))
     contents = layouts.assemble(folder, places, Assembly(kit.classes, kit.val_labels),
                                 list(OFFICIAL))
-    return replace(contents, algorithms=("sha256", "md5"))
+    return replace(contents, algorithms=("sha256", "md5"), train_counts=kit.train_counts)
 
 
 def _form(dataset: DatasetSection) -> str:
@@ -179,14 +179,16 @@ def _unpacked(folder: Path) -> Contents:
                                       "a folder of its pictures")
         if not split:
             verify(folder, {archive: OFFICIAL[archive]})
-    val_labels = labels.find(labels.places(folder, folder / (val or train or ".")), classes)
+    lists = labels.places(folder, folder / (val or train or "."))
+    val_labels = labels.find(lists, classes)
 
     def places() -> Iterator[Place]:
         yield from (layouts.in_folder(folder, train, "train") if train
                     else ilsvrc.train_places(folder, classes))
         yield from (layouts.in_folder(folder, val, "val") if val else ilsvrc.val_places(folder))
 
-    return layouts.assemble(folder, places(), Assembly(classes, val_labels))
+    contents = layouts.assemble(folder, places(), Assembly(classes, val_labels))
+    return replace(contents, train_counts=labels.train_counts(lists))
 
 
 def _how_to_get(location: Path, missing: Mapping[str, Archive]) -> str:

@@ -60,6 +60,20 @@ def find(files: Sequence[Path], classes: list[Class]) -> dict[str, int]:
     return labels
 
 
+def train_counts(files: Sequence[Path]) -> list[int]:
+    """Return how many training pictures each class has, by the development kit among these files;
+    nothing where there is none."""
+    for file in files:
+        if file.name in (Y2012.devkit, Y2012.folder):
+            return ilsvrc.devkit(file, known=_is_official(file)).train_counts
+    return []
+
+
+def _is_official(file: Path) -> bool:
+    return (file.is_file() and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+            == OFFICIAL_KIT)
+
+
 def _read(file: Path, classes: list[Class]) -> dict[str, int]:
     if file.name == SOLUTION:
         with file.open("rb") as stream:
@@ -70,9 +84,7 @@ def _read(file: Path, classes: list[Class]) -> dict[str, int]:
         except ValueError as error:
             raise UserError(f"{file}: not the validation ground truth ({error}); fetch it "
                             "again") from None
-    known = (file.is_file() and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
-             == OFFICIAL_KIT)
-    kit = ilsvrc.devkit(file, known=known)
+    kit = ilsvrc.devkit(file, known=_is_official(file))
     if [one.wnid for one in kit.classes] != [one.wnid for one in classes]:
         raise UserError(f"{file}: its {len(kit.classes):,} classes are not those of ILSVRC 2012; "
                         "fetch the development kit again")

@@ -16,9 +16,12 @@ import sys
 MEMORY, SECONDS = 4 << 30, 60
 
 
-def classes(content: bytes, number: str) -> list[tuple[int, str, str]]:
-    """Return id, wnid and words of each leaf of the hierarchy; `number` is the name of the field
-    that holds the id.
+Row = tuple[int, str, str, int]
+
+
+def classes(content: bytes, number: str) -> list[Row]:
+    """Return id, wnid, words and number of training pictures of each leaf of the hierarchy;
+    `number` is the name of the field that holds the id.
 
     Raises:
         ValueError: it holds something else. Crafted bytes may end the process.
@@ -29,13 +32,14 @@ def classes(content: bytes, number: str) -> list[tuple[int, str, str]]:
     try:
         synsets = loadmat(io.BytesIO(content), squeeze_me=True,
                           variable_names=["synsets"])["synsets"]
-        return [(int(one[number]), str(one["WNID"]), str(one["words"]))
+        return [(int(one[number]), str(one["WNID"]), str(one["words"]),
+                 int(one["num_train_images"]) if "num_train_images" in synsets.dtype.names else 0)
                 for one in np.atleast_1d(synsets) if int(one["num_children"]) == 0]
     except Exception as error:  # of too many kinds: scipy does not check what it reads
         raise ValueError(f"meta.mat: {type(error).__name__}: {error}") from None
 
 
-def classes_apart(content: bytes, number: str) -> list[tuple[int, str, str]]:
+def classes_apart(content: bytes, number: str) -> list[Row]:
     """Return the same, read in another process. Raises ValueError, also where that process ends by
     a signal or takes too long."""
     try:
@@ -47,7 +51,7 @@ def classes_apart(content: bytes, number: str) -> list[tuple[int, str, str]]:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise ValueError(lines[-1] if lines and done.returncode > 0
                          else "meta.mat: it crashes its reader")
-    return [(place, wnid, words) for place, wnid, words in json.loads(done.stdout)]
+    return [(place, wnid, words, count) for place, wnid, words, count in json.loads(done.stdout)]
 
 
 def within_limits() -> None:

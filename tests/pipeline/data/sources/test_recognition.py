@@ -6,10 +6,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import datasets
+from pipeline.config.datasets import Expected
 from pipeline.config.sections import DatasetSection, SampleSection
 from pipeline.data import sources
 from pipeline.data.sources import fetching, ilsvrc_writer, imagenet2012, kaggle, recognition
@@ -175,3 +178,27 @@ def test_no_message_advises_to_lose_anything() -> None:
             if (isinstance(node, ast.Constant) and isinstance(node.value, str)
                     and id(node) not in documented):
                 assert not words.search(node.value), (file.name, node.value)
+
+
+@pytest.mark.parametrize("change", ["", "one less", "another kit"])
+def test_the_development_kit_says_how_many_pictures_each_class_has(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """Exactly, where its sum is the data set's: else all is between 732 and 1,300."""
+    counts = [1 + label % 2 for label in range(1000)]
+    folder = imagenet_copies.write("folders beside the devkit", tmp_path / "d")
+    told = [9] * 1000 if change == "another kit" else counts
+    ilsvrc_writer.write(tmp_path / "x", CLASSES, [[] for _ in CLASSES], [], LABELS, [],
+                        train_counts=told)
+    (tmp_path / "x" / Y2012.devkit).replace(folder / Y2012.devkit)
+    monkeypatch.setitem(datasets.BY_NAME, "imagenet2012", replace(
+        datasets.BY_NAME["imagenet2012"], expected={"train": Expected(1500, 1, 2),
+                                                         "val": Expected(30, 0, 1)}))
+    if change == "one less":
+        wnid = CLASSES[1].wnid
+        (folder / f"train/{wnid}/{wnid}_7.JPEG").rename(
+            folder / f"train/{CLASSES[0].wnid}/{CLASSES[0].wnid}_99.JPEG")
+        message = refused("imagenet2012", folder)
+        assert f"too few training pictures: {wnid} (1 of 2); 1 of 1,000 classes" in message
+        assert f"too many training pictures: {CLASSES[0].wnid} (2 of 1); 1 of 1,000" in message
+        return
+    fetching.fetch(dataset("imagenet2012", folder))
