@@ -98,5 +98,7 @@ complaints=$(.venv/bin/python -m pip check 2>&1 | grep -vE -e "$pillow" -e '^No 
 [ -z "$complaints" ] || fail "the packages do not fit together:
 $complaints"
 .venv/bin/python -c 'from pipeline.records import environment; environment.check()'
+# Compiles the kernels of portable arithmetic, so that no stage has to, and tries them.
+.venv/bin/alexnet doctor arithmetic >.venv/arithmetic.txt 2>&1 || say "$(cat .venv/arithmetic.txt)"
 echo "$wanted" >$finished
 say "done in $(($(date +%s) - begin)) s"
