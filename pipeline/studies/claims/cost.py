@@ -12,7 +12,6 @@ from pipeline.studies.claims.results import Results
 
 UPDATES = 3  # timed, after one that is not
 FORWARD = 1 / 3  # of an update's time: the backward pass is two forward passes
-VIEWS = 10  # of an image that is tested
 OVERHEAD = 30.0  # seconds of a run besides: DVC, the start of processes, the records
 
 
@@ -36,7 +35,11 @@ def seconds(results: Results, name: str, parameters: Parameters,
     if like not in _timed:
         _timed[like] = _update(parameters, scale.classes)
     image = _timed[like] / settings.batch
-    tested = val * (settings.epochs / settings.validate_every + VIEWS)
+    from alexnet.testing import views_of
+
+    table = parameters.layer_table(scale.classes)
+    views = len(set(views_of(table.stored - table.crop, table.views)))
+    tested = val * (settings.epochs / settings.validate_every + views)
     return OVERHEAD + image * (train * settings.epochs + FORWARD * tested)
 
 

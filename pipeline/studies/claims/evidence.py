@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -196,40 +197,96 @@ def _measured(runs: Mapping[int, Run], metric: str) -> Numbers:
 def _ratios(measure: Epochs, evidence: Evidence) -> tuple[Numbers, str]:
     """Return the ratios of the epochs of the two sides' best; a seed on which one of them does not
     get there has none."""
-    best = [fastest(side, measure, evidence) for side in (measure.slow, measure.fast)]
+    best = [fastest(side, measure, evidence) for side in measure.sides]
     if None in best:
         any_run = any(evidence.runs(name) for name in measure.slow)
         return {}, "no configuration of one side got there" if any_run else ""
-    slow, fast = (evidence.runs(name) for name in best if name)
-    both = {seed: (epochs_to(slow[seed], measure), epochs_to(fast[seed], measure))
-            for seed in slow if seed in fast}
-    ratios = {seed: a / b for seed, (a, b) in both.items() if math.isfinite(a) and math.isfinite(b)}
-    lost = (f"not there on {len(both) - len(ratios)} of {len(both)} seeds"
-            if len(ratios) < len(both) else "")
-    absent = [name for name in [*measure.slow, *measure.fast] if not evidence.runs(name)]
-    return ratios, _joined(f"best: {best[0]} against {best[1]}", lost,
-                           f"not run: {', '.join(absent)}" if absent else "")
+    slow, fast = best
+    ratios, pairs = _ratios_at(measure.below, measure, evidence, str(slow), str(fast))
+    lost = f"not there on {pairs - len(ratios)} of {pairs} seeds" if len(ratios) < pairs else ""
+    first = [measure.short(name) if measure.screen else name
+             for name in (*measure.slow, *measure.fast)]
+    absent = [name for name in first if not evidence.runs(name)]
+    return ratios, _joined(f"best: {slow} against {fast}", lost,
+                           f"not run: {', '.join(absent)}" if absent else "",
+                           _at_levels(measure, evidence, str(slow), str(fast)))
+
+
+def _ratios_at(level: float, measure: Epochs, evidence: Evidence, slow: str,
+               fast: str) -> tuple[Numbers, int]:
+    """Return the ratios of the epochs to a level on the seeds on which both configurations get
+    there, and the number of seeds that both have."""
+    left, right = evidence.runs(slow), evidence.runs(fast)
+    both = {seed: (epochs_to(left[seed], measure, level), epochs_to(right[seed], measure, level))
+            for seed in left if seed in right}
+    return ({seed: a / b for seed, (a, b) in both.items()
+             if math.isfinite(a) and math.isfinite(b)}, len(both))
+
+
+def _at_levels(measure: Epochs, evidence: Evidence, slow: str, fast: str) -> str:
+    """Return, in words, the ratio at each level, and that of two configurations that differ in
+    nothing else: the fast side's best, and its partner."""
+    if not measure.levels:
+        return ""
+
+    def told(slow: str, fast: str) -> str:
+        ratios = (_ratios_at(level, measure, evidence, slow, fast)[0].values()
+                  for level in measure.levels)
+        return ", ".join(f"{statistics.geometric_mean(seeds):.2f}" if seeds else "-"
+                         for seeds in ratios)
+
+    levels = ", ".join(f"{100 * level:g}" for level in measure.levels)
+    words = f"at {levels} %: {told(slow, fast)}"
+    partner = partner_of(fast, measure)
+    if partner and partner != slow and evidence.runs(partner):
+        words += f"; {partner} against {fast}: {told(partner, fast)}"
+    return words
+
+
+def partner_of(fast: str, measure: Epochs) -> str | None:
+    """Return the configuration of the slow side that differs from one of the fast side in nothing
+    but what is compared; None where the sides are not paired."""
+    return measure.slow[measure.fast.index(fast)] if measure.screen else None
+
+
+def finalists(side: Sequence[str], measure: Epochs, evidence: Evidence) -> list[str]:
+    """Return the configurations of a side that go on: all where there is no screen, else those
+    whose shorter runs ended best, on the lowest seed that all of them have."""
+    if not measure.screen:
+        return list(side)
+    runs = {name: kept for name in side if (kept := evidence.runs(measure.short(name)))}
+    shared = set.intersection(*(set(kept) for kept in runs.values())) if runs else set()
+    if not shared:
+        return []
+    ends = {name: kept[min(shared)].points(measure.curve)[-1][1] for name, kept in runs.items()}
+    return sorted(ends, key=lambda name: ends[name])[:measure.finalists]
 
 
 def fastest(side: Sequence[str], measure: Epochs, evidence: Evidence) -> str | None:
-    """Return the configuration that gets there first on the lowest seed that it has; None where
-    none does."""
-    epochs = {name: epochs_to(runs[min(runs)], measure)
-              for name in side if (runs := evidence.runs(name))}
+    """Return the configuration that gets there first, by the geometric mean over the seeds that all
+    of the side's have, else on the lowest of each; None where none does."""
+    runs = {name: kept for name in finalists(side, measure, evidence)
+            if (kept := evidence.runs(name))}
+    if not runs:
+        return None
+    shared = set.intersection(*(set(kept) for kept in runs.values()))
+    epochs = {name: statistics.fmean(math.log(epochs_to(kept[seed], measure))
+                                     for seed in shared or [min(kept)])
+              for name, kept in runs.items()}
     best = min(epochs, key=lambda name: epochs[name], default=None)
     return best if best is not None and math.isfinite(epochs[best]) else None
 
 
-def epochs_to(run: Run, measure: Epochs) -> float:
-    """Return the epochs until the curve first reaches the level, between points on a straight line;
-    infinity where it does not."""
+def epochs_to(run: Run, measure: Epochs, level: float | None = None) -> float:
+    """Return the epochs until the curve first reaches the level (None: the measure's), between
+    points on a straight line; infinity where it does not."""
+    level = measure.below if level is None else level
     before: tuple[float, float] | None = None
     for epoch, value in run.points(measure.curve):
-        if value <= measure.below:
+        if value <= level:
             if before is None or value == before[1]:
                 return epoch
-            return before[0] + (epoch - before[0]) * (before[1]
-                                                      - measure.below) / (before[1] - value)
+            return before[0] + (epoch - before[0]) * (before[1] - level) / (before[1] - value)
         before = epoch, value
     return math.inf
 
@@ -239,16 +296,11 @@ def needed(claim: Claim, evidence: Evidence, seeds: Sequence[int],
     """Return the runs (configuration, seed) that the claim still needs for these seeds, those first
     that others are made of.
 
-    Of a claim on epochs every configuration is run on the first seed, and then the best of each
-    side on the others.
+    See `_raced` for claims on epochs.
     """
     measure = claim.measure
-    wanted = [(name, seed) for name in claim.configurations() for seed in seeds]
-    if isinstance(measure, Epochs):
-        wanted = [(name, seeds[0]) for name in claim.configurations()]
-        if all(seed in evidence.runs(name) for name, seed in wanted):
-            wanted = [(name, seed) for side in (measure.slow, measure.fast)
-                      if (name := fastest(side, measure, evidence)) for seed in seeds]
+    wanted = (_raced(measure, evidence, seeds) if isinstance(measure, Epochs) else
+              [(name, seed) for name in claim.configurations() for seed in seeds])
     runs: dict[tuple[str, int], None] = {}
     for name, seed in wanted:
         if seed not in evidence.runs(name):
@@ -256,6 +308,27 @@ def needed(claim: Claim, evidence: Evidence, seeds: Sequence[int],
                 if part[1] not in evidence.runs(part[0]):
                     runs[part] = None
     return list(runs)
+
+
+def _raced(measure: Epochs, evidence: Evidence, seeds: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the runs of a claim on epochs, as far as those that are there tell.
+
+    Every configuration is run on the first seed, and the best of each side on the others. Where
+    they are screened, only their shorter runs are on the first seed alone; the finalists are run on
+    all; and, at last, the partner of the fast side's best.
+    """
+    every = [name for side in measure.sides for name in side]
+    first = [(measure.short(name) if measure.screen else name, seeds[0]) for name in every]
+    if not all(seed in evidence.runs(name) for name, seed in first):
+        return first
+    best = [fastest(side, measure, evidence) for side in measure.sides]
+    if not measure.screen:
+        return [(name, seed) for name in best if name for seed in seeds]
+    last = [name for side in measure.sides for name in finalists(side, measure, evidence)]
+    wanted = [(name, seed) for seed in seeds for name in last]
+    if all(seed in evidence.runs(name) for name, seed in wanted) and best[1]:
+        wanted.append((str(partner_of(best[1], measure)), seeds[0]))
+    return wanted
 
 
 def next_needed(claim: Claim, evidence: Evidence, seeds: Sequence[int],

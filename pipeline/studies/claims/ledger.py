@@ -8,6 +8,7 @@ is a data set and a size of net that suit a machine.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator
 from functools import cache
@@ -59,6 +60,27 @@ class Configuration(Part):
     ensemble: dict[str, int] | None = None
 
 
+class Grid(Part):
+    """Configurations of which there is one for each choice along every axis.
+
+    Attributes:
+        set: of all of them.
+        axes: of each, its choices: a part of the name, which may be empty, to what it sets.
+    """
+
+    set: Values = {}
+    axes: list[dict[str, Values]] = Field(min_length=1)
+
+    def configurations(self, name: str) -> Iterator[tuple[str, Configuration]]:
+        """Yield the configurations by name, which the choices are added to."""
+        for choices in itertools.product(*(axis.items() for axis in self.axes)):
+            values = dict(self.set)
+            for _, chosen in choices:
+                values |= chosen
+            yield ("-".join([name, *(part for part, _ in choices if part)]),
+                   Configuration(set=values))
+
+
 class Difference(Part):
     """The metric of `of`, less that of `less`, or less another metric of the same runs."""
 
@@ -77,12 +99,35 @@ class Value(Part):
 
 class Epochs(Part):
     """The ratio of the epochs until `curve` is at most `below`, of `slow` over `fast`; of each side
-    by the configuration that is there first."""
+    by the configuration that is there first.
+
+    Attributes:
+        slow, fast: the configurations of each side. Where they are screened, each has a partner at
+            the same place of the other side, which differs in nothing but what is compared.
+        curve: of the learning curve.
+        below: the level.
+        levels: at which the ratio is told as well, the highest first.
+        screen: the end of the names of configurations that are as these, but shorter. They are run
+            first; the best `finalists` of a side go on, by where their curves end.
+        finalists: so many of a side.
+    """
 
     slow: list[str] = Field(min_length=1)
     fast: list[str] = Field(min_length=1)
     curve: Literal["training_error", "training_loss", "validation_error"]
     below: float
+    levels: list[float] = []
+    screen: str | None = None
+    finalists: int = Field(default=1, ge=1)
+
+    @property
+    def sides(self) -> tuple[list[str], list[str]]:
+        """The configurations of both sides, the slow one first."""
+        return self.slow, self.fast
+
+    def short(self, name: str) -> str:
+        """Return the name of the shorter configuration by which one is screened."""
+        return f"{name}-{self.screen}"
 
 
 class Net(Part):
@@ -169,7 +214,8 @@ class Claim(Part):
         """Return the names of those that it compares."""
         measure = self.measure
         if isinstance(measure, Epochs):
-            return [*measure.slow, *measure.fast]
+            names = [*measure.slow, *measure.fast]
+            return [*map(measure.short, names), *names] if measure.screen else names
         if isinstance(measure, Difference):
             return list(dict.fromkeys([measure.of, measure.less]))
         return [measure.of] if isinstance(measure, Value) else []
@@ -181,6 +227,7 @@ class Book(Part):
     base: Values
     scales: dict[str, Scale]
     configurations: dict[str, Configuration]
+    grids: dict[str, Grid] = {}
     claims: list[Claim]
     params: Values
 
@@ -265,6 +312,10 @@ def load(file: Path = FILE) -> Book:
     except ValidationError as error:
         raise UserError("\n".join(f"{file}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
                                   for problem in error.errors())) from None
+    made = dict(pair for name, grid in book.grids.items() for pair in grid.configurations(name))
+    if twice := made.keys() & book.configurations.keys():
+        raise UserError(f"{file}: two configurations are called {min(twice)}")
+    book = book.model_copy(update={"configurations": book.configurations | made})
     for problem in _problems(book):
         raise UserError(f"{file}: {problem}")
     return book
@@ -283,6 +334,9 @@ def _problems(book: Book) -> Iterator[str]:
         if (claim.test == "positive" and claim.paper is not None
                 and claim.scaled(claim.margin) >= claim.scaled(claim.paper)):
             yield f"{claim.name}: within its margin lies an effect of nothing"
+        if (isinstance(claim.measure, Epochs) and claim.measure.screen
+                and len(claim.measure.slow) != len(claim.measure.fast)):
+            yield f"{claim.name}: a configuration of one side has no partner of the other"
         yield from (f"{claim.name}: no configuration is called {name}"
                     for name in claim.configurations() if name not in known)
     for name, configuration in known.items():

@@ -95,8 +95,13 @@ def test_every_switch_that_differs_between_the_recipes_is_a_claim(book: Book) ->
             assert getattr(read, switch.name) == switch.paper
 
 
-def test_figure_1_has_nothing_that_regularises(book: Book) -> None:
-    measure = book.claim("relu-against-tanh").measure
+@pytest.mark.parametrize(("claim", "architecture", "pixels", "batch"), [
+    ("relu-against-tanh", "cifar-18pct", "whole", 128),
+    ("relu-against-tanh-local", "cifar", "whole", 128),
+    ("relu-against-tanh-part", "cifar", "centre", 32)])
+def test_figure_1_has_nothing_that_regularises(book: Book, claim: str, architecture: str,
+                                               pixels: str, batch: int) -> None:
+    measure = book.claim(claim).measure
     assert isinstance(measure, Epochs)
     for side, neuron in ((measure.slow, "tanh"), (measure.fast, "relu")):
         rates = []
@@ -104,12 +109,34 @@ def test_figure_1_has_nothing_that_regularises(book: Book) -> None:
             read = book.parameters("cifar10", name, 1)
             recipe = read.effective_recipe()
             rates.append(recipe.weight_lr)
+            assert recipe.bias_lr == 2 * recipe.weight_lr
             assert (read.network.neuron, read.network.architecture, read.network.normalization) == (
-                neuron, "cifar", False)
+                neuron, architecture, False)
             assert (recipe.weight_decay, recipe.bias_decay, recipe.colour_noise, recipe.crops,
-                    recipe.schedule) == (0, 0, "none", "centre", "flat")
-        assert sorted(rates) == {"tanh": [0.001, 0.002, 0.004, 0.008],
-                                 "relu": [0.00025, 0.0005, 0.001, 0.002, 0.004]}[neuron]
+                    recipe.schedule) == (0, 0, "none", pixels, "flat")
+            assert (read.train.batch, read.network.dropout) == (batch, False)
+        if claim == "relu-against-tanh-part":
+            assert sorted(rates) == {"tanh": [0.001, 0.002, 0.004, 0.008],
+                                     "relu": [0.00025, 0.0005, 0.001, 0.002, 0.004]}[neuron]
+        else:
+            assert rates == [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016]
+
+
+def test_a_screened_configuration_is_the_beginning_of_the_one_that_goes_on(book: Book) -> None:
+    for claim in ("relu-against-tanh", "relu-against-tanh-local"):
+        measure = book.claim(claim).measure
+        assert isinstance(measure, Epochs)
+        for tanh, relu in zip(measure.slow, measure.fast, strict=True):
+            long, short, partner = (book.parameters("cifar10", name, 1).model_dump()
+                                    for name in (relu, measure.short(relu), tanh))
+            assert (short["train"].pop("epochs"), short["train"].pop("stop_below")) == (3, None)
+            assert (long["train"].pop("epochs"), long["train"].pop("stop_below")) == (60, 0.25)
+            assert short == long
+            assert (partner["train"].pop("epochs"), partner["train"].pop("stop_below")) == (60,
+                                                                                            0.25)
+            assert (partner["network"].pop("neuron"), long["network"].pop("neuron")) == ("tanh",
+                                                                                         "relu")
+            assert partner == long
 
 
 def test_the_pictures_of_a_scale_may_lie_anywhere(book: Book, tmp_path: Path) -> None:
@@ -273,7 +300,7 @@ def test_epochs_to_a_level_lie_between_points() -> None:
 
 
 def test_figure_1_is_a_ratio_of_the_best_of_each_side(book: Book) -> None:
-    claim = book.claim("relu-against-tanh")
+    claim = book.claim("relu-against-tanh-part")
     results = Results(book, "cifar10")
     measure = claim.measure
     assert isinstance(measure, Epochs)
@@ -307,6 +334,58 @@ def test_figure_1_is_a_ratio_of_the_best_of_each_side(book: Book) -> None:
     [drawn] = figure_1.write(claim, runs)
     assert drawn.read_text().count("<svg") == 1
     assert figure_1.write(book.claim("dropout-error"), runs) == []
+
+
+def test_figure_1_goes_from_short_runs_to_the_finalists_and_to_one_rate(book: Book) -> None:
+    claim, results, seeds = book.claim("relu-against-tanh"), Results(book, "cifar10"), (1, 2, 3)
+    measure, runs = claim.measure, results.wanted()
+    assert isinstance(measure, Epochs)
+
+    def wanted() -> list[tuple[str, int]]:
+        return next_needed(claim, runs, seeds, book.configurations)
+
+    every = [*measure.slow, *measure.fast]
+    assert wanted() == [(f"{name}-3-epochs", 1) for name in every]
+    ends = {"tanh-0.004": 0.5, "tanh-0.008": 0.55, "relu-0.001": 0.35, "relu-0.002": 0.4}
+    for name in every:
+        results.add(f"{name}-3-epochs", curve(1, 0.9, 0.8, ends.get(name[11:], 0.7)), HERE, "")
+    tanh, relu = (["figure-1-b-tanh-0.004", "figure-1-b-tanh-0.008"],
+                  ["figure-1-b-relu-0.001", "figure-1-b-relu-0.002"])
+    last = [(name, seed) for seed in seeds for name in (*tanh, *relu)]
+    assert wanted() == last
+    # on the first seed the second of them is faster, over all seeds the first
+    there = {tanh[0]: (21, 20, 20), tanh[1]: (20, 30, 30), relu[0]: (6, 5, 5), relu[1]: (5, 9, 9)}
+    for name, seed in last:
+        assert (name, seed) in wanted()
+        epochs = there[name][seed - 1]
+        results.add(name, curve(seed, *[0.6] * (epochs - 1), 0.25), HERE, "")
+    partner = ("figure-1-b-tanh-0.001", 1)
+    assert wanted() == [partner]
+    results.add(partner[0], curve(1, *[0.6] * 29, 0.25), HERE, "")
+    assert wanted() == []
+    found = row(claim, results)
+    assert found.numbers == {1: pytest.approx(21 / 6), 2: pytest.approx(4), 3: pytest.approx(4)}
+    assert "best: figure-1-b-tanh-0.004 against figure-1-b-relu-0.001" in found.note
+    parts = [(0.6 - level) / 0.35 for level in (0.5, 0.45, 0.4, 0.35, 0.3, 0.25)]  # of an epoch
+    told = ", ".join(f"{(29 + part) / (5 + part):.2f}" for part in parts)
+    assert f"; figure-1-b-tanh-0.001 against figure-1-b-relu-0.001: {told};" in found.note
+    assert (found.verdict, found.question) == ("direction only", claim.question(own=True))
+
+
+def test_what_does_not_get_there_has_no_ratio_and_says_so(book: Book) -> None:
+    claim, results = book.claim("relu-against-tanh"), Results(book, "cifar10")
+    measure = claim.measure
+    assert isinstance(measure, Epochs)
+    for name in (*measure.slow, *measure.fast):
+        results.add(f"{name}-3-epochs", curve(1, 0.9, 0.8, 0.7), HERE, "")
+    for seed in (1, 2, 3):
+        for name in (*measure.fast[:2], *measure.slow[:2]):
+            results.add(name, curve(seed, 0.9, 0.3, 0.2 if "relu" in name else 0.28), HERE, "")
+    found = row(claim, results)
+    assert (found.verdict, found.ours) == ("not yet run", None)
+    assert "no configuration of one side got there" in found.note
+    # the partner is run already, nothing is left to do
+    assert next_needed(claim, results.wanted(), (1, 2, 3), book.configurations) == []
 
 
 def test_a_result_of_another_configuration_does_not_count(book: Book) -> None:
@@ -380,14 +459,14 @@ def test_what_cannot_be_run_is_told(arguments: list[str], told: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "told"), [
-    (lambda book: book["claims"][3].pop("measure"),
+    (lambda book: book["claims"][5].pop("measure"),
      "two-columns-top1: give a measure, or say what it takes"),
-    (lambda book: book["claims"][3]["measure"].update(of="third"),
+    (lambda book: book["claims"][5]["measure"].update(of="third"),
      "no configuration is called third"),
-    (lambda book: book["claims"][3].pop("margin"), "claims.3.margin"),
-    (lambda book: book["claims"][3].update(margin=1.7), "lies an effect of nothing"),
+    (lambda book: book["claims"][5].pop("margin"), "claims.5.margin"),
+    (lambda book: book["claims"][5].update(margin=1.7), "lies an effect of nothing"),
     (lambda book: book["claims"][2].update(margin=1), "a factor above 1"),
-    (lambda book: book["claims"][3].update(papr=3), "claims.3.papr"),
+    (lambda book: book["claims"][5].update(papr=3), "claims.5.papr"),
     (lambda book: book["configurations"]["seven-nets"]["ensemble"].update(other=2),
      "no configuration is called other"),
 ])
