@@ -66,28 +66,31 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
 @LOCATION
 @click.option("--again", is_flag=True,
               help="Run anew on all of the seeds; what is kept gives way.")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), metavar="HOURS",
+              help="Begin no run that is not expected to end within these; the same command, given "
+                   "again, goes on.")
 @click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
 @click.option("--estimate", is_flag=True, help="Give the cost and the power, run nothing.")
 @JSON
 def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None,
-        again: bool, yes: bool, estimate: bool, as_json: bool) -> None:
-    """Run what the claims NAME... need at a scale, or `all` that can be run there.
+        again: bool, hours: float | None, yes: bool, estimate: bool, as_json: bool) -> None:
+    """Run what the claims NAME... need at a scale; a plan of experiments/claims.yaml stands for its
+    claims, `all` for those that can be run there.
 
     What is kept, the cost and the power of each test are given first. Seeds are added one by one
-    until the verdict is final. What is kept on the same pictures, by the same configuration and
-    arithmetic, is not run again: given again, an interrupted command goes on.
+    until the verdict is final, to the claim that fewest are likely to decide. What is kept on the
+    same pictures, by the same configuration and arithmetic, is not run again: given again, an
+    interrupted command goes on.
     """
     from pipeline.report import figure_1
     from pipeline.studies.claims import evidence, ledger, running
     from pipeline.studies.claims.results import Results
 
     book = ledger.load().at(scale, location)
-    chosen = ([claim for claim in book.claims
-               if claim.configurations() and scale in claim.scales]
-              if names == ("all",) else [book.claim(name) for name in names])
+    chosen = book.named(names, scale)
     running.check_runnable(chosen, scale)
     work = running.Work(Results(book, scale), chosen,
-                        seeds or tuple(range(1, book.scales[scale].seeds + 1)), again)
+                        seeds or tuple(range(1, book.scales[scale].seeds + 1)), again, hours)
     _print_plan(work)
     if work.missing():
         if estimate:

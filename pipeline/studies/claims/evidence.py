@@ -149,6 +149,16 @@ def is_final(claim: Claim, evidence: Evidence) -> bool:
     return this.verdict != NOT_RUN and bool(this.question and this.question.is_final(this.verdict))
 
 
+def seeds_to_go(claim: Claim, evidence: Evidence) -> float:
+    """Return how many seeds a claim is likely to take until it is decided, by the spread of those
+    that it has: 0 while they are too few to tell, infinity where no number of them would do."""
+    this = row(claim, evidence)
+    if this.seeds < FEWEST or this.question is None:
+        return 0
+    needed_ = needed_seeds(this.question, this.sd)
+    return math.inf if needed_ is None else max(needed_ - this.seeds, 1)
+
+
 def _key(claim: Claim, evidence: Evidence) -> EvidenceKey | None:
     for name in claim.configurations():
         for stored in evidence.stored(name).values():

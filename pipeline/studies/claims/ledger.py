@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -222,13 +222,15 @@ class Claim(Part):
 
 
 class Book(Part):
-    """The whole file, and the sections of params.yaml."""
+    """The whole file, and the sections of params.yaml; a plan is a list of claims, those first that
+    decide most for their cost."""
 
     base: Values
     scales: dict[str, Scale]
     configurations: dict[str, Configuration]
     grids: dict[str, Grid] = {}
     claims: list[Claim]
+    plans: dict[str, list[str]] = {}
     params: Values
 
     def claim(self, name: str) -> Claim:
@@ -239,6 +241,19 @@ class Book(Part):
         near = closest(name, (claim.name for claim in self.claims))
         raise UserError(f"{FILE}: no claim is called "
                         f"{name}{near or '; `alexnet claims` has them all'}")
+
+    def named(self, names: Sequence[str], scale: str) -> list[Claim]:
+        """Return the claims of these names, each once: of a plan its claims, of `all` those that
+        can be run at the scale.
+
+        Raises:
+            UserError: no claim and no plan is called so.
+        """
+        every = [claim.name for claim in self.claims
+                 if claim.configurations() and scale in claim.scales]
+        listed = (listed for name in names
+                  for listed in (every if name == "all" else self.plans.get(name, [name])))
+        return [self.claim(name) for name in dict.fromkeys(listed)]
 
     def at(self, scale: str, location: Path | None) -> Book:
         """Return the book with the data of the scale in this folder: as its source has them, or as
@@ -345,4 +360,10 @@ def _problems(book: Book) -> Iterator[str]:
                     for other in others if other not in known)
         yield from (f"{name}: no scale is called {scale}"
                     for scale in configuration.scales if scale not in SCALES)
+    names = {claim.name for claim in book.claims}
+    for plan, listed in book.plans.items():
+        if plan in names or plan == "all":
+            yield f"the plan {plan}: a claim is called so"
+        yield from (f"the plan {plan}: no claim is called {name}"
+                    for name in listed if name not in names)
     yield from (f"no scale is called {scale}" for scale in book.scales if scale not in SCALES)

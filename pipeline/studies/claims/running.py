@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from pipeline.studies.run_sets import Run
 from pipeline.system.dvc import cached_file
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
-from pipeline.system.terminal import say
+from pipeline.system.terminal import duration, say
 
 PARTS = WORK / "claims"  # weights to start from
 NewRun = tuple[Run, dict[str, str]]  # and the environment that it was made in
@@ -43,6 +44,7 @@ class Work:
         claims: that it is for.
         seeds: at most.
         again: whether what is kept is run anew, too, on all of the seeds.
+        hours: within which every run is expected to end that is begun; None: as many as it takes.
         done: what it has run.
     """
 
@@ -50,6 +52,7 @@ class Work:
     claims: Sequence[Claim]
     seeds: Sequence[int]
     again: bool = False
+    hours: float | None = None
     done: list[Part] = field(default_factory=list)
 
     @property
@@ -63,13 +66,19 @@ class Work:
         return self.results.wanted()
 
     def missing(self) -> list[Part]:
-        """Return the runs that come next; when they are there, verdicts may need more."""
+        """Return the runs that come next; when they are there, verdicts may need more.
+
+        Every claim comes to the fewest seeds that decide anything, in the order of the claims; then
+        the one that fewest seeds more are likely to decide.
+        """
         if self.again:
             every = [part for claim in self.claims for name in claim.configurations()
                      for seed in self.seeds
                      for part in evidences.with_parts(name, seed, self.book.configurations)]
             return [part for part in dict.fromkeys(every) if part not in self.done]
-        return list(dict.fromkeys(part for claim in self.claims for part in evidences.next_needed(
+        ordered = sorted(self.claims,
+                         key=lambda claim: evidences.seeds_to_go(claim, self.evidence))
+        return list(dict.fromkeys(part for claim in ordered for part in evidences.next_needed(
             claim, self.evidence, self.seeds, self.book.configurations)))
 
     def at_most(self) -> list[Part]:
@@ -117,8 +126,17 @@ def estimate(work: Work, parts: Sequence[Part]) -> dict[str, tuple[int, float]]:
 
 def run_missing(work: Work, make: Callable[[Work, str, int], NewRun]) -> Iterator[Part]:
     """Make what is missing and keep each run as it ends; yield its configuration and seed."""
+    started = time.monotonic()
     while parts := work.missing():
         name, seed = parts[0]
+        if work.hours is not None:
+            [(_, seconds)] = estimate(work, [parts[0]]).values()
+            left = 3600 * work.hours - (time.monotonic() - started)
+            if seconds > left:
+                say(f"claims: {duration(max(left, 0))} are left of {work.hours:g} hours, and "
+                    f"{name}, seed {seed}, would take {duration(seconds)}; the same command, "
+                    f"given again, goes on with it and {len(parts) - 1} more")
+                return
         say(f"claims: run {len(work.done) + 1}: {name}, seed {seed}")
         run, where = make(work, name, seed)
         command = shlex.join(["alexnet", *sys.argv[1:]])

@@ -467,6 +467,12 @@ def test_what_cannot_be_run_is_told(arguments: list[str], told: str) -> None:
     (lambda book: book["claims"][5].update(margin=1.7), "lies an effect of nothing"),
     (lambda book: book["claims"][2].update(margin=1), "a factor above 1"),
     (lambda book: book["claims"][5].update(papr=3), "claims.5.papr"),
+    (lambda book: book["claims"][2]["measure"]["slow"].pop(), "has no partner of the other"),
+    (lambda book: book["grids"]["figure-1-a"]["axes"].pop(), "figure-1-a-tanh-0.0005-3-epochs"),
+    (lambda book: book["grids"].update({"base": {"axes": [{"": {}}]}}),
+     "two configurations are called base"),
+    (lambda book: book["plans"]["imagenette"].append("retreival"),
+     "the plan imagenette: no claim is called retreival"),
     (lambda book: book["configurations"]["seven-nets"]["ensemble"].update(other=2),
      "no configuration is called other"),
 ])
@@ -542,6 +548,59 @@ def test_seeds_are_added_until_the_verdict_is_final_or_they_are_used_up(book: Bo
     assert made(0.5, "noise") == 6
     results = Results(book, "sample", Path("clear"))
     assert next_needed(claim, results.wanted(), seeds, book.configurations) == []
+
+
+def test_all_claims_come_to_three_seeds_then_the_one_that_fewest_more_decide(book: Book) -> None:
+    claims_ = [book.claim(name) for name in ("dropout-error", "no-augmentation")]
+    work = running.Work(Results(book, "sample"), claims_, tuple(range(1, 7)))
+    # the first spreads so much that 14 seeds would not decide it, the second needs a few
+    of_seed = {"no-dropout": lambda seed: 0.5 + 0.05 * (-1) ** seed,
+               "no-augmentation": lambda seed: 0.5 + 0.007 * (seed % 3)}
+
+    def made(work: running.Work, name: str, seed: int) -> running.NewRun:
+        error = of_seed.get(name, lambda seed: 0.5)(seed)
+        return run_of_seed(seed, evaluate__top1_error=error,
+                           evaluate__top1_error_10crop=error), HERE
+
+    order = list(running.run_missing(work, made))
+    assert order[:6] == [(name, seed) for name in ("no-dropout", "base") for seed in (1, 2, 3)]
+    assert order[6:9] == [("no-augmentation", seed) for seed in (1, 2, 3)]
+    assert [evidence.seeds_to_go(claim, work.evidence) > 0 for claim in claims_] == [True, True]
+    assert order[9][0] == "no-augmentation"  # its fourth, though it was named last
+
+
+def test_no_run_is_begun_that_would_not_end_in_time(book: Book, monkeypatch: pytest.MonkeyPatch,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(running.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(running.cost, "seconds", lambda *_: 1000.0)
+    monkeypatch.setattr(running, "environment_here", lambda _: HERE)
+
+    def made(work: running.Work, name: str, seed: int) -> running.NewRun:
+        clock[0] += 1100.0
+        return run_of_seed(seed), HERE
+
+    claim, results = book.claim("dropout-error"), Results(book, "sample")
+    work = running.Work(results, [claim], (1, 2, 3), hours=1.0)
+    assert len(list(running.run_missing(work, made))) == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert "of 1 hours, and base, seed 1, would take 17 min" in told
+    assert "goes on with it and 2 more" in told
+    assert len(list(running.run_missing(running.Work(results, [claim], (1, 2, 3)), made))) == 3
+
+
+def test_a_plan_stands_for_its_claims_and_every_plan_can_be_run(book: Book) -> None:
+    for plan, scale in (("figure-1", "cifar10"), ("imagenette", "imagenette")):
+        claims_ = book.named([plan, plan], scale)
+        assert [claim.name for claim in claims_] == book.plans[plan]
+        running.check_runnable(claims_, scale)
+    wanted = {"base", "half", "no-normalization", "separate-pooling", "no-dropout",
+              "no-colour-noise", "no-augmentation", "without-conv3", "without-conv4",
+              "without-conv5"}
+    assert wanted <= {name for claim in book.named(["imagenette"], "imagenette")
+                      for name in claim.configurations()}
+    with pytest.raises(UserError, match="did you mean dropout-error"):
+        book.named(["dropout-eror"], "sample")
 
 
 def test_runs_on_other_pictures_than_expected_end_the_command(book: Book) -> None:
