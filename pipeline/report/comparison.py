@@ -197,8 +197,7 @@ def _common_rates(sides: Sequence[Side]) -> list[tuple[float, float]]:
     not known."""
     try:
         file = Path("parameters.json")
-        every = [learning_rates(parameters.check(side.settings, file).effective_recipe(),
-                                side.curve)
+        every = [learning_rates(parameters.check(side.settings, file), side.curve)
                  for side in sides if side.curve]
     except UserError:  # parameters of another version
         return []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from alexnet.recipe import Recipe
+import numpy as np
+
 from alexnet.schedule import rate
+from pipeline.config.parameters import Parameters
 from pipeline.report.choosing import LONGEST_LIST, spread
 from pipeline.report.figures import Exhibit, Line, chart, table
 from pipeline.report.inputs import Curve, Inputs
+from pipeline.report.results import best
 
 
 def rate_changes(rate_of: Callable[[int], float], steps: int) -> list[tuple[int, float]]:
@@ -25,17 +28,22 @@ def rate_changes(rate_of: Callable[[int], float], steps: int) -> list[tuple[int,
     return [(0, rate_of(0)), *changes(0, steps - 1)]
 
 
-def learning_rates(recipe: Recipe, curve: Curve) -> list[tuple[float, float]]:
+def learning_rates(parameters: Parameters, curve: Curve) -> list[tuple[float, float]]:
     """Return the epochs from which a learning rate of the weights holds, and that rate; of any
     layer but conv1 and, in fine-tuning, fc8."""
+    recipe, settings = parameters.effective_recipe(), parameters.train
     steps, epochs = int(curve["step"][-1]), float(curve["epoch"][-1])
-    changes = rate_changes(lambda step: rate(recipe, "fc7.weight", step / steps).lr, steps)
+    # of the whole run, which the schedule is stretched over
+    planned = steps if settings.stop_below is None else max(steps, round(
+        steps * settings.epochs / epochs))
+    changes = rate_changes(lambda step: rate(recipe, "fc7.weight", step / planned).lr, steps)
     return [(step * epochs / steps, value) for step, value in changes]
 
 
 def exhibits(inputs: Inputs) -> list[Exhibit]:
     """Return the charts of loss and error."""
-    curve, rates = inputs.curve, learning_rates(inputs.parameters.effective_recipe(), inputs.curve)
+    curve, rates = inputs.curve, learning_rates(inputs.parameters, inputs.curve)
+    good = best(inputs)
     drops = "; ".join(f"{value:g} from epoch {start:.1f}" for start, value in rates)
     charts = []
     for what, title, form in (("loss", "Loss (nats per image, lower is better)", ".3g"),
@@ -43,6 +51,10 @@ def exhibits(inputs: Inputs) -> list[Exhibit]:
         pair = {kind: curve[f"{kind}_{what}"] for kind in ("training", "validation")}
         lines = [Line(kind, kind, curve["epoch"], values, dashed=kind == "training")
                  for kind, values in pair.items()]
+        if what == "error" and good and good.curve:
+            epochs, errors = (np.array(column) for column in zip(*good.curve, strict=True))
+            lines.append(Line(f"validation, mean of {good.runs} runs of {good.name}", "text",
+                              epochs, errors))
         ends = " and ".join(f"from {values[0]:{form}} to {values[-1]:{form}} in {kind}"
                             for kind, values in pair.items())
         figure = chart(title, lines, rates,

@@ -64,7 +64,7 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
     errors, images = results.errors(inputs), inputs.metrics["evaluate"]["images"]
     rows = inputs.evidence.rows
     end = suffix_of(errors)
-    yardstick = results.yardstick(parameters.dataset.source, inputs.evidence.run_sets)
+    yardstick = results.yardstick(inputs)
     return {"parameters": parameters, "recipe": parameters.effective_recipe(),
             "metrics": inputs.metrics, "network": inputs.network, "store": store,
             "data": results.data_name(parameters),
@@ -82,7 +82,7 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
             "epochs": inputs.curve["epoch"][-1], "curve": learning.curve_rows(inputs),
             "points": len(inputs.curve["step"]), "ends":
             {name: (float(values[0]), float(values[-1])) for name, values in inputs.curve.items()},
-            "rates": learning.learning_rates(parameters.effective_recipe(), inputs.curve),
+            "rates": learning.learning_rates(parameters, inputs.curve),
             "parts": parts, "exhibits": parts.exhibits,
             "sigmas": [pictures.deviations(sigma) for sigma in pictures.SIGMAS],
             "outlined": pictures.outlined(parts.crops),

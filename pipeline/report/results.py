@@ -6,8 +6,7 @@ Fractions stay fractions, and the template writes them as percentages.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,11 @@ from alexnet.ports import PORTS
 from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.config.parameters import Parameters
 from pipeline.report.inputs import Inputs
-from pipeline.studies.run_sets import RunSet
+from pipeline.studies import yardsticks
+from pipeline.studies.yardsticks import Yardstick
+from pipeline.system.terminal import duration
 
 CENTRE = ("top1_error", "top5_error")
-FEWEST_RUNS = 3  # of a set that says what is good
 FULL_CLASSES = 1000
 FULL_EPOCHS = 90  # P §5: "roughly 90 cycles through the training set"
 
@@ -54,27 +54,32 @@ def _names(measured: Mapping[str, Any]) -> list[str]:
     return [*CENTRE, *(f"{name}{suffix_of(measured)}" for name in CENTRE)]
 
 
-def yardstick(source: str, run_sets: Sequence[RunSet]) -> ErrorRow | None:
-    """Return the mean errors of the best configuration that was measured on a data set.
-
-    The best has the lowest mean top-1 error with ten crops, of sets of three runs or more.
+def best(inputs: Inputs) -> Yardstick | None:
+    """Return what is good on this run's data: the kept set of runs with the lowest mean top-1 error
+    with several crops, of those on the same data set, or on the same pixels from elsewhere.
 
     Returns:
-        None where no such set is of this data set.
+        None where no such set is kept.
     """
-    rows = []
-    for each in run_sets:
-        if each.configuration.get("dataset.source") == source and len(each.runs) >= FEWEST_RUNS:
-            names = _names(each.runs[0].metrics["evaluate"])
-            values = {name: [run.number(f"evaluate.{name}") for run in each.runs]
-                      for name in names}
-            top1, top5, top1_ten, top5_ten = map(statistics.fmean, values.values())
-            ten, crops = values[names[2]], SUFFIXES[suffix_of(names)]
-            rows.append(ErrorRow(
-                f"Measured here: mean of {len(each.runs)} runs of {each.name}, from "
-                f"{min(ten):.1%} to {max(ten):.1%} top-1 with {crops}".replace("%", "\u00a0%"),
-                (top1, top5), (top1_ten, top5_ten)))
-    return min(rows, key=lambda row: row.ten[0] or 0.0, default=None)
+    source = inputs.parameters.dataset.source
+    pixels = inputs.metrics["resize"]["pixels_digest"]
+    of_these = [run_set for run_set in inputs.evidence.run_sets if run_set.runs
+                and (run_set.configuration.get("dataset.source") == source
+                     or run_set.runs[0].metrics.get("resize", {}).get("pixels_digest") == pixels)]
+    return min(filter(None, map(yardsticks.of, of_these)), default=None,
+               key=lambda each: each.errors[f"top1_error{each.suffix}"])
+
+
+def yardstick(inputs: Inputs) -> ErrorRow | None:
+    """Return the row of the table of errors that says what is good; None where nothing does."""
+    good = best(inputs)
+    if good is None:
+        return None
+    time = f", {duration(good.seconds)} each" if good.seconds else ""
+    top1, top5, top1_several, top5_several = good.errors.values()
+    return ErrorRow(f"Measured here: mean of {good.runs} runs of {good.name}, from "
+                    f"{good.lowest:.1%} to {good.highest:.1%} top-1 with {SUFFIXES[good.suffix]}"
+                    f"{time}".replace("%", "\u00a0%"), (top1, top5), (top1_several, top5_several))
 
 
 def to_compare(classes: int, yardstick: ErrorRow | None) -> list[ErrorRow]:

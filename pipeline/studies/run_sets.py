@@ -9,8 +9,8 @@
                                                  what decides bits
     spread                                       of each number: mean, standard deviation, lowest
                                                  and highest run
-    runs                                         by seed: metrics of the stages, trace or learning
-                                                 curve, record
+    runs                                         by seed: metrics of the stages, learning curve,
+                                                 of a golden the trace, record
 """
 
 from __future__ import annotations
@@ -112,16 +112,18 @@ def environment_key(environment: Mapping[str, str]) -> str:
 
 
 def run_of(read: Read, seed: int, record: Mapping[str, Any], with_trace: bool) -> Run:
-    """Return a run from the files that it left, with its trace or with its learning curve."""
+    """Return a run from the files that it left, with its learning curve, perhaps with its
+    trace."""
     metrics = {stage: json.loads(read(metrics_of(stage))) for stage in MEASURED}
+    trace: list[str] = []
     if with_trace:
         content = read(TRACE)
         if hashlib.sha256(content).hexdigest() != metrics["train"]["trace_digest"]:
             raise UserError(f"{TRACE}: not the trace that {metrics_of('train')} names; run "
                             "`dvc repro`")
         entries = [json.loads(line) for line in content.decode().splitlines()]
-        return Run(seed, metrics, trace=trace_lines(entries), record=dict(record))
-    return Run(seed, metrics, curve=curve_lines(read(LEARNING).decode()), record=dict(record))
+        trace = trace_lines(entries)
+    return Run(seed, metrics, trace, curve_lines(read(LEARNING).decode()), dict(record))
 
 
 def trace_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -370,15 +370,29 @@ def test_the_yardstick_is_the_best_of_what_was_measured_on_the_data() -> None:
 
     sets = [kept("sample", "good", 0.1, 0.2, 0.3), kept("sample", "bad", 0.4, 0.4, 0.4),
             kept("sample", "lucky", 0.0), kept("cifar10", "other", 0.0, 0.0, 0.5, crops="_9crop")]
-    best = results.yardstick("sample", sets)
+    def row(source: str, pixels: str = "") -> results.ErrorRow | None:
+        return results.yardstick(cast(Inputs, SimpleNamespace(
+            parameters=SimpleNamespace(dataset=SimpleNamespace(source=source)),
+            metrics={"resize": {"pixels_digest": pixels}},
+            evidence=SimpleNamespace(run_sets=sets))))
+
+    best = row("sample")
     assert best is not None
     assert best.ten == (pytest.approx(0.2), pytest.approx(0.2))
     assert best.what.replace("\u00a0", " ") == (
         "Measured here: mean of 3 runs of good, from 10.0 % to 30.0 % top-1 with ten crops")
-    nine = results.yardstick("cifar10", sets)
+    nine = row("cifar10")
     assert nine is not None
     assert nine.what.endswith("to 50.0\u00a0% top-1 with nine crops")
-    assert results.yardstick("imagenet2012", sets) is None
+    assert row("imagenet2012") is None
+    # what is kept without its data set's name is found by its pixels
+    sets.append(RunSet("claim", {}, "", {}, [
+        Run(seed, {**sets[0].runs[0].metrics, "resize": {"pixels_digest": "p"}},
+            record={"seconds": 90}) for seed in range(3)]))
+    claimed = row("folder", "p")
+    assert claimed is not None
+    assert claimed.what.endswith("top-1 with ten crops, 90 s each")
+    assert row("folder", "q") is None
     assert [row.ten for row in results.to_compare(10, best)][:2] == [best.ten, (0.9, 0.5)]
     assert results.to_compare(10, None)[0].what.startswith("Guessing")
 

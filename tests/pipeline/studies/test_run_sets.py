@@ -96,10 +96,14 @@ def test_the_first_step_that_differs_is_told(count: int, place: st.DataObject, k
 def test_a_trace_that_is_not_the_one_the_metrics_name_is_refused() -> None:
     trace = "".join(json.dumps(one) + "\n" for one in entries(3)).encode()
     metrics = {"trace_digest": hashlib.sha256(trace).hexdigest()}
-    files = {run_sets.TRACE: trace,
+    files = {run_sets.TRACE: trace, run_sets.LEARNING:
+             b"step,epoch,training_loss,training_error,validation_loss,validation_error\n"
+             b"1,1.0,2,0.5,3,0.75\n",
              **{run_sets.metrics_of(stage): b"{}" for stage in MEASURED},
              run_sets.metrics_of("train"): json.dumps(metrics).encode()}
-    assert run_sets.run_of(files.__getitem__, 1, {}, True).trace == trace_lines(entries(3))
+    run_ = run_sets.run_of(files.__getitem__, 1, {}, True)
+    assert (run_.trace, run_.curve) == (trace_lines(entries(3)), ["1 2 0.5 3 0.75"])
+    assert run_.points("validation_error") == [(1.0, 0.75)]
     files[run_sets.TRACE] = trace[:-9] + bytes([trace[-9] ^ 1]) + trace[-8:]
     with pytest.raises(UserError, match=r"not the trace that metrics/train\.json names"):
         run_sets.run_of(files.__getitem__, 1, {}, True)
