@@ -7,13 +7,14 @@ one, or a file `predictions.safetensors` as `alexnet evaluate` leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.arithmetic.operators import error_rate
 from pipeline.config.crops import suffix
 from pipeline.config.paths import PREDICTIONS
 from pipeline.data.predictions import Predictions
@@ -37,24 +38,29 @@ def ensemble(runs: list[str]) -> dict[str, Any]:
     members = [first, *(same_images(predictions_of(run), first, run, runs[0])
                         for run in runs[1:])]
     sets = [{name: getattr(member, name) for name in SETS} for member in members]
-    average = {name: np.mean([arrays[name] for arrays in sets], axis=0, dtype=np.float64)
-               for name in SETS}
+    averages = {name: average([arrays[name] for arrays in sets]) for name in SETS}
     end = suffix(len(first.each_crop))
     return {"members": [{"run": run} | errors_of(arrays, first.labels, end)
                         for run, arrays in zip(runs, sets, strict=True)],
-            **errors_of(average, first.labels, end)}
+            **errors_of(averages, first.labels, end)}
+
+
+def average(members: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean of probabilities, float32 [images, classes], over the nets in their order.
+
+    As docs/arithmetic.md, section 5, has it, whatever the arithmetic of the nets.
+    """
+    total = np.zeros(members[0].shape, np.float64)
+    for probabilities in members:
+        total += probabilities
+    return (total / len(members)).astype(np.float32)
 
 
 def errors_of(probabilities: Mapping[str, Any], labels: NDArray[np.int64],
               end: str) -> dict[str, float]:
     """Return {"top1_error", "top5_error", "top1_error_10crop", "top5_error_10crop"} of what
     `evaluate` left; `end` is that of the last two names."""
-    import torch
-
-    from alexnet.testing import errors
-
-    return {f"top{top}_error{ending}": errors(torch.from_numpy(probabilities[name]),
-                                              torch.from_numpy(labels), top)
+    return {f"top{top}_error{ending}": error_rate(probabilities[name], labels, top)
             for name, ending in zip(SETS, ("", end), strict=True) for top in (1, 5)}
 
 

@@ -13,6 +13,7 @@ import os
 import torch
 
 from alexnet.architectures import ARCHITECTURES
+from alexnet.arithmetic import NUMBER
 from pipeline.config.identity import start_digest
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import STORE
@@ -126,8 +127,16 @@ def tags(parameters: Parameters) -> dict[str, str]:
     start = start_digest(parameters)
     return {"placement": execution.placement, "replicas": str(execution.replicas),
             "processes": str(process_count(execution)), "device": execution.device,
-            "threads": str(execution.threads), "deterministic": json.dumps(execution.deterministic),
+            "threads": str(execution.threads), "arithmetic": arithmetic_name(parameters),
+            "deterministic": json.dumps(execution.deterministic),
             **({"start_from_digest": start} if start else {}), **prepared_by(STORE)}
+
+
+def arithmetic_name(parameters: Parameters) -> str:
+    """Return what decides the bits of a product, as "portable 1", the number that of its
+    definition, or "native"."""
+    name = parameters.train.arithmetic
+    return f"{name} {NUMBER}" if name == "portable" else name
 
 
 def prepare(parameters: Parameters) -> torch.device:

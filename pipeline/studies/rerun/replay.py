@@ -230,7 +230,7 @@ def _record(kept: KeptRun, code: RestoredCode, here: Mapping[str, str],
             parameters: Mapping[str, Any]) -> Record:
     execution = parameters["execution"]
     same = {name: value for name, value in kept.facts.tags.items()
-            if name in ("code_digest", "git_commit", "git_dirty", "interface", *DATA)}
+            if name in ("code_digest", "git_commit", "git_dirty", "interface", "arithmetic", *DATA)}
     tags = same | {
         "stage": "rerun", "rerun_of": kept.facts.run_id, "processes": str(processes_of(execution)),
         **{name: str(execution[name]) for name in ("placement", "replicas", "device", "threads")},
