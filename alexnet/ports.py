@@ -140,6 +140,9 @@ PORTS: Mapping[str, Port] = {
         "torchvision alexnet", "pytorch/vision 00658a22, torchvision/models/alexnet.py; "
                                "references/classification 080836e5",
         "one-weird-trick", 61_100_840, {
+            **{name: Decided(value, "alexnet.py:21-35: nothing, for there is no LRN")
+               for name, value in (("lrn_divisor", "window"), ("lrn_k", 2),
+                                   ("lrn_window", "column"))},
             "layer1_order": Decided("relu-pool", "alexnet.py:22-24: ReLU, MaxPool2d, no LRN"),
             "layer2_order": Decided("relu-pool", "alexnet.py:25-27"),
             "spatial_norm": Decided(False, "alexnet.py:21-35: no normalisation"),
@@ -165,10 +168,14 @@ PORTS: Mapping[str, Port] = {
             "crops": Decided("resized", "references/classification/presets.py: "
                                         "RandomResizedCrop(224), RandomHorizontalFlip"),
             "images_per_crop": Decided(1, "references/classification/presets.py: for each image"),
+            "mean_window": Decided("centre", "references/classification/presets.py: nothing, for "
+                                             "there is no mean image"),
             "order": Decided("epoch", "references/classification/train.py: RandomSampler"),
         }, {
             "train.batch": Decided(256, "references/classification/README.md: 8 GPUs of 32"),
             "train.epochs": Decided(90, "references/classification/train.py: --epochs"),
+            "resize.mode": Decided("centre", "references/classification/presets.py: in testing "
+                                             "Resize(256), CenterCrop(224)"),
         },
         ("crops the original picture, of any shape; here the stored square of 256, without the "
          "strips at the longer sides and resampled twice",

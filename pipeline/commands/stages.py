@@ -31,6 +31,9 @@ OPTIONS: dict[str, Any] = EXECUTION | {
                             help="Only tell what would be fetched, its size, the disk that it and "
                                  "the image store need, and what is free."),
     "json": click.option("--json", "as_json", is_flag=True, help="Print JSON, with --dry-run."),
+    "weights": click.option("--weights", type=UserPath(dir_okay=False), metavar="FILE",
+                            help="Test these weights instead, a .safetensors file or torchvision's "
+                                 ".pth; print the errors, leave nothing."),
     "verify": click.option("--verify", is_flag=True,
                            help="Make nothing: check what is there against every stored pixel, "
                                 "slowly and by other means."),
@@ -43,7 +46,7 @@ OPTIONS: dict[str, Any] = EXECUTION | {
 def _command(stage: Stage) -> click.Command:
     def run(file: Path, overrides: tuple[str, ...], verify: bool = False, dry_run: bool = False,
             as_json: bool = False, runs: tuple[str, ...] = (), output: Path | None = None,
-            **execution: str | None) -> None:
+            weights: Path | None = None, **execution: str | None) -> None:
         from pipeline.config import parameters
         from pipeline.data import verification
         from pipeline.stages import runner
@@ -54,7 +57,11 @@ def _command(stage: Stage) -> click.Command:
             return {"mean": verification.verify_mean, "pca": verification.verify_pca}[stage.name]()
         read = parameters.load(file, overrides, {key: value for key, value in execution.items()
                                                  if value is not None})
-        if dry_run:
+        if weights:
+            from pipeline.stages import evaluate
+
+            click.echo(json.dumps(evaluate.errors_of(read, weights), indent=2))
+        elif dry_run:
             from pipeline.data.sources import fetching
 
             click.echo(json.dumps(fetching.dry_run_json(read), indent=2) if as_json

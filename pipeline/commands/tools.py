@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -12,6 +13,9 @@ from click.shell_completion import CompletionItem
 from pipeline.commands.group import command
 from pipeline.commands.options import JSON, UserPath, parameter_options
 from pipeline.config import datasets
+
+# as alexnet.recipe.NAMES, which takes a moment to import
+RECIPES = ("source", "paper", "caffe", "caffenet", "torchvision", "one-weird-trick")
 
 
 @command(short_help="Is everything here that a run needs?",
@@ -41,19 +45,21 @@ def _presets(context: click.Context, option: click.Parameter, begun: str) -> lis
 @click.argument("name", metavar=f"[{'|'.join(datasets.NAMES)}]", shell_complete=_presets)
 @click.option("--location", type=UserPath(exists=True, file_okay=False),
               help="The folder with the data set's files, or for them.  [default: archives]")
+@click.option("--recipe", type=click.Choice(RECIPES), metavar="RECIPE",
+              help=f"Set recipe.name, and a port's batch, epochs and input: {', '.join(RECIPES)}.")
 @click.option("--params", "file", type=UserPath(), default=Path("params.yaml"),
               show_default=True, help="The parameters to rewrite.")
 @JSON
-def configure(name: str, location: Path | None, file: Path, as_json: bool) -> None:
+def configure(name: str, location: Path | None, recipe: Any, file: Path, as_json: bool) -> None:
     """Rewrite params.yaml for another data set.
 
-    Only the keys that the preset names change, and they are printed; comments stay. `alexnet
-    configure sample` goes back. `configure folder --location DIR` is for pictures of your own,
-    train/<class>/* and val/<class>/* in DIR.
+    Only the keys that the preset and the recipe name change, and they are printed; comments stay.
+    `alexnet configure sample` goes back, from a port's recipe with `--recipe source`. `configure
+    folder --location DIR` is for pictures of your own, train/<class>/* and val/<class>/* in DIR.
     """
     from pipeline.config import presets
 
-    changed = presets.configure(name, location, file)
+    changed = presets.configure(name, location, file, recipe)
     if as_json:
         click.echo(json.dumps({key: {"old": old, "new": new}
                                for key, (old, new) in changed.items()}, indent=2))
@@ -75,13 +81,29 @@ def _yaml(value: object) -> object:
 @parameter_options
 @click.option("--classes", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Units of the output layer.  [default: the data set's]")
+@click.option("--recipe", type=click.Choice(RECIPES), metavar="RECIPE",
+              help=f"The net of this recipe: {', '.join(RECIPES)}.  [default: recipe.name]")
+@click.option("--against", type=click.Choice(RECIPES), metavar="RECIPE",
+              help="Instead, all in which the two recipes differ, and where it stands.")
 @JSON
-def describe(file: Path, overrides: tuple[str, ...], classes: int | None, as_json: bool) -> None:
-    """The layer table of the configured net: kernels, shapes, parameters, multiply-adds."""
+def describe(file: Path, overrides: tuple[str, ...], classes: int | None, recipe: str | None,
+             against: str | None, as_json: bool) -> None:
+    """The layer table of the configured net: kernels, shapes, parameters, multiply-adds.
+
+    `describe --recipe caffe --against source` prints instead in what two recipes differ, with the
+    file and line, or the section of the paper, of each value.
+    """
     from pipeline.config import parameters, presets
     from pipeline.config.describe import description, show
+    from pipeline.config.recipes import comparison, lines
 
+    if recipe:
+        overrides = (*overrides, f"recipe.name={recipe}", "network.architecture=auto")
     read = parameters.load(presets.file_or_template(file), overrides)
+    if against:
+        compared = comparison(read.recipe.name, against)  # type: ignore[arg-type]
+        click.echo(json.dumps(compared, indent=2) if as_json else "\n".join(lines(compared)))
+        return
     net = description(read, classes or _classes(read.dataset.source))
     if as_json:
         click.echo(json.dumps(net, indent=2))

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from alexnet.recipe import switches
 from pipeline.config.parameters import Parameters
 from pipeline.config.safe_yaml import flatten
 from pipeline.system.errors import UserError
@@ -59,6 +60,13 @@ def configuration(parameters: Parameters, sections: Iterable[str] = SECTIONS) ->
         values["recipe.conv1_biases"] = "frozen"
     return {name: value for name, value in sorted(values.items())
             if name not in APART and BEFORE.get(name) != value}
+
+
+def with_switches(configured: Mapping[str, str]) -> dict[str, str]:
+    """Return a configuration with the switches that it leaves out, as the code did before it had
+    them."""
+    names = {f"recipe.{switch.name}" for switch in switches()}
+    return {name: value for name, value in BEFORE.items() if name in names} | dict(configured)
 
 
 def digest(configured: Mapping[str, str]) -> str:

@@ -11,6 +11,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+from alexnet.ports import PORTS
+from alexnet.recipe import Name
 from pipeline.config import parameters
 from pipeline.config.datasets import BY_NAME, NAMES
 from pipeline.config.safe_yaml import flatten, load_yaml, read_sections
@@ -49,14 +51,27 @@ def file_or_template(file: Path) -> Path:
     return TEMPLATE if file == parameters.FILE and not file.exists() else file
 
 
-def configure(name: str, location: Path | None = None,
-              file: Path = parameters.FILE) -> dict[str, tuple[Any, Any]]:
+def values_of_recipe(recipe: Name) -> dict[str, Any]:
+    """Return `section.key` to value for all that a recipe decides: its name, its net, and, of a
+    port, batch, epochs and input; of `source` and `paper` their defaults but batch and epochs,
+    which are the data set's."""
+    usual = template_values()
+    decided = dict.fromkeys(key for port in PORTS.values() for key in port.settings)
+    values = {key: usual[key] for key in decided if not key.startswith("train.")}
+    if recipe in PORTS:
+        values |= {key: each.value for key, each in PORTS[recipe].settings.items()}
+    return values | {"recipe.name": recipe}
+
+
+def configure(name: str, location: Path | None = None, file: Path = parameters.FILE,
+              recipe: Name | None = None) -> dict[str, tuple[Any, Any]]:
     """Rewrite the file by the preset; comments, layout and what no preset names stay.
 
     Where there is no such file, it is written from the template.
 
     Args:
         location: the folder that holds the files of the data set, or will hold them.
+        recipe: is set, with its batch, epochs and input.
 
     Returns:
         `section.key` to its old and its new value, for each that has changed.
@@ -74,6 +89,8 @@ def configure(name: str, location: Path | None = None,
             raise UserError(f"--location {location}: no such folder; make it, or name the one "
                             "that holds the data set's files or shall hold them")
         wanted["dataset.location"] = str(location)
+    if recipe:
+        wanted |= values_of_recipe(recipe)
     source = file if file.exists() else TEMPLATE
     before = flatten(read_sections(source))
     editor = _editor()

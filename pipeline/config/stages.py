@@ -141,7 +141,7 @@ STAGES = (
           leaves="metrics/evaluate.json, models/predictions.safetensors (of each image)",
           takes="seconds for the sample; for ImageNet eleven forward passes for each of 50,000 "
                 "images",
-          options=("device",)),
+          options=("weights", "device")),
     Stage("report", (ALEXNET, DATA, TRAINING, *DESCRIBING),
           ("dataset", "resize", "store", "network", "recipe", "train"),
           (FILES_LEFT_OUT, STORE, MEAN, PCA, WEIGHTS, PROVENANCE, PREDICTIONS, LEARNING,

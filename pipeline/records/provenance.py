@@ -21,7 +21,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config.identity import configuration
+from pipeline.config.identity import configuration, with_switches
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import PROVENANCE, WEIGHTS
 from pipeline.config.stages import stage_of
@@ -64,12 +64,14 @@ def check_made_with(parameters: Parameters, weights_digest: str) -> None:
         made = json.loads(PROVENANCE.read_text(encoding="utf-8"))
         if made["weights_digest"] != weights_digest:
             return
-        stored = {**made.get("configuration", {}), "train.seed": str(made["seed"])}
+        stored = with_switches(made.get("configuration", {})) | {
+            "train.seed": str(made["seed"])}
     except (FileNotFoundError, KeyError):
         return
     except (OSError, TypeError, AttributeError, *BROKEN_JSON) as error:
         raise UserError(f"{PROVENANCE}: damaged ({error}); train again") from None
-    wanted = configuration(parameters, TRAINING) | {"train.seed": str(parameters.train.seed)}
+    wanted = with_switches(configuration(parameters, TRAINING)) | {
+        "train.seed": str(parameters.train.seed)}
     for name, value in stored.items():
         if name not in FREE and wanted.get(name, value) != value:
             raise UserError(f"{WEIGHTS}: trained with {name} {value}, and now it is "

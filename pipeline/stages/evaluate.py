@@ -10,6 +10,7 @@ kernels, and the nearest images.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,21 +61,70 @@ def run(parameters: Parameters) -> dict[str, Any]:
     Raises:
         UserError: weights that are missing, damaged, or of another network than the configured one.
     """
+    check_made_with(parameters)
+    weights = read_weights(WEIGHTS, "train again")
+    provenance.check_made_with(parameters, digest_of(weights))
+    store = Store(STORE)
+    network = _network_with(parameters, store, weights, WEIGHTS, "train again")
+    split, own = store.split("val"), network.arithmetic
+    centre_crops, ten_crops, some_crops = _tested(network, split)
+    labels = torch.from_numpy(split.labels)
+    searched = min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * len(store.classes)),
+                   len(store.split("train")))
+    mean = input_mean(network.recipe, load_mean_image()).to(network.placement.device)
+    near = _nearest(network, split, store.split("train"), searched, mean)
+    Predictions(split.names(), split.labels, centre_crops.numpy(), ten_crops.numpy(),
+                torch.arange(some_crops.shape[1]).numpy(), some_crops.numpy(),
+                store.split("train").names(range(searched if near else 0)),
+                *(near.get(name, torch.zeros(shape, dtype=torch.int64)).numpy()
+                  for name, shape in (("queries", (0,)), ("nearest_hidden", (0, 0)),
+                                      ("nearest_pixels", (0, 0))))).save(PREDICTIONS)
+    return (_errors(centre_crops, ten_crops, labels, own, suffix(network.table.views))
+            | {"images": len(split), "weights_digest": digest_of(weights)}
+            | _same_class(near, labels, torch.from_numpy(store.split("train").labels))
+            | (_colours(weights["conv1.weight"], own) if network.table.columns == 2 else {}))
+
+
+def errors_of(parameters: Parameters, file: Path) -> dict[str, Any]:
+    """Test the weights of another file, of ours or of torchvision's alexnet; leave nothing.
+
+    Returns:
+        The errors and losses that `run` measures, the number of images, weights_digest.
+
+    Raises:
+        UserError: weights that are missing, damaged, or of another network than the configured one.
+    """
+    check_made_with(parameters)
+    store = Store(STORE)
+    weights = read_weights(file, "correct --weights", False,
+                           [each.wnid for each in store.classes])
+    network = _network_with(parameters, store, weights, file, "`alexnet configure DATASET --recipe "
+                            "torchvision` describes torchvision's, at network.width 1")
+    split = store.split("val")
+    centre_crops, ten_crops, _ = _tested(network, split)
+    return (_errors(centre_crops, ten_crops, torch.from_numpy(split.labels), network.arithmetic,
+                    suffix(network.table.views))
+            | {"images": len(split), "weights_digest": digest_of(weights)})
+
+
+def _network_with(parameters: Parameters, store: Store, weights: dict[str, Tensor], file: Path,
+                  fix: str) -> Network:
+    """Return the configured network with these weights, ready for testing."""
     parameters = resolve(parameters)
     execution = parameters.execution.model_copy(update={"threads": len(os.sched_getaffinity(0))})
     device = prepare(parameters.model_copy(update={"execution": execution}))
-    check_made_with(parameters)
-    store = Store(STORE)
-    split = store.split("val")
-    weights = read_weights(WEIGHTS, "train again")
-    provenance.check_made_with(parameters, digest_of(weights))
     network = build_network(parameters, store, False, device)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != network.table.canonical():
-        raise UserError(f"{WEIGHTS}: weights of another network than params.yaml describes; train "
-                        "again")
+        raise UserError(f"{file}: weights of another network than params.yaml describes; {fix}")
     load_weights(network, weights)
     network.eval()
-    own = network.arithmetic
+    return network
+
+
+def _tested(network: Network, split: Split) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the probabilities of every image's centre [n, classes], of all its views averaged, and
+    of the first images' views one by one, [views, n, classes]."""
+    own, device = network.arithmetic, network.placement.device
     mean = input_mean(network.recipe, load_mean_image()).to(device)
     read = image_reader(split)
     centre, ten = [], []
@@ -92,21 +142,7 @@ def run(parameters: Parameters) -> dict[str, Any]:
             ten.append(own.average(crops))
             each = each or [crops[:, :CROPS_KEPT]]
             advance(len(images))
-    labels = torch.from_numpy(split.labels)
-    centre_crops, ten_crops = torch.cat(centre), torch.cat(ten)
-    searched = min(max(IMAGES_SEARCHED, IMAGES_A_CLASS * len(store.classes)),
-                   len(store.split("train")))
-    near = _nearest(network, split, store.split("train"), searched, mean)
-    Predictions(split.names(), split.labels, centre_crops.numpy(), ten_crops.numpy(),
-                torch.arange(each[0].shape[1]).numpy(), each[0].numpy(),
-                store.split("train").names(range(searched if near else 0)),
-                *(near.get(name, torch.zeros(shape, dtype=torch.int64)).numpy()
-                  for name, shape in (("queries", (0,)), ("nearest_hidden", (0, 0)),
-                                      ("nearest_pixels", (0, 0))))).save(PREDICTIONS)
-    return (_errors(centre_crops, ten_crops, labels, own, suffix(network.table.views))
-            | {"images": len(split), "weights_digest": digest_of(weights)}
-            | _same_class(near, labels, torch.from_numpy(store.split("train").labels))
-            | (_colours(weights["conv1.weight"], own) if network.table.columns == 2 else {}))
+    return torch.cat(centre), torch.cat(ten), each[0]
 
 
 def _errors(centre: Tensor, several: Tensor, labels: Tensor, own: Arithmetic,

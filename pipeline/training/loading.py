@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy
@@ -17,12 +18,15 @@ from alexnet.augmentation import Statistics, Views
 from alexnet.digest import digest_of
 from alexnet.network import Network
 from alexnet.placement import placement_here
+from alexnet.torchvision_weights import from_torchvision
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import STORE
 from pipeline.data.split import Split
 from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import Store
 from pipeline.system.errors import UserError
+
+TORCHVISION = (".pth", ".pt")  # ends of its files of weights
 
 
 def build_network(parameters: Parameters, store: Store, split: bool,
@@ -71,14 +75,22 @@ def load_mean_image() -> Tensor:
     return torch.from_numpy(load_mean())
 
 
-def read_weights(file: Path, fix: str, digest_required: bool = True) -> dict[str, Tensor]:
+def read_weights(file: Path, fix: str, digest_required: bool = True,
+                 classes: Sequence[str] = ()) -> dict[str, Tensor]:
     """Return the canonical weights of a safetensors file, which have the digest its header names.
 
-    Files of other programs name no digest; without `digest_required` they are read, too.
+    Files of other programs name no digest; without `digest_required` they are read, too, and so are
+    torchvision's, which end in .pth or .pt.
+
+    Args:
+        classes: the keys of the data set's classes, in the order of its labels: torchvision's
+            outputs are in the order of the keys, and come out in this one.
 
     Raises:
         UserError: the file is missing or damaged; `fix` says what helps.
     """
+    if file.suffix in TORCHVISION and not digest_required:
+        return _read_torchvision(file, fix, classes)
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             digest = (opened.metadata() or {}).get("digest")
@@ -92,6 +104,40 @@ def read_weights(file: Path, fix: str, digest_required: bool = True) -> dict[str
         raise UserError(f"{file}: no such file; {fix}") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{file}: damaged ({error}); {fix}") from None
+
+
+def _read_torchvision(file: Path, fix: str, classes: Sequence[str]) -> dict[str, Tensor]:
+    """Return the canonical weights of a file of torchvision's alexnet, float32.
+
+    Its pickle is read by PyTorch's restricted reader, which builds tensors and calls nothing else.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"not torchvision's alexnet: it holds a {type(state).__name__}")
+        weights = {name: tensor.float() for name, tensor in from_torchvision(state).items()}
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; {fix}") from None
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError, EOFError, KeyError,
+            pickle.UnpicklingError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{file}: damaged, or no weights of torchvision's alexnet ({first}); "
+                        f"{fix}") from None
+    return reordered(weights, from_sorted(classes))
+
+
+def from_sorted(classes: Sequence[str]) -> list[int]:
+    """Return, for each label, the place of its class among the sorted keys."""
+    places = {key: place for place, key in enumerate(sorted(classes))}
+    return [places[key] for key in classes]
+
+
+def reordered(weights: dict[str, Tensor], order: Sequence[int]) -> dict[str, Tensor]:
+    """Return weights with the outputs in another order, where there are as many as it has."""
+    if len(weights["fc8.bias"]) != len(order):
+        return weights
+    index = torch.tensor(order)
+    return weights | {name: weights[name][index] for name in ("fc8.weight", "fc8.bias")}
 
 
 def image_reader(split: Split) -> Callable[[slice], Tensor]:

@@ -78,6 +78,7 @@ class _Run:
         self.checkpoint_every = parameters.execution.checkpoint_every
         self.keep_every = parameters.execution.keep_every
         self.classes = len(store.classes)
+        self.keys = [each.wnid for each in store.classes]
         self.validation = store.split("val")
         split = self.images = store.split("train")
         self.count = len(split)
@@ -110,8 +111,8 @@ class _Run:
         self.previous = ""  # on the first process: the digest that the next entry names
 
     def _start_from(self, network: Network, file: Path) -> None:
-        weights = matching_weights(network, read_weights(file, "correct train.start_from",
-                                                         digest_required=False))
+        weights = matching_weights(network, read_weights(file, "correct train.start_from", False,
+                                                         self.keys))
         if not weights:
             raise UserError(f"train.start_from: no layer of {file} has the shape of one of this "
                             "network's")
