@@ -51,7 +51,7 @@ def claims(context: click.Context, scale: str | None, as_json: bool) -> None:
 
     book = ledger.load()
     results = {name: Results(book, name) for name in book.scales}
-    _print([row for claim in book.claims for place in claim.places if scale in (None, place)
+    print_rows([row for claim in book.claims for place in claim.places if scale in (None, place)
             for row in evidence.rows(claim, results.get(place))], as_json)
 
 
@@ -91,7 +91,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     running.check_runnable(chosen, scale)
     work = running.Work(Results(book, scale), chosen,
                         seeds or tuple(range(1, book.scales[scale].seeds + 1)), again, hours)
-    _print_plan(work)
+    print_plan(work)
     if work.missing():
         if estimate:
             return
@@ -100,7 +100,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
         if not yes and not click.confirm("Run?", err=True):
             return
         running.run(work, figure_1.write)
-    _print([evidence.row(claim, work.evidence) for claim in chosen], as_json)
+    print_rows([evidence.row(claim, work.evidence) for claim in chosen], as_json)
 
 
 @command("verify", short_help="Run one training of a claim's evidence again; compare.",
@@ -152,7 +152,7 @@ for _command in (run, verify):
     claims.add_command(_command)
 
 
-def _print_plan(work: Work) -> None:
+def print_plan(work: Work) -> None:
     """Print what is kept and why, the cost of what is missing, and the power of the tests."""
     from pipeline.studies.claims import evidence, running
     from pipeline.studies.claims.ledger import Epochs
@@ -177,7 +177,8 @@ def _print_plan(work: Work) -> None:
         f"the data{besides}")
 
 
-def _print(rows: list[LedgerRow], as_json: bool) -> None:
+def print_rows(rows: list[LedgerRow], as_json: bool) -> None:
+    """Print rows of the ledger, as a table or as JSON."""
     if as_json:
         click.echo(json.dumps([row.as_json() for row in rows], indent=2))
     else:

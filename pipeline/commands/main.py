@@ -12,6 +12,7 @@ from pipeline.commands.claims import claims
 from pipeline.commands.gate import check, golden_group
 from pipeline.commands.group import COLUMNS, Contents
 from pipeline.commands.matrix import matrix
+from pipeline.commands.ports import ports
 
 
 @click.group(cls=Contents,
@@ -29,7 +30,7 @@ def main() -> None:
 main.add_section("Stages of the pipeline, in the order the data flows", *stages.COMMANDS)
 main.add_section("Recorded runs", *runs.COMMANDS)
 main.add_section("The gate", check, golden_group, matrix)
-main.add_section("The paper's claims", claims)
+main.add_section("The paper's claims, and the ports", claims, ports)
 main.add_section("Tools", *tools.COMMANDS)
 
 if __name__ == "__main__":

@@ -1,0 +1,154 @@
+"""`alexnet ports`: what people call AlexNet, side by side; `ports run`; `ports export`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.claims import LOCATION, print_plan, print_rows
+from pipeline.commands.group import command, group
+from pipeline.commands.options import JSON, UserPath, seeds_option
+from pipeline.system.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.studies.ports.table import PortRow
+
+PORTS = ("caffe", "caffenet", "torchvision", "one-weird-trick")  # as alexnet.ports
+SCALES = ("sample", "imagenette", "imagenet")
+HOURS = 3.0
+
+
+@group(invoke_without_command=True,
+       short_help="What people call AlexNet, side by side.",
+       reads="experiments/claims.yaml, experiments/results, experiments/ports-speed.json",
+       leaves="nothing", takes="3 seconds")
+@JSON
+@click.pass_context
+def ports(context: click.Context, as_json: bool) -> None:
+    """The recipes and the ports: size, speed, accuracy as published, errors here, the verdict on
+    the difference from the original.
+
+    `alexnet describe --recipe PORT --against source` has all in which a port differs, with its
+    sources; docs/ports.md says which AlexNet a paper used.
+    """
+    if context.invoked_subcommand:
+        return
+    from pipeline.studies.ports import table
+
+    rows = table.rows()
+    if as_json:
+        click.echo(json.dumps([row.as_json() for row in rows], indent=2))
+    else:
+        _show(rows, table.speed().machine)
+
+
+@command("run", short_help="Train ports, and what lies between source and them.",
+         reads="experiments/claims.yaml, params.yaml; the data set of the scale",
+         leaves="experiments/results/<scale>/..., runs in MLflow's store, DVC experiments",
+         takes="hours: it is given first, and asked for (--estimate gives it alone)")
+@click.argument("names", nargs=-1, required=True, metavar="PORT...")
+@click.option("--scale", type=click.Choice(SCALES), metavar="SCALE", default="imagenette",
+              show_default=True, help=f"The data set: {', '.join(SCALES)}.")
+@seeds_option("Not more than these.  [default: from 1, as many as the scale has]")
+@LOCATION
+@click.option("--whole", is_flag=True, help="The ports themselves, without the steps to them.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=HOURS,
+              show_default=True, help="After which no further run is begun.")
+@click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
+@click.option("--estimate", is_flag=True, help="Give the cost and the power, run nothing.")
+@JSON
+def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, location: Path | None,
+        whole: bool, hours: float, yes: bool, estimate: bool, as_json: bool) -> None:
+    """Train PORT..., or `all`, and each step from `source` to them, one difference after the other.
+
+    Each step is held against the one before on the same seeds, by the rules of `alexnet claims`:
+    seeds are added until the verdict is final. What is kept is not run again: given again, an
+    interrupted command, or one whose hours are over, goes on.
+    """
+    from pipeline.studies.claims import evidence, ledger, running
+    from pipeline.studies.claims.results import Results
+    from pipeline.studies.ports import waterfall
+
+    chosen: Any = PORTS if names == ("all",) else tuple(dict.fromkeys(names))
+    if unknown := [name for name in chosen if name not in PORTS]:
+        raise UserError(f"no port is called {unknown[0]}; there are {', '.join(PORTS)}")
+    book = ledger.load().at(scale, location)
+    for port in chosen:
+        book = waterfall.book_with(book, port)
+    claims = waterfall.chosen(book, chosen, whole)
+    work = running.Work(Results(book, scale), claims,
+                        seeds or tuple(range(1, book.scales[scale].seeds + 1)), hours=hours)
+    print_plan(work)
+    if work.missing():
+        if estimate:
+            return
+        if not yes and not sys.stdin.isatty():
+            raise UserError("nobody is there to ask; give --yes to run it")
+        if not yes and not click.confirm("Run?", err=True):
+            return
+        running.run(work, lambda claim, evidence: ())
+    print_rows([evidence.row(claim, work.evidence) for claim in claims], as_json)
+
+
+@command("export", short_help="Trained weights as a state dict of torchvision's.",
+         reads="models/model.safetensors, data/store (the order of its classes)",
+         leaves="FILE, for torchvision.models.alexnet().load_state_dict", takes="seconds")
+@click.argument("file", type=UserPath(dir_okay=False), metavar="FILE")
+@click.option("--weights", type=UserPath(dir_okay=False), metavar="WEIGHTS",
+              help="Others of this project.  [default: models/model.safetensors]")
+def export(file: Path, weights: Path | None) -> None:
+    """Write trained weights as torchvision's alexnet has them, outputs in the order of the sorted
+    keys of the classes.
+
+    The net must be of its architecture, one-weird-trick, at any width and with any recipe: what
+    torchvision computes of the same pictures is the same only by the recipe torchvision.
+    """
+    from pipeline.config.paths import WEIGHTS
+    from pipeline.training.exporting import export_torchvision
+
+    export_torchvision(weights or WEIGHTS, file)
+
+
+for _command in (run, export):
+    ports.add_command(_command)
+
+
+def _show(rows: list[PortRow], machine: str) -> None:
+    from rich.console import Console
+
+    from pipeline.system.tables import terminal_table
+    from pipeline.system.terminal import cell
+
+    # a pipe has no edge to wrap at
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=200)
+    table = terminal_table()
+    table.add_column("recipe", no_wrap=True)
+    for heading in ("parameters", "MACs", "images/s", "published top-1", "top-5"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("of", "here: top-1, centre crop"):
+        table.add_column(heading)
+    for row in rows:
+        top1, top5, views, _ = row.published
+        ours = "\n".join(_ours(each) for each in row.ours) or "not yet run"
+        table.add_row(row.recipe, f"{row.parameters:,}", f"{row.macs:,}",
+                      f"{row.images_per_second:.1f}" if row.images_per_second else "",
+                      f"{top1} %", f"{top5} %", cell(views), cell(ours))
+    console.print(table)
+    console.print(f"images/s in training: {machine}", markup=False)
+    for row in rows:
+        console.print(f"{row.recipe}: {row.title}; accuracy: {row.published[3]}", markup=False,
+                      soft_wrap=True)
+
+
+def _ours(each: Any) -> str:
+    accuracy = f"{each.scale}: {100 * (1 - each.top1_error):.1f} % of {each.seeds} seeds"
+    row = each.against_source
+    if row is None:
+        return accuracy
+    low_high = f" ({row.interval[0]:+.1f} to {row.interval[1]:+.1f})" if row.interval else ""
+    difference = f", {row.ours:+.1f} points of error{low_high}" if row.ours is not None else ""
+    return f"{accuracy}{difference}, {row.words}"

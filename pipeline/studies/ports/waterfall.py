@@ -1,0 +1,114 @@
+"""From `source` to a port, one difference after the other: the configurations and claims that are
+run, by the machinery of `pipeline.studies.claims`.
+
+Every step keeps the differences of the steps before it. What `alexnet claims` does not list stands
+in no file: it follows from the recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet.recipe import Name, recipe
+from pipeline.config.recipes import ARCHITECTURE, Difference, as_yaml, differences
+from pipeline.studies.claims.ledger import Book, Claim, Configuration, ScaleName
+from pipeline.studies.claims.ledger import Difference as Measured
+
+METRIC = "evaluate.top1_error"  # of the centre crop, as the ports publish it
+MARGIN = 1.0  # points: what is not told from nothing, as of the switches in claims.yaml
+SCALES: list[ScaleName] = ["sample", "imagenette", "imagenet"]
+BASE = "base"  # of claims.yaml: `source`
+# Differences of which one means nothing without the other; the step is called after the first.
+TOGETHER = (
+    ("recipe.layer1_order", "recipe.layer2_order"),
+    ("recipe.crop_side", "recipe.conv1_padding"),
+    ("recipe.input", "recipe.init"),  # inputs of 0..255 and weights that presume inputs near 1
+    ("recipe.colour_noise", "recipe.noise_division", "recipe.noise_off_late"),
+)
+# Which a scale decides, for all of its runs alike.
+OF_THE_SCALE = ("train.batch", "train.epochs", "store.encoding")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the waterfall.
+
+    Attributes:
+        name: of its configuration and of its claim.
+        differences: that it adds.
+    """
+
+    name: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def says(self) -> str:
+        """What the claim says, in words."""
+        return "; ".join(f"{each.key.removeprefix('recipe.')} {as_yaml(each.values[1])} (source: "
+                         f"{as_yaml(each.values[0])})" for each in self.differences)
+
+
+def whole(port: Name) -> str:
+    """Return the name of the port's configuration, and of the claim that it is as `source`."""
+    return f"port-{port}"
+
+
+def steps(port: Name) -> list[Step]:
+    """Return the steps from `source` to a port, in the order of the paper's sections."""
+    there = {each.key: each for each in differences("source", port)
+             if each.key not in OF_THE_SCALE}
+    found: list[Step] = []
+    for key in list(there):
+        if key not in there:
+            continue
+        group = next((keys for keys in TOGETHER if key in keys), (key,))
+        added = tuple(there.pop(each) for each in group if each in there)
+        slug = added[0].key.split(".")[1].replace("_", "-")
+        found.append(Step(f"{port}-{len(found) + 1:02}-{slug}", added))
+    return found
+
+
+def book_with(book: Book, port: Name) -> Book:
+    """Return the book with the configurations and the claims of a port's waterfall, besides its
+    own."""
+    configurations, claims = dict(book.configurations), list(book.claims)
+    settings: dict[str, Any] = {}
+    before, last = BASE, len(steps(port)) - 1
+    claims.append(_claim(whole(port), f"the recipe {port} instead of source", whole(port), BASE))
+    for number, step in enumerate(steps(port)):
+        settings |= {each.key: each.values[1] for each in step.differences}
+        name = whole(port) if number == last else step.name
+        configurations[name] = (_port(port, settings) if number == last
+                                else Configuration(set=dict(settings)))
+        claims.append(_claim(step.name, step.says, name, before))
+        before = name
+    return book.model_copy(update={"configurations": configurations, "claims": claims})
+
+
+def names(port: Name) -> list[str]:
+    """Return the claims of a port: the whole difference first, then each step's."""
+    return [whole(port), *(step.name for step in steps(port))]
+
+
+def _port(port: Name, settings: dict[str, Any]) -> Configuration:
+    """Return the port itself: its recipe, and what of the settings is no switch."""
+    assert all(getattr(recipe(port), key.split(".")[1]) == value
+               for key, value in settings.items() if key.startswith("recipe."))
+    others = {key: value for key, value in settings.items() if not key.startswith("recipe.")}
+    return Configuration(set=others | {"recipe.name": port, ARCHITECTURE: "auto"})
+
+
+def _claim(name: str, says: str, of: str, less: str) -> Claim:
+    return Claim(name=name, section="ours", says=says, data="ours", unit="points", test="none",
+                 margin=MARGIN, scales=SCALES,
+                 measure=Measured(of=of, less=less, metric=METRIC))
+
+
+def chosen(book: Book, ports: Sequence[Name], whole_only: bool) -> list[Claim]:
+    """Return the claims to run: of all ports the whole first, so that a budget that ends early has
+    answered that; then the steps."""
+    firsts = [whole(port) for port in ports]
+    rest = [] if whole_only else [name for port in ports for name in names(port)[1:]]
+    return [book.claim(name) for name in (*firsts, *rest)]
