@@ -12,12 +12,13 @@ HEAD = """\
 
 Made from `alexnet/recipe.py` by `python -m alexnet.deviations`; a test holds the two together.
 
-There are two recipes. `source` follows the original 2012 code, configuration 145, whose logged
-errors are the paper's numbers; `paper` follows the text to the letter. Each row is one key of the
+Two recipes are of 2012. `source` follows the original code, configuration 145, whose logged errors
+are the paper's numbers; `paper` follows the text to the letter. The others are ports, and
+[ports.md](ports.md) has their values. Each row is one key of the
 `recipe` section in `params.yaml`: set it to change that choice alone, whatever the recipe. `S`
 cites the original source as released by the Computer History Museum, `C2` its successor
 cuda-convnet2, `P §n` a section of the paper. Some keys are the same in both recipes; they are here
-because today's habit is another.
+because today's habit, or a port, has another.
 
 Expect `paper` to start hard: with 0.01 in every layer the image hardly reaches the logits (a spread
 of 0.0035 against 0.05), and colour noise by eigenvalues of raw pixel values, as printed, is of a

@@ -57,7 +57,7 @@ def ports(context: click.Context, as_json: bool) -> None:
 @LOCATION
 @click.option("--whole", is_flag=True, help="The ports themselves, without the steps to them.")
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=HOURS,
-              show_default=True, help="After which no further run is begun.")
+              show_default=True, help="Begin no run that is not expected to end within these.")
 @click.option("--yes", is_flag=True, help="Do not ask; for unattended runs.")
 @click.option("--estimate", is_flag=True, help="Give the cost and the power, run nothing.")
 @JSON

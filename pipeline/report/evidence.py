@@ -21,6 +21,8 @@ from pipeline.studies.claims.ledger import SCALES, Book, load
 from pipeline.studies.claims.results import Results
 from pipeline.studies.claims.verdicts import NOT_RUN
 from pipeline.studies.gate import golden
+from pipeline.studies.ports import table
+from pipeline.studies.ports.table import PortRow
 from pipeline.studies.run_sets import RunSet, in_folder
 
 
@@ -74,12 +76,14 @@ class Evidence:
         errors: by configuration.
         figures: of claims on epochs (P Fig. 1).
         run_sets: every kept set of runs, of golden/ and experiments/results.
+        ports: a row for each recipe, with what is published of it and what it scored here.
     """
 
     rows: list[ledgered.LedgerRow]
     errors: dict[str, list[Errors]]
     figures: list[Exhibit]
     run_sets: list[RunSet]
+    ports: list[PortRow]
 
     @property
     def scales(self) -> list[str]:
@@ -116,7 +120,7 @@ def evidence() -> Evidence:
                     [figure for figure in drawn if figure],
                     [each for folder in (golden.FOLDER, *(results[scale].folder for scale in
                                                           book.scales))
-                     for each in in_folder(folder)])
+                     for each in in_folder(folder)], table.rows(book))
 
 
 def _errors(book: Book, results: Mapping[str, Results], name: str) -> list[Errors]:

@@ -6,7 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from alexnet.ports import PORTS
 from pipeline.config.crops import SUFFIXES, suffix_of
+from pipeline.config.recipes import as_yaml, differences
 from pipeline.report import confusion, learning, pictures, predictions, record, results, training
 from pipeline.report.choosing import LONGEST_LIST
 from pipeline.report.confusion import Confusion
@@ -78,6 +80,9 @@ def _context(inputs: Inputs, parts: Parts) -> dict[str, Any]:
             "table": parameters.dataset.data_set.paper_table or 2,
             "table_1": TABLE_1, "table_2": TABLE_2, "evidence": inputs.evidence,
             "claims": [row for row in rows if row.claim.section != "ours"],
+            "port": PORTS.get(parameters.recipe.name),
+            "differences": differences("source", parameters.recipe.name),
+            "as_yaml": as_yaml,
             "own_claims": [row for row in rows if row.claim.section == "ours"],
             "epochs": inputs.curve["epoch"][-1], "curve": learning.curve_rows(inputs),
             "points": len(inputs.curve["step"]), "ends":

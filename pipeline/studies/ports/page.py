@@ -84,9 +84,10 @@ COST = """\
 
 trains `source`, each port, and every step between the two, one difference after the other, on the
 same seeds, and adds seeds until the verdict is final, by the rules of [claims.md](claims.md): a
-difference of less than a point in top-1 error counts as none. It begins no run after three hours
-(`--hours`), and given again it goes on. The ports as a whole come first. `--estimate` gives the
-cost beforehand.
+difference of less than a point in top-1 error counts as none. It begins no run that is not expected
+to end within three hours (`--hours`), and given again it goes on. The ports as a whole come first.
+`--estimate` gives the cost beforehand. A port's own input (`resize.mode`) is a step like others;
+batch and epochs are the scale's in all of its runs.
 """
 
 
