@@ -7,16 +7,24 @@ median of the rounds' own ratios: what slows one round slows both its sides.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from alexnet.arithmetic.library import built as library_of
 
 if TYPE_CHECKING:
     import torch
 
     from alexnet.layers import Architecture
+
+ROUNDS = 10_000_000
+FMA_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -52,6 +60,25 @@ def matrix_rate(device: torch.device) -> float:
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - start)
     return 2.0 * len(a) ** 3 / best
+
+
+def fma_rate(threads: int) -> float:
+    """Floating-point operations a second of so many threads that do nothing but fused multiply-adds
+    in registers: no product of matrices is faster. The best of several."""
+    library = ctypes.CDLL(str(library_of(FMA_FLAGS, [Path(__file__).with_name("fma_rate.c")])))
+    library.fma_rounds.argtypes = [ctypes.c_long, ctypes.c_void_p]
+
+    def one(_: int) -> int:
+        done: int = library.fma_rounds(ROUNDS, ctypes.byref(ctypes.c_float()))
+        return done
+
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(6):
+            start = time.perf_counter()
+            done = sum(pool.map(one, range(threads)))
+            best = max(best, 2.0 * ROUNDS * done / (time.perf_counter() - start))
+    return best
 
 
 def training_macs(table: Architecture) -> int:
