@@ -235,7 +235,8 @@ def test_a_question_can_be_left(typed: str, status: int, told: str) -> None:
 
 COMPLETED = [("alexnet tr", ["train"]), ("alexnet configure cif", ["cifar10"]),
              ("alexnet train --pl", ["--placement"]),
-             ("alexnet train --set train.s", ["train.seed=", "train.stop_below=", "train.start_from="]),
+             ("alexnet train --set train.s",
+              ["train.seed=", "train.stop_below=", "train.start_from="]),
              ("alexnet mean --set dataset.sam",
               ["dataset.sample.seed=", "dataset.sample.train_images=",
                "dataset.sample.val_images="]), ("alexnet golden a", ["assess"])]
