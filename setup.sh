@@ -3,7 +3,9 @@
 #
 # Plain `pip install` cannot do it, for two reasons. pillow-simd stands in Pillow's place, and the packages that ask for
 # Pillow would bring it back over pillow-simd's files: so the lock is complete and is installed without dependencies. But
-# torch's dependencies differ from machine to machine (the CUDA libraries on Linux): so torch goes first, with its own.
+# torch's dependencies differ from machine to machine (the CUDA libraries on Linux): so torch brings its own.
+# Wheels are held to their SHA-256 in requirements.hashes, all but torch's and torchvision's, which may be another index's;
+# where uv is installed it fetches them, faster than pip.
 #
 # PYTHON names the interpreter (python3). A set-up that was cut short begins anew from pip's cache of what was fetched.
 set -eu
@@ -11,7 +13,7 @@ cd "$(dirname "$0")"
 here=$(pwd -P)
 python=${PYTHON:-python3}
 finished=.venv/set-up  # what the finished set-up was made from; no such file in a half-made .venv
-wanted="$(cat requirements.lock pyproject.toml setup.sh | cksum) $here"
+wanted="$(cat requirements.lock requirements.hashes pyproject.toml setup.sh | cksum) $here"
 unset PYTHONPATH PYTHONHOME
 export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
@@ -76,17 +78,20 @@ else
     "$python" -m venv --clear .venv
     echo "$here" >.venv/made-in  # a moved environment is useless: its scripts name their interpreter
 fi
+grep -o '^[^ #]*==[^ ]*' requirements.hashes >.venv/hashed.txt
+grep -vxF -f .venv/hashed.txt requirements.lock >.venv/requirements.txt
 if [ $simd = yes ]; then
-    cp requirements.lock .venv/requirements.txt
     if .venv/bin/python -m pip show --quiet pillow 2>/dev/null; then  # each has overwritten files of the other
         .venv/bin/python -m pip uninstall --quiet --yes pillow pillow-simd
     fi
 else
-    sed 's/^pillow-simd==\(.*\)\.post.*/pillow==\1/' requirements.lock >.venv/requirements.txt
+    sed -i.lock 's/^pillow-simd==\(.*\)\.post.*/pillow==\1/' .venv/requirements.txt
 fi
-say "1 of 3: PyTorch"
-install --constraint requirements.lock torch
-say "2 of 3: $(grep -c == requirements.lock) pinned packages, pillow-simd among them"
+say "1 of 3: $(grep -c == requirements.hashes) packages, by their hashes"
+hashed='--no-deps --require-hashes --requirement requirements.hashes'
+{ command -v uv >/dev/null && uv pip install --quiet --python .venv/bin/python $hashed; } || install $hashed
+say "2 of 3: PyTorch, and pillow-simd, which is compiled"
+install --constraint .venv/requirements.txt torch
 install --no-deps --requirement .venv/requirements.txt
 say "3 of 3: this project"
 install --no-deps --no-build-isolation --editable .

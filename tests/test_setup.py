@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import wheel_hashes
+
 ROOT = Path(__file__).resolve().parents[1]
-MADE_FROM = ("requirements.lock", "pyproject.toml", "setup.sh")
+MADE_FROM = ("requirements.lock", "requirements.hashes", "pyproject.toml", "setup.sh")
 
 
 @pytest.fixture
@@ -128,4 +130,17 @@ def test_the_lock_satisfies_the_project_and_holds_no_address() -> None:
         assert requirement.specifier.contains(
             pins[canonicalize_name(requirement.name)]), requirement
     assert "pillow" not in pins
-    assert "://" not in (ROOT / "requirements.lock").read_text()
+    hashed = wheel_hashes.hashed()
+    assert {name: pins[name] for name in hashed} == hashed
+    assert pins.keys() - hashed.keys() == {"torch", "torchvision", "pillow-simd",
+                                           "antlr4-python3-runtime"}
+    for file in ("requirements.lock", "requirements.hashes"):
+        assert "://" not in (ROOT / file).read_text()
+
+
+def test_only_wheels_of_the_version_are_taken() -> None:
+    names = ("a_b-1.0-py3-none-any.whl", "a_b-1.0.0-cp311-cp311-manylinux_2_17_x86_64.whl",
+             "a_b-1.1-py3-none-any.whl", "a-b-1.0.tar.gz", "a_b-1.0rc1-py3-none-any.whl")
+    files = [{"filename": name, "hashes": {"sha256": str(number)}}
+             for number, name in enumerate(names)]
+    assert wheel_hashes.wheels(files, "1.0") == ["0", "1"]
