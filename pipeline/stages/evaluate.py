@@ -208,6 +208,9 @@ def _features(network: Network, split: Split, places: list[int], mean: Tensor) -
                             for place in places[start: start + BATCH]])
         views = centre_crop(pixels.to(mean.device), mean, crop, network.arithmetic)
         features["hidden"].append(network.last_hidden(views).cpu())
-        small = network.arithmetic.average_pixels(views, min(PIXELS, crop))
+        side = min(PIXELS, crop)
+        edge = crop % side // 2  # of a crop of 227 the central 224 pixels divide into 32
+        central = views[:, :, edge: edge + crop // side * side, edge: edge + crop // side * side]
+        small = network.arithmetic.average_pixels(central, side)
         features["pixels"].append(small.flatten(1).cpu())
     return {name: torch.cat(parts) for name, parts in features.items()}
