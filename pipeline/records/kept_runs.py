@@ -34,6 +34,7 @@ from pipeline.records.record_files import (
     FILES,
     check_file,
     is_known,
+    largest_size,
     recorded_files,
     stored_name,
 )
@@ -336,8 +337,7 @@ def _listed(store: MlflowStore, run: Any, folder: str | None, wanted: str) -> li
         UserError: the store's files cannot be reached, so that nothing is known.
     """
     try:
-        mlflow_connection.check_address(str(run.info.artifact_uri))
-        return [entry.path for entry in store.client.list_artifacts(run.info.run_id, folder)]
+        return store.list_files(run, folder)
     except Exception as error:  # of the network, the disk, a cloud's own library, MLflow
         raise _unreadable(run, wanted, error) from None
 
@@ -358,7 +358,7 @@ def _stored_file(store: MlflowStore, run: Any, name: str) -> Path | None:
     if artifact not in _listed(store, run, artifact.rpartition("/")[0] or None, artifact):
         return None
     try:
-        return Path(store.client.download_artifacts(run.info.run_id, artifact))
+        return store.download(run, artifact, largest_size(name))
     except Exception as error:  # of the network, the disk, a cloud's own library, MLflow
         raise _unreadable(run, artifact, error) from None
 

@@ -31,6 +31,7 @@ LONGEST_REASON = 600  # characters of an error's message
 SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # one stream, which is bounded
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 Result = TypeVar("Result")
 UNUSED = ("pandas", "pyarrow", "scipy")  # MLflow imports them if they are there

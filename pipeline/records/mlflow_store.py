@@ -6,6 +6,7 @@ run of the training whose weights they saw, found by their digest.
 
 from __future__ import annotations
 
+import atexit
 import getpass
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from pipeline.config.stages import stage_of
-from pipeline.records import database, mlflow_names, mlflow_pages
+from pipeline.records import bounds, database, mlflow_names, mlflow_pages
 from pipeline.records.mlflow_connection import (
     bounded,
     check_address,
@@ -81,8 +82,8 @@ class MlflowStore:
             self._check_address(run)
             self.client.log_text(run_id, tags["record"], "doctor/file.txt")
             [there] = self.find(f"tags.record = '{tags['record']}'") or [None]
-            copy = self.client.download_artifacts(run_id, "doctor/file.txt")
-            if there is None or Path(copy).read_text(encoding="utf-8") != tags["record"]:
+            copy = self.download(run, "doctor/file.txt", 1 << 20)
+            if there is None or copy.read_text(encoding="utf-8") != tags["record"]:
                 raise UserError("what was written is not what is read")
         finally:
             self._remove(run)
@@ -91,6 +92,30 @@ class MlflowStore:
         """Return the newest runs of the experiment for which MLflow's filter holds."""
         return list(self.client.search_runs([self.experiment], condition, max_results=limit,
                                             order_by=["start_time DESC"]))
+
+    def list_files(self, run: Any, folder: str | None) -> list[str]:
+        """Return the names of a run's files in a folder of them, None for the topmost one."""
+        repository = self._repository(run)
+        return [entry.path for entry in bounded(lambda: repository.list_artifacts(folder))]
+
+    def download(self, run: Any, name: str, largest: int) -> Path:
+        """Return a file of a run: of a server a copy, of at most `largest` bytes, which is there
+        until this process ends."""
+        repository = self._repository(run)
+        if not is_server(tracking_uri()):
+            return Path(repository.download_artifacts(name))
+        folder = Path(tempfile.mkdtemp(prefix="alexnet-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(bounds.download(folder, largest, lambda: repository.download_artifacts(
+            name, str(folder))))
+
+    def _repository(self, run: Any) -> Any:
+        """Return what reads a run's files. MLflow's client asks for models, too, which servers
+        before 3.0 do not know."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        check_address(str(run.info.artifact_uri))
+        return get_artifact_repository(run.info.artifact_uri, tracking_uri=tracking_uri())
 
     def begin(self, record: Record) -> None:
         """Create the run of a stage that starts, and mark as killed what died here before."""

@@ -28,7 +28,9 @@ CHECKPOINT = re.compile(rf"{KEPT.name}/step-(\d{{8}})\.safetensors")
 LARGE = ("model.safetensors", PREDICTIONS.name)  # not exported unless asked for, nor checkpoints
 # bytes; of a training of a million updates, each traced, the trace has some 5 GB
 LARGEST = {"environment.json": 1 << 20, "parameters.json": 1 << 20, "code.diff": 64 << 20,
-           code_archive.ARCHIVE: 64 << 20, "trace.jsonl": 8 << 30, "learning.csv": 64 << 20}
+           code_archive.ARCHIVE: 64 << 20, "trace.jsonl": 8 << 30, "learning.csv": 64 << 20,
+           "model.safetensors": 1 << 30, PREDICTIONS.name: 8 << 30}
+LARGEST_CHECKPOINT = 2 << 30  # weights and momentum
 TEXTS = ("environment.json", "parameters.json", "code.diff")
 TAG = "files"
 TAGS = (TAG, f"evaluate.{TAG}")  # the second where an evaluation has joined a training
@@ -42,6 +44,11 @@ def checkpoint_name(step: int) -> str:
 def is_known(name: str) -> bool:
     """Return whether this is the name of a file that records have."""
     return name in FILES or CHECKPOINT.fullmatch(name) is not None
+
+
+def largest_size(name: str) -> int:
+    """Return how many bytes a file that is known has at most."""
+    return LARGEST.get(name, LARGEST_CHECKPOINT)
 
 
 def stored_name(name: str) -> str:
@@ -80,7 +87,7 @@ def check_file(run: str, tags: Mapping[str, str], name: str, file: Path) -> None
     Raises:
         UserError: the file is not the one that was recorded.
     """
-    if (size := file.stat().st_size) > LARGEST.get(name, size):
+    if (size := file.stat().st_size) > largest_size(name):
         raise UserError(f"run {run}: {file}: {size:,} bytes, and no run's {name} has so many")
     recorded = recorded_files(tags).get(name)
     kind, actual = "SHA-256", ""
