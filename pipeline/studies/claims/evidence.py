@@ -61,6 +61,8 @@ class LedgerRow:
         interval: of the mean over seeds, 99 %; None of fewer than two.
         sd: the standard deviation over seeds, of ratios that of the logarithms.
         note: what else is to be known of it.
+        pixels: the pixels_digest of the pictures that its runs were made from; of runs from several
+            machines there may be more than one.
     """
 
     claim: Claim
@@ -73,6 +75,7 @@ class LedgerRow:
     interval: tuple[float, float] | None = None
     sd: float | None = None
     note: str = ""
+    pixels: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> int:
@@ -91,6 +94,7 @@ class LedgerRow:
                 "ours": self.ours, "interval": list(self.interval) if self.interval else None,
                 "seeds": self.seeds, "scale": self.scale, "verdict": self.words,
                 "data": claim.data, "pictures": self.key.pictures if self.key else None,
+                "pixels": list(self.pixels),
                 "arithmetic": self.key.arithmetic if self.key else None, "test": claim.test,
                 "margin": claim.margin, "power": self.power, "sd": self.sd, "log": claim.log,
                 "unit": claim.unit, "says": claim.says, "note": self.note}
@@ -134,13 +138,18 @@ def row(claim: Claim, evidence: Evidence) -> LedgerRow:
     whole = key.total == sum(scale.images)
     question = claim.question(own=whole and claim.data == scale.data)
     scaled = [claim.scaled(number) for number in numbers.values()]
+    pixels = tuple(sorted({str(stored.run.metrics["resize"]["pixels_digest"])
+                           for name in claim.configurations()
+                           for stored in evidence.stored(name).values()
+                           if "pixels_digest" in stored.run.metrics.get("resize", {})}))
     estimated = estimate(scaled)
     low_high = estimated.interval and (claim.unscaled(estimated.interval[0]),
                                        claim.unscaled(estimated.interval[1]))
     return LedgerRow(claim, evidence.scale, key, verdict_of(question, scaled), numbers, question,
                      claim.unscaled(estimated.mean), low_high, estimated.sd,
                      _joined("" if whole else f"of {sum(scale.images):,} pictures, {key.total:,}",
-                             note, claim.note))
+                             f"pictures decoded in {len(pixels)} ways" if len(pixels) > 1 else "",
+                             note, claim.note), pixels)
 
 
 def is_final(claim: Claim, evidence: Evidence) -> bool:

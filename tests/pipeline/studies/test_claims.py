@@ -299,6 +299,18 @@ def test_epochs_to_a_level_lie_between_points() -> None:
     assert epochs_to(curve(1, 0.9, 0.4), measure) == math.inf
 
 
+def test_a_row_names_the_pixels_and_says_when_there_are_several(book: Book) -> None:
+    results, claim = Results(book, "sample"), book.claim("ten-crops-top1")
+    keep(results, "base", [0.1, 0.1, 0.1], evaluate__top1_error=0.12)
+    one = row(claim, results)
+    assert (one.pixels, one.as_json()["pixels"]) == (("pixels",), ["pixels"])
+    assert "decoded" not in one.note
+    keep(results, "base", [0.1], 4, evaluate__top1_error=0.12, resize__pixels_digest="other")
+    two = row(claim, results)
+    assert (two.pixels, two.seeds) == (("other", "pixels"), 4)
+    assert "pictures decoded in 2 ways" in two.note
+
+
 def test_figure_1_is_a_ratio_of_the_best_of_each_side(book: Book) -> None:
     claim = book.claim("relu-against-tanh-part")
     results = Results(book, "cifar10")
