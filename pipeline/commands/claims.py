@@ -119,8 +119,8 @@ def verify(name: str, seed: int, scale: str | None, configuration: str | None,
            location: Path | None, as_json: bool) -> None:
     """Run one of the trainings that a claim rests on again, and compare weights, losses and errors.
 
-    Exit code: 0 identical, 1 differs, 2 not compared (other pixels, arithmetic or, with native
-    arithmetic, another environment).
+    Exit code: 0 identical, 1 differs, 2 not compared (other pixels or, with native arithmetic,
+    another environment).
     """
     from pipeline.studies.claims import ledger, verification
     from pipeline.studies.claims.results import Results

@@ -267,6 +267,11 @@ class Book(Part):
         moved = size.model_copy(update={"set": size.set | there})
         return self.model_copy(update={"scales": self.scales | {scale: moved}})
 
+    def by(self, arithmetic: str) -> Book:
+        """Return the book with this arithmetic in place of that of params.yaml."""
+        train = self.params["train"] | {"arithmetic": arithmetic}
+        return self.model_copy(update={"params": self.params | {"train": train}})
+
     def parameters(self, scale: str, name: str, seed: int, start: str | None = None) -> Parameters:
         """Return the parameters of a run of the configuration at this scale.
 

@@ -671,6 +671,26 @@ def test_native_evidence_of_another_environment_is_not_compared(book: Book) -> N
         "not compared", True)
 
 
+@pytest.mark.parametrize("arithmetic", ["native", "portable"])
+def test_evidence_is_verified_by_its_own_arithmetic(book: Book, arithmetic: str,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever params.yaml has; a run by the other arithmetic would be a difference."""
+    keep(Results(book.by(arithmetic), "sample"), "base", [0.1, 0.1, 0.1])
+
+    def made(results: Results, name: str, seed: int, *_: Any) -> running.NewRun:
+        used = results.book.parameters("sample", name, seed).train.arithmetic
+        return run_of_seed(seed, evaluate__top1_error_10crop=0.1, train__weights_digest=f"weights "
+                           f"{seed}{'' if used == arithmetic else ' by another'}"), HERE
+
+    monkeypatch.setattr(verification, "run_configuration", made)
+    claim = book.claim("ten-crops-top1")
+    for here in ("native", "portable"):
+        results = Results(book.by(here), "sample")
+        found = verification.verify(claim, results, verification.stored_run(claim, results, 3,
+                                                                            None))
+        assert found.verdict == "identical"
+
+
 def test_what_cannot_be_verified_is_said(book: Book, tmp_path: Path) -> None:
     results = Results(book, "imagenette")
     keep(results, "base", [0.1, 0.1, 0.1])
