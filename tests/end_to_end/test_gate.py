@@ -76,8 +76,8 @@ def test_a_claim_is_run_as_an_experiment_and_shown_with_its_evidence(gate: Proje
         assert "experiment sample-base-seed-3" in gate.run(*started, "retrieval")
         kept = gate.run(*started, "retrieval", "ten-crops-top1")
         assert "experiment sample-base-seed-3" not in kept
-        assert re.search(r"base: seeds 3 on 3\d pictures, native arithmetic, made in cpu-\w+: "
-                         r"kept, not run again", kept)
+        assert re.search(r"base: seeds 3 on 3\d pictures, portable arithmetic, made in "
+                         r"portable-1: kept, not run again", kept)
         assert "sample-base-seed-3" in gate.run("dvc", "exp", "list")
         told = {(row["claim"], row["scale"]): row
                 for row in json.loads(gate.run("alexnet", "claims", "--json"))}
