@@ -31,7 +31,6 @@ from benchmarks.harness import report
 from benchmarks.pictures import CLASSES
 from benchmarks.step import RECIPE
 
-
 OTHERWISE = 2e-5  # an error above it is that of a choice, below it that of rounding
 
 
