@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from pipeline.commands.main import main
+from pipeline.config.parameters import load
+from pipeline.studies.gate.golden import of_configuration
 from tests.documents import DOCUMENTS, ROOT, blocks, commands, spans
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -139,3 +141,13 @@ def test_the_citation_is_valid_and_of_this_version() -> None:
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").split()[:2] == ["Apache", "License"]
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_digest_that_readme_promises_is_the_goldens() -> None:
+    promised = re.search(r"golden sample, seed 1: weights ([0-9a-f]{16})\.\.\.",
+                         (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert promised
+    [golden] = of_configuration(load(ROOT / "params.yaml"), ROOT / "golden")
+    stored = golden.run_of(1)
+    assert stored
+    assert stored.metrics["train"]["weights_digest"].startswith(promised[1])
