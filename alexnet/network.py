@@ -41,7 +41,7 @@ class Network(nn.Module):
         arithmetic: that computes it.
 
     Raises:
-        ValueError: portable arithmetic with another precision than `fp32`, or not on the CPU.
+        ValueError: portable arithmetic with another precision than `fp32`.
     """
 
     def __init__(self, table: Architecture, recipe: Recipe, seed: int,
@@ -51,8 +51,8 @@ class Network(nn.Module):
         self.table, self.recipe, self.seed, self.precision = table, recipe, seed, precision
         self.placement = placement or Placement(table.columns, tuple(range(table.columns)))
         self.arithmetic = arithmetic
-        if arithmetic.name == "portable":
-            _check_portable(precision, self.placement.device)
+        if arithmetic.name == "portable" and precision != "fp32":
+            raise ValueError(f"{precision} is a precision of native arithmetic; portable has fp32")
         self.columns = nn.ModuleDict({str(column): Column(table, column, seed, arithmetic)
                                       for column in self.placement.held})
         self.to(self.placement.device)
@@ -208,10 +208,3 @@ def _initial(table: Architecture, shape: Shape, column: int, seed: int,
         seed, purpose, shape.weight, table.init_std(shape), arithmetic.gaussians))
     module.bias = nn.Parameter(torch.full(shape.bias, layer.init_bias))
     return module
-
-
-def _check_portable(precision: Precision, device: torch.device) -> None:
-    if precision != "fp32":
-        raise ValueError(f"{precision} is a precision of native arithmetic; portable has fp32")
-    if device.type != "cpu":
-        raise ValueError(f"portable arithmetic runs on the CPU; native on {device.type}, too")

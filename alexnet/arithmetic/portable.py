@@ -1,18 +1,18 @@
 """Portable arithmetic on PyTorch's tensors, with the ways back: docs/arithmetic.md.
 
-Tensors are handed to `operators.py` as NumPy's arrays of the same memory, maps as [n, rows,
-columns, channels]. What PyTorch does here itself only moves numbers.
+On a CPU tensors are handed to `operators.py` as NumPy's arrays of the same memory, on a GPU to
+`gpu/operators.py` as they are; maps as [n, rows, columns, channels]. What PyTorch does here itself
+only moves numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
@@ -20,39 +20,65 @@ from alexnet import draws
 from alexnet.arithmetic import rates
 from alexnet.arithmetic.library import chosen, load
 from alexnet.arithmetic.native import Arithmetic, LayerOperator, Name, Windows
-from alexnet.arithmetic.operators import F32, Normalization, Operators, error_rate
+from alexnet.arithmetic.operators import Normalization, Operators, error_rate
 from alexnet.layers import Convolution, Layer, Local, Lrn
 from alexnet.normalization import SPATIAL_K, SPATIAL_SCALE, SPATIAL_SIZE
 
 Gradients = tuple[Tensor | None, ...]
 
 
-def _array(tensor: Tensor) -> F32:
-    """Return the tensor's numbers, in its own order of dimensions."""
-    return cast(F32, tensor.detach().contiguous().numpy())
+def _plain(tensor: Tensor) -> Tensor:
+    """Return the tensor's numbers, in its own order of dimensions, outside of autograd."""
+    return tensor.detach().contiguous()
 
 
-def _maps(tensor: Tensor) -> F32:
-    """Return maps [n, c, h, w] as an array [n, h, w, c]."""
-    return _array(tensor.permute(0, 2, 3, 1))
+def _maps(tensor: Tensor) -> Tensor:
+    """Return maps [n, c, h, w] as [n, h, w, c]."""
+    return _plain(tensor.permute(0, 2, 3, 1))
 
 
-def _tensor(array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(array)
+def _first(maps: Tensor) -> Tensor:
+    """Return maps [n, h, w, c] as [n, c, h, w]."""
+    return maps.permute(0, 3, 1, 2)
 
 
-def _first(maps: F32) -> Tensor:
-    """Return an array [n, h, w, c] as [n, c, h, w]."""
-    return _tensor(maps).permute(0, 3, 1, 2)
-
-
-def _flat(x: Tensor) -> F32:
+def _flat(x: Tensor) -> Tensor:
     """Return the numbers of a tensor in the order in which maps lie in memory."""
-    return _maps(x) if x.dim() == 4 else _array(x)
+    return _maps(x) if x.dim() == 4 else _plain(x)
 
 
-def _like(array: F32, x: Tensor) -> Tensor:
-    return _first(array) if x.dim() == 4 else _tensor(array)
+def _like(values: Tensor, x: Tensor) -> Tensor:
+    return _first(values) if x.dim() == 4 else values
+
+
+class TensorOperators:
+    """The CPU's operators as functions of tensors, which share their memory with the arrays.
+
+    Args:
+        operators: of arrays.
+    """
+
+    def __init__(self, operators: Operators) -> None:
+        self._operators = operators
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the operator of this name."""
+        operator = getattr(self._operators, name)
+        return lambda *arguments: _tensors(operator(*map(_array, arguments)))
+
+    def set_threads(self, threads: int) -> None:
+        """Share each operator's outputs among so many threads."""
+        self._operators.threads = threads
+
+
+def _array(argument: Any) -> Any:
+    return argument.detach().numpy() if isinstance(argument, Tensor) else argument
+
+
+def _tensors(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_tensors(part) for part in result)
+    return torch.from_numpy(result) if isinstance(result, np.ndarray) else result
 
 
 class PortableLayer(LayerOperator):
@@ -60,10 +86,10 @@ class PortableLayer(LayerOperator):
 
     Args:
         layer: the layer, as the table has it.
-        operators: that compute it.
+        operators: that compute it: TensorOperators, or GpuOperators.
     """
 
-    def __init__(self, layer: Layer, operators: Operators) -> None:
+    def __init__(self, layer: Layer, operators: Any) -> None:
         super().__init__(layer)
         self.operators = operators
 
@@ -75,10 +101,10 @@ class PortableLayer(LayerOperator):
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Any]:
         """Return the output, and input and weights."""
         layer, o = self.layer, self.operators
-        w, b = _array(weight), _array(bias)
+        w, b = _plain(weight), _plain(bias)
         if not isinstance(layer, Convolution):
-            units = _array(x.flatten(1))
-            return _tensor(o.linear(units, w, b)), (units, w, x.shape)
+            units = _plain(x.flatten(1))
+            return o.linear(units, w, b), (units, w, x.shape)
         maps = _maps(x)
         if isinstance(layer, Local):
             y = o.local(maps, w, b, layer.padding[0])
@@ -91,7 +117,8 @@ class PortableLayer(LayerOperator):
         x, w, shape = saved
         layer, o = self.layer, self.operators
         if not isinstance(layer, Convolution):
-            return _tensor(o.linear_input_gradient(_array(gradient), w)).view(shape)
+            of_units: Tensor = o.linear_input_gradient(_plain(gradient), w)
+            return of_units.view(shape)
         g = _maps(gradient)
         if isinstance(layer, Local):
             return _first(o.local_input_gradient(g, w, layer.padding[0]))
@@ -102,7 +129,7 @@ class PortableLayer(LayerOperator):
         x, w, _ = saved
         layer, o = self.layer, self.operators
         if not isinstance(layer, Convolution):
-            g = _array(gradient)
+            g = _plain(gradient)
             dw, db = o.linear_weight_gradient(g, x), o.bias_gradient(g)
         elif isinstance(layer, Local):
             g = _maps(gradient)
@@ -113,26 +140,44 @@ class PortableLayer(LayerOperator):
             g = _maps(gradient)
             dw = o.convolution_weight_gradient(g, x, layer.size, layer.stride, layer.padding)
             db = o.bias_gradient(g)
-        return _tensor(dw), _tensor(db)
+        return dw, db
 
 
 class Portable(Arithmetic):
-    """The operations of the network as docs/arithmetic.md defines them, on the CPU.
+    """The operations of the network as docs/arithmetic.md defines them.
+
+    On a GPU the network, its loss, its update and its inputs are computed there; draws, and what is
+    small and seldom, on the CPU as ever.
+
+    Args:
+        gpu: whether the network's tensors are on a GPU; that its operators agree is for
+            `gpu/check.py` to say.
 
     Raises:
         LibraryError: the kernels cannot be compiled or loaded on this machine.
+        ImportError: `gpu`, and there is no Triton.
     """
 
     name: Name = "portable"
 
-    def __init__(self) -> None:
-        self._operators = Operators(load(chosen()))
+    def __init__(self, gpu: bool = False) -> None:
+        self._host = TensorOperators(Operators(load(chosen())))
+        self._gpu: Any = None
+        if gpu:
+            from alexnet.arithmetic.gpu.operators import GpuOperators
+
+            self._gpu = GpuOperators()
 
     @property
-    def operators(self) -> Operators:
-        """Return the operators, on as many threads as PyTorch's own would have."""
-        self._operators.threads = torch.get_num_threads()
-        return self._operators
+    def host(self) -> Any:
+        """Return the CPU's operators, on as many threads as PyTorch's own would have."""
+        self._host.set_threads(torch.get_num_threads())
+        return self._host
+
+    @property
+    def operators(self) -> Any:
+        """Return the operators of the device that the network is on."""
+        return self._gpu or self.host
 
     def operator(self, layer: Layer) -> LayerOperator:
         """Return a learned layer of the table as an operator."""
@@ -171,13 +216,12 @@ class Portable(Arithmetic):
 
     def halve(self, x: Tensor) -> Tensor:
         """Return x / 2; it is for testing, and has no way back."""
-        return _tensor(self.operators.scale(_array(x), 0.5))
+        return cast(Tensor, self.operators.scale(_plain(x), 0.5))
 
     def scale_channels(self, x: Tensor, factors: Sequence[float]) -> Tensor:
         """Return an input with each channel times its factor; it has no way back."""
-        channels = [self.operators.scale(_array(x[:, c]), factor)
-                    for c, factor in enumerate(factors)]
-        return torch.stack([_tensor(channel) for channel in channels], dim=1)
+        return torch.stack([self.operators.scale(_plain(x[:, c]), factor)
+                            for c, factor in enumerate(factors)], dim=1)
 
     def branch(self, x: Tensor, count: int) -> list[Tensor]:
         """Return x for so many users."""
@@ -201,25 +245,27 @@ class Portable(Arithmetic):
 
     def softmax(self, logits: Tensor) -> Tensor:
         """Return probabilities [n, classes]."""
-        return _tensor(self.operators.softmax(_array(logits)))
+        probabilities: Tensor = self.host.softmax(_plain(logits.cpu()))
+        return probabilities.to(logits.device)
 
     def average(self, probabilities: Tensor) -> Tensor:
         """Return the mean over the first dimension."""
-        return _tensor(self.operators.average(_array(probabilities)))
+        mean: Tensor = self.host.average(_plain(probabilities.cpu()))
+        return mean.to(probabilities.device)
 
     def errors(self, probabilities: Tensor, labels: Tensor, top: int) -> float:
         """Return the fraction of images whose label is not among the `top` most probable
         classes."""
-        return error_rate(_array(probabilities), labels.numpy(), top)
+        return error_rate(_plain(probabilities.cpu()).numpy(), labels.cpu().numpy(), top)
 
     def mean_cross_entropy(self, logits: Tensor, labels: Tensor) -> float:
         """Return the mean loss of images, in nats."""
-        total, _, _ = self.operators.cross_entropy(_array(logits), labels.numpy(), 1)
+        total: float = self.host.cross_entropy(_plain(logits.cpu()), labels.cpu(), 1)[0]
         return total / len(labels)
 
     def log(self, x: Tensor) -> Tensor:
         """Return the natural logarithm of positive numbers, float64."""
-        return _tensor(self.operators.log(x.contiguous().numpy()))
+        return cast(Tensor, self.host.log(_plain(x.cpu())))
 
     def mean(self, x: Tensor) -> float:
         """Return the mean over the rows of the sums of each: the exact sum, rounded once."""
@@ -249,8 +295,10 @@ class Portable(Arithmetic):
 
     def distances(self, queries: Tensor, images: Tensor) -> Tensor:
         """Return |a|^2 - 2 a b, float32 [q, n], for queries b and images a."""
-        squares = self.operators.squares(_array(images))
-        return _tensor(squares - 2.0 * self.operators.linear(_array(queries), _array(images), None))
+        a, b = _plain(images.cpu()), _plain(queries.cpu())
+        products: Tensor = self.host.linear(b, a, None)
+        squares: Tensor = self.host.squares(a)
+        return torch.from_numpy(squares.numpy() - 2.0 * products.numpy())
 
     def smallest(self, values: Tensor, count: int) -> Tensor:
         """Return where the smallest values of each row are; of equal ones the first is before."""
@@ -265,6 +313,7 @@ class Portable(Arithmetic):
         size, rest = divmod(maps.shape[2], side)
         if rest:
             raise ValueError(f"{maps.shape[2]} pixels are not averaged to {side}")
+        maps = maps.cpu()
         total = torch.zeros(*maps.shape[:2], side, side, dtype=torch.float64)
         for row in range(size):
             for column in range(size):
@@ -274,20 +323,19 @@ class Portable(Arithmetic):
     def update(self, weight: Tensor, velocity: Tensor, gradient: Tensor, momentum: float,
                lr: float, decay: float) -> None:
         """Do one update in place."""
-        self.operators.update(weight.detach().numpy(), velocity.numpy(), _array(gradient),
-                              momentum, lr, decay)
+        self.operators.update(weight.detach(), velocity, _plain(gradient), momentum, lr, decay)
 
     def rescale(self, velocity: Tensor, factor: float) -> None:
         """Multiply the velocity in place."""
-        self.operators.rescale(velocity.numpy(), factor)
+        self.operators.rescale(velocity, factor)
 
     def gaussians(self, words: Tensor) -> Tensor:
         """Turn words [n, 4] of 32 bits into standard Gaussians, float64 [n, 4]."""
-        return _tensor(self.operators.gaussians(words.contiguous().numpy()))
+        return cast(Tensor, self.host.gaussians(_plain(words)))
 
     def exponential(self, x: Tensor) -> Tensor:
         """Return the exponential function of numbers, float64 [n]."""
-        return _tensor(self.operators.exp(x.contiguous().numpy()))
+        return cast(Tensor, self.host.exp(_plain(x)))
 
     def square_root(self, x: Tensor) -> Tensor:
         """Return square roots; PyTorch's own are not rounded alike on all processors."""
@@ -295,19 +343,20 @@ class Portable(Arithmetic):
 
     def colour_offsets(self, gaussians: Tensor, size: Tensor, vectors: Tensor) -> Tensor:
         """Return what is added to R, G and B, float32 [n, 3]."""
-        return _tensor(self.operators.colour_offsets(
-            *(tensor.contiguous().numpy() for tensor in (gaussians, size, vectors))))
+        return cast(Tensor, self.host.colour_offsets(*map(_plain, (gaussians, size, vectors))))
 
     def centred(self, crops: Tensor, mean: Tensor, windows: Windows | None,
                 offsets: Tensor | None, factor: float) -> Tensor:
         """Return (crops - mean + offsets) * factor, float32 [n, 3, side, side]."""
-        border = (len(mean) - crops.shape[1]) // 2
-        middle = torch.full((len(crops),), border)
-        tops, lefts, flips = (tensor.contiguous().numpy() for tensor in (
-            windows or (middle, middle, torch.zeros_like(middle))))
-        return _first(self.operators.centred(crops.contiguous().numpy(), _array(mean), tops, lefts,
-                                             flips, None if offsets is None else _array(offsets),
-                                             factor))
+        if self._gpu and windows is None:
+            places: tuple[Tensor | None, ...] = (None, None, None)
+        else:
+            border = (len(mean) - crops.shape[1]) // 2
+            middle = torch.full((len(crops),), border)
+            tops, lefts, flips = windows or (middle, middle, torch.zeros_like(middle))
+            places = tuple(_plain(tensor.to(crops.device)) for tensor in (tops, lefts, flips))
+        return _first(self.operators.centred(_plain(crops), _plain(mean), *places,
+                                             None if offsets is None else _plain(offsets), factor))
 
     def drop_of_rate(self, drops: int) -> float:
         """Return 10 ** -drops, rounded once."""
@@ -337,7 +386,7 @@ class _Elementwise(Function):
     """ReLU or tanh."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, name: str, operators: Operators) -> Tensor:
+    def forward(context: Any, x: Tensor, name: str, operators: Any) -> Tensor:
         context.operators, context.name = operators, name
         y = _like(getattr(operators, name)(_flat(x)), x)
         context.save_for_backward(y)
@@ -353,7 +402,7 @@ class _Elementwise(Function):
 class _Normalize(Function):
     @staticmethod
     def forward(context: Any, x: Tensor, name: str, constants: Normalization,
-                operators: Operators) -> Tensor:
+                operators: Any) -> Tensor:
         context.operators, context.name, context.constants = operators, name, constants
         context.x = _maps(x)
         y, context.quotient = getattr(operators, name)(context.x, constants)
@@ -368,7 +417,7 @@ class _Normalize(Function):
 
 class _MaxPool(Function):
     @staticmethod
-    def forward(context: Any, x: Tensor, size: int, stride: int, operators: Operators) -> Tensor:
+    def forward(context: Any, x: Tensor, size: int, stride: int, operators: Any) -> Tensor:
         maps = _maps(x)
         context.operators, context.shape, context.window = operators, maps.shape, (size, stride)
         y, context.places = operators.max_pool(maps, size, stride)
@@ -383,7 +432,7 @@ class _MaxPool(Function):
 
 class _AveragePool(Function):
     @staticmethod
-    def forward(context: Any, x: Tensor, size: int, stride: int, operators: Operators) -> Tensor:
+    def forward(context: Any, x: Tensor, size: int, stride: int, operators: Any) -> Tensor:
         maps = _maps(x)
         context.operators, context.shape, context.window = operators, maps.shape, (size, stride)
         return _first(operators.average_pool(maps, size, stride))
@@ -398,14 +447,14 @@ class _AveragePool(Function):
 class _Drop(Function):
     @staticmethod
     def forward(context: Any, x: Tensor, kept: Tensor, factor: float,
-                operators: Operators) -> Tensor:
-        context.operators, context.kept, context.factor = operators, kept.numpy(), factor
-        return _tensor(operators.dropout(_array(x), context.kept, factor))
+                operators: Any) -> Tensor:
+        context.operators, context.kept, context.factor = operators, _plain(kept), factor
+        return cast(Tensor, operators.dropout(_plain(x), context.kept, factor))
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Gradients:
-        dx = context.operators.dropout(_array(gradient), context.kept, context.factor)
-        return _tensor(dx), None, None, None
+        dx = context.operators.dropout(_plain(gradient), context.kept, context.factor)
+        return dx, None, None, None
 
 
 class _Branch(Function):
@@ -425,14 +474,17 @@ class _Branch(Function):
 class _CrossEntropy(Function):
     @staticmethod
     def forward(context: Any, logits: Tensor, labels: Tensor, batch: int,
-                operators: Operators) -> tuple[Tensor, Tensor]:
-        total, wrong, gradient = operators.cross_entropy(_array(logits), labels.numpy(), batch)
-        context.gradient = _tensor(gradient)
-        failures = torch.tensor(wrong)
+                operators: Any) -> tuple[Tensor, Tensor]:
+        total, wrong, context.gradient = operators.cross_entropy(_plain(logits), labels, batch)
+        if isinstance(total, Tensor):  # it stays on the GPU
+            loss, failures = operators.mean_loss(total, batch), wrong
+        else:
+            loss, failures = torch.tensor(total / batch, dtype=torch.float32), torch.tensor(wrong)
         context.mark_non_differentiable(failures)
-        return torch.tensor(total / batch, dtype=torch.float32), failures
+        return loss, failures
 
     @staticmethod
     def backward(context: Any, gradient: Tensor, _: Any) -> Gradients:
-        assert float(gradient) == 1.0, "the loss is what is differentiated"
+        # a GPU would be waited for
+        assert gradient.is_cuda or float(gradient) == 1.0, "the loss is what is differentiated"
         return context.gradient, None, None, None

@@ -23,8 +23,9 @@ from alexnet.arithmetic.operators import Operators
 CASES = ("convolution", "convolution_input_gradient", "convolution_weight_gradient", "linear",
          "linear_input_gradient", "linear_weight_gradient", "local", "local_input_gradient",
          "local_weight_gradient", "bias_gradient", "relu", "relu_gradient", "tanh",
-         "tanh_gradient", "add", "dropout", "max_pool", "max_pool_gradient", "lrn", "lrn_gradient",
-         "spatial", "spatial_gradient", "cross_entropy", "update", "centred")
+         "tanh_gradient", "add", "dropout", "max_pool", "max_pool_gradient", "average_pool",
+         "average_pool_gradient", "lrn", "lrn_gradient", "spatial", "spatial_gradient",
+         "cross_entropy", "update", "centred")
 
 
 @dataclass(frozen=True)

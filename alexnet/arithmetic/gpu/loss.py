@@ -42,6 +42,16 @@ def cross_entropy(logits: Tensor, labels: Tensor, batch: int) -> tuple[Tensor, T
     return total.view(1), wrong.sum(), gradient
 
 
+def mean(total: Tensor, batch: int) -> Tensor:
+    """Return total / batch, float64 [1], as a float32 scalar.
+
+    PyTorch's division by a number is a product with its inverse on a GPU.
+    """
+    result = torch.empty((), dtype=torch.float32, device=total.device)
+    _divide[(1,)](total, result, batch, num_warps=1, enable_fp_fusion=False)
+    return result
+
+
 ROUNDING = tl.constexpr(float.fromhex("0x1.8p52"))  # x + this - this: the nearest integer
 PER_LN2, LN2_UPPER, LN2_LOWER = (tl.constexpr(float.fromhex(text)) for text in (
     "0x1.71547652b82fep+0", "0x1.62e42feep-1", "0x1.a39ef35793c76p-33"))
@@ -145,3 +155,8 @@ def _gradient(exponentials, sums, labels, gradient, classes,  # type: ignore[no-
     right = (number == tl.load(labels + image)).to(tl.float64)
     divided = (e / tl.load(sums + image) - right) / batch.to(tl.float64)
     tl.store(gradient + image * classes + number, divided.to(tl.float32), here)
+
+
+@triton.jit(do_not_specialize=["batch"])
+def _divide(total, result, batch):  # type: ignore[no-untyped-def]
+    tl.store(result, (tl.load(total) / batch.to(tl.float64)).to(tl.float32))

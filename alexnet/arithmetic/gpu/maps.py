@@ -58,6 +58,26 @@ def max_pool_gradient(g: Tensor, places: Tensor, shape: tuple[int, ...], size: i
     return dx
 
 
+def average_pool(x: Tensor, size: int, stride: int) -> Tensor:
+    """Return the mean of what each window of x has within the map."""
+    n, h, w, c = x.shape
+    y = torch.empty((n, pooled(h, size, stride), pooled(w, size, stride), c), device=x.device)
+    _average_pool[(triton.cdiv(y.numel(), LANES),)](x, y, y.numel(), h, w, c, *y.shape[1:3],
+                                                    SIZE=size, STRIDE=stride, TILE=LANES,
+                                                    enable_fp_fusion=False)
+    return y
+
+
+def average_pool_gradient(g: Tensor, shape: tuple[int, ...], size: int, stride: int) -> Tensor:
+    """Return the gradient of average pooling's input, of this shape."""
+    dx = torch.empty(shape, device=g.device)
+    _, h, w, c = shape
+    _average_pool_gradient[(triton.cdiv(dx.numel(), LANES),)](
+        g, dx, dx.numel(), h, w, c, g.shape[1], g.shape[2], SIZE=size, STRIDE=stride,
+        WINDOWS=-(-size // stride), TILE=LANES, enable_fp_fusion=False)
+    return dx
+
+
 def normalized(x: Tensor, constants: Normalization, across: str) -> tuple[Tensor, Tensor]:
     """Return y and q = 1 / d for maps x.
 
@@ -188,6 +208,46 @@ def _max_pool_gradient(g, places, dx, count, h, w, c,  # type: ignore[no-untyped
             window = (image + p * columns + q) * c + at % c
             own = inside & (tl.load(places + window, inside, 0).to(tl.int64) == down * SIZE + right)
             total = total + tl.load(g + window, own, 0.0)
+    tl.store(dx + at, total, here)
+
+
+@triton.jit(do_not_specialize=["count", "h", "w", "rows", "columns"])
+def _average_pool(x, y, count, h, w, c, rows, columns,  # type: ignore[no-untyped-def]
+                  SIZE: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    here = at < count
+    pixel = at // c
+    top, left = pixel // columns % rows * STRIDE, pixel % columns * STRIDE
+    first = (pixel // (rows * columns) * h * w + top * w + left) * c + at % c
+    total = tl.zeros((TILE,), tl.float32)
+    for i in tl.static_range(SIZE):
+        for j in tl.static_range(SIZE):
+            inside = here & (top + i < h) & (left + j < w)
+            total = total + tl.load(x + first + (i * w + j) * c, inside, 0.0)
+    values = tl.minimum(SIZE, h - top) * tl.minimum(SIZE, w - left)
+    tl.store(y + at, tl.div_rn(total, values.to(tl.float32)), here)
+
+
+@triton.jit(do_not_specialize=["count", "h", "w", "rows", "columns"])
+def _average_pool_gradient(g, dx, count, h, w, c,  # type: ignore[no-untyped-def]
+                           rows, columns, SIZE: tl.constexpr, STRIDE: tl.constexpr,
+                           WINDOWS: tl.constexpr, TILE: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    here = at < count
+    pixel = at // c
+    row, column = pixel // w % h, pixel % w
+    last_p, last_q = row // STRIDE, column // STRIDE
+    image = pixel // (h * w) * rows * columns
+    total = tl.zeros((TILE,), tl.float32)
+    for i in tl.static_range(WINDOWS):
+        for j in tl.static_range(WINDOWS):
+            p, q = last_p - (WINDOWS - 1) + i, last_q - (WINDOWS - 1) + j
+            inside = here & (p >= 0) & (p < rows) & (q >= 0) & (q < columns)
+            inside = inside & (row - p * STRIDE < SIZE) & (column - q * STRIDE < SIZE)
+            height, width = tl.minimum(SIZE, h - p * STRIDE), tl.minimum(SIZE, w - q * STRIDE)
+            values = tl.where(inside, height * width, 1).to(tl.float32)
+            gradient = tl.load(g + (image + p * columns + q) * c + at % c, inside, 0.0)
+            total = total + tl.div_rn(gradient, values)
     tl.store(dx + at, total, here)
 
 

@@ -139,6 +139,15 @@ class GpuOperators:
         """Return the gradient of max pooling's input, of this shape [n, h, w, c]."""
         return maps.max_pool_gradient(g, places, tuple(shape), size, stride)
 
+    def average_pool(self, x: Tensor, size: int, stride: int) -> Tensor:
+        """Return the mean of what each window of x [n, h, w, c] has within the map."""
+        return maps.average_pool(x, size, stride)
+
+    def average_pool_gradient(self, g: Tensor, shape: Sequence[int], size: int,
+                              stride: int) -> Tensor:
+        """Return the gradient of average pooling's input, of this shape [n, h, w, c]."""
+        return maps.average_pool_gradient(g, tuple(shape), size, stride)
+
     def lrn(self, x: Tensor, constants: Normalization) -> tuple[Tensor, Tensor]:
         """Return x [n, h, w, c] normalised across channels, and 1 / d."""
         return maps.normalized(x, constants, "channels")
@@ -164,6 +173,10 @@ class GpuOperators:
         """Return the sum of the images' losses (float64 [1]), how many are wrong (int64), and the
         gradient of the logits [n, classes]; `batch` divides the gradient."""
         return loss.cross_entropy(logits, labels, batch)
+
+    def mean_loss(self, total: Tensor, batch: int) -> Tensor:
+        """Return a float64 [1] divided by the images of a batch, float32 scalar."""
+        return loss.mean(total, batch)
 
     def update(self, weight: Tensor, velocity: Tensor, gradient: Tensor, momentum: float, lr: float,
                decay: float) -> None:
