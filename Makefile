@@ -32,7 +32,7 @@ test: setup ## run the tests
 docs: setup ## the reference of both packages, from their docstrings, as pages in build/docs
 	.venv/bin/python -W ignore -m pdoc --docformat google --no-show-source --template-directory docs/reference \
 	    --output-directory build/docs \
-	    alexnet pipeline '!alexnet.normalization_triton'
+	    alexnet pipeline '!alexnet.normalization_triton' '!alexnet.arithmetic.gpu'
 	@echo "build/docs/index.html"
 
 ui: setup ## look at the runs in MLflow's pages (PORT=5000)

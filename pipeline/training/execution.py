@@ -37,9 +37,6 @@ def resolve(parameters: Parameters) -> Parameters:
     execution = parameters.execution
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = _device(execution, gpus)
-    if device == "cuda" and parameters.train.arithmetic == "portable":
-        raise UserError("train.arithmetic: portable runs on CPUs, and the device is a GPU; set "
-                        "execution.device to cpu, or train.arithmetic to native")
     started = world_size() if launched() else 0
     available = started or (gpus if device == "cuda" else len(os.sched_getaffinity(0)))
     placement = _placement(parameters, device, started, available)
@@ -159,6 +156,8 @@ def prepare(parameters: Parameters) -> torch.device:
     if deterministic:  # without this variable cuBLAS is not
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = not deterministic
+    # Nothing here reads memory before it is written; filling all of it costs a pass each time.
+    torch._C._set_deterministic_fill_uninitialized_memory(False)
     tf32 = parameters.train.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import Store
 from pipeline.system.errors import UserError
 
+CPU = torch.device("cpu")
 TORCHVISION = (".pth", ".pt")  # ends of its files of weights
 
 
@@ -45,21 +47,49 @@ def build_network(parameters: Parameters, store: Store, split: bool,
                         f"{store.side}; set resize.side to {table.stored}")
     return Network(table, parameters.effective_recipe(), parameters.train.seed,
                    placement_here(table.columns, split, device), parameters.train.precision,
-                   arithmetic(parameters.train.arithmetic))
+                   arithmetic(parameters.train.arithmetic, device))
 
 
-def arithmetic(name: Name) -> Arithmetic:
-    """Return the arithmetic of this name.
+def arithmetic(name: Name, device: torch.device = CPU) -> Arithmetic:
+    """Return the arithmetic of this name. Before `portable` computes on a GPU, every operator is
+    held against its digest there.
 
     Raises:
-        UserError: the kernels of `portable` cannot be compiled or loaded on this machine.
+        UserError: the kernels of `portable` cannot be compiled or loaded on this machine, or the
+            GPU does not compute as docs/arithmetic.md defines it.
     """
     if name == "native":
         return NATIVE
     try:
-        return Portable()
+        if device.type == "cpu":
+            return Portable()
+        portable = Portable(gpu=True)
     except LibraryError as error:
         raise UserError(f"train.arithmetic: portable: {error}") from None
+    except ImportError as error:
+        raise UserError("train.arithmetic: portable needs Triton on a GPU, which PyTorch's builds "
+                        f"for CUDA bring ({error}); set train.arithmetic to native, or "
+                        "execution.device to cpu") from None
+    _check_gpu(device)
+    return portable
+
+
+@functools.cache
+def _check_gpu(device: torch.device) -> None:
+    from alexnet.arithmetic.gpu import check
+
+    try:
+        wrong = check.differing(device)
+    except Exception as error:  # of the compiler, or of the driver
+        raise UserError("train.arithmetic: portable: the kernels do not run on this GPU "
+                        f"({type(error).__name__}: {error}); set train.arithmetic to native, or "
+                        "execution.device to cpu") from error
+    if wrong:
+        raise UserError(f"train.arithmetic: portable: on this GPU {', '.join(wrong)} "
+                        f"{'does' if len(wrong) == 1 else 'do'} not have the bits that "
+                        "docs/arithmetic.md defines; set train.arithmetic to native, or "
+                        "execution.device to cpu. `python -m benchmarks.gpu` says where they "
+                        "differ")
 
 
 def load_statistics() -> Statistics:

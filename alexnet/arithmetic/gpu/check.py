@@ -7,6 +7,7 @@ other one is of the kernels for the CPU.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -84,6 +85,17 @@ def _text(value: Any) -> str:
     return float(value).hex()
 
 
+def main() -> int:
+    """Hold the GPU's operators against the table, and say where one differs."""
+    device = torch.device("cuda")
+    wrong = differing(device)
+    for name in wrong:
+        print(difference(name, device))
+    print(f"{torch.cuda.get_device_name(device)}: {len(CASES) - len(wrong)} of {len(CASES)} "
+          "operators agree")
+    return 1 if wrong else 0
+
+
 class _OnArrays:
     """Operators of a device as functions of NumPy's arrays, as the table's cases call them.
 
@@ -123,3 +135,7 @@ def _array(result: Any) -> Any:
     if isinstance(result, tuple):
         return tuple(_array(part) for part in result)
     return result.cpu().numpy() if isinstance(result, torch.Tensor) else result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,5 @@
-"""Element by element, pooling, normalisation, inputs and the update: docs/arithmetic.md, sections 4,
-8 and 9. Maps are [n, rows, columns, channels], contiguous."""
+"""Element by element, pooling, normalisation, inputs and the update: docs/arithmetic.md, sections
+4, 8 and 9. Maps are [n, rows, columns, channels], contiguous."""
 
 from __future__ import annotations
 
@@ -269,10 +269,7 @@ def _normalize(values, x, y, other, k, a, count, h, w, c,  # type: ignore[no-unt
                 there = here & (row + dy >= 0) & (row + dy < h) & (column + dx >= 0)
                 there = there & (column + dx < w) & (channel + dc >= 0) & (channel + dc < c)
                 value = tl.load(values + at + (dy * w + dx) * c + dc, there, 0.0)
-                if BACKWARD:
-                    line = line + value
-                else:
-                    line = tl.fma(value, value, line)
+                line = line + value if BACKWARD else tl.fma(value, value, line)
         window = window + line
     own = tl.load(x + at, here, 0.0)
     if BACKWARD:

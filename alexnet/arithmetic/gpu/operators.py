@@ -1,5 +1,5 @@
-"""The operators of docs/arithmetic.md on tensors of a GPU: what `alexnet/arithmetic/operators.py` is
-on NumPy's arrays, method by method.
+"""The operators of docs/arithmetic.md on tensors of a GPU: what `alexnet/arithmetic/operators.py`
+is on NumPy's arrays, method by method.
 
 Maps are [n, rows, columns, channels], weights as in the definition. All tensors are float32 and
 contiguous unless a docstring says otherwise. The network's own shapes arrive here, so nothing is
@@ -67,7 +67,7 @@ class GpuOperators:
         windows = _windows(x, weight.shape[3], padding)
         weights = weight.permute(0, 3, 4, 2, 1).flatten(1, 3)  # [h * w, s * s * c, o]
         y = products.product(windows, weights, bias, None)
-        return y.transpose(0, 1).reshape(*x.shape[:3], -1)
+        return y.transpose(0, 1).contiguous().view(*x.shape[:3], -1)
 
     def local_input_gradient(self, g: Tensor, weight: Tensor, padding: int) -> Tensor:
         """Return the gradient [n, h, w, c] of a local layer's input: at each pixel a chain over
@@ -80,7 +80,7 @@ class GpuOperators:
                 for p in range(size) for q in range(size)]
         weights = torch.stack(seen, 2).view(h * w, size * size * outputs, inputs)
         dx = products.product(_windows(g, size, padding), weights, None, None)
-        return dx.transpose(0, 1).reshape(n, h, w, inputs)
+        return dx.transpose(0, 1).contiguous().view(n, h, w, inputs)
 
     def local_weight_gradient(self, g: Tensor, x: Tensor, size: int, padding: int) -> Tensor:
         """Return the gradient [h * w, o, c, size, size] of a local layer's weights."""

@@ -1,5 +1,5 @@
-"""Chains, blocks and sums of docs/arithmetic.md, sections 2 and 3: each output is one chain of fused
-multiply-adds, or a sum, in the order of that page.
+"""Chains, blocks and sums of docs/arithmetic.md, sections 2 and 3: each output is one chain of
+fused multiply-adds, or a sum, in the order of that page.
 
 A program computes a tile of outputs. Terms beyond the last one are zeros, which no bit shows. The
 sizes of the tiles decide the speed alone.

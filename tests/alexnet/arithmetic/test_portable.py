@@ -20,7 +20,6 @@ from alexnet.arithmetic.portable import Portable
 from alexnet.arithmetic.table import integers
 from alexnet.digest import digest_of
 from alexnet.network import Network
-from alexnet.placement import Placement
 from alexnet.recipe import recipe
 from alexnet.testing import probabilities
 from tests.alexnet.arithmetic.narrow_nets import CASES, DIGESTS, advanced, digest, training
@@ -102,8 +101,7 @@ def test_testing() -> None:
 
 @pytest.mark.parametrize(("arguments", "word"), [
     ({"precision": "bf16"}, "bf16 is a precision of native arithmetic"),
-    ({"precision": "tf32"}, "tf32 is a precision of native arithmetic"),
-    ({"placement": Placement(2, (0, 1), device=torch.device("cuda"))}, "native on cuda")])
+    ({"precision": "tf32"}, "tf32 is a precision of native arithmetic")])
 def test_what_only_native_has_is_refused(arguments: dict[str, Any], word: str) -> None:
     chosen = recipe()
     table = architecture("two-column", chosen, 5, 1 / 32)

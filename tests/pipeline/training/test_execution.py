@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from alexnet.arithmetic import gpu
 from alexnet.arithmetic.library import LibraryError
+from alexnet.arithmetic.portable import Portable
 from pipeline.config import parameters
 from pipeline.system.errors import UserError
 from pipeline.training import loading
@@ -36,18 +40,61 @@ def test_what_is_not_deterministic_is_refused_unless_it_is_asked_for(determinist
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
 
 
+CUDA = torch.device("cuda", 0)
+
+
 @pytest.mark.parametrize("device", ["auto", "cuda"])
-def test_a_gpu_has_native_arithmetic_only(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_taken_for_either_arithmetic(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    wanted = [f"execution.device={device}", "train.arithmetic=portable"]
-    with pytest.raises(UserError, match=r"portable runs on CPUs.*or train.arithmetic to native"):
-        resolve(parameters.load(ROOT / "params.yaml", wanted))
-    on_cpu = resolve(parameters.load(ROOT / "params.yaml", ["execution.device=cpu", wanted[1]]))
-    assert on_cpu.execution.device == "cpu"
-    native = resolve(parameters.load(ROOT / "params.yaml",
-                                     [*wanted[:1], "train.arithmetic=native"]))
-    assert native.execution.device == "cuda"
+    for arithmetic in ("portable", "native"):
+        wanted = [f"execution.device={device}", f"train.arithmetic={arithmetic}"]
+        assert resolve(parameters.load(ROOT / "params.yaml", wanted)).execution.device == "cuda"
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The operators that the check of a GPU, which is not at hand, finds to differ."""
+    wrong: list[str] = []
+    module = types.ModuleType("alexnet.arithmetic.gpu.check")
+    monkeypatch.setattr(module, "differing", lambda device: wrong, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(gpu, "check", module, raising=False)
+    monkeypatch.setattr(loading, "Portable", lambda gpu: Portable())
+    loading._check_gpu.cache_clear()
+    return wrong
+
+
+def test_a_gpu_that_has_the_bits_computes_portable_arithmetic(checked: list[str]) -> None:
+    assert loading.arithmetic("portable", CUDA).name == "portable"
+
+
+@pytest.mark.parametrize(("operators", "said"), [
+    (["lrn"], r"on this GPU lrn does not have the bits"),
+    (["convolution", "linear"], r"convolution, linear do not have the bits.*to native")])
+def test_a_gpu_that_has_not_is_refused(checked: list[str], operators: list[str],
+                                       said: str) -> None:
+    checked += operators
+    with pytest.raises(UserError, match=said):
+        loading.arithmetic("portable", CUDA)
+
+
+def test_a_kernel_that_does_not_run_is_refused(checked: list[str],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    def differing(device: torch.device) -> list[str]:
+        raise RuntimeError("no ptxas")
+
+    monkeypatch.setattr(gpu.check, "differing", differing)
+    with pytest.raises(UserError, match=r"do not run on this GPU \(RuntimeError: no ptxas\)"):
+        loading.arithmetic("portable", CUDA)
+
+
+def test_without_triton_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    for name in [name for name in sys.modules if name.startswith("alexnet.arithmetic.gpu.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(UserError, match=r"needs Triton on a GPU.*to native"):
+        loading.arithmetic("portable", CUDA)
 
 
 @pytest.mark.parametrize(("wanted", "placement", "threads"), [

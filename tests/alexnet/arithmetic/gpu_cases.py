@@ -1,0 +1,129 @@
+"""The kernels of portable arithmetic for GPUs against the table of digests, interpreted.
+
+`test_gpu.py` runs this file with TRITON_INTERPRET=1; the variable must be set before anything
+imports Triton."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from alexnet.arithmetic import table
+from alexnet.arithmetic.gpu import check, interpreter, loss, products
+from alexnet.arithmetic.gpu.operators import GpuOperators
+from alexnet.arithmetic.portable import Portable
+from tests.alexnet.arithmetic.narrow_nets import DIGESTS, advanced, digest
+from tests.alexnet.arithmetic.reference import fma
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    with interpreter.exact():
+        yield
+
+
+def test_every_operator_has_the_bits() -> None:
+    assert check.differing(CPU) == []
+
+
+class OneUlpOff(GpuOperators):
+    """Changes the last bit of one element of what an operator computes."""
+
+    def __init__(self, name: str) -> None:
+        right = getattr(self, name)
+
+        def off(*arguments: object) -> object:
+            result = right(*arguments)
+            changed = arguments[0] if result is None else result
+            changed = changed[-1] if isinstance(changed, tuple) else changed
+            assert isinstance(changed, Tensor)
+            flat = changed.view(-1).view(torch.uint8)
+            flat[len(flat) // changed.element_size() // 2 * changed.element_size()] ^= 1
+            return result
+
+        setattr(self, name, off)
+
+
+@pytest.mark.parametrize("name", sorted(set(check.CASES) - {
+    "convolution_input_gradient", "convolution_weight_gradient", "convolution"}))
+def test_one_ulp_is_seen_and_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "CASES", (name,))
+    operators = OneUlpOff(name)
+    assert check.differing(CPU, operators) == [name]
+    difference = check.difference(name, CPU, operators)
+    assert difference is not None
+    assert difference.count >= 1
+    assert f"{name}: " in str(difference)
+    assert check.difference(name, CPU) is None
+
+
+def test_the_first_element_is_named_with_both_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    def add(self: GpuOperators, a: Tensor, b: Tensor) -> Tensor:
+        result = a + b
+        result[7] = 3.0
+        return result
+
+    monkeypatch.setattr(GpuOperators, "add", add)
+    right = table.values(1, 1003, wide=True)[7] + table.values(2, 1003, wide=True)[7]
+    assert str(check.difference("add", CPU)) == (
+        f"add: 1 elements differ, the first at [7] of [1003]: {3.0.hex()} here, "
+        f"{float(right).hex()} by the definition")
+
+
+def test_every_operator_of_a_training_is_checked() -> None:
+    methods = {name for name in vars(GpuOperators) if not name.startswith("_")}
+    within = {"scale": "dropout", "rescale": "update", "mean_loss": "cross_entropy"}
+    assert {within.get(name, name) for name in methods} == set(check.CASES)
+
+
+def test_a_training_has_the_bits_of_every_machine() -> None:
+    """Of the smallest of the nets; the others take a minute each, and have them, too."""
+    assert digest(advanced("cifar", Portable(gpu=True))) == DIGESTS["cifar"]
+
+
+def test_a_training_that_is_off_is_seen() -> None:
+    portable = Portable(gpu=True)
+    portable._gpu = OneUlpOff("relu_gradient")
+    assert digest(advanced("cifar", portable)) != DIGESTS["cifar"]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (17, 33, 129), (130, 3, 64)])
+@pytest.mark.parametrize("block", [None, 128])
+def test_products_of_any_shape(m: int, n: int, k: int, block: int | None) -> None:
+    a, b = table.values(1, 1, m, k, wide=True), table.values(2, 1, k, n)
+    y = products.product(torch.from_numpy(a), torch.from_numpy(b), None, block)[0].numpy()
+    expected = np.zeros((m, n), np.float32)
+    for start in range(0, k, block or k):
+        here = slice(start, start + (block or k))
+        expected += interpreter.chains(a[0, :, here], b[0, here], np.zeros((m, n), np.float32))
+    assert np.array_equal(y, expected)
+    if k > 1:  # in another order the sums are others
+        turned = interpreter.chains(a[0, :, ::-1], b[0, ::-1], np.zeros((m, n), np.float32))
+        assert not np.array_equal(y, turned)
+
+
+def test_gradients_of_weights_in_groups_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    g, x = (torch.from_numpy(table.values(1, *shape)) for shape in ((5, 4, 4, 7), (5, 6, 6, 3)))
+    whole = products.convolution_weight_gradient(g, x, 3, 1, 0)
+    monkeypatch.setattr(products, "PARTIAL", 2 * 7 * 27)
+    assert torch.equal(products.convolution_weight_gradient(g, x, 3, 1, 0), whole)
+
+
+def test_the_loss_of_a_batch() -> None:
+    total = torch.tensor([1.0 / 3.0], dtype=torch.float64)
+    assert float(loss.mean(total, 7)) == float(np.float32(1.0 / 3.0 / 7.0))
+
+
+def test_the_interpreters_fma_is_libms() -> None:
+    """Of numbers of any size, and of sums that are next to nothing."""
+    a, b = (table.values(key, 3000, wide=True) for key in (1, 2))
+    c = np.where(np.arange(3000) % 2 == 0, -(a * b), table.values(3, 3000, wide=True))
+    expected = np.array([fma(*three) for three in zip(a, b, c, strict=True)])
+    assert interpreter.fma(a, b, c).tobytes() == expected.tobytes()
+    assert (a * b + c).tobytes() != expected.tobytes()
