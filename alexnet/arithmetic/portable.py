@@ -1,8 +1,8 @@
 """Portable arithmetic on PyTorch's tensors, with the ways back: docs/arithmetic.md.
 
 On a CPU tensors are handed to `operators.py` as NumPy's arrays of the same memory, on a GPU to
-`gpu/operators.py` as they are; maps as [n, rows, columns, channels]. What PyTorch does here itself
-only moves numbers.
+`gpu/operators_triton.py` as they are; maps as [n, rows, columns, channels]. What PyTorch does here
+itself only moves numbers.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Portable(Arithmetic):
         self._host = TensorOperators(Operators(load(chosen())))
         self._gpu: Any = None
         if gpu:
-            from alexnet.arithmetic.gpu.operators import GpuOperators
+            from alexnet.arithmetic.gpu.operators_triton import GpuOperators
 
             self._gpu = GpuOperators()
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from alexnet.arithmetic import library, table
-from alexnet.arithmetic.gpu.operators import GpuOperators
 from alexnet.arithmetic.operators import Operators
+
+if TYPE_CHECKING:
+    from alexnet.arithmetic.gpu.operators_triton import GpuOperators
 
 # of the table; the others are computed on the CPU, wherever a training runs
 CASES = ("convolution", "convolution_input_gradient", "convolution_weight_gradient", "linear",
@@ -57,7 +59,7 @@ class Difference:
 
 def differing(device: torch.device, operators: GpuOperators | None = None) -> list[str]:
     """Return the operators, of CASES, that a device does not compute as they are defined."""
-    adapter = cast(Operators, _OnArrays(operators or GpuOperators(), device))
+    adapter = cast(Operators, OnArrays(device, operators))
     stored = table.stored()
     return [name for name in CASES if table.digest(table.CASES[name](adapter)) != stored[name]]
 
@@ -65,7 +67,7 @@ def differing(device: torch.device, operators: GpuOperators | None = None) -> li
 def difference(name: str, device: torch.device,
                operators: GpuOperators | None = None) -> Difference | None:
     """Return the first element in which this operator differs from the CPU's; None if none does."""
-    adapter = cast(Operators, _OnArrays(operators or GpuOperators(), device))
+    adapter = cast(Operators, OnArrays(device, operators))
     cpu = Operators(library.load(library.chosen()))
     first, count = None, 0
     for here, defined in zip(table.CASES[name](adapter), table.CASES[name](cpu), strict=True):
@@ -96,18 +98,24 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-class _OnArrays:
+class OnArrays:
     """Operators of a device as functions of NumPy's arrays, as the table's cases call them.
 
     Args:
-        operators: of tensors.
         device: where they compute.
+        operators: of tensors, if not `GpuOperators`.
+
+    Raises:
+        ImportError: there is no Triton.
     """
 
-    def __init__(self, operators: GpuOperators, device: torch.device) -> None:
-        self._operators, self._device = operators, device
+    def __init__(self, device: torch.device, operators: GpuOperators | None = None) -> None:
+        from alexnet.arithmetic.gpu.operators_triton import GpuOperators
+
+        self._operators, self._device = operators or GpuOperators(), device
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the operator of this name, of arrays."""
         operator = getattr(self._operators, name)
 
         def call(*arguments: Any) -> Any:

@@ -68,7 +68,7 @@ def exact() -> Iterator[None]:
     from triton import knobs
     from triton.runtime import interpreter
 
-    from alexnet.arithmetic.gpu import products
+    from alexnet.arithmetic.gpu import products_triton as products
 
     if not knobs.runtime.interpret:
         raise RuntimeError("Triton does not interpret kernels here: set TRITON_INTERPRET=1")

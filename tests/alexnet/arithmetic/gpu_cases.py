@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from alexnet.arithmetic import table
-from alexnet.arithmetic.gpu import check, interpreter, loss, products
-from alexnet.arithmetic.gpu.operators import GpuOperators
+from alexnet.arithmetic.gpu import check, interpreter
+from alexnet.arithmetic.gpu import loss_triton as loss
+from alexnet.arithmetic.gpu import products_triton as products
+from alexnet.arithmetic.gpu.operators_triton import GpuOperators
 from alexnet.arithmetic.portable import Portable
 from tests.alexnet.arithmetic.narrow_nets import DIGESTS, advanced, digest
 from tests.alexnet.arithmetic.reference import fma

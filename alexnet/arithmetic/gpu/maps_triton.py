@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from alexnet.arithmetic.gpu.loss import tanh_32
+from alexnet.arithmetic.gpu.loss_triton import tanh_32
 from alexnet.arithmetic.operators import Normalization, pooled
 
 LANES = 1024  # values of a program

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet.arithmetic.gpu import loss, maps, products
+from alexnet.arithmetic.gpu import loss_triton as loss
+from alexnet.arithmetic.gpu import maps_triton as maps
+from alexnet.arithmetic.gpu import products_triton as products
 from alexnet.arithmetic.operators import Normalization
 
 
