@@ -53,7 +53,7 @@ class Port:
         settings: by key of params.yaml, of what is no switch: batch, epochs, input.
         remains: what differs from the port by this recipe, and has no switch.
         published: its accuracy.
-        known_by: how a paper that used it can be told.
+        known_by: what a paper that used it says of it.
     """
 
     title: str

@@ -18,7 +18,7 @@ from alexnet.arithmetic.native import NATIVE, Arithmetic
 
 AREA = (0.08, 1.0)  # torchvision transforms.py: RandomResizedCrop, scale
 LOG_ASPECT = 0.28768207245178085  # log(4 / 3): aspects from 3/4 to 4/3, evenly in the logarithm
-TRIES = 10  # boxes are drawn until one fits, else the whole image is taken
+TRIES = 10  # boxes are drawn until their sides fit, else the whole image is taken
 BITS = 22  # Pillow's Resample.c: PRECISION_BITS, 32 - 8 - 2
 
 
@@ -34,7 +34,7 @@ def draw_boxes(seed: int, positions: Tensor, stored: int,
     """
     n = len(positions)
     boxes = torch.tensor([0, 0, stored, stored]).repeat(n, 1)
-    found = torch.zeros(n, dtype=torch.bool)
+    drawn_already = torch.zeros(n, dtype=torch.bool)
     for attempt in range(TRIES):
         words = draws.words(seed, "resized crop", attempt, positions)
         drawn = draws.uniform(words[:, :2])
@@ -42,11 +42,11 @@ def draw_boxes(seed: int, positions: Tensor, stored: int,
         aspect = arithmetic.exponential((2.0 * drawn[:, 1] - 1.0) * LOG_ASPECT)
         width = arithmetic.square_root(area * aspect).round().long()
         height = arithmetic.square_root(area / aspect).round().long()
-        fits = (width <= stored) & (height <= stored) & ~found
+        fits = (width <= stored) & (height <= stored) & ~drawn_already
         tops = draws.integers(words[:, 2], stored - height + 1)
         lefts = draws.integers(words[:, 3], stored - width + 1)
         boxes[fits] = torch.stack([tops, lefts, height, width], dim=1)[fits]
-        found |= fits
+        drawn_already |= fits
     flips = draws.integers(draws.words(seed, "crop", 0, positions)[:, 2], 2)
     return torch.cat([boxes, flips[:, None]], dim=1)
 

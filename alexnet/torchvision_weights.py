@@ -18,7 +18,8 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return canonical weights, {"conv1.weight": [64, 3, 11, 11], ...}, of a state dict.
 
     Raises:
-        ValueError: it is not one of torchvision's alexnet; the first name that shows it is told.
+        ValueError: it is not one of torchvision's alexnet; the message has the first name that
+            shows it.
     """
     wanted = {f"{place}.{kind}": f"{layer}.{kind}" for layer, place in PLACES.items()
               for kind in KINDS}
@@ -39,7 +40,8 @@ def to_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return torchvision's state dict of canonical weights.
 
     Raises:
-        ValueError: they are not of a net with these layers; the first name that shows it is told.
+        ValueError: they are not of a net with these layers; the message has the first name that
+            shows it.
     """
     wanted = {f"{layer}.{kind}" for layer in PLACES for kind in KINDS}
     if unlike := sorted(set(weights) ^ wanted):

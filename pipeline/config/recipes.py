@@ -50,20 +50,19 @@ def settings_of(name: Name) -> dict[str, Decided]:
                for key, usual in SOURCE.items()}}
 
 
-def differences(one: Name, other: Name) -> list[Difference]:
+def differences(first: Name, second: Name) -> list[Difference]:
     """Return all in which two recipes differ, the net first, then the switches in the order of the
     paper's sections, then batch, epochs and input."""
-    found = [Difference(f"recipe.{switch.name}", values, (_where(one, switch.name),
-                                                          _where(other, switch.name)))
-             for switch in switches()
-             if len(set(values := (getattr(recipe(one), switch.name),
-                                   getattr(recipe(other), switch.name)))) > 1]
-    mine, theirs = settings_of(one), settings_of(other)
-    others = [Difference(key, (mine[key].value, theirs[key].value),
-                         (mine[key].evidence, theirs[key].evidence))
-              for key in mine if mine[key].value != theirs[key].value]
+    values = {switch.name: (getattr(recipe(first), switch.name),
+                            getattr(recipe(second), switch.name)) for switch in switches()}
+    switched = [Difference(f"recipe.{name}", both, (_where(first, name), _where(second, name)))
+                for name, both in values.items() if both[0] != both[1]]
+    of_first, of_second = settings_of(first), settings_of(second)
+    others = [Difference(key, (of_first[key].value, of_second[key].value),
+                         (of_first[key].evidence, of_second[key].evidence))
+              for key in of_first if of_first[key].value != of_second[key].value]
     net = [each for each in others if each.key == ARCHITECTURE]
-    return [*net, *found, *(each for each in others if each.key != ARCHITECTURE)]
+    return [*net, *switched, *(each for each in others if each.key != ARCHITECTURE)]
 
 
 def _where(name: Name, switch_name: str) -> str:
@@ -71,15 +70,15 @@ def _where(name: Name, switch_name: str) -> str:
     return evidence(name, switch) or NOT_SAID
 
 
-def comparison(one: Name, other: Name) -> dict[str, Any]:
+def comparison(first: Name, second: Name) -> dict[str, Any]:
     """Return the differences of two recipes as plain values, and what remains of each that is a
     port and no recipe has."""
-    return {"recipe": one, "against": other,
-            "files": {name: PORTS[name].files for name in (one, other) if name in PORTS},
-            "differences": [{"key": each.key, one: each.values[0], other: each.values[1],
-                             "evidence": {one: each.evidence[0], other: each.evidence[1]}}
-                            for each in differences(one, other)],
-            "remains": {name: list(PORTS[name].remains) for name in (one, other)
+    return {"recipe": first, "against": second,
+            "files": {name: PORTS[name].files for name in (first, second) if name in PORTS},
+            "differences": [{"key": each.key, first: each.values[0], second: each.values[1],
+                             "evidence": {first: each.evidence[0], second: each.evidence[1]}}
+                            for each in differences(first, second)],
+            "remains": {name: list(PORTS[name].remains) for name in (first, second)
                         if name in PORTS}}
 
 

@@ -129,7 +129,7 @@ def rows(book: Book | None = None, folder: Path | None = None) -> list[PortRow]:
         folder: of the evidence; None is experiments/results.
     """
     book, measured = book or ledger.load(), speed().images
-    found = []
+    listed = []
     for name in NAMES:
         net = architecture(architecture_of("auto", name), recipe(name), CLASSES)
         port = PORTS.get(name)
@@ -137,9 +137,9 @@ def rows(book: Book | None = None, folder: Path | None = None) -> list[PortRow]:
             port.published.top1, port.published.top5, port.published.views, port.published.source)
         title = port.title if port else {"source": "Krizhevsky 2012, configuration 145",
                                          "paper": "the text of 2012 to the letter"}[name]
-        found.append(PortRow(name, title, net.parameters, net.macs, measured.get(name), published,
-                             _ours(book, name, folder)))
-    return found
+        listed.append(PortRow(name, title, net.parameters, net.macs, measured.get(name), published,
+                              _ours(book, name, folder)))
+    return listed
 
 
 def _ours(book: Book, name: Name, folder: Path | None) -> list[Ours]:
@@ -167,11 +167,11 @@ def _ours(book: Book, name: Name, folder: Path | None) -> list[Ours]:
 def cost(book: Book, port: Name, folder: Path | None = None) -> list[LedgerRow]:
     """Return the rows of a port's waterfall that have evidence: the whole first, then each step."""
     extended = waterfall.book_with(book, port)
-    found = []
+    measured = []
     for name in waterfall.names(port):
         for scale in waterfall.SCALES:
             results = (Results(extended, scale) if folder is None
                        else Results(extended, scale, folder))
-            found += [row for row in evidence.rows(extended.claim(name), results)
-                      if row.verdict != NOT_RUN]
-    return found
+            measured += [row for row in evidence.rows(extended.claim(name), results)
+                         if row.verdict != NOT_RUN]
+    return measured

@@ -59,15 +59,15 @@ def steps(port: Name) -> list[Step]:
     """Return the steps from `source` to a port, in the order of the paper's sections."""
     there = {each.key: each for each in differences("source", port)
              if each.key not in OF_THE_SCALE}
-    found: list[Step] = []
+    ordered: list[Step] = []
     for key in list(there):
         if key not in there:
             continue
         group = next((keys for keys in TOGETHER if key in keys), (key,))
         added = tuple(there.pop(each) for each in group if each in there)
         slug = added[0].key.split(".")[1].replace("_", "-")
-        found.append(Step(f"{port}-{len(found) + 1:02}-{slug}", added))
-    return found
+        ordered.append(Step(f"{port}-{len(ordered) + 1:02}-{slug}", added))
+    return ordered
 
 
 def book_with(book: Book, port: Name) -> Book:
