@@ -61,8 +61,6 @@ DECODER = "decoder.json"  # in the work folder: who makes its shards
 STAMP = "stamp"  # there, too: of the files that they are made of
 # shards handed to the executor at a time: more than any cluster's workers, and some 50 MB
 IN_FLIGHT = 512
-# more pictures than are allowed in quarantine, after which no more are tried: the list is long
-TRIED_ON = 1000
 LISTED = 20  # pictures in quarantine, at most, that have a line each
 SHARE: dict[Encoding, float] = {"raw": 1.0, "jpeg": 0.25}  # of the pixels' bytes, at most or so
 
@@ -234,13 +232,11 @@ def _make(shards: _Shards, folder: Path, max_quarantined: int,
                 k = futures.pop(future)
                 done[k] = future.result()
                 advance(shards.images(k))
-            if sum(map(len, done.values())) > max_quarantined + TRIED_ON:
-                break
-    listed, whole = [picture for k in sorted(done) for picture in done[k]], len(done) == len(shards)
+    listed = [picture for k in sorted(done) for picture in done[k]]
     file = folder.parent / QUARANTINE
     write_json(file, [asdict(picture) for picture in listed])
     by_name = sorted(listed, key=lambda picture: (picture.split, picture.name))
-    check_number(by_name, max_quarantined, file, whole)
+    check_number(by_name, max_quarantined, file)
     return listed
 
 

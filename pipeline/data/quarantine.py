@@ -27,23 +27,22 @@ def summary(pictures: Iterable[Quarantined]) -> str:
     return "".join(lines) + (f"\n  {len(kinds) - KINDS} more kinds" if len(kinds) > KINDS else "")
 
 
-def check_number(quarantined: Sequence[Quarantined], allowed: int, file: Path, whole: bool) -> None:
+def check_number(quarantined: Sequence[Quarantined], allowed: int, file: Path) -> None:
     """See that no more pictures are in quarantine than resize.max_quarantined allows.
 
     Args:
         quarantined: in an order that does not depend on the workers'.
         allowed: resize.max_quarantined.
         file: in which they are listed.
-        whole: whether all pictures were tried.
 
     Raises:
         UserError: there are more.
     """
     if len(quarantined) > allowed:
-        raise UserError(f"{len(quarantined)} images {'' if whole else 'or more '}cannot be decoded,"
-                        f" and resize.max_quarantined allows {allowed}; {file} lists "
-                        f"{'them' if whole else 'these'}, each with its fix. Repair or replace "
-                        f"them, or raise resize.max_quarantined.{summary(quarantined)}")
+        raise UserError(f"{len(quarantined)} images cannot be decoded, and resize.max_quarantined "
+                        f"allows {allowed}; {file} lists them, each with its fix. Repair or "
+                        "replace them, or raise resize.max_quarantined."
+                        f"{summary(quarantined)}")
 
 
 def check_classes(split: str, wanted: Mapping[int, int], stored: Mapping[int, int],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.config.paths import ARCHIVES, FILES_LEFT_OUT, INDEX, LISTING, WORK
 from pipeline.data.disk import check_writable
-from pipeline.data.sources import completeness, recognition
+from pipeline.data.sources import completeness, labels, layouts, recognition
 from pipeline.data.sources.catalogue import EXAMPLES, Catalogue, Contents, ListedFile, Listing
 from pipeline.data.sources.checksums import checksums
 from pipeline.data.sources.index import FileNames, read_index, write_index
@@ -49,6 +49,8 @@ def fetch(dataset: DatasetSection) -> Listing:
         check_writable(planned.folder, "name another folder as dataset.location")
     _say_terms(dataset, planned)
     contents: Contents = _source(dataset).fetch(dataset)
+    if contents.files is None:
+        _note_what_is_beside(dataset, contents)
     write_account(contents)
     _check_whole(dataset, contents)
     catalogue = contents.catalogue
@@ -57,6 +59,19 @@ def fetch(dataset: DatasetSection) -> Listing:
     write_index(INDEX, {"train": catalogue.train, "val": catalogue.val})
     return write_listing(LISTING, dataset.source, catalogue.classes, _made_with(dataset),
                          checksums(data_folder(dataset), files, contents.algorithms))
+
+
+def _note_what_is_beside(dataset: DatasetSection, contents: Contents) -> None:
+    """Count what lies beside the folders of the splits, by its name: a folder there is not looked
+    into."""
+    root = data_folder(dataset)
+    train, val = recognition.find_splits(root, dataset.source)
+    read = {(root / split).name for split in (train, val) if split}
+    for item in layouts.scan((root / (train or val or "")).parent):
+        if not (item.name in read or item.name in labels.KNOWN_FILES
+                or item.name.startswith(layouts.HIDDEN)
+                or recognition.ARCHIVE.search(item.name)):
+            contents.left_out.add("beside train and val", item.name + "/" * item.is_dir())
 
 
 def _check_whole(dataset: DatasetSection, contents: Contents) -> None:

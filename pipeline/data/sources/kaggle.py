@@ -108,7 +108,6 @@ def fetch(folder: Path, download: bool, classes: list[Class]) -> Contents:
             raise UserError(f"{folder / name}: {member}: cannot be read ({error}); fetch the zip "
                             "again") from None
     places = (layouts.in_zip if name.endswith(".zip") else layouts.in_tar)(folder, name, TOP)
-    places = (place for place in places if not place.path.startswith("test/"))
     return layouts.assemble(folder, places, Assembly(classes, val_labels), [name])
 
 

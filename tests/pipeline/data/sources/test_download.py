@@ -144,3 +144,14 @@ def test_the_list_is_written_for_a_data_set_that_is_refused(tmp_path: Path) -> N
     account = json.loads(FILES_LEFT_OUT.read_text())
     assert account["unlabelled"] == {"in val without a label": ["val/3.jpeg"]}
     assert account["taken"] == {"train": 2, "val": 0}
+
+
+def test_what_lies_beside_train_and_val_is_told(tmp_path: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    location = tmp_path / "d"
+    parameters = folder_of(location)
+    (location / "test").mkdir()
+    (location / "notes.txt").write_bytes(b"")
+    (location / ".DS_Store").write_bytes(b"")
+    assert download.run(parameters)["left_out"] == 2
+    assert "2 files left out, beside train and val: notes.txt, test/" in capsys.readouterr().err
