@@ -43,7 +43,7 @@ def learning_rates(parameters: Parameters, curve: Curve) -> list[tuple[float, fl
 def exhibits(inputs: Inputs) -> list[Exhibit]:
     """Return the charts of loss and error."""
     curve, rates = inputs.curve, learning_rates(inputs.parameters, inputs.curve)
-    good = best(inputs)
+    yardstick = best(inputs)
     drops = "; ".join(f"{value:g} from epoch {start:.1f}" for start, value in rates)
     charts = []
     for what, title, form in (("loss", "Loss (nats per image, lower is better)", ".3g"),
@@ -51,10 +51,10 @@ def exhibits(inputs: Inputs) -> list[Exhibit]:
         pair = {kind: curve[f"{kind}_{what}"] for kind in ("training", "validation")}
         lines = [Line(kind, kind, curve["epoch"], values, dashed=kind == "training")
                  for kind, values in pair.items()]
-        if what == "error" and good and good.curve:
-            epochs, errors = (np.array(column) for column in zip(*good.curve, strict=True))
-            lines.append(Line(f"validation, mean of {good.runs} runs of {good.name}", "text",
-                              epochs, errors))
+        if what == "error" and yardstick and yardstick.curve:
+            epochs, errors = (np.array(column) for column in zip(*yardstick.curve, strict=True))
+            lines.append(Line(f"validation, mean of {yardstick.runs} runs of {yardstick.name}",
+                              "text", epochs, errors))
         ends = " and ".join(f"from {values[0]:{form}} to {values[-1]:{form}} in {kind}"
                             for kind, values in pair.items())
         figure = chart(title, lines, rates,

@@ -66,19 +66,18 @@ def best(inputs: Inputs) -> Yardstick | None:
     of_these = [run_set for run_set in inputs.evidence.run_sets if run_set.runs
                 and (run_set.configuration.get("dataset.source") == source
                      or run_set.runs[0].metrics.get("resize", {}).get("pixels_digest") == pixels)]
-    return min(filter(None, map(yardsticks.of, of_these)), default=None,
-               key=lambda each: each.errors[f"top1_error{each.suffix}"])
+    return min(filter(None, map(yardsticks.of, of_these)), default=None, key=Yardstick.top1)
 
 
 def yardstick(inputs: Inputs) -> ErrorRow | None:
     """Return the row of the table of errors that says what is good; None where nothing does."""
-    good = best(inputs)
-    if good is None:
+    kept = best(inputs)
+    if kept is None:
         return None
-    time = f", {duration(good.seconds)} each" if good.seconds else ""
-    top1, top5, top1_several, top5_several = good.errors.values()
-    return ErrorRow(f"Measured here: mean of {good.runs} runs of {good.name}, from "
-                    f"{good.lowest:.1%} to {good.highest:.1%} top-1 with {SUFFIXES[good.suffix]}"
+    time = f", {duration(kept.seconds)} each" if kept.seconds else ""
+    top1, top5, top1_several, top5_several = kept.errors.values()
+    return ErrorRow(f"Measured here: mean of {kept.runs} runs of {kept.name}, from "
+                    f"{kept.lowest:.1%} to {kept.highest:.1%} top-1 with {SUFFIXES[kept.suffix]}"
                     f"{time}".replace("%", "\u00a0%"), (top1, top5), (top1_several, top5_several))
 
 

@@ -54,6 +54,10 @@ class Yardstick:
     seconds: float | None
     curve: list[tuple[float, float]]
 
+    def top1(self) -> float:
+        """Return the mean top-1 error with several crops, by which sets are compared."""
+        return self.errors[f"top1_error{self.suffix}"]
+
 
 def of(run_set: RunSet) -> Yardstick | None:
     """Return what a set of runs has come to; None where there are fewer than FEWEST, or they were
@@ -79,10 +83,10 @@ def of_preset(name: str, folder: Path = golden.FOLDER) -> Yardstick | None:
     """Return the best of the goldens of this preset as it is now, by the mean top-1 error with
     several crops; None where there is none."""
     wanted = _apart_from_data(identity.configuration(_preset(name)))
-    found = [yardstick for run_set in in_folder(folder)
-             if identity.fits(_apart_from_data(run_set.configuration), wanted)
-             and (yardstick := of(run_set))]
-    return min(found, key=lambda each: each.errors[f"top1_error{each.suffix}"], default=None)
+    yardsticks = [yardstick for run_set in in_folder(folder)
+                  if identity.fits(_apart_from_data(run_set.configuration), wanted)
+                  and (yardstick := of(run_set))]
+    return min(yardsticks, key=Yardstick.top1, default=None)
 
 
 def _apart_from_data(configuration: dict[str, str]) -> dict[str, str]:
@@ -108,11 +112,10 @@ def table() -> str:
     lines = []
     for name in NAMES:
         if yardstick := of_preset(name):
-            several = yardstick.errors[f"top1_error{yardstick.suffix}"]
             time = "" if yardstick.seconds is None else duration(yardstick.seconds)
             lines.append(
                 f"| `{name}`, {yardstick.pictures:,} pictures | {yardstick.runs} | "
-                f"{100 * several:.1f} % ({100 * yardstick.lowest:.1f} to "
+                f"{100 * yardstick.top1():.1f} % ({100 * yardstick.lowest:.1f} to "
                 f"{100 * yardstick.highest:.1f}) | "
                 f"{100 * yardstick.errors[f'top5_error{yardstick.suffix}']:.1f} % | "
                 f"{100 * yardstick.errors['top1_error']:.1f} % | {time} |")

@@ -164,8 +164,8 @@ def seeds_to_go(claim: Claim, evidence: Evidence) -> float:
     this = row(claim, evidence)
     if this.seeds < FEWEST or this.question is None:
         return 0
-    needed_ = needed_seeds(this.question, this.sd)
-    return math.inf if needed_ is None else max(needed_ - this.seeds, 1)
+    count = needed_seeds(this.question, this.sd)
+    return math.inf if count is None else max(count - this.seeds, 1)
 
 
 def _key(claim: Claim, evidence: Evidence) -> EvidenceKey | None:
@@ -248,17 +248,17 @@ def _at_levels(measure: Epochs, evidence: Evidence, slow: str, fast: str) -> str
     if not measure.levels:
         return ""
 
-    def told(slow: str, fast: str) -> str:
+    def in_words(slow: str, fast: str) -> str:
         ratios = (_ratios_at(level, measure, evidence, slow, fast)[0].values()
                   for level in measure.levels)
         return ", ".join(f"{statistics.geometric_mean(seeds):.2f}" if seeds else "-"
                          for seeds in ratios)
 
     levels = ", ".join(f"{100 * level:g}" for level in measure.levels)
-    words = f"at {levels} %: {told(slow, fast)}"
+    words = f"at {levels} %: {in_words(slow, fast)}"
     partner = partner_of(fast, measure)
     if partner and partner != slow and evidence.runs(partner):
-        words += f"; {partner} against {fast}: {told(partner, fast)}"
+        words += f"; {partner} against {fast}: {in_words(partner, fast)}"
     return words
 
 
@@ -343,8 +343,8 @@ def _raced(measure: Epochs, evidence: Evidence, seeds: Sequence[int]) -> list[tu
     best = [fastest(side, measure, evidence) for side in measure.sides]
     if not measure.screen:
         return [(name, seed) for name in best if name for seed in seeds]
-    last = [name for side in measure.sides for name in finalists(side, measure, evidence)]
-    wanted = [(name, seed) for seed in seeds for name in last]
+    chosen = [name for side in measure.sides for name in finalists(side, measure, evidence)]
+    wanted = [(name, seed) for seed in seeds for name in chosen]
     if all(seed in evidence.runs(name) for name, seed in wanted) and best[1]:
         wanted.append((str(partner_of(best[1], measure)), seeds[0]))
     return wanted

@@ -43,6 +43,7 @@ from pipeline.studies.claims.ledger import Epochs, load
 from pipeline.studies.claims.results import Results
 from pipeline.studies.matrix.running import Cell
 from pipeline.studies.run_sets import Run, RunSet
+from pipeline.studies.yardsticks import Yardstick
 from tests.pipeline.report.test_report import MADE, ROOT, read
 
 
@@ -395,6 +396,35 @@ def test_the_yardstick_is_the_best_of_what_was_measured_on_the_data() -> None:
     assert row("folder", "q") is None
     assert [row.ten for row in results.to_compare(10, best)][:2] == [best.ten, (0.9, 0.5)]
     assert results.to_compare(10, None)[0].what.startswith("Guessing")
+
+
+def test_the_chart_of_errors_has_the_curve_of_what_is_good(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[figures.Line]] = []
+    monkeypatch.setattr(learning, "chart", lambda title, lines, *_, **__: drawn.append(lines))
+    monkeypatch.setattr(learning, "Exhibit", lambda *_: None)
+    yardstick = Yardstick("sample-1", 1200, 3, {}, "_10crop", 0.1, 0.3, None,
+                          [(1.0, 0.4), (2.0, 0.2)])
+    curve = {name: np.array([1.0, 2.0]) for name in (
+        "step", "epoch", "training_loss", "validation_loss", "training_error", "validation_error")}
+    inputs = cast(Inputs, SimpleNamespace(curve=curve, parameters=read("train.epochs=2")))
+    for best in (None, yardstick, replace(yardstick, curve=[])):
+        monkeypatch.setattr(learning, "best", lambda _, best=best: best)
+        learning.exhibits(inputs)
+    assert [len(lines) for lines in drawn] == [2, 2, 2, 3, 2, 2]
+    line = drawn[3][2]
+    assert (line.name, line.epochs.tolist(), line.values.tolist()) == (
+        "validation, mean of 3 runs of sample-1", [1.0, 2.0], [0.4, 0.2])
+
+
+def test_the_rates_of_a_training_that_stopped_early_are_those_of_the_whole() -> None:
+    """Its schedule is that of all epochs: of 16, the drop at 25 of 91 is at epoch 4.4."""
+    curve = {"step": np.array([100.0, 500.0]), "epoch": np.array([1.0, 5.0])}
+    stopped = learning.learning_rates(read("train.epochs=16", "train.stop_below=0.3"), curve)
+    assert [rate for _, rate in stopped] == [0.01, pytest.approx(0.001)]
+    assert stopped[1][0] == pytest.approx(16 * 25 / 91, abs=0.01)
+    whole = learning.learning_rates(read("train.epochs=5"), curve)
+    assert len(whole) == 4
 
 
 def test_the_tables_have_the_means_of_the_runs_that_are_kept(
