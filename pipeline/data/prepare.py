@@ -268,7 +268,7 @@ def _tell_of_other_work(folder: Path, made_by: dict[str, str]) -> None:
             if file.parent != folder and other != made_by:
                 say(f"resize: the unfinished work in {file.parent} is of "
                     f"{describe_decoder(other)}, and is not taken up with "
-                    f"{describe_decoder(made_by)}; it will be removed when this is done")
+                    f"{describe_decoder(made_by)}; it is cleared away when this is done")
     write_json(folder / DECODER, made_by)
 
 
