@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,12 @@ def test_bombs_and_files_that_occur_twice_are_refused(tmp_path: Path,
     monkeypatch.setattr(code_archive, "LARGEST", 1 << 20)
     with pytest.raises(UserError, match="unpacks to more than 1,048,576 bytes"):
         code_archive.file_digests(packed(tmp_path, archive_of("alexnet/net.py", bytes(1 << 20))))
+    bomb = packed(tmp_path, gzip.compress(bytes(128 << 20), 1))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="unpacks to more than"):
+        code_archive.file_digests(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
 
 
 def test_the_projects_own_is_small() -> None:

@@ -14,11 +14,18 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.records import mlflow_connection, unsent
+from pipeline.records.record import Record
 from pipeline.system.files import atomic_write, make_folder
 from pipeline.system.journal import Journal
 from pipeline.training import checkpoints
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture
@@ -38,6 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     trace("fsync", lambda descriptor: os.readlink(f"/proc/self/fd/{descriptor}"))
     trace("replace", lambda _, target: str(target))
+    trace("rename", lambda _, target: str(target))
     trace("unlink", lambda path, **_: str(path))
     return seen
 
@@ -71,6 +79,27 @@ def test_lines_reach_the_disk_before_the_checkpoint_that_counts_them_and_it_befo
                      ("fsync", tmp_path.name), ("unlink", "step-00000001.safetensors")]
     assert calls[1][0] == "fsync"
     assert calls[1][1].startswith(".step-00000003.safetensors.")
+
+
+def test_a_database_of_runs_reaches_the_disk_before_its_name(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, str]]) -> None:
+    monkeypatch.chdir(tmp_path)
+    mlflow_connection.client()
+    assert [(call, "the part" if name.endswith(".part") else name) for call, name in calls[-3:]] == [
+        ("fsync", "the part"), ("rename", "mlflow.db"), ("fsync", tmp_path.name)]
+
+
+def test_a_record_that_was_not_sent_reaches_the_disk_before_its_name(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, str]]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights").write_bytes(b"weights")
+    record = Record("pca", 1000, {}, {"record": "r" * 32}, {})
+    record.add_artifact(Path("weights"))
+    unsent.keep(record)
+    [kept] = Path("work/unsent").iterdir()
+    at = calls.index(("rename", kept.name))
+    assert {("replace", "weights"), ("replace", "record.json")} <= set(calls[:at])
+    assert calls[at + 1:] == [("fsync", "unsent")]
 
 
 def test_the_kernel_is_asked_for_it(tmp_path: Path) -> None:
