@@ -131,8 +131,12 @@ def _classes(source: str) -> int:
 @JSON
 def mend(as_json: bool) -> None:
     """Remove files of DVC's own that a killed `dvc repro` left half written; `make repro` does this
-    first."""
-    from pipeline.system.dvc import remove_broken_files
+    first.
+
+    Where DVC would refuse to work for want of a git repository, the command that makes one is
+    named.
+    """
+    from pipeline.system.dvc import check_repository, remove_broken_files
 
     removed = remove_broken_files()
     if as_json:
@@ -140,6 +144,7 @@ def mend(as_json: bool) -> None:
         return
     for file in removed:
         click.echo(f"{file}: was cut off by a kill; removed")
+    check_repository()
 
 
 # For bash, at the end of click's function: after `train.seed=` comes the value, not a blank.

@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline.config.parameters import Parameters
 from pipeline.config.paths import LEARNING, PROVENANCE, TRACE, WORK, metrics_of
 from pipeline.records import environment, live_curves, provenance, recording
+from pipeline.system.dvc import check_experiment
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock, write_json
 from pipeline.training.launcher import world_size
@@ -31,6 +32,7 @@ def run(name: str, parameters: Parameters) -> None:
         UserError: whatever a user can mend.
     """
     environment.check()
+    check_experiment()
     # Threads that wait in a loop for work would fight with other processes for the cores; read when
     # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

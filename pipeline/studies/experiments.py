@@ -22,7 +22,7 @@ from pipeline.config.parameters import FILE, Parameters
 from pipeline.config.paths import WORK
 from pipeline.config.safe_yaml import flatten, read_sections
 from pipeline.records import environment
-from pipeline.system.dvc import cached_file, dvc_command, dvc_environment, run_dvc
+from pipeline.system.dvc import cached_file, dvc_command, dvc_environment, is_shallow, run_dvc
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock
 from pipeline.system.git import git_output, git_text
@@ -86,6 +86,8 @@ def run_experiment(name: str, wanted: Parameters, again: bool = False) -> Experi
     if git_output("rev-parse", "--verify", "HEAD") is None:
         raise UserError("DVC experiments need a git repository with a commit: git init && git add "
                         "-A && git commit")
+    if is_shallow():
+        raise UserError("a shallow clone, in which DVC loses experiments; git fetch --unshallow")
     run_dvc("exp", "remove", name)
     settings = [part for key, value in changes(wanted).items()
                 for part in ("-S", setting(key, value))]

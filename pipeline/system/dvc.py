@@ -19,7 +19,11 @@ from typing import Any
 import yaml
 
 from pipeline.system.errors import UserError
+from pipeline.system.git import GitError, git_text, run_git
+from pipeline.system.project import home_folder
 
+MAKE_REPOSITORY = ("git clone the project; or here: git init && git add . && git commit -m 'As it "
+                   "came'")
 SECONDS_TO_WRITE = 1.0  # a file that stays broken for longer is not just being written
 READERS: dict[Path, Callable[[str], Any]] = {Path("dvc.lock"): yaml.safe_load,
                                              Path(".dvc/tmp/rwlock"): json.loads}
@@ -46,6 +50,38 @@ def run_dvc(*arguments: str, folder: Path = Path(),
     """
     return subprocess.run(dvc_command(*arguments), cwd=folder, capture_output=True, text=True,
                           check=False, env=dvc_environment(), timeout=timeout)
+
+
+def check_repository() -> None:
+    """Look for the git repository without which DVC refuses every command.
+
+    Raises:
+        UserError: there is none, or git does not answer.
+    """
+    try:
+        run_git("rev-parse", "--show-toplevel")
+    except GitError as error:
+        fix = (MAKE_REPOSITORY if "not a git repository" in str(error)
+               else "`git status` says what to do")
+        raise UserError(f"DVC needs git, and here: {error}; {fix}") from None
+
+
+def is_shallow(folder: Path = Path()) -> bool:
+    """Return whether this is a clone without its history. DVC loses what an experiment leaves in a
+    copy of such a one (`dvc exp run --queue` and `--temp`), and says that it has run."""
+    return git_text("rev-parse", "--is-shallow-repository", folder=folder).strip() == "true"
+
+
+def check_experiment() -> None:
+    """Check that DVC will keep what is made in its copy of the project, if this is one.
+
+    Raises:
+        UserError: it would lose it.
+    """
+    home = home_folder()
+    if home != Path.cwd() and is_shallow(home):
+        raise UserError(f"{home}: a shallow clone, of which DVC loses queued experiments when they "
+                        "have run; `git fetch --unshallow` there, and queue it again")
 
 
 def cache_folder(project: Path = Path()) -> Path:

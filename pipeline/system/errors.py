@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pipeline.system.terminal import printable
 
@@ -37,6 +37,7 @@ REMEDIES = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota",
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in what PyTorch raises
 ADDRESSES = ("MLFLOW_TRACKING_URI", *(variable for name in ("HTTP", "HTTPS", "ALL")
                                       for variable in (f"{name}_PROXY", f"{name.lower()}_proxy")))
+AFTER_ADDRESS = ").,:;'\"`>"  # in a sentence
 SHORTEST = 4  # characters of a password that is looked for by itself
 LONGEST_REASON = 200  # characters of an unexpected error's own message
 
@@ -68,27 +69,46 @@ def without_password(text: str) -> str:
                 for form in (secret, quote(secret), unquote(secret)):
                     text = text.replace(form, "...")
     return re.sub(r"[A-Za-z][\w+.-]*://(?:[^\s/@]*:(?!\d+[\s/?#]|\d+$)[^\n@/]*@)?\S*",
-                  lambda match: _bare_address(match[0]), text)
+                  lambda match: _shown(match[0]), text)
+
+
+def _shown(address: str) -> str:
+    """Return the bare form of an address in a text, which may end with marks of the sentence."""
+    end = len(address.rstrip(AFTER_ADDRESS))
+    if address[:end].endswith(("?", "://")):  # bare already
+        return address
+    return _bare_address(address[:end]) + address[end:]
 
 
 def _secrets(address: str) -> list[str]:
     """Return query, fragment and password of an address, and the values in them, the longest
     first."""
-    rest = address.partition("://")[2]
-    login = rest.rpartition("@")[0] if re.search("[:@]", rest.partition("/")[0]) else ""
-    queries = re.split("[?#]", rest)[1:]
-    values = [value for query in queries for value in re.split("[=&]", query)[1::2]]
-    secrets = {login.partition(":")[2], *queries, *values}
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return [address.partition("://")[2]]
+    login = address.partition("://")[2].rpartition("@")[0] if parts.netloc else ""
+    values = [value for query in (parts.query, parts.fragment) for _, value in parse_qsl(query)]
+    secrets = {parts.password or "", login.partition(":")[2], parts.query, parts.fragment, *values}
     return sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=len, reverse=True)
 
 
 def _bare_address(address: str) -> str:
-    """Return scheme, host, port and path; `?...` where there were a query or a fragment."""
-    scheme, _, rest = address.partition("://")
-    if "@" in rest and re.search("[:@]", rest.partition("/")[0]):
-        rest = rest.rpartition("@")[2]  # a password may hold any character, another @ among them
-    path, *query = re.split("[?#]", rest, maxsplit=1)
-    return f"{scheme}://{path}{'?...' * bool(query)}"
+    """Return scheme, host, port and path; `?...` where there were a query or a fragment.
+
+    Of an address that is not well-formed, as one with a `/` or `#` in its password, nothing but the
+    scheme is known to be no secret.
+    """
+    scheme = address.partition("://")[0]
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018  # raises where this is no number
+    except ValueError:
+        return f"{scheme}://..."
+    if parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return f"{scheme}://..."
+    host = parts.netloc.rpartition("@")[2]
+    return f"{scheme}://{host}{parts.path}{'?...' * bool(parts.query or parts.fragment)}"
 
 
 def describe_error(error: BaseException) -> tuple[str, int]:

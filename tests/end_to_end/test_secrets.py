@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
+import os
 import shutil
 import zipfile
 import zlib
@@ -16,6 +18,7 @@ import pytest
 
 from pipeline.data.sources.layouts import BROKEN_ZIP
 from tests.end_to_end.project import IN_ADDRESS, SECRETS, Project
+from tests.loaded import LONG
 
 PLANTED = [value.encode() for value in (*SECRETS.values(), IN_ADDRESS)]
 
@@ -77,10 +80,14 @@ FORMS = ["http://me:{}@127.0.0.1:9", "http://{}@127.0.0.1:9", "http://me:a@{}@12
          "http://me:12 {}@127.0.0.1:9",
          "postgresql://me:{}@127.0.0.1:9/db?password={}", "nonsense://me:a?{}@127.0.0.1:9"]
 COMMANDS = [("runs",), ("rerun", "latest"), ("export", "latest"), ("sync",), ("doctor",), ("mean",),
-            ("diff", "latest", "latest"), ("ui",), ("report", "latest"), ("pca",)]
+            ("diff", "latest", "latest"), ("ui",), ("report", "latest"), ("pca",),
+            ("ensemble", "latest", "latest"), ("check",), ("claims",), ("golden", "assess"),
+            ("import", "nowhere"), ("evaluate",), ("describe",)]
 
 
-@pytest.mark.parametrize(("form", "command"), zip(FORMS, COMMANDS, strict=True))
+# with --long each form in what each command says, otherwise each form once or twice
+@pytest.mark.parametrize(("form", "command"), itertools.product(FORMS, COMMANDS)
+                         if LONG in os.environ else zip(itertools.cycle(FORMS), COMMANDS))
 def test_no_form_of_an_address_shows_its_password(reproduced: Project, form: str,
                                                   command: tuple[str, ...]) -> None:
     secret = "planted" + "-in-a-form"  # not in this text

@@ -3,14 +3,18 @@ at training."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from pipeline.config.paths import STORE
 from pipeline.config.stages import PREPARATION
 from pipeline.data.store import Store
 from pipeline.system.processes import kill_with_children
-from tests.end_to_end.kill_and_resume import copy
+from tests.end_to_end.kill_and_resume import copy, outcome
 from tests.end_to_end.project import Project
 from tests.end_to_end.test_pipeline import ran
 
@@ -41,17 +45,80 @@ def test_a_preparation_killed_under_dvc_goes_on_at_its_shard(reproduced: Project
         assert project.metrics(stage) == reproduced.metrics(stage)
 
 
-def test_another_machine_pulls_the_store_and_starts_at_training(reproduced: Project,
-                                                                tmp_path: Path) -> None:
-    first = copy(reproduced, tmp_path / "first")
-    first.run("git", "add", "dvc.lock", "metrics")
-    first.run("git", "commit", "-q", "-m", "Prepared")
-    first.run("dvc", "remote", "add", "--local", "--default", "shared", str(tmp_path / "remote"))
-    first.run("dvc", "push", *PREPARATION)
+def clone(project: Project, folder: Path, *options: str) -> Project:
+    """A clone with the remote that `shared` makes, and its data."""
+    project.run("git", "clone", "-q", *options, f"file://{project.folder}", str(folder))
+    cloned = Project.at(folder)
+    cloned.run("dvc", "remote", "add", "--local", "--default", "shared",
+               str(folder.with_name("remote")))
+    cloned.run("dvc", "pull")
+    return cloned
 
-    first.run("git", "clone", "-q", str(first.folder), str(tmp_path / "second"))
+
+@pytest.fixture
+def shared(reproduced: Project, tmp_path: Path) -> Project:
+    """What `dvc repro` has left, committed and pushed to a remote."""
+    project = copy(reproduced, tmp_path / "first")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "Reproduced")
+    project.run("dvc", "remote", "add", "--local", "--default", "shared", str(tmp_path / "remote"))
+    project.run("dvc", "push")
+    return project
+
+
+def test_another_machine_pulls_and_has_nothing_to_do(shared: Project, tmp_path: Path) -> None:
+    second = clone(shared, tmp_path / "second")
+    assert outcome(second) == outcome(shared)
+    assert ran(second.run("dvc", "repro")) == []
+    assert outcome(second) == outcome(shared)
+    assert second.run("git", "status", "--porcelain") == ""
+    for command in (("metrics", "show", "--json"),
+                    ("plots", "show", "--json", "plots/learning.csv")):
+        assert second.run("dvc", *command) == shared.run("dvc", *command) != "{}"
+    Store(second.folder / STORE).verify()
+    second.set(**{"train.seed": 2})
+    assert ran(second.run("dvc", "repro", "--dry")) == ["train", "evaluate", "report"]
+
+
+def test_another_machine_pulls_the_store_and_starts_at_training(shared: Project,
+                                                                tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "remote")
+    shared.run("dvc", "push", *PREPARATION)
+    shared.run("git", "clone", "-q", str(shared.folder), str(tmp_path / "second"))
     second = Project.at(tmp_path / "second")
     second.run("dvc", "remote", "add", "--local", "--default", "shared", str(tmp_path / "remote"))
     second.run("dvc", "pull", *PREPARATION)
+    second.set(**{"train.seed": 2})
     assert ran(second.run("dvc", "repro", "--dry", "train")) == ["train"]
     Store(second.folder / STORE).verify()
+
+
+def test_a_queue_of_a_shallow_clone_is_refused_before_it_trains(shared: Project,
+                                                                tmp_path: Path) -> None:
+    """DVC would train, say that it has run, and lose the experiment."""
+    shallow = clone(shared, tmp_path / "shallow", "--depth", "1")
+    shallow.run("dvc", "exp", "run", "--queue", "--name", "refused", "-S", "train.seed=2")
+    said = shallow.run("dvc", "exp", "run", "--run-all", status=None)
+    assert "a shallow clone, of which DVC loses queued experiments" in said
+    assert "`git fetch --unshallow` there" in said
+    assert "train:" not in said
+    shallow.run("git", "fetch", "-q", "--unshallow")
+    shallow.run("dvc", "exp", "run", "--queue", "--name", "kept", "-S", "train.seed=2")
+    assert "train: 80 images" in shallow.run("dvc", "exp", "run", "--run-all")
+    assert shallow.run("dvc", "exp", "list", "--name-only").split() == ["kept"]
+
+
+def test_without_git_the_command_that_makes_a_repository_is_named(reproduced: Project,
+                                                                  tmp_path: Path) -> None:
+    """As in the folder of an unpacked archive of the code."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    reproduced.run("sh", "-c", f"git archive HEAD | tar x -C {folder}")
+    (folder / ".venv").symlink_to(sys.prefix)
+    project = Project.at(folder)
+    said = project.run("make", "-o", "setup", "repro", status=2)
+    assert "DVC needs git, and here: fatal: not a git repository" in said
+    assert "git init && git add . && git commit" in said
+    assert "ERROR" not in said  # of DVC
+    project.run("sh", "-c", "git init -q && git add . && git commit -q -m 'As it came'")
+    assert "Running stage 'download'" in project.run("dvc", "repro", "download")

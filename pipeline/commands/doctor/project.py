@@ -14,6 +14,7 @@ from pipeline.commands.doctor.finding import Finding, ok
 from pipeline.config.parameters import Parameters
 from pipeline.config.stages import NAMES
 from pipeline.records import environment
+from pipeline.system.dvc import MAKE_REPOSITORY, broken_files, is_shallow, run_dvc
 from pipeline.system.errors import without_password
 from pipeline.system.git import git_text
 
@@ -44,13 +45,16 @@ def git(parameters: Parameters) -> Finding:
                        "git status, which says what to do")
     if not git_text("rev-parse", "--show-toplevel"):
         return Finding("fails", "not in a git repository, or there is no git: DVC refuses to work",
-                       "git clone the project; or here: git init && git add . && git commit -m 'As "
-                       "it came'")
+                       MAKE_REPOSITORY)
     if state.commit == "no commit yet" or not git_text("rev-parse", "--verify",
                                                                  "--quiet", "HEAD"):
         return Finding("warning", "no commit yet: dvc repro works, `dvc exp`, "
                                   "`golden record --seeds` and `claims run` do not",
                        "git add . && git commit -m 'As it came'")
+    if is_shallow():
+        return Finding("warning", "a shallow clone: DVC loses what `dvc exp run --queue` and "
+                                  "`--temp` have run, so that the stages refuse it",
+                       "git fetch --unshallow")
     changed = ("; code or parameters changed since: every record holds the difference"
                if state.dirty else "")
     return ok(f"commit {state.commit[:12]}{changed}")
@@ -58,8 +62,6 @@ def git(parameters: Parameters) -> Finding:
 
 def dvc(parameters: Parameters) -> Finding:
     """Check that DVC itself reads the pipeline and finds every stage."""
-    from pipeline.system.dvc import broken_files, run_dvc
-
     if not Path(".dvc").is_dir() or not Path("dvc.yaml").exists():
         return Finding("fails", "no .dvc or no dvc.yaml in this folder",
                        "change into a clone of the project")
@@ -72,8 +74,10 @@ def dvc(parameters: Parameters) -> Finding:
         return Finding("fails", f"`dvc stage list` does not answer within {SECONDS_FOR_DVC} s",
                        "end other dvc commands that run in this folder")
     if done.returncode:
-        return Finding("fails", " ".join(done.stderr.split()) or "`dvc stage list` fails",
-                       "correct the file it names")
+        said = " ".join(done.stderr.split())
+        return Finding("fails", said or "`dvc stage list` fails",
+                       MAKE_REPOSITORY if "is not a git repository" in said
+                       else "correct the file it names")
     missing = [stage for stage in NAMES if stage not in done.stdout.split()]
     if missing:
         return Finding("fails", f"dvc.yaml: no stage {', '.join(missing)}",

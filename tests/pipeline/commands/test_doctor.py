@@ -242,6 +242,22 @@ def test_git_and_dvc(here: Path) -> None:
     fails(project.dvc(with_()), "dvc.lock: cut off", "alexnet mend")
     (here / "dvc.lock").unlink()
     fails(project.dvc(with_()), "no stage resize, mean", "git diff dvc.yaml")
+    shutil.rmtree(here / ".git")
+    fails(project.dvc(with_()), "is not a git repository", "git init")
+
+
+def test_a_clone_without_its_history(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = ("git init -q source", "git -C source -c user.name=a -c user.email=a@b commit -q "
+                "--allow-empty -m 1", "git -C source -c user.name=a -c user.email=a@b commit -q "
+                "--allow-empty -m 2", f"git clone -q --depth 1 file://{here}/source shallow",
+                f"git clone -q file://{here}/source whole")
+    for command in commands:
+        subprocess.run(command.split(), check=True)
+    parameters = with_()
+    monkeypatch.chdir(here / "shallow")
+    fails(project.git(parameters), "a shallow clone", "git fetch --unshallow", "warning")
+    monkeypatch.chdir(here / "whole")
+    assert project.git(parameters).verdict == "ok"
 
 
 def test_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
