@@ -11,7 +11,7 @@ import click
 from pipeline.commands.group import command, group
 from pipeline.commands.options import JSON, UserPath, parameter_options, seeds_option
 from pipeline.system.errors import UserError
-from pipeline.system.terminal import printable, wrapped
+from pipeline.system.terminal import message_lines, printable, wrapped
 
 
 @command(short_help="Do the metrics hold against the goldens?",
@@ -50,9 +50,10 @@ def check(file: Path, overrides: tuple[str, ...], sample: Path | None, as_json: 
         click.echo(json.dumps(result.as_json(), indent=2))
     else:
         for finding in result.findings:
-            click.secho(wrapped(printable(finding), sys.stdout),
+            click.secho(wrapped(message_lines(finding), sys.stdout),
                         fg={"holds": None, "falls": "red", "rises": "green"}[finding.verdict])
-        click.secho(wrapped(printable(f"{result.verdict}: {result.told}"), sys.stdout), bold=True)
+        told = message_lines(f"{result.verdict}: {result.told}")
+        click.secho(wrapped(told, sys.stdout), bold=True)
     sys.exit(result.status)
 
 

@@ -153,7 +153,7 @@ class Contents(click.Group):
             sys.exit(error.status if isinstance(error, signals.Interrupted) else 130)
         except Exception as error:
             line, status = errors.describe_error(error)
-            click.secho(terminal.wrapped(line), fg="red", err=True)
+            click.secho(terminal.wrapped(terminal.message_lines(line)), fg="red", err=True)
             sys.exit(status)
 
 

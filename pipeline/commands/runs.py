@@ -17,7 +17,7 @@ from pipeline.commands.group import command
 from pipeline.commands.options import JSON, RunName, UserPath, from_start
 from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.system.errors import UserError
-from pipeline.system.terminal import printable, wrapped
+from pipeline.system.terminal import message_lines, printable, wrapped
 
 if TYPE_CHECKING:
     from pipeline.studies.rerun.replay import RerunResult
@@ -98,7 +98,8 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:
-        click.echo(wrapped(printable(f"{outcome.verdict}: {_reason(outcome, steps)}"), sys.stdout))
+        reason = message_lines(_reason(outcome, steps))
+        click.echo(wrapped(f"{outcome.verdict}: {reason}", sys.stdout))
         for name, (was, here) in outcome.environment.items() if outcome.rerun else ():
             click.echo(printable(f"  environment, {name}: {was} -> {here}"))
         if outcome.environment and not outcome.rerun:
@@ -166,7 +167,7 @@ def _tell(comparison: Any, ends: list[int], apart: dict[str, Any],
                    + (f"; they end at {ends[0]} and {ends[1]}" if ends[0] != ends[1] else ""))
     for topic, pairs in apart.items():
         verdict = f" not compared: {unknown[topic]}" if topic in unknown else " identical"
-        click.echo(f"{topic}:{'' if pairs else verdict}")
+        click.echo(printable(f"{topic}:{'' if pairs else verdict}"))
         for name, (left, right) in pairs.items():
             values = [_short(value, topic) for value in (left, right)]
             click.echo(printable(

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from pipeline.commands.group import command
 from pipeline.commands.options import JSON, UserPath, parameter_options
 from pipeline.config import datasets
+from pipeline.system.terminal import printable
 
 # as alexnet.recipe.NAMES, which takes a moment to import
 RECIPES = ("source", "paper", "caffe", "caffenet", "torchvision", "one-weird-trick")
@@ -65,7 +66,7 @@ def configure(name: str, location: Path | None, recipe: Any, file: Path, as_json
                                for key, (old, new) in changed.items()}, indent=2))
         return
     for key, (old, new) in changed.items():
-        click.echo(f"{key}: {_yaml(old)} -> {_yaml(new)}")
+        click.echo(printable(f"{key}: {_yaml(old)} -> {_yaml(new)}"))
     if not changed:
         click.echo(f"{file} stands as {name} has it already")
 

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.system.terminal import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -84,11 +86,12 @@ class Exhibit:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return CSV; a number reads back as it was."""
+    """Return CSV; a number reads back as it was, a text as it is shown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows(rows)
+    writer.writerows([printable(value) if isinstance(value, str) else value for value in row]
+                     for row in rows)
     return text.getvalue().encode()
 
 
@@ -165,7 +168,8 @@ def svg(draw: Callable[..., None], colours: Mapping[str, str],
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", transparent=True,
                        metadata={"Date": None, "Creator": None})
-    return stream.getvalue()
+    # comments hold the text, and a character such as ESC is none of XML's
+    return printable(stream.getvalue().decode(), keep="\n").encode()
 
 
 @contextlib.contextmanager

@@ -8,13 +8,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report.figures import photo
+from pipeline.system.terminal import printable
 
 HERE = Path(__file__).parent
 
 
 def template(name: str) -> Any:
-    """Return a template of this folder, which escapes everything that is put into it."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True,
+    """Return a template of this folder, which escapes everything that is put into it: HTML, and
+    what would move a terminal's cursor where the page is read there."""
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, finalize=_shown,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                               keep_trailing_newline=True)
     environment.filters |= {"percent": percent, "short": short, "plain": plain, "number": number,
@@ -22,6 +24,12 @@ def template(name: str) -> Any:
     environment.globals |= {"photo": photo,
                             "style": (HERE / "page.css").read_text(encoding="utf-8")}
     return environment.get_template(name)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return printable(value, keep="\n\t\N{NO-BREAK SPACE}")
+    return value
 
 
 def percent(fraction: float, digits: int = 1) -> str:

@@ -46,7 +46,7 @@ class UserError(Exception):
     """Something outside the program is wrong. The message names the file or field and the fix."""
 
     def __init__(self, message: object) -> None:
-        super().__init__(printable(message))
+        super().__init__(printable(message, keep="\n\t"))
 
 
 def closest(name: str, names: Iterable[str], most: int = 3) -> str:

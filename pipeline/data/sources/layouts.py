@@ -65,8 +65,13 @@ class Assembly:
         self.labels = {composed(one.wnid): label for label, one in enumerate(self.classes)}
 
     def rows(self, places: Iterable[Place]) -> Iterator[tuple[str, Row]]:
-        """Yield split and row of each picture that has a label; note the other files."""
+        """Yield split and row of each picture that has a label; note the other files.
+
+        Raises:
+            UserError: a name has a line break.
+        """
         for place in places:
+            check_name(place.path, place.file)
             split, *folders, name = place.path.split("/")
             if split not in SPLITS:
                 self.left_out.add("outside train and val", place.path)
@@ -211,13 +216,27 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
     """Return what is in the folder, in order of name.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or a name in it has a line break.
     """
     try:
         with os.scandir(folder) as items:
-            return sorted(items, key=lambda item: item.name)
+            found = sorted(items, key=lambda item: item.name)
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}") from None
+    for item in found:
+        check_name(item.name, folder)
+    return found
+
+
+def check_name(name: str, place: object) -> None:
+    """Refuse a name of more than one line: in messages and tables its second line would stand as
+    one of ours.
+
+    Raises:
+        UserError: it has a line break.
+    """
+    if name.splitlines() not in ([], [name]):
+        raise UserError(f"{place}: the name {name!r} has a line break; rename it")
 
 
 def in_tar(root: Path, archive: str, top: str = "") -> Iterator[Place]:

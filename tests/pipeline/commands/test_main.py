@@ -140,7 +140,7 @@ def test_the_same_in_a_real_process(here: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: params.yaml: train.epochs: missing",
-        "params.yaml: train.epoch: unknown key; remove it or correct its spelling"]
+        "  params.yaml: train.epoch: unknown key; remove it or correct its spelling"]
 
 
 def test_debug_gives_the_traceback_before_the_command_or_after_it() -> None:

@@ -26,6 +26,14 @@ def test_what_differs_is_told_by_topic_and_short_digests_do_not_look_alike(
     assert _short("b" * 64, "data") != "b" * 64
 
 
+def test_no_value_of_a_strangers_record_begins_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    apart = {"environment": {"cpu\nforged": ("A\nforged", "B\u2028forged")}, "metrics": {}}
+    _tell(Equal(), [101, 101], apart, {"metrics": "no\nforged"})
+    said = capsys.readouterr().out
+    assert said.count("forged") == 4
+    assert not [line for line in said.splitlines() if line.startswith("forged")]
+
+
 @pytest.mark.parametrize(("steps", "compared", "words"), [
     (None, 13, "13 of 13 traced steps, to step 600, are equal to the bit"),
     (20, 1, "only this step was compared; a larger number compares more"),

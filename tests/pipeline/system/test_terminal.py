@@ -124,7 +124,20 @@ def test_no_name_of_a_file_reaches_the_terminal_as_a_command(
     shown = r"\x1b]0;title\x07\x1b[2J\u202e[red]\udcff\r.jpg"
     assert capsys.readouterr().err == shown + "\n"
     assert str(told.value) == str(UserError(told.value)) == shown
-    assert printable("Größe 3×4 µm\n\t日本") == "Größe 3×4 µm\n\t日本"
+    assert printable("Größe 3×4 µm\n\t日本") == r"Größe 3×4 µm\n\t日本"
+    assert printable("Größe 3×4 µm\n\t日本", keep="\n\t") == "Größe 3×4 µm\n\t日本"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_no_name_begins_a_line_of_its_own(capsys: pytest.CaptureFixture[str], end: str) -> None:
+    name = f"1.jpg{end}error: forged"
+    say(f"resize: quarantined {name}")
+    say(f"error: {UserError(f'{name}: no picture')}")
+    said = capsys.readouterr().err
+    assert said.count("forged") == 2
+    assert [line for line in said.splitlines() if line.startswith("error: forged")] == []
+    assert "forged" in printable(name)
+    assert printable(name).splitlines() == [printable(name)]
 
 
 def test_a_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,10 @@ def test_empty_splits_and_names_that_are_no_text_are_named(tmp_path: Path) -> No
     with (root / os.fsdecode(b"train/b/\xff.jpg")).open("wb"), pytest.raises(
             UserError, match=r"not UTF-8; rename"):
         found(root)
+    for place in ("train/b/1\nforged.jpg", "train/b\nforged/1.jpg", "val/b/1\u2028forged.jpg"):
+        other = grown(tmp_path / place.encode().hex(), SMALL | {place: b"x"})
+        with pytest.raises(UserError, match=r"the name '.*(\\n|\\u2028)forged.*' has a line break"):
+            found(other)
     (root / "x/train").mkdir(parents=True)
     (root / "x/val").mkdir(parents=True)
     with pytest.raises(UserError, match="train: no class folders"):
