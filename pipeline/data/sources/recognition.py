@@ -33,7 +33,7 @@ IMAGEWOOF = {"n02086240", "n02087394", "n02088364", "n02089973", "n02093754", "n
 CIFAR10 = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
 CLASS_TAR = re.compile(r"(n\d{8})\.tar")
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.gz|zip|7z|rar|parquet)$", re.IGNORECASE)
-IMAGENET, PART_OF_IMAGENET = "ImageNet 2012, unpacked", "a part of ImageNet 2012"
+IMAGENET, PART_OF_IMAGENET = "ImageNet 2012", "a part of ImageNet 2012"
 SOURCES = {IMAGENET: "imagenet2012", PART_OF_IMAGENET: "imagenet2012", "Imagenette": "imagenette",
            "CIFAR-10 in folders": "cifar10"}  # that kinds are of
 LAYOUT = "train/<class>/* and val/<class>/*"
