@@ -1,4 +1,8 @@
-"""Tensors sent from one process to another, point to point."""
+"""Tensors sent from one process to another, point to point.
+
+Between GPUs they go by NCCL. Gloo has no messages from a GPU: there they go through the CPU's
+memory, so that two processes can share one GPU.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,15 @@ from torch import Tensor
 
 def send(tensor: Tensor, peer: int) -> None:
     """Send a tensor to the process of this rank, which calls `receive`."""
-    sent = _memory_order(tensor).contiguous()
+    sent = _staged(_memory_order(tensor).contiguous())
     _wait(dist.batch_isend_irecv([dist.P2POp(dist.isend, sent, peer)]), sent)
 
 
 def receive(like: Tensor, peer: int) -> Tensor:
     """Return a tensor of the shape, type and device of `like` from the process of this rank."""
-    received = _buffer(like)
+    received = _staged(_buffer(like))
     _wait(dist.batch_isend_irecv([dist.P2POp(dist.irecv, _memory_order(received), peer)]))
-    return received
+    return received.to(like.device)
 
 
 def swap(tensor: Tensor, peer: int, like: Tensor | None = None,
@@ -42,15 +46,22 @@ def start_swap(tensor: Tensor, peer: int, like: Tensor | None = None,
     Returns:
         A function that waits for the peer's tensor and returns it.
     """
-    received, sent = _buffer(tensor if like is None else like), _memory_order(tensor).contiguous()
+    like = tensor if like is None else like
+    received = _staged(_buffer(like), group)
+    sent = _staged(_memory_order(tensor).contiguous(), group)
     requests = dist.batch_isend_irecv([
         dist.P2POp(dist.isend, sent, peer, group),
         dist.P2POp(dist.irecv, _memory_order(received), peer, group)])
 
     def finish() -> Tensor:
         _wait(requests, sent)
-        return received
+        return received.to(like.device)
     return finish
+
+
+def _staged(tensor: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """Return the tensor, or its copy in the CPU's memory where the group cannot send a GPU's."""
+    return tensor.cpu() if tensor.is_cuda and dist.get_backend(group) == "gloo" else tensor
 
 
 def _wait(requests: list[dist.Work], *sent: Tensor) -> None:

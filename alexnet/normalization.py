@@ -9,6 +9,7 @@ windows are sums of a zero-padded copy and itself, shifted.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 from typing import Any, cast
@@ -171,8 +172,13 @@ class _Normalize(Function):
 
 def _has_kernel(values: Tensor) -> bool:
     """Return whether there is a kernel: for float32 on a GPU, where PyTorch comes with Triton."""
-    return (values.is_cuda and values.dtype == torch.float32
-            and importlib.util.find_spec("triton") is not None)
+    return values.is_cuda and values.dtype == torch.float32 and has_triton()
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Return whether PyTorch comes with Triton here, in which the kernels for GPUs are written."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def _forward(values: Tensor, part: int, dims: tuple[int, ...], size: int, k: float,

@@ -1,17 +1,19 @@
-"""Does this GPU compute what it should, has portable arithmetic the same bits on it, how fast is it?
+"""Does this GPU compute what it should, has portable arithmetic the same bits on it, how fast is
+it?
 
-    python -m benchmarks.gpu [--minutes 8] [--device cuda] [--output FOLDER] [--json] [--only PHASE]
+    python -m benchmarks.gpu [--minutes 8] [--device cuda] [--output FOLDER] [--json]
+                             [--only PHASE]
     python -m benchmarks.gpu --record
 
-Needs PyTorch, NumPy and this folder, nothing else; portable arithmetic a C compiler and Triton, too.
-Three phases in the order of what they are worth: `right`, `portable`, `fast` (docs/gpu.md). Each is
-a process with a time limit; each line that it finds is printed, and written to FOLDER/gpu.jsonl, at
+Needs PyTorch, NumPy and this folder; portable arithmetic a C compiler and Triton, too. Three
+phases in the order of what they are worth: `right`, `portable`, `fast` (docs/gpu.md). Each is a
+process with a time limit; each line that it finds is printed, and written to FOLDER/gpu.jsonl, at
 once. One that fails, or whose time is up, costs itself: the next begins. Ends with 0 if all of them
 came to their end and nothing was wrong.
 
-`--device cpu` rehearses it all with small nets, with the GPU's kernels in Triton's interpreter where
-Triton is installed; its times say nothing. `--record` trains on the CPU and writes the digests that
-`portable` compares with.
+`--device cpu` rehearses it all with small nets, some of the GPU's kernels in Triton's interpreter
+where Triton is installed; its times say nothing. `--record` trains on the CPU and writes the
+digests that `portable` compares with.
 """
 
 from __future__ import annotations

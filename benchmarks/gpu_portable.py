@@ -55,7 +55,7 @@ def sample(device: torch.device) -> None:
     if digest_of_pictures(images) != expected["pictures"]:
         emit("pictures of the sample", verdict="differs",
              detail="they are drawn otherwise here: nothing after this can agree")
-    portable = Portable(gpu=device.type == "cuda" or interpreted(device))
+    portable = Portable(gpu=device.type == "cuda")
     run = training(chosen, images, portable, Placement(device=device))
     start = time.perf_counter()
     for update in range(1, chosen.updates[-1] + 1):
@@ -126,8 +126,8 @@ class Compared:
 def compare(name: str, here: Any, defined: Any) -> None:
     """Raise FirstDifference where two results of an operator differ in a bit."""
     for a, b in zip(here, defined, strict=True):
-        if not isinstance(b, Tensor):
-            b = torch.tensor([b], dtype=a.dtype)
+        a, b = (part if isinstance(part, Tensor) else torch.tensor([part]).to(
+            torch.float64 if isinstance(part, float) else torch.int64) for part in (a, b))
         flat, right = a.detach().cpu().reshape(-1), b.reshape(-1)
         if flat.contiguous().view(torch.uint8).equal(right.contiguous().view(torch.uint8)):
             continue

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from alexnet import normalization
 from alexnet.architectures import architecture
@@ -36,7 +37,7 @@ def numbers(device: torch.device) -> None:
     images = images * 240
     labels = torch.arange(batch) * 37 % classes
     for name in ("source", "paper"):
-        own = recipe(name)  # type: ignore[arg-type]
+        own = recipe(name)
         table = architecture("two-column", own, classes, width)
         exact = _first_update(Network(table, own, 1).double(), images.double(), labels)
         here = _first_update(Network(table, own, 1, Placement(device=device)), images.to(device),
@@ -51,18 +52,18 @@ def numbers(device: torch.device) -> None:
 
 def _first_update(network: Network, images: Tensor,
                   labels: Tensor) -> dict[str, dict[str, Tensor]]:
-    """{"logits", "gradients", "weights after an update"}: tensors by name."""
+    """{"logits", "gradients", "an update"}: tensors by name."""
     logits = network(images)
     NATIVE.loss(logits, labels, len(labels))[0].backward()
-    gradients, weights = {}, {}
+    gradients, velocities = {}, {}
     for name, column, parameter in network.named_columns():
         assert parameter.grad is not None
         gradients[f"{name}/{column}"] = parameter.grad.clone()
-        before = parameter.detach().clone()
-        update(parameter, torch.zeros_like(parameter), parameter.grad,
-               rate(network.recipe, name, 0.0))
-        weights[f"{name}/{column}"] = parameter.detach() - before  # what the update changed
-    return {"logits": {"logits": logits.detach()}, "gradients": gradients, "an update": weights}
+        velocity = torch.zeros_like(parameter)
+        update(parameter, velocity, parameter.grad, rate(network.recipe, name, 0.0))
+        velocities[f"{name}/{column}"] = velocity  # the weights' change, before it is rounded away
+    return {"logits": {"logits": logits.detach()}, "gradients": gradients,
+            "an update": velocities}
 
 
 def kernels(device: torch.device) -> None:
@@ -148,8 +149,7 @@ def two_processes(device: torch.device) -> None:
     one = _trained(device, updates)
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "pictures.npy", images)
-        torch.multiprocessing.spawn(_one_of_two, (folder, device, updates),  # type: ignore[no-untyped-call]
-                                    nprocs=2)
+        spawn(_one_of_two, (folder, device, updates), nprocs=2)
         two = (Path(folder) / "digest").read_text()
     emit(f"{updates} updates, one process and two over gloo", digest=two[:16],
          verdict="identical" if one == two else "differs")

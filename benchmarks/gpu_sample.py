@@ -58,7 +58,7 @@ class Sample:
 
 
 SAMPLE = Sample("sample", 320, 32, 0.25, (1, 10, 100))
-REHEARSAL = Sample("rehearsal", 8, 2, 1 / 32, (1, 2))
+REHEARSAL = Sample("rehearsal", 4, 2, 1 / 32, (1, 4))
 
 
 def pictures(count: int) -> NDArray[np.uint8]:
@@ -70,7 +70,9 @@ def _square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     side = min(height, width)
     nearest = (2 * np.arange(STORED) + 1) * side // (2 * STORED)
-    return pixels[(height - side) // 2 + nearest[:, None], (width - side) // 2 + nearest]
+    square: NDArray[np.uint8] = pixels[(height - side) // 2 + nearest[:, None],
+                                       (width - side) // 2 + nearest]
+    return square
 
 
 def statistics_of(images: NDArray[np.uint8]) -> Statistics:

@@ -35,7 +35,7 @@ from typing import Any, cast
 import click
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexnet.architectures import architecture
 from alexnet.arithmetic.native import NATIVE, Arithmetic

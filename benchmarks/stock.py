@@ -1,4 +1,4 @@
-"""The paper's net, and torchvision's, as one would write them from torch.nn; needs PyTorch alone."""
+"""The paper's net, and torchvision's, as one would write them from torch.nn."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from alexnet import draws
 from alexnet.layers import Convolution, Layer, Local, Lrn
-from alexnet.normalization import lrn, spatial_norm
+from alexnet.normalization import has_triton, lrn, spatial_norm
 
 Name = Literal["portable", "native"]
 Windows = tuple[Tensor, Tensor, Tensor]  # where crops were cut: tops, lefts, flips, int64 [n]
@@ -187,6 +187,12 @@ class Arithmetic:
             offsets: float32 [n, 3], or None: then there is no factor either.
             factor: of the input with noise.
         """
+        if crops.is_cuda and crops.is_contiguous() and has_triton():  # one pass, not five
+            from alexnet.arithmetic.gpu.maps_triton import centred
+
+            places = windows and tuple(tensor.to(crops.device) for tensor in windows)
+            return centred(crops, mean.contiguous(), cast(Windows | None, places), offsets,
+                           factor).permute(0, 3, 1, 2)
         means = _mean_windows(mean, windows, crops.shape[1])
         n, side = crops.shape[:2]
         # [n, side, side * 3]: a row is long enough for vector instructions, a pixel is not

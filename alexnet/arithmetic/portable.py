@@ -348,13 +348,10 @@ class Portable(Arithmetic):
     def centred(self, crops: Tensor, mean: Tensor, windows: Windows | None,
                 offsets: Tensor | None, factor: float) -> Tensor:
         """Return (crops - mean + offsets) * factor, float32 [n, 3, side, side]."""
-        if self._gpu and windows is None:
-            places: tuple[Tensor | None, ...] = (None, None, None)
-        else:
-            border = (len(mean) - crops.shape[1]) // 2
-            middle = torch.full((len(crops),), border)
-            tops, lefts, flips = windows or (middle, middle, torch.zeros_like(middle))
-            places = tuple(_plain(tensor.to(crops.device)) for tensor in (tops, lefts, flips))
+        border = (len(mean) - crops.shape[1]) // 2
+        middle = torch.full((len(crops),), border)
+        places = [_plain(tensor.to(crops.device))
+                  for tensor in windows or (middle, middle, torch.zeros_like(middle))]
         return _first(self.operators.centred(_plain(crops), _plain(mean), *places,
                                              None if offsets is None else _plain(offsets), factor))
 

@@ -189,15 +189,11 @@ class GpuOperators:
         """Multiply the velocity by a factor, in place."""
         velocity.copy_(self.scale(velocity, factor))
 
-    def centred(self, crops: Tensor, mean: Tensor, tops: Tensor | None, lefts: Tensor | None,
-                flips: Tensor | None, offsets: Tensor | None = None,
-                factor: float = 1.0) -> Tensor:
-        """Return crops (uint8 [n, side, side, 3]) less the mean of their place, with colour noise;
-        without tops, lefts and flips (int64 [n]) it is the mean's central window."""
-        windows = None
-        if tops is not None and lefts is not None and flips is not None:
-            windows = tops, lefts, flips
-        return maps.centred(crops, mean, windows, offsets, factor)
+    def centred(self, crops: Tensor, mean: Tensor, tops: Tensor, lefts: Tensor, flips: Tensor,
+                offsets: Tensor | None = None, factor: float = 1.0) -> Tensor:
+        """Return crops (uint8 [n, side, side, 3]) less the mean of their place, with colour
+        noise; tops, lefts and flips are int64 [n]."""
+        return maps.centred(crops, mean, (tops, lefts, flips), offsets, factor)
 
 
 def _windows(x: Tensor, size: int, padding: int) -> Tensor:
