@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 SECONDS_TO_END = 10.0
+SECONDS_FOR_A_CHECKPOINT = 60.0  # after SIGTERM
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
@@ -51,6 +52,9 @@ def run_child(command: Sequence[str], environment: Mapping[str, str],
               folder: Path | None = None, output: int | None = None) -> int:
     """Run a child, which ends when this process is interrupted or ends; return its exit status.
 
+    When this one is interrupted, what the child has started ends, too: a training that DVC runs
+    leaves a checkpoint.
+
     Args:
         environment: all of its variables.
         folder: in which it runs; by default the current one.
@@ -62,12 +66,31 @@ def run_child(command: Sequence[str], environment: Mapping[str, str],
         return child.wait()
     finally:
         if child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            _end_with_children(child)
+
+
+def _end_with_children(child: subprocess.Popen[Any]) -> None:
+    """Send SIGTERM to a child and all that it has started, and SIGKILL to those that do not end."""
+    import psutil
+
+    try:
+        parent = psutil.Process(child.pid)
+        everyone = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        everyone = []
+    try:
+        for member in everyone:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.terminate()
+        latest = time.monotonic() + SECONDS_FOR_A_CHECKPOINT
+        while time.monotonic() < latest and any(map(_is_running, everyone)):
+            child.poll()
+            time.sleep(0.05)
+    finally:  # at once after a second signal
+        for member in everyone:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        child.wait()
 
 
 def alive(process: int | str) -> bool:

@@ -142,14 +142,16 @@ def test_the_runs_are_in_postgresql_and_their_files_in_the_project(pages: Pages)
 
 
 def test_a_server_is_a_store_too_and_ui_says_where_its_pages_are(
-        pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+        pages: Pages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     server = f"http://127.0.0.1:{pages.port}"
     kept = kept_runs.find(pages.runs[1])
     with monkeypatch.context() as remote:
         remote.setenv("MLFLOW_TRACKING_URI", server)
         assert kept_runs.find(pages.runs[1]).facts == kept.facts
         remote.setenv("MLFLOW_EXPERIMENT_NAME", "through the server")
+        capsys.readouterr()
         run_id = trained(3, 0.7)
+        assert capsys.readouterr().out == ""  # MLflow says nothing where results go
         assert kept_runs.find(run_id).facts.curve[-1]["step"] == 152
         assert kept_runs.find(run_id).file("learning.csv").read_bytes() == LEARNING.read_bytes()
         told, _ = command("ui").communicate(timeout=240)

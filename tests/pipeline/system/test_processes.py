@@ -46,6 +46,30 @@ def test_a_child_ends_with_its_parent(blow: signal.Signals) -> None:
     parent.wait()
 
 
+TWO_DEEP = """
+import os, sys
+from pipeline.system.processes import run_child
+from pipeline.system.signals import raise_on_signal
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+with raise_on_signal():
+    run_child(["sh", "-c", f"{sys.executable} -c '{child}'; true"], os.environ)
+"""
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_child_has_started_ends_with_an_interrupted_parent(blow: signal.Signals) -> None:
+    """As `claims run` starts DVC, which starts a training."""
+    parent = subprocess.Popen([sys.executable, "-c", TWO_DEEP], start_new_session=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                              env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert parent.stdout is not None
+    grandchild = int(parent.stdout.readline())
+    assert not gone(grandchild, 0.2)
+    parent.send_signal(blow)
+    parent.wait(30)
+    assert gone(grandchild, 0.5)
+
+
 GRANDPARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
