@@ -27,8 +27,8 @@ from pipeline.training.launcher import world_size
 def resolve(parameters: Parameters) -> Parameters:
     """Return the parameters with an execution section that has no `auto` left.
 
-    Two processes, one column each, need a net of two columns, and two GPUs or two cores. On the
-    CPU one process whose threads use all cores is faster, where threads cannot show in the bits.
+    Two processes, one column each, need a net of two columns, and two GPUs or two cores; they are
+    faster than one with as many threads. Where threads cannot show in the bits, all cores are used.
     Under torchrun the number of processes is given, and that of replicas follows from it.
 
     Raises:
@@ -39,7 +39,7 @@ def resolve(parameters: Parameters) -> Parameters:
     device = _device(execution, gpus)
     started = world_size() if launched() else 0
     available = started or (gpus if device == "cuda" else len(os.sched_getaffinity(0)))
-    placement = _placement(parameters, device, started, available)
+    placement = _placement(parameters, started, available)
     replicas = started // (2 if placement == "two" else 1) if started else execution.replicas
     execution = execution.model_copy(update={"device": device, "placement": placement,
                                              "replicas": replicas})
@@ -62,7 +62,7 @@ def _device(execution: ExecutionSection, gpus: int) -> str:
     return "cuda" if gpus else "cpu"
 
 
-def _placement(parameters: Parameters, device: str, started: int, available: int) -> str:
+def _placement(parameters: Parameters, started: int, available: int) -> str:
     execution, architecture = parameters.execution, parameters.architecture
     two_columns = ARCHITECTURES[architecture].columns == 2
     if execution.placement == "two" and not two_columns:
@@ -73,8 +73,6 @@ def _placement(parameters: Parameters, device: str, started: int, available: int
                         "which is odd; set it to one, or start an even number")
     if execution.placement != "auto":
         return execution.placement
-    if execution.threads == "auto" and _threads_are_free(parameters, device) and not started:
-        return "one"
     needed = 2 if started else 2 * execution.replicas
     return "two" if two_columns and available >= needed and started % 2 == 0 else "one"
 

@@ -98,15 +98,17 @@ def test_without_triton_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("wanted", "placement", "threads"), [
-    ((), "one", 2),                                  # its threads use all cores
+    ((), "two", 2),
     (("execution.threads=1",), "two", 1),
-    (("execution.placement=two",), "two", 1),
-    (("execution.replicas=2",), "one", 1),
-    (("train.arithmetic=native",), "two", 1)])       # a thread more would show in its bits
+    (("execution.placement=one",), "one", 4),           # its threads use all cores
+    (("network.architecture=half",), "one", 4),
+    (("execution.replicas=2",), "two", 1),
+    (("train.arithmetic=native",), "two", 1),           # a thread more would show in its bits
+    (("train.arithmetic=native", "execution.placement=one"), "one", 1)])
 def test_auto_is_what_is_faster_without_a_bit_to_lose(
         wanted: tuple[str, ...], placement: str, threads: int,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     execution = resolve(parameters.load(ROOT / "params.yaml", [
         "execution.device=cpu", "train.micro_batches=2", *wanted])).execution
     assert (execution.placement, execution.threads) == (placement, threads)
