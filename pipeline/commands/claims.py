@@ -170,8 +170,10 @@ def print_plan(work: Work) -> None:
         click.echo(printable(f"{name}: at most {count} run{'s' * (count > 1)} of "
                              f"{duration(seconds)}"), err=True)
     total = duration(sum(count * seconds for count, seconds in costs.values()))
-    besides = "; then the best configuration of each side on the other seeds" * any(
-        isinstance(claim.measure, Epochs) for claim in work.claims)
+    besides = "".join({
+        "; which of the screened go on, is not known yet" if claim.measure.screen else
+        "; then the best configuration of each side on the other seeds"
+        for claim in work.claims if isinstance(claim.measure, Epochs)})
     say(f"{len(first)} run{'s' * (len(first) > 1)} first, at most {len(most)}, about {total}, if "
         "the machine stays as busy as it is, estimated for one process, without the preparation of "
         f"the data{besides}")

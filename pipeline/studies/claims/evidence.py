@@ -350,6 +350,21 @@ def _raced(measure: Epochs, evidence: Evidence, seeds: Sequence[int]) -> list[tu
     return wanted
 
 
+def at_most(claim: Claim, evidence: Evidence, seeds: Sequence[int],
+            configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
+    """Return the runs that the claim may come to if no verdict is final before the last seed.
+
+    While it is not known which configurations of a screened side go on, its first stand for them.
+    """
+    measure = claim.measure
+    runs = needed(claim, evidence, seeds, configurations)
+    if isinstance(measure, Epochs) and measure.screen and any(
+            (measure.short(name), seeds[0]) in runs for side in measure.sides for name in side):
+        runs += [(name, seed) for side in measure.sides for name in side[:measure.finalists]
+                 for seed in seeds if seed not in evidence.runs(name)]
+    return runs
+
+
 def next_needed(claim: Claim, evidence: Evidence, seeds: Sequence[int],
                 configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
     """Return the runs that the sequential rule makes next: those of the first FEWEST seeds, then of

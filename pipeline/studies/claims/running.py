@@ -85,7 +85,7 @@ class Work:
         """Return all runs that the command may come to, if no verdict is final before."""
         if self.again:
             return self.missing()
-        return list(dict.fromkeys(part for claim in self.claims for part in evidences.needed(
+        return list(dict.fromkeys(part for claim in self.claims for part in evidences.at_most(
             claim, self.evidence, self.seeds, self.book.configurations)))
 
     def kept(self) -> Iterator[str]:

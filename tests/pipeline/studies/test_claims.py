@@ -358,6 +358,8 @@ def test_figure_1_goes_from_short_runs_to_the_finalists_and_to_one_rate(book: Bo
 
     every = [*measure.slow, *measure.fast]
     assert wanted() == [(f"{name}-3-epochs", 1) for name in every]
+    most = evidence.at_most(claim, runs, seeds, book.configurations)
+    assert len(most) == len(every) + 2 * 2 * 3  # finalists of both sides, seeds
     ends = {"tanh-0.004": 0.5, "tanh-0.008": 0.55, "relu-0.001": 0.35, "relu-0.002": 0.4}
     for name in every:
         results.add(f"{name}-3-epochs", curve(1, 0.9, 0.8, ends.get(name[11:], 0.7)), HERE, "")
