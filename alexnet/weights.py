@@ -42,3 +42,14 @@ def matching_weights(network: Network, weights: dict[str, Tensor]) -> dict[str, 
     different = {name.split(".")[0] for name, shape in shapes.items()
                  if name not in weights or tuple(weights[name].shape) != shape}
     return {name: weights[name] for name in shapes if name.split(".")[0] not in different}
+
+
+def initial_state(network: Network) -> dict[str, Tensor]:
+    """Return the merged state of a training before its first update, as `Training.state` does: the
+    weights of a network that holds all columns, and no momentum."""
+    columns: dict[str, list[Tensor]] = {}
+    for name, _, parameter in network.named_columns():
+        columns.setdefault(name, []).append(parameter.detach())
+    weights = {name: torch.cat(parts) for name, parts in columns.items()}
+    return {f"{kind}/{name}": weight if kind == "weights" else torch.zeros_like(weight)
+            for kind in ("weights", "momentum") for name, weight in weights.items()}

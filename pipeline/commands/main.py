@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.commands import runs, stages, tools
+from pipeline.commands import proof, runs, stages, tools
 from pipeline.commands.claims import claims
 from pipeline.commands.gate import check, golden_group
 from pipeline.commands.group import COLUMNS, Contents
@@ -29,6 +29,7 @@ def main() -> None:
 
 main.add_section("Stages of the pipeline, in the order the data flows", *stages.COMMANDS)
 main.add_section("Recorded runs", *runs.COMMANDS)
+main.add_section("Proof for whoever was not there", *proof.COMMANDS)
 main.add_section("The gate", check, golden_group, matrix)
 main.add_section("The paper's claims, and the ports", claims, ports)
 main.add_section("Tools", *tools.COMMANDS)

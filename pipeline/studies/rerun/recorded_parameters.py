@@ -110,7 +110,7 @@ def _execution(here: parameters.Parameters, deciding: Mapping[str, Any], archite
     """Return the execution of params.yaml, with what decides bits; by one process where this
     machine cannot give the net the processes that params.yaml asks for."""
     wanted = here.model_copy(update={
-        "execution": here.execution.model_copy(update=dict(deciding)),
+        "execution": here.execution.model_copy(update={**deciding, "keep_every": 0}),
         "network": here.network.model_copy(update={"architecture": architecture}),
         "train": here.train.model_copy(update={
             "micro_batches": micro_batches, "arithmetic": "native" if deciding else "portable"})})

@@ -18,7 +18,7 @@ from pipeline.studies.rerun.recorded_parameters import (
     recorded_parameters,
     variables,
 )
-from pipeline.studies.rerun.replay import _is_portable
+from pipeline.studies.rerun.restoration import _is_portable
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
 
