@@ -57,9 +57,11 @@ def main() -> None:
             accused = sum(not audit_honest(workshop, number)
                           for number in range(arguments.honest))
             rows: dict[tuple[str, bool], Row] = {}
+            seeds = itertools.count(arguments.seed)
             for kind, draft in itertools.islice(planted(workshop, arguments.seed),
                                                 arguments.forgeries):
-                count(workshop, draft, rows.setdefault((kind, draft.thorough), Row()))
+                count(workshop, draft, [next(seeds) for _ in range(SEEDS)],
+                      rows.setdefault((kind, draft.thorough), Row()))
     print(f"honest records: {arguments.honest}, accused: {accused}")
     show(rows)
     sys.exit(bool(accused) or any(row.full < row.planted for row in rows.values()))
@@ -108,11 +110,11 @@ def planted(workshop: Workshop, seed: int) -> Iterator[tuple[str, Draft]]:
         yield kind, draft
 
 
-def count(workshop: Workshop, draft: Draft, row: Row) -> None:
+def count(workshop: Workshop, draft: Draft, seeds: list[int], row: Row) -> None:
     """Audit a forgery in full, then by intervals."""
     row.planted += 1
     row.full += workshop.audited(draft.folder).verdict == "fails"
-    several = [workshop.audited(draft.folder, count=INTERVALS, seed=seed) for seed in range(SEEDS)]
+    several = [workshop.audited(draft.folder, count=INTERVALS, seed=seed) for seed in seeds]
     row.tries += SEEDS
     row.caught += sum(result.verdict == "fails" for result in several)
     row.expected += SEEDS * probability(workshop, draft, several[0])
