@@ -11,10 +11,51 @@ import click
 from pipeline.commands.group import command
 from pipeline.commands.options import JSON, RunName
 from pipeline.commands.runs import RUN_READ
+from pipeline.config.stages import NAMES
 from pipeline.system.terminal import printable, wrapped
 
 if TYPE_CHECKING:
     from pipeline.studies.rerun.audit import AuditResult
+
+
+@command(short_help="Is what is committed true? Every stage made again.",
+         reads="the last commit, dvc.lock, what the stages left here; DVC's cache with --cached",
+         leaves="experiments/verified.json, which the report shows; work/verify while it goes on",
+         takes="as long as all stages; twice the space of the data set while it goes on")
+@click.option("--cached", multiple=True, type=click.Choice(NAMES), metavar="STAGE",
+              help="Take what STAGE makes from here or from DVC's cache, by its hash in dvc.lock. "
+                   "May be repeated.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N",
+              help="Train only the first N updates, and compare the trace; what the stages after "
+                   "it read is taken as with --cached.")
+@JSON
+def verify(cached: tuple[str, ...], steps: int | None, as_json: bool) -> None:
+    """Make every stage again from what is committed, and compare with what is here and in dvc.lock.
+
+    Code, params.yaml and dvc.lock of the last commit are exported into work/verify, and all stages
+    run there from scratch. A hash in dvc.lock, a metrics file or a picture of the report that a
+    stage does not make is named.
+
+    Exit code: 0 everything is identical, 1 something differs, 2 something was not compared.
+    """
+    from dataclasses import asdict
+
+    from pipeline.studies.rerun.verification import note, verify
+    from pipeline.system.tables import print_table, terminal_table
+    from pipeline.system.terminal import cell
+    from pipeline.system.verdicts import exit_status
+
+    verdicts = verify(cached, steps)
+    words = [*(f"--cached {stage}" for stage in cached), *([f"--steps {steps}"] if steps else [])]
+    note(verdicts, " ".join(["alexnet verify", *words]))
+    if as_json:
+        click.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
+    else:
+        table = terminal_table("stage", "verdict", "detail")
+        for verdict in verdicts:
+            table.add_row(verdict.stage, verdict.verdict, cell(verdict.detail))
+        print_table(table)
+    sys.exit(exit_status(verdict.verdict for verdict in verdicts))
 
 
 @command(short_help="Is a long run true? Parts of it trained again.",
@@ -77,4 +118,4 @@ def _show(result: AuditResult) -> None:
                                  f"trained again{chosen}"), sys.stdout))
 
 
-COMMANDS = (audit,)
+COMMANDS = (verify, audit)

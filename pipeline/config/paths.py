@@ -22,6 +22,7 @@ FIGURES = Path("report/figures")
 EXPERIMENTS = Path("experiments")
 GOLDEN = Path("golden")  # evidence, too: stored metrics of earlier runs
 MATRIX = EXPERIMENTS / "matrix.json"  # evidence, to be committed: how this stack reproduces
+VERIFIED = EXPERIMENTS / "verified.json"  # evidence, too: the last `alexnet verify`
 METRICS = Path("metrics")
 WORK = Path("work")  # unfinished work that survives a kill; no stage's output, so DVC leaves it
 CHECKPOINTS = WORK / "checkpoints"

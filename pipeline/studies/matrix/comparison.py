@@ -42,7 +42,7 @@ def difference(stage: str, a: Path, b: Path) -> str | None:
                             for file in _files(folder / output)}):
             missing = next((folder for folder in (a, b) if not (folder / name).is_file()), None)
             first = (f"only in {(b if missing == a else a).name}" if missing
-                     else _of_files(a / name, b / name))
+                     else file_difference(a / name, b / name))
             if first:
                 return first if name == TRACE else f"{name.as_posix()}: {first}"
         if not _files(a / output):
@@ -70,7 +70,8 @@ def of_arrays(a: NDArray[Any], b: NDArray[Any]) -> str | None:
             f"{a.size} differ)")
 
 
-def _of_files(a: Path, b: Path) -> str | None:
+def file_difference(a: Path, b: Path) -> str | None:
+    """Return the first difference between two files, None where their bytes are equal."""
     if _same_bytes(a, b):
         return None
     try:
@@ -82,7 +83,7 @@ def _of_files(a: Path, b: Path) -> str | None:
 
 def _of_contents(a: Path, b: Path) -> str | None:
     if a.name == TRACE.name:
-        return _of_traces(_lines_of_json(a), _lines_of_json(b))
+        return _of_traces(lines_of_json(a), lines_of_json(b))
     if a.suffix == ".npy":
         return of_arrays(numpy.load(a, allow_pickle=False), numpy.load(b, allow_pickle=False))
     if a.suffix == ".safetensors":
@@ -110,7 +111,8 @@ def _of_named(a: dict[str, NDArray[Any]], b: dict[str, NDArray[Any]]) -> str | N
     return None
 
 
-def _lines_of_json(file: Path) -> list[dict[str, Any]]:
+def lines_of_json(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file of JSON."""
     return [json.loads(line) for line in _text_lines(file)]
 
 

@@ -180,7 +180,7 @@ def _retrained(record: AuditedRecord, run: Restored, chosen: Sequence[tuple[int,
         for first, last in stretch:
             if difference is None or last < difference.step:
                 intervals.append(Interval(first, last, IDENTICAL))
-            elif first < difference.step:
+            elif first < max(difference.step, 1):
                 intervals.append(Interval(first, last, DIFFERS, str(difference)))
             else:
                 intervals.append(Interval(first, last, NOT_COMPARED,
@@ -223,10 +223,11 @@ def _difference(record: AuditedRecord, run: Restored, first: int, last: int) -> 
 
 def _first_link(recorded: Sequence[Mapping[str, Any]],
                 entries: Sequence[Mapping[str, Any]]) -> Difference | None:
-    """Compare the digests of the initial weights and momentum."""
+    """Compare the digests of the initial weights and momentum, if both have a chain."""
     links = [trace[0].get("previous") for trace in (recorded, entries)]
-    return None if links[0] == links[1] else Difference(0, "metrics", "the initial weights",
-                                                        values=(links[0], links[1]))
+    if None in links or links[0] == links[1]:
+        return None
+    return Difference(0, "metrics", "the initial weights", values=(links[0], links[1]))
 
 
 def _final_weights(record: AuditedRecord, training: Path) -> Difference | None:

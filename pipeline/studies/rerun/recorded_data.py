@@ -105,7 +105,7 @@ def _link_what_is_here(missing: list[str], digests: Mapping[str, str], folder: P
     """Link what the project has, and a store that its DVC cache has."""
     for stage in missing:
         if _digest(stage, home_folder()) == digests[stage]:
-            _link(home_folder() / PARTS[stage], folder / PARTS[stage])
+            link(home_folder() / PARTS[stage], folder / PARTS[stage])
     if _digest("resize", folder) != digests["resize"]:
         _from_cache(digests["resize"], folder)
 
@@ -176,10 +176,10 @@ def _digest(stage: str, folder: Path) -> str | None:
     return next(iter(data_digests(stage, folder).values()), None)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Link a part, so that the user may go on with the project; symbolically to another disk."""
     for link in (os.link, os.symlink):
-        _remove(target)
+        remove(target)
         with contextlib.suppress(OSError, shutil.Error):
             if source.is_dir():
                 shutil.copytree(source.resolve(), target, copy_function=link)
@@ -195,7 +195,8 @@ def _add_old_moments(store: Path) -> None:
         Moments.load(store / MOMENTS).save_for_old_code(store / "moments.npz")
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder, or a link to one, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -213,6 +214,18 @@ def _write_parameters(folder: Path, parameters: Mapping[str, Any]) -> None:
                                     sort_keys=False).encode())
 
 
+def link_cached(md5: str, target: Path) -> bool:
+    """Link what has this MD5 in this project's DVC cache; return whether it is there, whole."""
+    files = cache_folder(home_folder()) / "files/md5"
+    names = dict(_listed(_cached(files, md5))) if md5.endswith(".dir") else {"": md5}
+    if not names or not all(_cached(files, each).is_file() for each in names.values()):
+        return False
+    remove(target)
+    for name, each in names.items():
+        link(_cached(files, each), target / name)
+    return True
+
+
 def _from_cache(pixels_digest: str, folder: Path) -> None:
     """Put the store with this digest into `folder`, if this project's DVC cache has one, whole."""
     try:
@@ -223,14 +236,14 @@ def _from_cache(pixels_digest: str, folder: Path) -> None:
         names = dict(_listed(listing))
         if DESCRIPTION not in names or _described(files, names[DESCRIPTION]) != pixels_digest:
             continue
-        _remove(folder / STORE)
+        remove(folder / STORE)
         try:
             for name, md5 in names.items():
-                _link(_cached(files, md5), folder / STORE / name)
+                link(_cached(files, md5), folder / STORE / name)
             Store(folder / STORE).verify()
         except (UserError, OSError) as error:
             say(f"rerun: a store in DVC's cache is damaged and not used ({error})")
-            _remove(folder / STORE)
+            remove(folder / STORE)
             continue
         return
 

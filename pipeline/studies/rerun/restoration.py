@@ -14,7 +14,7 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,17 +91,27 @@ class Restored:
         Raises:
             UserError: a training process failed.
         """
-        execution = self.parameters["execution"]
-        processes = processes_of(execution)
-        write_json(training / "parameters.json", self.parameters)
-        say(f"rerun: to step {until}, on {execution['device']}, {processes} "
-            f"process{'es' * (processes > 1)}")
-        more = {"OMP_NUM_THREADS": str(execution["threads"])} if processes > 1 else {}
-        status = launcher.launch(training, processes, {**self.variables, **more}, until, self.data,
-                                 self.code.train())
-        if status:
-            raise UserError(f"rerun: {launcher.describe_exit(status)}. The same command goes on "
-                            "from the last checkpoint")
+        train_to(self.parameters, training, until, self.data, self.variables, self.code.train())
+
+
+def train_to(parameters: Mapping[str, Any], training: Path, until: int, data: Path,
+             environ: Mapping[str, str], command: Sequence[str]) -> None:
+    """Train in the folder `training` to the step `until`, from the newest checkpoint there, on the
+    data in the folder `data`.
+
+    Raises:
+        UserError: a training process failed.
+    """
+    execution = parameters["execution"]
+    processes = processes_of(execution)
+    write_json(training / "parameters.json", parameters)
+    say(f"rerun: to step {until}, on {execution['device']}, {processes} "
+        f"process{'es' * (processes > 1)}")
+    more = {"OMP_NUM_THREADS": str(execution["threads"])} if processes > 1 else {}
+    status = launcher.launch(training, processes, {**environ, **more}, until, data, command)
+    if status:
+        raise UserError(f"rerun: {launcher.describe_exit(status)}. The same command goes on from "
+                        "the last checkpoint")
 
 
 @contextmanager
