@@ -27,6 +27,7 @@ from pipeline.config.paths import (
     PREDICTIONS,
     PROVENANCE,
     STORE,
+    VERIFIED,
     WEIGHTS,
     metrics_of,
 )
@@ -59,6 +60,18 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What `alexnet verify` last found: when, by which command, of which commit and weights, and
+    the verdict of each stage."""
+
+    when: str
+    command: str
+    commit: str
+    weights_digest: str | None
+    verdicts: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What the stages left.
 
@@ -76,6 +89,7 @@ class Inputs:
         network: the layer table, as `alexnet describe --json` has it.
         provenance: what made the weights; None beside those of an older version.
         matrix: None where there is none.
+        verification: None where there was none yet.
         evidence: the ledger of the paper's claims, and the sets of runs that are kept.
         training: when and by how many processes it was trained; None where no record says so.
     """
@@ -94,6 +108,7 @@ class Inputs:
     network: dict[str, Any]
     provenance: dict[str, Any] | None
     matrix: Matrix | None
+    verification: Verification | None
     evidence: Evidence
     training: Training | None
 
@@ -125,7 +140,7 @@ def gather(parameters: Parameters) -> Inputs:
     training = (recorded(weights_digest, provenance["environment_digest"]) if provenance else None)
     inputs = Inputs(parameters, metrics, _curve(), kernels, load_mean(), load_pca(), store,
                     quarantined, doubtful_images(STORE), _account(store, quarantined),
-                    _predictions(store), network, provenance, _matrix(),
+                    _predictions(store), network, provenance, _matrix(), _verification(),
                     evidence(), training)
     first = network["layers"][0]
     if kernels.shape != (expected := (first["columns"] * first["outputs_per_column"],
@@ -232,6 +247,18 @@ def _provenance() -> dict[str, Any] | None:
     if missing := [name for name in PROVENANCE_KEYS if name not in provenance]:
         raise _damaged(PROVENANCE, "train", f"no {missing[0]}")
     return provenance
+
+
+def _verification() -> Verification | None:
+    if not VERIFIED.exists():
+        return None
+    content = read_json(VERIFIED, "verify")
+    try:
+        return Verification(content["when"], content["command"], content["commit"],
+                            content["weights_digest"],
+                            {row["stage"]: row["verdict"] for row in content["stages"]})
+    except (KeyError, TypeError) as error:
+        raise _damaged(VERIFIED, "verify", error) from None
 
 
 def _matrix() -> Matrix | None:

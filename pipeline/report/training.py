@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alexnet.arithmetic import NUMBER
 from pipeline.config.parameters import Parameters
 from pipeline.records import mlflow_connection, mlflow_store
 from pipeline.system.terminal import duration
+
+if TYPE_CHECKING:
+    from pipeline.report.inputs import Verification
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,22 @@ def about(parameters: Parameters, provenance: Mapping[str, Any] | None,
         lines += [("Machine", ", ".join(filter(None, machine))),
                   ("Arithmetic", _arithmetic(parameters, facts, provenance["execution"]))]
     return lines
+
+
+def verified(verification: Verification | None, weights_digest: str) -> tuple[str, str]:
+    """Return a heading and a sentence that say when it was last verified, by which command, and
+    with what result."""
+    if verification is None:
+        return "Verified", ("not yet: alexnet verify makes every stage again from what is "
+                            "committed, and compares")
+    said = f"{verification.when}, by {verification.command}"
+    if verification.weights_digest != weights_digest:
+        return "Verified", f"another run was, {said}"
+    by_verdict: dict[str, list[str]] = {}
+    for stage, verdict in verification.verdicts.items():
+        by_verdict.setdefault(verdict, []).append(stage)
+    results = [f"{verdict}: {', '.join(stages)}" for verdict, stages in sorted(by_verdict.items())]
+    return "Verified", f"{said}, commit {verification.commit[:12]}; {'; '.join(results)}"
 
 
 def _arithmetic(parameters: Parameters, facts: Mapping[str, str],

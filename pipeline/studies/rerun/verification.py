@@ -42,7 +42,7 @@ LOCK, VERIFICATION = Path("dvc.lock"), WORK / "verify"
 MADE = ("weights_digest", "trace_digest", "configuration_digest", "seed", "configuration", "data",
         "execution")
 # what the page says of the training by MLflow's store, where one in another folder is not
-OF_THE_STORE = re.compile(r"<dt>(?:Trained|Cost)</dt><dd>.*?</dd>", re.DOTALL)
+OF_THE_STORE = re.compile(r"<dt>(?:Trained|Cost)</dt><dd>[^<]*</dd>")
 REPORT_METRICS = metrics_of("report")  # the digest of the page
 
 

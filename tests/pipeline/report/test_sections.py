@@ -37,7 +37,7 @@ from pipeline.report import (
     training,
 )
 from pipeline.report.choosing import LONGEST_LIST
-from pipeline.report.inputs import Inputs, Matrix
+from pipeline.report.inputs import Inputs, Matrix, Verification
 from pipeline.report.intervals import interval
 from pipeline.studies.claims.ledger import Epochs, load
 from pipeline.studies.claims.results import Results
@@ -341,6 +341,17 @@ def test_the_top_of_the_page_says_when_where_and_at_what_cost() -> None:
     assert "AVX2" not in portable
     assert training.about(read(), None, None) == [
         ("Trained", "at a time that MLflow’s store here does not have")]
+
+
+def test_the_page_says_when_it_was_last_verified_and_by_which_command() -> None:
+    heading, said = training.verified(None, "1" * 64)
+    assert (heading, said.partition(":")[0]) == ("Verified", "not yet")
+    done = Verification("2026-11-27 16:00 UTC", "alexnet verify --steps 5", "a" * 40, "1" * 64,
+                        {"mean": "identical", "pca": "differs", "train": "identical"})
+    assert training.verified(done, "1" * 64)[1] == (
+        "2026-11-27 16:00 UTC, by alexnet verify --steps 5, commit aaaaaaaaaaaa; differs: pca; "
+        "identical: mean, train")
+    assert training.verified(done, "2" * 64)[1].startswith("another run was, 2026-11-27")
 
 
 def test_the_time_is_that_of_the_training_of_these_weights(
