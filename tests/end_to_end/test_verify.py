@@ -45,7 +45,7 @@ def test_what_is_planted_is_named_and_nothing_else(committed: Project) -> None:
     right = dvc_hash(committed.folder / "data/mean.png")
     text = lock.read_text()
     assert text.count(right) == 1
-    lock.write_text(text.replace(right, "0" * 32))
+    lock.write_text(text.replace(right, "f" * 32))
     commit(committed)
     metrics = committed.folder / "metrics/evaluate.json"
     values = committed.metrics("evaluate")
@@ -58,7 +58,7 @@ def test_what_is_planted_is_named_and_nothing_else(committed: Project) -> None:
     assert {name: row["verdict"] for name, row in rows.items()} == {
         name: "differs" if name in ("mean", "evaluate", "report") else "identical"
         for name in NAMES}
-    assert rows["mean"]["detail"] == (f"data/mean.png: dvc.lock names {'0' * 32}, and made again "
+    assert rows["mean"]["detail"] == (f"data/mean.png: dvc.lock names {'f' * 32}, and made again "
                                       f"it has {right}")
     assert re.fullmatch(r"metrics/evaluate\.json: the file here is not what the stage makes "
                         r"\(line \d+: \"top1_error\": .*\)", rows["evaluate"]["detail"])
@@ -81,7 +81,8 @@ def test_stages_are_taken_from_the_cache_and_the_beginning_of_a_training_is_comp
     rows = verified(committed, *options, "--steps", "5", status=2)
     assert {name: row["verdict"] for name, row in rows.items()} == {
         name: "identical" if name == "train" else "not compared" for name in NAMES}
-    assert rows["train"]["detail"] == "the first 5 steps are equal"
+    assert rows["train"]["detail"] == ("the first 5 steps are equal; taken from here or from DVC's "
+                                       "cache, as dvc.lock names it")
     assert "taken from here or from DVC's cache" in rows["resize"]["detail"]
     trace = committed.folder / "models/trace.jsonl"
     lines = trace.read_text().splitlines(keepends=True)

@@ -147,17 +147,16 @@ def _verified(copy: _Copy, stage: Stage, taken: bool, steps: int | None) -> Stag
     if copy.failed:
         return StageVerdict(stage.name, NOT_COMPARED, f"{copy.failed} has left nothing to go on "
                                                       "from")
-    differing, unknown = [*_stale(copy, stage)], ""
+    differing = [*_stale(copy, stage)]
     beginning = stage.name == "train" and steps is not None and not taken
     if beginning:
         assert steps
         differing += _beginning_differs(copy, steps)
     if beginning or taken:
-        unknown = _take(copy, stage)
-        found = f"the first {steps} steps are equal" if beginning else unknown
-        verdict = IDENTICAL if beginning and not unknown else NOT_COMPARED
-        return StageVerdict(stage.name, DIFFERS if differing else verdict,
-                            "; ".join(differing) or unknown or found)
+        done = _take(copy, stage)
+        return StageVerdict(
+            stage.name, DIFFERS if differing else IDENTICAL if beginning else NOT_COMPARED,
+            "; ".join([*(differing or [f"the first {steps} steps are equal"] * beginning), done]))
     status = run_child(python(stage.name), _variables(copy.folder), copy.folder, output=2)
     if status:
         copy.failed = stage.name
