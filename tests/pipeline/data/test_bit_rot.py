@@ -21,7 +21,7 @@ from pipeline.data.moments import Accumulator, Moments
 from pipeline.data.statistics import load_mean, load_pca
 from pipeline.data.store import DESCRIPTION, MOMENTS
 from pipeline.stages import mean, pca
-from pipeline.studies.rerun import replay
+from pipeline.studies.rerun import restoration
 from pipeline.system.errors import UserError
 from pipeline.system.files import write_json
 from pipeline.system.journal import MARKS, Journal
@@ -138,7 +138,7 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path,
     assert (published["steps"], published["weights_digest"]) == (7, digest_of(tensors))
     assert TRACE.read_bytes() == (folder / "trace.jsonl").read_bytes()
     assert [[entry["step"] for entry in entries]
-            for entries in replay._retraced(folder)] == [[7], [7]]
+            for entries in restoration.recomputed(folder)] == [[7], [7]]
     content = bytearray((folder / name).read_bytes())
     content[-4] ^= 1  # a digit
     (folder / name).write_bytes(bytes(content))
@@ -148,4 +148,4 @@ def test_lines_that_rot_before_they_are_published_are_named(tmp_path: Path,
         publish(folder)
     assert not TRACE.exists()
     with pytest.raises(UserError, match=f"{folder}: .*damaged .{name} is not as it was.*remove it"):
-        replay._retraced(folder)
+        restoration.recomputed(folder)
