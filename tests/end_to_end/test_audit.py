@@ -199,6 +199,36 @@ def test_a_record_without_a_chain_is_not_compared(workshop: Workshop, drafts: tu
     assert [(each.verdict, each.detail) for each in result.intervals] == [("identical", "")]
 
 
+def _long(draft: Draft) -> None:
+    draft.facts.tags["images.train"] = "9" * 400
+
+
+def _last_step(draft: Draft) -> None:
+    draft.trace[-1]["step"] = 2**53 - 1
+    del draft.facts.tags["images.train"]
+
+
+def _loss(draft: Draft) -> None:
+    draft.trace[0]["loss"] = "0x1p5000"
+
+
+def _memory(draft: Draft) -> None:
+    draft.states[8][1]["loss_count"] = 10**30
+
+
+@pytest.mark.parametrize("hostile", [_long, _last_step, _loss, _memory])
+def test_numbers_of_a_stranger_are_refused_and_not_counted_to(
+        workshop: Workshop, drafts: tuple[Draft, Draft], tmp_path: Path, hostile: Any) -> None:
+    draft = copy.deepcopy(drafts[0])
+    forgeries.copy_files(draft.folder, tmp_path / "record")
+    draft.folder = tmp_path / "record"
+    hostile(draft)
+    draft.write()
+    result = workshop.audited(draft.folder)
+    assert result.verdict == "fails"
+    assert result.recomputed == 0
+
+
 def test_a_link_in_place_of_the_checkpoints_is_refused(project: Project, tmp_path: Path) -> None:
     record = tmp_path / "record"
     forgeries.copy_files(project.folder / "base", record)

@@ -38,6 +38,7 @@ from pipeline.studies.rerun.restoration import (
     recomputed,
     restored,
 )
+from pipeline.system.errors import UserError
 from pipeline.system.files import copy_file, sha256_of
 from pipeline.system.journal import Journal
 from pipeline.system.processes import run_child
@@ -131,8 +132,11 @@ def audit(name: str, start: int | None = None, steps: int = 50, count: int | Non
     """
     kept = kept_runs.find(name)
     kept.check_files()
-    record = AuditedRecord(kept, kept.trace(), kept.curve(),
-                           parameters.check(kept.json("parameters.json")), kept.kept_steps())
+    try:
+        checked = parameters.check(kept.json("parameters.json"))
+    except UserError as error:
+        raise UserError(f"run {kept.name}: its parameters.json is refused: {error}") from None
+    record = AuditedRecord(kept, kept.trace(), kept.curve(), checked, kept.kept_steps())
     checks = consistency.checks(record)
     if count is not None and seed is None:
         seed = secrets.randbelow(2**32)
