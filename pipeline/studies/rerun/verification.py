@@ -137,7 +137,7 @@ def _exported(folder: Path) -> _Copy:
     for path in outputs:
         recorded_data.remove(folder / path)
     location = parameter_files.load(folder / "params.yaml").dataset.location or ARCHIVES
-    if not (folder / location).exists():  # a relative one is meant so in the project
+    if (home_folder() / location).exists() and not (folder / location).exists():
         (folder / location).parent.mkdir(parents=True, exist_ok=True)
         (folder / location).symlink_to(home_folder() / location)
     return _Copy(folder, lock, committed)
@@ -163,8 +163,9 @@ def _verified(copy: _Copy, stage: Stage, taken: bool, steps: int | None) -> Stag
         return StageVerdict(stage.name, NOT_COMPARED, f"it ended with status {status}, for the "
                                                       "reason above")
     unknown = _take_over(copy, stage)
-    compared = [path for path in map(Path.as_posix, _outputs(stage))
-                if Path(path) not in (REPORT, REPORT_METRICS, PROVENANCE) or not unknown]
+    apart = {path for path, depends in ((PROVENANCE, PROVENANCE), (REPORT, REPORT),
+                                        (REPORT_METRICS, REPORT)) if not depends.exists()}
+    compared = [path.as_posix() for path in _outputs(stage) if path not in apart]
     known = [path for path in compared if Path(path).exists() or path in copy.committed
              or path in copy.named(stage, "outs")]
     differing += [line for path in known for line in _differences(copy, stage, path)]
@@ -207,14 +208,14 @@ def _differences(copy: _Copy, stage: Stage, path: str) -> Iterator[str]:
 
 def _take_over(copy: _Copy, stage: Stage) -> str:
     """Have the copy take what depends on where a stage ran from here, if all else is equal; return
-    why that cannot be said, "" where it can."""
+    why that cannot be said of the page, "" where it can. Of the provenance the metrics say it."""
     if stage.name == "train" and PROVENANCE.exists():
         here, made = (json.loads((folder / PROVENANCE).read_text()) for folder in
                       (Path(), copy.folder))
         if all(here.get(name) == made.get(name) for name in MADE):
             shutil.copy(PROVENANCE, copy.folder / PROVENANCE)
     if stage.name != "report":
-        return "" if stage.name != "train" or PROVENANCE.exists() else f"{PROVENANCE} is not here"
+        return ""
     if not REPORT.exists():
         return f"{REPORT} is not here, and its hash covers the time of the training"
     pages = [(folder / REPORT).read_text() for folder in (Path(), copy.folder)]
