@@ -40,7 +40,7 @@ from pipeline.studies.rerun.restored_code import RestoredCode
 from pipeline.system.files import sha256_of
 from pipeline.system.journal import Journal
 from pipeline.training import checkpoints, launcher
-from pipeline.training.execution import prepare
+from pipeline.training.execution import prepare, resolve
 from pipeline.training.run import train
 from pipeline.training.run_folder import learning_table
 
@@ -151,8 +151,9 @@ class Workshop:
         folder = self.scratch / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        honest = parameter_files.load(self.project / "params.yaml", [
-            f"train.seed={seed}", "execution.placement=one", "execution.device=cpu"])
+        honest = resolve(parameter_files.load(self.project / "params.yaml", [
+            f"train.seed={seed}", "execution.placement=one", "execution.device=cpu",
+            "execution.threads=1"]))
         now = honest
         with quiet():
             for step, change in sorted((changes or {}).items()):

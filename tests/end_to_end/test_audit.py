@@ -20,7 +20,8 @@ from tests.end_to_end.forgeries import IN_RECORDS, IN_TRAININGS, Draft, Workshop
 from tests.end_to_end.project import Project
 from tests.end_to_end.test_rerun import last_json
 
-KEPT = {"execution.keep_every": 4, "execution.checkpoint_every": 2, "train.epochs": 4}
+KEPT = {"execution.keep_every": 4, "execution.checkpoint_every": 2, "train.epochs": 4,
+        "execution.threads": 1}
 
 
 @pytest.fixture(scope="module")
