@@ -22,13 +22,22 @@ from pipeline.config.parameters import FILE, Parameters
 from pipeline.config.paths import WORK
 from pipeline.config.safe_yaml import flatten, read_sections
 from pipeline.records import environment
-from pipeline.system.dvc import cached_file, dvc_command, dvc_environment, is_shallow, run_dvc
+from pipeline.system.dvc import (
+    cached_file,
+    check_repository,
+    dvc_command,
+    dvc_environment,
+    is_shallow,
+    run_dvc,
+)
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock
-from pipeline.system.git import git_output, git_text
+from pipeline.system.git import GitError, git_text, run_git
 from pipeline.system.processes import run_child
 from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
+
+NO_SUCH_FILE = ("does not exist in", "exists on disk, but not in")  # in what git says of a commit
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,27 @@ class Experiment:
         Raises:
             UserError: neither has it.
         """
-        content = git_output("show", f"{self.commit}:{path.as_posix()}")
+        content = self._committed(path)
         return content if content is not None else cached_file(self.md5(path), path).read_bytes()
+
+    def _committed(self, path: Path) -> bytes | None:
+        """Return a file of the commit; None where the commit has no such file.
+
+        Raises:
+            UserError: git does not answer, so that nothing is known.
+        """
+        try:
+            return run_git("show", f"{self.commit}:{path.as_posix()}")
+        except GitError as error:
+            if any(words in str(error) for words in NO_SUCH_FILE):
+                return None
+            raise UserError(f"the experiment {self.name}: {path} cannot be read from git: "
+                            f"{error}") from None
 
     def md5(self, path: Path) -> str:
         """Return the MD5 of an output, by which DVC's cache has it; raise UserError where the run
         has no such output."""
-        lock = yaml.safe_load(git_output("show", f"{self.commit}:dvc.lock") or b"{}")
+        lock = yaml.safe_load(self._committed(Path("dvc.lock")) or b"{}")
         for stage in lock.get("stages", {}).values():
             for out in stage.get("outs", ()):
                 if out["path"] == path.as_posix():
@@ -83,9 +106,9 @@ def run_experiment(name: str, wanted: Parameters, again: bool = False) -> Experi
     Raises:
         UserError: no git repository, or a stage failed; its output stands above.
     """
-    if git_output("rev-parse", "--verify", "HEAD") is None:
-        raise UserError("DVC experiments need a git repository with a commit: git init && git add "
-                        "-A && git commit")
+    check_repository()
+    if not run_git("rev-parse", "--verify", "--quiet", "HEAD"):
+        raise UserError("DVC experiments need a commit: git add -A && git commit")
     if is_shallow():
         raise UserError("a shallow clone, in which DVC loses experiments; git fetch --unshallow")
     run_dvc("exp", "remove", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ruamel.yaml import YAML
 
 from pipeline.config import parameters
 from pipeline.studies.claims import ledger
-from pipeline.studies.experiments import changes, setting
+from pipeline.studies.experiments import Experiment, changes, run_experiment, setting
 from pipeline.system.errors import UserError
 from tests.end_to_end.project import ROOT
 
@@ -57,3 +58,24 @@ def test_no_stage_depends_on_a_file_inside_a_folder_of_another() -> None:
               for out in folders if dep.startswith(out + "/")]
     # or `dvc exp run --temp` fails where dvc.lock names a folder that DVC's cache does not have
     assert not inside
+
+
+def test_what_git_does_not_tell_is_not_said_to_be_absent(tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"DVC needs git.*not a git repository.*git init"):
+        run_experiment("one", parameters.load(ROOT / "params.yaml"))
+    Path("kept.json").write_text("{}")
+    subprocess.run(["git", "init", "-q"], check=True)
+    with pytest.raises(UserError, match="need a commit"):
+        run_experiment("one", parameters.load(ROOT / "params.yaml"))
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "1"],
+                   check=True)
+    experiment = Experiment("one", "HEAD", 1.0)
+    assert experiment.read(Path("kept.json")) == b"{}"
+    with pytest.raises(UserError, match=r"lost\.json: the experiment one has no such output"):
+        experiment.read(Path("lost.json"))
+    Path(".git/HEAD").unlink()
+    with pytest.raises(UserError, match=r"the experiment one: lost\.json cannot be read from git"):
+        experiment.read(Path("lost.json"))
