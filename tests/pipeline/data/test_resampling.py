@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from pipeline.data import pixels, resampling
 from pipeline.data.pixels import kept_box
 from pipeline.data.resampling import SIMD, Box, resample, resample_in_c
 from pipeline.system.errors import UserError
+from tests.pipeline.data import decoded
 
 # Of `picture` at these sizes, (height, width, side), from pillow-simd 12.1.1 on x86-64: held to on
 # processors that it is not for.
@@ -81,6 +85,41 @@ def test_the_bits_are_these_on_every_processor(size: tuple[int, int, int]) -> No
     image, box = picture(height, width), kept_box(width, height, side)
     found = [resample_in_c(image, box, side), resample(Image.fromarray(image), box, side)]
     assert {hashlib.sha256(one.tobytes()).hexdigest()[:16] for one in found} == {DIGESTS[size]}
+
+
+ARM, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
+
+
+@pytest.mark.skipif(not (shutil.which(ARM) and shutil.which(EMULATOR)),
+                    reason=f"needs {ARM} and {EMULATOR}")
+def test_an_emulated_processor_has_the_same_bits(tmp_path: Path) -> None:
+    flags = [flag for flag in library.FLAGS if flag not in ("-shared", "-fPIC")]
+    subprocess.run([ARM, *flags, "-static", "-o", tmp_path / "driven",
+                    Path(__file__).with_name("driver.c"),
+                    Path(resampling.__file__).with_suffix(".c"), *library.LIBRARIES], check=True)
+    asked = b"".join(
+        np.array(size, np.int32).tobytes()
+        + np.array(kept_box(size[1], size[0], size[2]), np.float32).tobytes()
+        + picture(*size[:2]).tobytes() for size in DIGESTS)
+    answer = io.BytesIO(subprocess.run([EMULATOR, tmp_path / "driven"], input=asked, check=True,
+                                       capture_output=True).stdout)
+    for size, digest in DIGESTS.items():
+        pixels_there = answer.read(size[2]**2 * 3)
+        assert hashlib.sha256(pixels_there).hexdigest()[:16] == digest, size
+
+
+def test_what_is_made_of_pictures_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    if pixels.decoder()["fingerprint"] != decoded.FINGERPRINT:
+        pytest.skip("the JPEG library here decodes to other pixels")
+    assert decoded.digest() == decoded.DIGEST
+
+    def one_level_off(image: Image.Image, box: Box, side: int) -> NDArray[np.uint8]:
+        result = resample(image, box, side).copy()
+        result[0, 0, 0] ^= 1
+        return result
+
+    monkeypatch.setattr(pixels, "resample", one_level_off)
+    assert decoded.digest() != decoded.DIGEST
 
 
 @pytest.mark.parametrize(("was", "instead"), [
