@@ -3,8 +3,8 @@ processors that this machine lacks.
 
 `python -m tests.alexnet.arithmetic.emulated_network` runs itself under QEMU (Debian's `qemu-user`)
 and compares the weights with `runs.json`, the sample's pictures, weights and momentum with those of
-`benchmarks/gpu_digests.json`. A processor takes some minutes; what is not there is not compared. `aarch64.sh` does the same on aarch64, with Debian's
-Python and other versions of PyTorch and NumPy.
+`benchmarks/gpu_digests.json`. A processor takes some minutes; what is not there is not compared.
+`aarch64.sh` does the same on aarch64, with Debian's Python and other versions of PyTorch and NumPy.
 """
 
 from __future__ import annotations
