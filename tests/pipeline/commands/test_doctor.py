@@ -20,7 +20,7 @@ from alexnet.arithmetic import NUMBER, library, table
 from pipeline.commands import doctor
 from pipeline.commands.doctor import machine, project, software, two_processes
 from pipeline.commands.doctor.agreement import Pair, agreement
-from pipeline.commands.doctor.arithmetic import arithmetic
+from pipeline.commands.doctor.arithmetic import arithmetic, has_bf16
 from pipeline.commands.doctor.data import data as doctor_data
 from pipeline.commands.doctor.finding import Finding
 from pipeline.config import parameters
@@ -161,6 +161,14 @@ def test_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALEXNET_ISA", "mmx")
     fails(arithmetic(with_("train.arithmetic=native")), "ALEXNET_ISA=mmx", "native", "warning")
     fails(arithmetic(with_()), "ALEXNET_ISA=mmx", "native")
+
+
+def test_what_the_processor_says_of_bfloat16(tmp_path: Path) -> None:
+    for flags, has in (("fma avx512_bf16 avx512f", True), ("Features : fp asimd bf16", True),
+                       ("fma avx512f avx512_vnni", False)):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        assert has_bf16(tmp_path / "cpuinfo") == has
+    assert not has_bf16(tmp_path / "none")
 
 
 def test_arithmetic_in_json(capsys: pytest.CaptureFixture[str]) -> None:
