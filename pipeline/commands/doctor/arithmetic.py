@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.doctor.finding import Finding
 
-BF16 = ("; this processor multiplies bfloat16: train.arithmetic native with train.precision bf16 is "
-        "faster, and its bits are this kind of processor's only (docs/performance.md)")
+BF16 = ("; this processor multiplies bfloat16: train.arithmetic native with train.precision bf16 "
+        "is faster, and its bits are this kind of processor's only (docs/performance.md)")
 
 if TYPE_CHECKING:
     from pipeline.config.parameters import Parameters
