@@ -98,7 +98,7 @@ class LeftOut:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many files there are of each reason."""
+        """Return how many files there are of each reason."""
         return {reason: len(paths) for reason, paths in self.files.items()}
 
     def lines(self) -> list[str]:
