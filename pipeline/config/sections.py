@@ -186,5 +186,6 @@ class ExecutionSection(Section):
     workers: AutoOrCount
     scheduler: str | None
     checkpoint_every: int = Field(ge=1)
-    keep_every: int = Field(default=0, ge=0)  # which older records do not name
+    checkpoint_seconds: int = Field(default=0, ge=0)  # older records name neither this
+    keep_every: int = Field(default=0, ge=0)  # nor this
     deterministic: bool

@@ -6,14 +6,17 @@ must remember, and a digest of all that. Lines that the run has written beside i
 (pipeline.system.journal) belong to it: it remembers how many, and their digest.
 
 The last two are there to go on from. `execution.keep_every` has some kept besides, in a folder of
-their own, from which an audit starts.
+their own, from which an audit starts. A `Writer` writes them on a thread, while the training goes
+on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,49 @@ BROKEN = (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeEr
 def save(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any],
          beside: Sequence[Journal], recent: int | None = RECENT) -> None:
     """Write the checkpoint of this step; keep so many of the most recent, or with None all."""
-    memory = memory | {"lines": {lines.file.name: lines.mark() for lines in beside}}
+    _write(directory, step, state, memory | _marks(beside), recent)
+
+
+class Writer:
+    """Writes checkpoints as `save` does, each on a thread of its own, one at a time.
+
+    A state that is handed over is not to be changed. The lines beside it are on the disk, and
+    marked, when `save` returns: what the training appends after that is none of the checkpoint's.
+    """
+
+    def __init__(self) -> None:
+        self._written: Future[None] | None = None
+
+    def save(self, directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any],
+             beside: Sequence[Journal], recent: int | None = RECENT) -> None:
+        """Begin to write; wait for the one before it first, and raise what befell it."""
+        self.finish()
+        written = self._written = Future[None]()
+        memory = memory | _marks(beside)
+
+        def run() -> None:
+            try:
+                _write(directory, step, state, memory, recent)
+                written.set_result(None)
+            except BaseException as error:
+                written.set_exception(error)
+
+        # A daemon: a run that fails does not wait for it, and what is half written is no file.
+        threading.Thread(target=run, daemon=True).start()
+
+    def finish(self) -> None:
+        """Wait until what was handed over is on the disk; raise what befell it, once."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+
+def _marks(beside: Sequence[Journal]) -> dict[str, Any]:
+    return {"lines": {lines.file.name: lines.mark() for lines in beside}}
+
+
+def _write(directory: Path, step: int, state: dict[str, Tensor], memory: dict[str, Any],
+           recent: int | None) -> None:
     header = {"step": str(step), "memory": json.dumps(memory)}
     header["digest"] = _digest(state, header)
     with atomic_write(directory / file_name(step)) as stream:

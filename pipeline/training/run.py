@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ class _Run:
                  device: torch.device) -> None:
         self.settings, self.folder = parameters.train, folder
         self.checkpoint_every = parameters.execution.checkpoint_every
+        self.checkpoint_seconds = parameters.execution.checkpoint_seconds
         self.keep_every = parameters.execution.keep_every
+        self.checkpoints, self.checkpointed = checkpoints.Writer(), time.monotonic()
         self.classes = len(store.classes)
         self.keys = [each.wnid for each in store.classes]
         self.validation = store.split("val")
@@ -196,7 +199,7 @@ class _Run:
                         self._trace()
                 signal = self._greatest_anywhere(received())
                 last = last or self.reached
-                if (signal or step % self.checkpoint_every == 0) and not last:
+                if (signal or self._checkpoint_is_due(step)) and not last:
                     self._checkpoint(self.folder, checkpoints.RECENT)
                 if due and not last and self._is_kept(step):
                     self._checkpoint(self.folder / checkpoints.KEPT_FOLDER, None)
@@ -205,6 +208,17 @@ class _Run:
                     self._interrupt(signal)
             self._write_trace()
         self.training.finish()
+        self.checkpoints.finish()
+
+    def _checkpoint_is_due(self, step: int) -> bool:
+        """Return whether this is a step for a checkpoint, and long enough after the last one for
+        one of the processes."""
+        if step % self.checkpoint_every:
+            return False
+        if not self.checkpoint_seconds:
+            return True
+        passed = time.monotonic() - self.checkpointed >= self.checkpoint_seconds
+        return bool(self._greatest_anywhere(passed))
 
     def _greatest_anywhere(self, number: int) -> int:
         """Return the greatest of the processes' numbers: the signal that one of them has received,
@@ -217,6 +231,7 @@ class _Run:
 
     def _interrupt(self, number: int) -> None:
         self.training.finish()
+        self.checkpoints.finish()
         if self.place.first:
             say(f"train: the checkpoint of step {self.training.step} of {self.training.plan.steps} "
                 "is written")
@@ -293,12 +308,13 @@ class _Run:
     def _checkpoint(self, folder: Path, recent: int | None) -> None:
         self._check_images()
         self._write_trace()  # a run that goes on from here does not trace earlier steps again
+        self.checkpointed = time.monotonic()
         state = self._state()
         if state is not None:
-            checkpoints.save(folder, self.training.step, state,
-                             {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count,
-                              "wrong": self.wrong, "losses": self.losses,
-                              "previous": self.previous}, list(self.journals.values()), recent)
+            memory = {"loss_sum": self.loss_sum.hex(), "loss_count": self.loss_count,
+                      "wrong": self.wrong, "losses": self.losses, "previous": self.previous}
+            self.checkpoints.save(folder, self.training.step, state, memory,
+                                  list(self.journals.values()), recent)
 
     def _check_images(self) -> None:
         for split in (self.images, self.validation):

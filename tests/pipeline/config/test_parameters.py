@@ -118,8 +118,9 @@ def test_a_missing_key_is_named(key: str) -> None:
     if key == "dataset.incomplete":  # it is in no record of a run from before it
         assert not check(changed(key, ...)).dataset.incomplete
         return
-    if key == "execution.keep_every":
-        assert check(changed(key, ...)).execution.keep_every == 0
+    if key in ("execution.keep_every", "execution.checkpoint_seconds"):
+        execution = check(changed(key, ...)).execution
+        assert getattr(execution, key.partition(".")[2]) == 0
         return
     with pytest.raises(UserError, match=rf"^params\.yaml: {re.escape(key)}: missing$"):
         check(changed(key, ...))
@@ -165,6 +166,7 @@ def test_a_value_of_the_wrong_type_is_named(key: str) -> None:
     ("execution.threads", 0), ("execution.workers", 0), ("execution.workers", "some"),
     ("execution.workers", -2), ("execution.checkpoint_every", 0), ("execution.device", "tpu"),
     ("execution.replicas", 0), ("execution.keep_every", -1), ("execution.keep_every", True),
+    ("execution.checkpoint_seconds", -1),
 ])
 def test_a_value_out_of_range_is_named(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"^params\.yaml: {re.escape(key)}: .+") as told:

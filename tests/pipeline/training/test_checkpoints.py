@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 from alexnet.digest import digest_of
 from pipeline.system.errors import UserError
 from pipeline.system.journal import Journal
-from pipeline.training import checkpoints
+from pipeline.training import checkpoints, run
 
 
 def state(step: int) -> dict[str, Tensor]:
@@ -49,6 +52,79 @@ def test_two_are_kept(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3, 4)
     kept = [file.name for file in sorted(tmp_path.iterdir())]
     assert kept == ["step-00000003.safetensors", "step-00000004.safetensors", "trace.jsonl"]
+
+
+def test_one_that_is_written_beside_the_training_is_the_same(tmp_path: Path) -> None:
+    """With lines that come while it is written, which are not of it."""
+    for folder, writer in ((tmp_path / "a", None), (tmp_path / "b", checkpoints.Writer())):
+        lines = Journal(folder / "trace.jsonl")
+        for step in (1, 2, 3):
+            lines.append({"step": step})
+            (writer.save if writer else checkpoints.save)(folder, step, state(step), {"n": step},
+                                                          [lines])
+            lines.append({"after": step})
+        if writer:
+            writer.finish()
+    assert len(list((tmp_path / "b").iterdir())) == 3
+    for step in (2, 3):
+        a, b = (checkpoints.read(tmp_path / name / checkpoints.file_name(step)) for name in "ab")
+        assert (a[0], digest_of(a[1]), a[2]) == (b[0], digest_of(b[1]), b[2])
+    assert checkpoints.newest(tmp_path / "b") is not None
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A disk that writes nothing until the event is set."""
+    free, write = threading.Event(), checkpoints._write
+
+    def slowly(*arguments: Any) -> None:
+        assert free.wait(20)
+        write(*arguments)
+
+    monkeypatch.setattr(checkpoints, "_write", slowly)
+    return free
+
+
+def test_the_training_goes_on_while_one_is_written(tmp_path: Path,
+                                                   slow_disk: threading.Event) -> None:
+    writer, lines = checkpoints.Writer(), Journal(tmp_path / "trace.jsonl")
+    writer.save(tmp_path, 1, state(1), {}, [lines])  # returns: the disk is not waited for
+    assert checkpoints.newest(tmp_path) is None
+    lines.append({"step": 2})
+    slow_disk.set()
+    writer.finish()
+    found = checkpoints.newest(tmp_path)
+    assert found is not None
+    assert found[0] == 1
+    assert found[2]["lines"]["trace.jsonl"]["bytes"] == 0
+
+
+def test_what_befalls_a_checkpoint_is_raised_once(tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = checkpoints.Writer()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "_write", full)
+        writer.save(tmp_path, 1, state(1), {}, [])
+        with pytest.raises(OSError, match="No space left"):
+            writer.save(tmp_path, 2, state(2), {}, [])
+    writer.save(tmp_path, 3, state(3), {}, [])
+    writer.finish()
+    assert [file.name for file in tmp_path.iterdir()] == [checkpoints.file_name(3)]
+
+
+@pytest.mark.parametrize(("seconds", "passed", "due"), [(0, 0.0, True), (60, 59.0, False),
+                                                        (60, 60.0, True)])
+def test_one_is_due_by_steps_and_by_time(seconds: int, passed: float, due: bool,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    training = object.__new__(run._Run)
+    training.checkpoint_every, training.checkpoint_seconds = 10, seconds
+    training.checkpointed = 1000.0
+    monkeypatch.setattr(run.time, "monotonic", lambda: 1000.0 + passed)
+    assert training._checkpoint_is_due(20) == due
+    assert not training._checkpoint_is_due(21)
 
 
 def test_as_many_are_kept_as_are_asked_for(tmp_path: Path) -> None:
