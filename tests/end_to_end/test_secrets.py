@@ -49,10 +49,10 @@ def test_no_credential_is_in_a_log_a_record_or_the_store(reproduced: Project) ->
     address = f"http://ann:{IN_ADDRESS}@127.0.0.1:9"
     # its record goes to work/unsent
     told = reproduced.run("env", f"MLFLOW_TRACKING_URI={address}", "alexnet", "pca")
-    assert "MLflow's store http://127.0.0.1:9 cannot be used" in told
+    assert "MLflow's store http://... cannot be used" in told  # its password has a slash
     told += reproduced.run("env", f"MLFLOW_TRACKING_URI={address}", "alexnet", "rerun", "latest",
                            status=1)
-    assert "127.0.0.1:9" in told
+    assert told.count("http://...") >= 2
     assert (reproduced.folder / "mlflow.db").stat().st_size > 100_000
     assert list((reproduced.folder / "work/unsent").glob("*/record.json"))
     found = holding(reproduced.folder)
@@ -86,8 +86,9 @@ COMMANDS = [("runs",), ("rerun", "latest"), ("export", "latest"), ("sync",), ("d
 
 
 # with --long each form in what each command says, otherwise each form once or twice
-@pytest.mark.parametrize(("form", "command"), itertools.product(FORMS, COMMANDS)
-                         if LONG in os.environ else zip(itertools.cycle(FORMS), COMMANDS))
+@pytest.mark.parametrize(("form", "command"), [
+    *(itertools.product(FORMS, COMMANDS) if LONG in os.environ else
+      zip(itertools.cycle(FORMS), COMMANDS))])
 def test_no_form_of_an_address_shows_its_password(reproduced: Project, form: str,
                                                   command: tuple[str, ...]) -> None:
     secret = "planted" + "-in-a-form"  # not in this text

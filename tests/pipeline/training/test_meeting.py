@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -12,7 +11,25 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pipeline.training.meeting import agree
 
-SIZE = 3
+SECONDS = 20.0
+
+
+class Coming(threading.Thread):
+    """A process that comes to the store; `name_of_attempt` is what it was told."""
+
+    def __init__(self, server: TCPStore, rank: int, size: int) -> None:
+        super().__init__(daemon=True)
+        self.store = client(server)
+        self.rank, self.size, self.told = rank, size, ""
+        self.start()
+
+    def run(self) -> None:
+        self.told = agree(self.store, self.rank, self.size)
+
+    def name_of_attempt(self) -> str:
+        self.join(SECONDS)
+        assert self.told, f"rank {self.rank} still waits"
+        return self.told
 
 
 @pytest.fixture
@@ -21,47 +38,36 @@ def server() -> TCPStore:
 
 
 def client(server: TCPStore) -> TCPStore:
-    return TCPStore("127.0.0.1", server.port, is_master=False, timeout=timedelta(seconds=30))
-
-
-def attempt(server: TCPStore, order: list[int]) -> list[str]:
-    """The names that the processes of one attempt agree on; they come in this order."""
-    with ThreadPoolExecutor(SIZE) as threads:
-        started = []
-        for rank in order:
-            started.append(threads.submit(agree, client(server), rank, SIZE))
-            time.sleep(0.1)
-        return [one.result(timeout=30) for one in started]
+    return TCPStore("127.0.0.1", server.port, is_master=False, timeout=timedelta(seconds=SECONDS))
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
 def test_each_attempt_has_a_name_of_its_own(server: TCPStore, order: list[int]) -> None:
-    names = [attempt(server, order) for _ in range(3)]
-    assert [len(set(each)) for each in names] == [1, 1, 1]
-    assert len({each[0] for each in names}) == 3
+    attempts = []
+    for _ in range(3):
+        processes = []
+        for rank in order:
+            processes.append(Coming(server, rank, 3))
+            time.sleep(0.1)
+        attempts.append({process.name_of_attempt() for process in processes})
+    assert [len(names) for names in attempts] == [1, 1, 1]
+    assert len(set.union(*attempts)) == 3
 
 
 def test_what_a_killed_process_has_left_is_not_taken_for_its_successor(server: TCPStore) -> None:
-    """Where it came before the first process, or had been told a name and not answered."""
+    """It came before the first process, was told a name and did not acknowledge it."""
     store = client(server)
     store.set("here/1", "of a process that has been killed")
-    with ThreadPoolExecutor(1) as thread:
-        first = thread.submit(agree, client(server), 0, 2)
-        told = store.get("name for of a process that has been killed").decode()
-        time.sleep(0.3)
-        assert not first.done()
-        assert agree(client(server), 1, 2) == first.result(timeout=30) == told
+    first = Coming(server, 0, 2)
+    told = store.get("name for of a process that has been killed").decode()
+    time.sleep(0.3)
+    assert first.is_alive()
+    second = Coming(server, 1, 2)
+    assert second.name_of_attempt() == first.name_of_attempt() == told
 
 
 def test_the_first_process_waits_for_all(server: TCPStore) -> None:
-    names: list[str] = []
-    threads = [threading.Thread(target=lambda rank=rank: names.append(
-        agree(client(server), rank, SIZE)), daemon=True) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    threads[1].join(30)
-    assert len(names) == 1
-    assert threads[0].is_alive()
-    agree(client(server), 2, SIZE)
-    threads[0].join(30)
-    assert len(set(names)) == 1
+    first, second = Coming(server, 0, 3), Coming(server, 1, 3)
+    name = second.name_of_attempt()
+    assert first.is_alive()
+    assert Coming(server, 2, 3).name_of_attempt() == first.name_of_attempt() == name
