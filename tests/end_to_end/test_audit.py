@@ -15,6 +15,7 @@ from torch import Tensor
 
 from alexnet import inputs, training
 from pipeline.records import exchange, kept_runs
+from pipeline.studies.rerun import restoration
 from tests.end_to_end import forgeries, kill_and_resume
 from tests.end_to_end.forgeries import IN_RECORDS, IN_TRAININGS, Draft, Workshop
 from tests.end_to_end.project import Project
@@ -180,6 +181,39 @@ def test_without_data_what_can_be_shown_is_shown(workshop: Workshop, drafts: tup
     assert result.verdict == "not compared"
     assert {verdict for name, verdict in verdicts(result).items()} == {"identical"}
     assert all("the data of the run cannot be had" in each.detail for each in result.intervals)
+
+
+def test_a_difference_in_another_environment_accuses_nobody(
+        workshop: Workshop, drafts: tuple[Draft, Draft], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoration, "_is_portable", lambda kept: False)
+    draft = copy.deepcopy(drafts[0])
+    forgeries.copy_files(draft.folder, tmp_path / "record")
+    draft.folder = tmp_path / "record"
+    recorded = json.loads((draft.folder / "environment.json").read_text())
+    (draft.folder / "environment.json").write_text(json.dumps(recorded | {"torch": "1.0"}))
+    entry = next(entry for entry in draft.trace if entry["step"] == 10)
+    entry["loss"], draft.thorough = "0x1p0", True
+    draft.write()
+    assert workshop.audited(draft.folder, start=8, steps=4).verdict == "not compared"
+    result = workshop.audited(draft.folder, start=8, steps=4, anyway=True)
+    assert result.verdict == "not compared"
+    assert "the environment is another: torch: 1.0 ->" in result.intervals[0].detail
+
+
+def test_data_that_have_rotted_accuse_nobody(workshop: Workshop,
+                                             drafts: tuple[Draft, Draft]) -> None:
+    shard = workshop.project / "data/store/train-00000.npy"
+    whole = shard.read_bytes()
+    shard.unlink()  # another name for DVC's cached file
+    shard.write_bytes(whole[:4096] + bytes(byte ^ 1 for byte in whole[4096:]))
+    try:
+        result = workshop.audited(drafts[0].folder, start=8, steps=4)
+    finally:
+        shard.write_bytes(whole)
+    assert result.verdict == "not compared"
+    assert "train-00000.npy" in result.intervals[0].detail
+    assert "damaged" in result.intervals[0].detail
 
 
 def test_a_record_without_a_chain_is_not_compared(workshop: Workshop, drafts: tuple[Draft, Draft],

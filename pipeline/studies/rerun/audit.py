@@ -29,7 +29,7 @@ from pipeline.records.differences import Difference, compare_traces, curve_diffe
 from pipeline.records.kept_runs import KeptRun
 from pipeline.records.record_files import recorded_files
 from pipeline.studies.ensemble import SETS, errors_of
-from pipeline.studies.rerun import consistency
+from pipeline.studies.rerun import consistency, recorded_data
 from pipeline.studies.rerun.consistency import AuditedRecord, Check
 from pipeline.studies.rerun.restoration import (
     NotComparable,
@@ -48,6 +48,7 @@ from pipeline.training.loading import read_weights
 from pipeline.training.run_folder import FINISHED
 
 HOLDS, FAILS = "holds", "fails"
+EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,24 @@ def audit(name: str, start: int | None = None, steps: int = 50, count: int | Non
             with restored(kept, anyway, trusted) as run:
                 intervals, first = _retrained(record, run, chosen)
                 checks.append(_evaluated(kept, run, intervals))
+                if DIFFERS in (*(each.verdict for each in intervals), checks[-1].verdict):
+                    _doubt(run)
         except NotComparable as error:
             intervals = [Interval(*pair, NOT_COMPARED, str(error)) for pair in chosen]
+            checks, first = [each for each in checks if each.check != EVALUATION], None
     result = AuditResult(kept.facts.run_id, last, tuple(checks), tuple(intervals), first, seed)
     if kept.in_store:
         kept_runs.set_tags(kept, {"audit_verdict": result.verdict})
     return result
+
+
+def _doubt(run: Restored) -> None:
+    """Raise NotComparable where a difference need not be the record's."""
+    if run.differing:
+        raise NotComparable("it differs here, where the environment is another: " + "; ".join(
+            f"{name}: {was} -> {here}" for name, (was, here) in run.differing.items()))
+    if damaged := recorded_data.damage(run.data):
+        raise NotComparable(damaged)
 
 
 def _chosen(record: AuditedRecord, start: int | None, steps: int, count: int | None,
@@ -246,14 +259,13 @@ def _final_weights(record: AuditedRecord, training: Path) -> Difference | None:
 
 def _evaluated(kept: KeptRun, run: Restored, intervals: Sequence[Interval]) -> Check:
     """Evaluate the final weights again, and compare predictions and errors with the recorded."""
-    what = "evaluation"
     stored = {name: value for name, value in kept.facts.metrics.items() if name in (
         "top1_error", "top5_error") or name.startswith(("top1_error_", "top5_error_"))}
     last = next((run.folder / f"interval-{stretch[0][0]}" / FINISHED for stretch in
                  _stretches((each.first, each.last) for each in intervals)[-1:]), None)
     weights = kept.fetch("model.safetensors") or (last if last and last.exists() else None)
     if not stored or weights is None:
-        return Check(what, NOT_COMPARED, "the record has no errors" if weights else
+        return Check(EVALUATION, NOT_COMPARED, "the record has no errors" if weights else
                      "the record has no weights (alexnet export --weights)")
     folder = run.folder / "evaluation"
     shutil.rmtree(folder, ignore_errors=True)
@@ -261,7 +273,7 @@ def _evaluated(kept: KeptRun, run: Restored, intervals: Sequence[Interval]) -> C
     (folder / "data").symlink_to(run.data / "data")
     (folder / "params.yaml").write_text(yaml.safe_dump(run.parameters, sort_keys=False))
     if run_child(run.code.stage("evaluate"), run.variables, folder, output=2):
-        return Check(what, NOT_COMPARED, "the stage evaluate failed, for the reason above")
+        return Check(EVALUATION, NOT_COMPARED, "the stage evaluate failed, for the reason above")
     predictions = Predictions.load(folder / PREDICTIONS, "give the command again")
     errors = errors_of({name: getattr(predictions, name) for name in SETS}, predictions.labels,
                        suffix(len(predictions.each_crop)))
@@ -272,7 +284,7 @@ def _evaluated(kept: KeptRun, run: Restored, intervals: Sequence[Interval]) -> C
     recorded = recorded_files(kept.facts.tags).get(PREDICTIONS.name)
     if recorded and recorded != sha256_of(folder / PREDICTIONS):
         return _differing(kept, run, "the errors are equal, and the predictions are other ones")
-    return Check(what, IDENTICAL, f"{', '.join(stored)}{' and the predictions' * bool(recorded)}")
+    return Check(EVALUATION, IDENTICAL, f"{', '.join(stored)}{' and the predictions' * bool(recorded)}")
 
 
 def _differing(kept: KeptRun, run: Restored, detail: str) -> Check:
@@ -280,6 +292,6 @@ def _differing(kept: KeptRun, run: Restored, detail: str) -> Check:
     number its last bits may depend."""
     cores = [facts.get("cores") for facts in (kept.environment(), run.fingerprint)]
     if run.parameters["train"].get("arithmetic", "native") == "native" and cores[0] != cores[1]:
-        return Check("evaluation", NOT_COMPARED, f"{detail}; by native arithmetic on {cores[1]} "
+        return Check(EVALUATION, NOT_COMPARED, f"{detail}; by native arithmetic on {cores[1]} "
                                                  f"cores, and then on {cores[0]}")
-    return Check("evaluation", DIFFERS, detail)
+    return Check(EVALUATION, DIFFERS, detail)
