@@ -284,7 +284,8 @@ def _evaluated(kept: KeptRun, run: Restored, intervals: Sequence[Interval]) -> C
     recorded = recorded_files(kept.facts.tags).get(PREDICTIONS.name)
     if recorded and recorded != sha256_of(folder / PREDICTIONS):
         return _differing(kept, run, "the errors are equal, and the predictions are other ones")
-    return Check(EVALUATION, IDENTICAL, f"{', '.join(stored)}{' and the predictions' * bool(recorded)}")
+    more = " and the predictions" * bool(recorded)
+    return Check(EVALUATION, IDENTICAL, f"{', '.join(stored)}{more}")
 
 
 def _differing(kept: KeptRun, run: Restored, detail: str) -> Check:
