@@ -145,30 +145,31 @@ def audit(name: str, start: int | None = None, steps: int = 50, count: int | Non
     first, last = None, record.trace[-1]["step"]
     reason = "the record contradicts itself" \
         if any(check.verdict == DIFFERS for check in checks) else ""
-    intervals = [Interval(*pair, NOT_COMPARED, reason) for pair in chosen]
+    intervals = list[Interval]()
     if not reason:
         try:
             with restored(kept, anyway, trusted) as run:
                 intervals, first = _retrained(record, run, chosen)
                 checks.append(_evaluated(kept, run, intervals))
                 if DIFFERS in (*(each.verdict for each in intervals), checks[-1].verdict):
-                    _doubt(run)
+                    reason = _doubt(run)
         except NotComparable as error:
-            intervals = [Interval(*pair, NOT_COMPARED, str(error)) for pair in chosen]
-            checks, first = [each for each in checks if each.check != EVALUATION], None
+            reason = str(error)
+    if reason:
+        intervals, first = [Interval(*pair, NOT_COMPARED, reason) for pair in chosen], None
+        checks = [check for check in checks if check.check != EVALUATION]
     result = AuditResult(kept.facts.run_id, last, tuple(checks), tuple(intervals), first, seed)
     if kept.in_store:
         kept_runs.set_tags(kept, {"audit_verdict": result.verdict})
     return result
 
 
-def _doubt(run: Restored) -> None:
-    """Raise NotComparable where a difference need not be the record's."""
+def _doubt(run: Restored) -> str:
+    """Return why a difference need not be the record's, "" if nothing says so."""
     if run.differing:
-        raise NotComparable("it differs here, where the environment is another: " + "; ".join(
-            f"{name}: {was} -> {here}" for name, (was, here) in run.differing.items()))
-    if damaged := recorded_data.damage(run.data):
-        raise NotComparable(damaged)
+        return "it differs here, where the environment is another: " + "; ".join(
+            f"{name}: {was} -> {here}" for name, (was, here) in run.differing.items())
+    return recorded_data.damage(run.data) or ""
 
 
 def _chosen(record: AuditedRecord, start: int | None, steps: int, count: int | None,
