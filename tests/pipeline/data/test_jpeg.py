@@ -151,6 +151,14 @@ def test_what_is_rare_is_named(content: bytes, reason: str) -> None:
         decode(content)
 
 
+def test_scans_after_a_whole_one_are_refused_in_no_time() -> None:
+    content = WHOLE[:-2] + WHOLE[SCAN - 14:-2] * 1000 + b"\xff\xd9"
+    before = time.process_time()
+    with pytest.raises(Undecodable, match="broken data"):
+        decode(content)
+    assert time.process_time() - before < 0.5
+
+
 def test_thousands_of_scans_meet_a_limit() -> None:
     """0.85 MB of scans that refine the same bit took seven seconds."""
     last = PROGRESSIVE.rindex(b"\xff\xda")
