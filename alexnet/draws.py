@@ -10,6 +10,8 @@ as 1, 2, 3" (2011).
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
 import zlib
 from collections.abc import Callable
@@ -59,15 +61,29 @@ def words(seed: int, purpose: str, when: int, indices: Tensor) -> Tensor:
         when: the epoch or the step.
         indices: integers [n], 0 or more.
     """
-    key = (seed & _MASK, (seed >> 32) & _MASK)
+    key, fixed = _key(seed), _fixed(purpose, when)
     indices = indices.to(torch.int64)
-    fixed = (when & _MASK, zlib.crc32(purpose.encode()))
     if indices.device.type == "cpu":  # numpy's operations begin sooner than PyTorch's
         array = indices.numpy()
         drawn = philox(key, (array & _MASK, array >> 32, *fixed))
         return torch.from_numpy(np.stack(np.broadcast_arrays(*drawn), -1))
     random = philox(key, (indices & _MASK, indices >> 32, *fixed))
     return torch.stack(torch.broadcast_tensors(*random), dim=-1)
+
+
+def _key(seed: int) -> tuple[int, int]:
+    return seed & _MASK, (seed >> 32) & _MASK
+
+
+def _fixed(purpose: str, when: int) -> tuple[int, int]:
+    """Return the upper two words of the counters."""
+    return when & _MASK, zlib.crc32(purpose.encode())
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Return whether PyTorch comes with Triton here, in which the kernels for GPUs are written."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def integers(words_: Tensor, below: int | Tensor) -> Tensor:
@@ -146,6 +162,10 @@ def coins(seed: int, purpose: str, when: int, first: int, count: int, units: int
         units: coins in a row.
         device: where the result is to be.
     """
+    if device.type == "cuda" and has_triton():
+        from alexnet.arithmetic.gpu import draws_triton
+
+        return draws_triton.coins(_key(seed), _fixed(purpose, when), first, count, units, device)
     blocks = -(-units // 128)
     indices = torch.arange(first * blocks, (first + count) * blocks, device=device)
     bits = (words(seed, purpose, when, indices)[..., None] >> torch.arange(32, device=device)) & 1

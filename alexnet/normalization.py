@@ -9,8 +9,6 @@ windows are sums of a zero-padded copy and itself, shifted.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import math
 from typing import Any, cast
 
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from alexnet.draws import has_triton
 from alexnet.layers import Lrn
 
 LRN = Lrn()  # P §3.3: n = 5, k = 2, alpha = 1e-4; beta = 0.75
@@ -173,12 +172,6 @@ class _Normalize(Function):
 def _has_kernel(values: Tensor) -> bool:
     """Return whether there is a kernel: for float32 on a GPU, where PyTorch comes with Triton."""
     return values.is_cuda and values.dtype == torch.float32 and has_triton()
-
-
-@functools.cache
-def has_triton() -> bool:
-    """Return whether PyTorch comes with Triton here, in which the kernels for GPUs are written."""
-    return importlib.util.find_spec("triton") is not None
 
 
 def _forward(values: Tensor, part: int, dims: tuple[int, ...], size: int, k: float,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from alexnet import draws
 from alexnet.layers import Convolution, Layer, Local, Lrn
-from alexnet.normalization import has_triton, lrn, spatial_norm
+from alexnet.normalization import lrn, spatial_norm
 
 Name = Literal["portable", "native"]
 Windows = tuple[Tensor, Tensor, Tensor]  # where crops were cut: tops, lefts, flips, int64 [n]
@@ -187,7 +187,7 @@ class Arithmetic:
             offsets: float32 [n, 3], or None: then there is no factor either.
             factor: of the input with noise.
         """
-        if crops.is_cuda and crops.is_contiguous() and has_triton():  # one pass, not five
+        if crops.is_cuda and crops.is_contiguous() and draws.has_triton():  # one pass, not five
             from alexnet.arithmetic.gpu.maps_triton import centred
 
             places = windows and tuple(tensor.to(crops.device) for tensor in windows)
@@ -313,6 +313,12 @@ class Arithmetic:
             gradient: of the same shape.
             momentum, lr, decay: as in P §5.
         """
+        if weight.is_cuda and draws.has_triton():  # one kernel, not four
+            from alexnet.arithmetic.gpu import maps_triton
+
+            maps_triton.update(weight.detach(), velocity, gradient.contiguous(), momentum, lr,
+                               decay)
+            return
         w, v, g = weight.view(-1), velocity.view(-1), gradient.reshape(-1)
         part = CACHE_VALUES if w.device.type == "cpu" else max(1, len(w))
         for start in range(0, len(w), part):

@@ -44,6 +44,7 @@ from pipeline.training.loading import (
 from pipeline.training.plateau import plateau_warning
 
 JOURNALS = ("trace.jsonl", "learning.jsonl")
+LOSSES_WAITING = 10  # updates whose losses are read together from a GPU
 
 
 def train(parameters: Parameters, folder: Path, device: torch.device,
@@ -103,6 +104,10 @@ class _Run:
                                  lambda images: split.expect(images.numpy()))
         # of the updates since the last line of the learning curve
         self.loss_sum, self.loss_count, self.wrong = 0.0, 0, 0
+        # of those that are not among them yet: step, loss, wrong images
+        self.uncounted: list[tuple[int, Tensor, Tensor]] = []
+        self.last_loss: float | None = None
+        self.losses_waiting = LOSSES_WAITING if device.type == "cuda" else 1
         self.warned = False
         self.reached = False  # the training error at which the training ends before its time
         self.journals: dict[str, Journal] = {}  # on the first process
@@ -190,7 +195,7 @@ class _Run:
                 validation_due = last or self._validation_is_due(step)
                 may_end = validation_due and self.settings.stop_below is not None
                 self.training.advance(traced=due or may_end)
-                self._count_loss()
+                self._note_loss()
                 if due:
                     self._trace()
                 if validation_due:
@@ -206,6 +211,7 @@ class _Run:
                 advance(batch, self._loss_and(validated))
                 if signal and step < until and not last:
                     self._interrupt(signal)
+            self._count_losses()
             self._write_trace()
         self.training.finish()
         self.checkpoints.finish()
@@ -238,27 +244,37 @@ class _Run:
         raise signals.Interrupted(number)
 
     def _loss_and(self, validated: str) -> str:
-        loss = self.training.loss
+        loss = self.last_loss
         return ("" if loss is None else f"loss {loss:.3f}{validated}" if loss < 1000
                 else f"loss {loss:.3g}{validated}")
 
-    def _count_loss(self) -> None:
-        if self.training.loss is None or self.training.wrong is None:
-            return
-        loss = float(self.training.loss)
-        if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} at step {self.training.step}: the run has "
-                            "diverged. Lower recipe.weight_lr and recipe.bias_lr, or set "
-                            "recipe.colour_noise to stdev")
-        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
-        self.losses = loss_chain(self.losses, loss)
-        self.wrong += int(self.training.wrong)
+    def _note_loss(self) -> None:
+        """Take the update's loss, to be counted with those of some more: to read a number of a GPU
+        is to wait until it has done all that it was given."""
+        if self.training.loss is not None and self.training.wrong is not None:
+            self.uncounted.append((self.training.step, self.training.loss, self.training.wrong))
+        if len(self.uncounted) >= self.losses_waiting:
+            self._count_losses()
+
+    def _count_losses(self) -> None:
+        """Count what waits; whoever needs the sums calls it first."""
+        for step, tensor, wrong in self.uncounted:
+            loss = self.last_loss = float(tensor)
+            if not math.isfinite(loss):
+                raise UserError(f"the loss is {loss} at step {step}: the run has "
+                                "diverged. Lower recipe.weight_lr and recipe.bias_lr, or set "
+                                "recipe.colour_noise to stdev")
+            self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + 1
+            self.losses = loss_chain(self.losses, loss)
+            self.wrong += int(wrong)
+        self.uncounted = []
 
     def _validation_is_due(self, step: int) -> bool:
         span, batch = self.settings.validate_every * self.count, self.settings.batch
         return int(step * batch / span) > int((step - 1) * batch / span)
 
     def _validate(self) -> str:
+        self._count_losses()
         metrics = {} if self.place.replica else self.training.validate(
             image_reader(self.validation), torch.from_numpy(self.validation.labels))
         wanted = self.settings.stop_below
@@ -284,6 +300,7 @@ class _Run:
 
     def _trace(self) -> None:
         """Begin the entry of this step, and write the one before, whose digests are done by now."""
+        self._count_losses()
         self._write_trace()
         self.traced = self.training.trace()
         self.traced_losses, self.losses = self.losses, ""
@@ -306,6 +323,7 @@ class _Run:
                               or after >= self.training.plan.steps)
 
     def _checkpoint(self, folder: Path, recent: int | None) -> None:
+        self._count_losses()
         self._check_images()
         self._write_trace()  # a run that goes on from here does not trace earlier steps again
         self.checkpointed = time.monotonic()

@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from alexnet import draws
 from alexnet.arithmetic import table
-from alexnet.arithmetic.gpu import check, interpreter
+from alexnet.arithmetic.gpu import check, draws_triton, interpreter
 from alexnet.arithmetic.gpu import loss_triton as loss
+from alexnet.arithmetic.gpu import maps_triton as maps
 from alexnet.arithmetic.gpu import products_triton as products
 from alexnet.arithmetic.gpu.operators_triton import GpuOperators
+from alexnet.arithmetic.native import NATIVE
 from alexnet.arithmetic.portable import Portable
 from tests.alexnet.arithmetic.narrow_nets import DIGESTS, advanced, digest
 from tests.alexnet.arithmetic.reference import fma
@@ -115,6 +118,37 @@ def test_gradients_of_weights_in_groups_of_images(monkeypatch: pytest.MonkeyPatc
     whole = products.convolution_weight_gradient(g, x, 3, 1, 0)
     monkeypatch.setattr(products, "PARTIAL", 2 * 7 * 27)
     assert torch.equal(products.convolution_weight_gradient(g, x, 3, 1, 0), whole)
+
+
+@pytest.mark.parametrize(("first", "count", "units", "seed", "when"), [
+    (0, 3, 300, 1, 0), (70000, 2, 128, 2**63 - 5, 2**31 + 7), (5, 4, 31, 2**40, 9)])
+def test_coins_are_those_of_every_device(first: int, count: int, units: int, seed: int,
+                                         when: int) -> None:
+    expected = draws.coins(seed, "dropout fc6", when, first, count, units, CPU)
+    key, fixed = draws._key(seed), draws._fixed("dropout fc6", when)
+    assert torch.equal(draws_triton.coins(key, fixed, first, count, units, CPU), expected)
+    other = draws_triton.coins(key, fixed, first + 1, count, units, CPU)
+    assert not torch.equal(other, expected)
+    assert torch.equal(other[:-1], expected[1:])
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_native_inputs_and_updates_by_the_kernels_are_near_the_plain_ones(noise: bool) -> None:
+    crops = torch.from_numpy(table.integers(1, 256, 3, 11, 11, 3).astype(np.uint8))
+    mean = torch.from_numpy(np.abs(table.values(2, 16, 16, 3, size=255.0)))
+    windows = [torch.from_numpy(table.integers(key, 6, 3)) for key in (3, 5)]
+    places = windows[0], windows[1], torch.tensor([0, 1, 1])
+    offsets = torch.from_numpy(table.values(7, 3, 3, size=30.0)) if noise else None
+    for own in (places, None):
+        plain = NATIVE.centred(crops, mean, own, offsets, 0.9)
+        kernel = maps.centred(crops, mean, own, offsets, 0.9).permute(0, 3, 1, 2)
+        torch.testing.assert_close(kernel, plain, rtol=1e-6, atol=1e-4)
+    w, v, g = (torch.from_numpy(table.values(key, 1003)) for key in (1, 2, 3))
+    plain_w, plain_v = w.clone(), v.clone()
+    NATIVE.update(plain_w, plain_v, g, 0.9, 0.01, 0.0005)
+    maps.update(w, v, g, 0.9, 0.01, 0.0005)
+    torch.testing.assert_close(w, plain_w, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(v, plain_v, rtol=1e-6, atol=1e-7)
 
 
 def test_the_loss_of_a_batch() -> None:
