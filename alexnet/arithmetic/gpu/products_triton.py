@@ -33,7 +33,8 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None, block: int | None) -> Ten
     grid = (triton.cdiv(m, tile_m), triton.cdiv(n, tile_n), batch)
     _product[grid](a, b, y if bias is None else bias, y, m, n, k, *a.stride(), *b.stride(),
                    block or triton.cdiv(k, DEPTH) * DEPTH, BIAS=bias is not None,
-                   TILE_M=tile_m, TILE_N=tile_n, TILE_K=DEPTH, num_warps=WARPS,
+                   TILE_M=tile_m, TILE_N=tile_n, TILE_K=DEPTH,
+                   num_warps=2 * WARPS,  # there are two sums of each output in the registers
                    enable_fp_fusion=False)
     return y
 
@@ -108,7 +109,7 @@ def add_in_order(terms: Tensor, total: Tensor) -> None:
                                           enable_fp_fusion=False)
 
 
-@triton.jit(do_not_specialize=["m", "n", "k", "block"])
+@triton.jit
 def _product(a, b, bias, y, m, n, k, a_z, a_m, a_k, b_z, b_k, b_n,  # type: ignore[no-untyped-def]
              block, BIAS: tl.constexpr, TILE_M: tl.constexpr, TILE_N: tl.constexpr,
              TILE_K: tl.constexpr):
