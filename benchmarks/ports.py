@@ -22,6 +22,8 @@ import click
 import torch
 
 from alexnet.architectures import architecture
+from alexnet.arithmetic.native import NATIVE, Arithmetic
+from alexnet.arithmetic.portable import Portable
 from alexnet.augmentation import Views
 from alexnet.inputs import side_read
 from alexnet.network import Network
@@ -35,7 +37,8 @@ from pipeline.config.parameters import architecture_of
 from pipeline.system.processes import keep_freed_memory
 
 
-def training_of(name: Name, batch: int, width: float, device: torch.device) -> Training:
+def training_of(name: Name, batch: int, width: float, device: torch.device,
+                own: Arithmetic) -> Training:
     """A training by this recipe, from uint8 images in memory, always the same."""
     chosen = recipe(name)
     table = architecture(architecture_of("auto", name), chosen, CLASSES, width)
@@ -46,8 +49,9 @@ def training_of(name: Name, batch: int, width: float, device: torch.device) -> T
         return pictures[: len(views.images)]
 
     place = Placement(table.columns, tuple(range(table.columns)), device=device)
-    return Training(Network(table, chosen, 1, place), chosen, Plan(1, 10**6, batch, 1),
-                    torch.arange(batch) % CLASSES, STATISTICS, same)
+    network = Network(table, chosen, 1, place, arithmetic=own)
+    return Training(network, chosen, Plan(1, 10**6, batch, 1), torch.arange(batch) % CLASSES,
+                    STATISTICS, same)
 
 
 def stepper(training: Training) -> Callable[[], None]:
@@ -70,14 +74,16 @@ def main(as_json: bool, batch: int, width: float, rounds: int, threads: int, dev
     keep_freed_memory()
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    trainings = {name: training_of(name, batch, width, torch.device(device)) for name in NAMES}
+    own = NATIVE if device == "cuda" else Portable()
+    trainings = {name: training_of(name, batch, width, torch.device(device), own)
+                 for name in NAMES}
     seconds = interleaved({name: stepper(training) for name, training in trainings.items()},
                           rounds)
     for training in trainings.values():
         training.finish()
     rows: list[dict[str, Any]] = [
         {"recipe": name, "s": statistics.median(times),
-         "images/s": batch / statistics.median(times), "batch": batch, "arithmetic": "native"}
+         "images/s": batch / statistics.median(times), "batch": batch, "arithmetic": own.name}
         for name, times in seconds.items()]
     ratios = {f"source / {name}": ratio(seconds["source"], times)
               for name, times in seconds.items() if name != "source"}
