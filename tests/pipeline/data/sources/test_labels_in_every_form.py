@@ -189,7 +189,7 @@ def test_right_labels_or_a_refusal_by_name(tmp_path_factory: pytest.TempPathFact
     if copy.refused and (one_file or form != "unpacked"):  # a folder has no name twice
         with pytest.raises(UserError) as refused:
             FORMS[form](folder, copy)
-        assert copy.refused in str(refused.value)
+        assert copy.refused.removesuffix(".JPEG") in str(refused.value)
         return
     contents = FORMS[form](folder, copy)
     found = contents.catalogue
