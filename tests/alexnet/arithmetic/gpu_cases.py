@@ -88,7 +88,7 @@ def test_every_operator_of_a_training_is_checked() -> None:
 
 
 def test_a_training_has_the_bits_of_every_machine() -> None:
-    """Of the smallest of the nets; the others take a minute each, and have them, too."""
+    """Of the smallest of the nets; the others take a minute each, and are not compared here."""
     assert digest(advanced("cifar", Portable(gpu=True))) == DIGESTS["cifar"]
 
 
