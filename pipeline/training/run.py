@@ -204,10 +204,12 @@ class _Run:
                         self._trace()
                 signal = self._greatest_anywhere(received())
                 last = last or self.reached
-                if (signal or self._checkpoint_is_due(step)) and not last:
-                    self._checkpoint(self.folder, checkpoints.RECENT)
+                checkpoint_due = signal or self._checkpoint_is_due(step)
+                # before the one to go on from: a kill between the two must not lose it
                 if due and not last and self._is_kept(step):
                     self._checkpoint(self.folder / checkpoints.KEPT_FOLDER, None)
+                if checkpoint_due and not last:
+                    self._checkpoint(self.folder, checkpoints.RECENT)
                 advance(batch, self._loss_and(validated))
                 if signal and step < until and not last:
                     self._interrupt(signal)
