@@ -4,6 +4,7 @@ out."""
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from alexnet.ports import PORTS
 from benchmarks.torchvision_import import models
 from tests.end_to_end.project import Project
+from tests.loaded import LONG
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("ports") / "project")
 
 
-@pytest.mark.parametrize("name", PORTS)
+# Caffe's net has the other crops and orders, torchvision's the other layers, weights and pictures.
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.skipif(
+        name not in ("caffe", "torchvision") and LONG not in os.environ, reason="--long"))
+    for name in PORTS])
 def test_a_ports_recipe_runs_to_its_report(project: Project, name: str) -> None:
     project.run("dvc", "exp", "run", "-S", f"recipe.name={name}")
     recorded = json.loads((project.folder / "models/provenance.json").read_text())["configuration"]
