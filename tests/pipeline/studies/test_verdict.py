@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config import identity, parameters
 from pipeline.config.parameters import Parameters
-from pipeline.config.paths import TRACE, metrics_of
+from pipeline.config.paths import LEARNING, TRACE, metrics_of
 from pipeline.config.stages import BY_NAME
 from pipeline.studies import run_sets
 from pipeline.studies.gate import golden
@@ -42,6 +42,8 @@ def leave(read: Parameters, made: Run, loss: float = 0.5) -> None:
     entry = {"step": 1, "loss": loss.hex(),
              **{kind: {"digest": "0" * 64} for kind in ("gradients", "momentum", "weights")}}
     TRACE.write_text(json.dumps(entry) + "\n")
+    LEARNING.parent.mkdir(exist_ok=True)
+    LEARNING.write_text(f"{','.join(run_sets.CURVE)}\n1,0.5,0.1,0.6,0.2\n")
     made.metrics["train"] |= {
         "seed": made.seed, "trace_digest": sha256_of(TRACE), "configuration_digest":
         identity.digest(identity.configuration(read, BY_NAME["train"].sections))}
