@@ -23,7 +23,7 @@ from pipeline.report import comparison
 from pipeline.report.comparison import Side, compare
 from pipeline.system.errors import UserError
 from tests.pipeline.data.test_predictions import predictions_of
-from tests.pipeline.report.test_report import CLASSES, HOSTILE, Checked, read, write_store
+from tests.pipeline.report.test_report import CLASSES, SHOWN, Checked, read, write_store
 
 IMAGES = 40
 NAMES = [f"val{k}" for k in range(IMAGES)]
@@ -86,7 +86,7 @@ def test_two_runs_stand_side_by_side(here: Path) -> None:
     assert "≠ differs" in page.text
     assert page.text.count("A and B") == 2  # as images and as traces
     assert "one <i>b</i>" in page.text
-    assert HOSTILE in page.text
+    assert SHOWN in page.text
     assert "<i>b</i>" not in html
     assert not page.all("script", "link", "iframe")
     assert html.count("data:image/jpeg") == comparison.PICTURES
