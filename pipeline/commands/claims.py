@@ -93,14 +93,21 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
                         seeds or tuple(range(1, book.scales[scale].seeds + 1)), again, hours)
     print_plan(work)
     if work.missing():
-        if estimate:
-            return
-        if not yes and not sys.stdin.isatty():
-            raise UserError("nobody is there to ask; give --yes to run it")
-        if not yes and not click.confirm("Run?", err=True):
+        if estimate or not confirmed(yes):
             return
         running.run(work, figure_1.write)
     print_rows([evidence.row(claim, work.evidence) for claim in chosen], as_json)
+
+
+def confirmed(yes: bool) -> bool:
+    """Return whether the user wants what was planned to be run; `yes` says it beforehand.
+
+    Raises:
+        UserError: nobody is there to ask.
+    """
+    if not yes and not sys.stdin.isatty():
+        raise UserError("nobody is there to ask; give --yes to run it")
+    return yes or click.confirm("Run?", err=True)
 
 
 @command("verify", short_help="Run one training of a claim's evidence again; compare.",

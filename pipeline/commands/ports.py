@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.claims import LOCATION, print_plan, print_rows
+from pipeline.commands.claims import LOCATION, confirmed, print_plan, print_rows
 from pipeline.commands.group import command, group
 from pipeline.commands.options import JSON, UserPath, seeds_option
 from pipeline.system.errors import UserError
@@ -84,11 +84,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
                         seeds or tuple(range(1, book.scales[scale].seeds + 1)), hours=hours)
     print_plan(work)
     if work.missing():
-        if estimate:
-            return
-        if not yes and not sys.stdin.isatty():
-            raise UserError("nobody is there to ask; give --yes to run it")
-        if not yes and not click.confirm("Run?", err=True):
+        if estimate or not confirmed(yes):
             return
         running.run(work, lambda claim, evidence: ())
     print_rows([evidence.row(claim, work.evidence) for claim in claims], as_json)

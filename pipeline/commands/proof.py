@@ -85,8 +85,8 @@ def audit(run: str, start: int | None, steps: int, intervals: int | None, seed: 
     A training keeps checkpoints where execution.keep_every says so. The chain of the trace, the
     checkpoints, the final weights, the learning curve and the initial weights must fit together;
     the intervals must come out equal to the bit; the final weights are evaluated again. Without
-    --from and --intervals all intervals are trained again. docs/reruns.md says what K intervals
-    prove.
+    --from and --intervals all intervals are trained again. docs/verification.md says what K
+    intervals prove.
 
     Exit code: 0 it holds, 1 it fails, 2 not compared (the environment is another, the data cannot
     be had, the record has no chain).

@@ -19,12 +19,11 @@ from pipeline.config.datasets import NAMES
 from pipeline.config.safe_yaml import read_sections
 from pipeline.studies.gate import golden
 from pipeline.studies.run_sets import RunSet, in_folder
-from pipeline.system.errors import UserError
-from pipeline.system.files import atomic_write
+from pipeline.system.generated import GeneratedPart
 from pipeline.system.terminal import duration
 
-README = Path("README.md")
-BEGIN, END = "<!-- made by python -m pipeline.studies.yardsticks -->\n", "<!-- end of it -->\n"
+PART = GeneratedPart(Path("README.md"), "<!-- made by python -m pipeline.studies.yardsticks -->\n",
+                     "<!-- end of it -->\n")
 FEWEST = 3  # runs of a set that says what is good
 
 
@@ -125,26 +124,5 @@ def table() -> str:
                       "| top-1, centre | a run |", "|---|---|---|---|---|---|", *lines, ""])
 
 
-def updated(readme: str) -> str:
-    """Return the README's text with the table in its place.
-
-    Raises:
-        UserError: the text has no such place.
-    """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{README}: no place for the table; it is between {BEGIN.strip()} and "
-                        f"{END.strip()}")
-    return f"{before}{begin}{table()}{end}{after}"
-
-
-def main() -> None:
-    """Write README.md anew."""
-    text = updated(README.read_text(encoding="utf-8"))
-    with atomic_write(README) as stream:
-        stream.write(text.encode())
-
-
 if __name__ == "__main__":
-    main()
+    PART.write(table())

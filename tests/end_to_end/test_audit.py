@@ -188,7 +188,7 @@ def test_without_data_what_can_be_shown_is_shown(workshop: Workshop, drafts: tup
 def test_a_difference_in_another_environment_accuses_nobody(
         workshop: Workshop, drafts: tuple[Draft, Draft], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restoration, "_is_portable", lambda kept: False)
+    monkeypatch.setattr(restoration, "is_portable", lambda kept: False)
     draft = copy.deepcopy(drafts[0])
     forgeries.copy_files(draft.folder, tmp_path / "record")
     draft.folder = tmp_path / "record"

@@ -25,12 +25,11 @@ from pipeline.studies.claims.verdicts import (
     Verdict,
     critical,
 )
-from pipeline.system.errors import UserError
-from pipeline.system.files import atomic_write
+from pipeline.system.generated import GeneratedPart
 
-PAGE = Path("docs/claims.md")
-BEGIN = "<!-- made by python -m pipeline.studies.claims.simulation -->\n"
-END = "<!-- end of the simulation -->\n"
+PART = GeneratedPart(Path("docs/claims.md"),
+                     "<!-- made by python -m pipeline.studies.claims.simulation -->\n",
+                     "<!-- end of the simulation -->\n")
 EXPERIMENTS = 20_000
 SEED = 2012
 
@@ -110,26 +109,5 @@ def tables() -> str:
                                   "each; the last column is their mean number.", ""])
 
 
-def updated(page: str) -> str:
-    """Return the page's text with the tables in their place.
-
-    Raises:
-        UserError: the text has no such place.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{PAGE}: no place for the tables; it is between {BEGIN.strip()} and "
-                        f"{END.strip()}")
-    return f"{before}{begin}{tables()}{end}{after}"
-
-
-def main() -> None:
-    """Write docs/claims.md anew."""
-    text = updated(PAGE.read_text(encoding="utf-8"))
-    with atomic_write(PAGE) as stream:
-        stream.write(text.encode())
-
-
 if __name__ == "__main__":
-    main()
+    PART.write(tables())

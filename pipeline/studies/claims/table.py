@@ -13,11 +13,11 @@ from pipeline.studies.claims.evidence import LedgerRow, rows
 from pipeline.studies.claims.ledger import NET, load
 from pipeline.studies.claims.results import Results
 from pipeline.studies.claims.verdicts import CONTRADICTED, DIRECTION, NOT_RUN, SIZE, UNDECIDED
-from pipeline.system.errors import UserError
-from pipeline.system.files import atomic_write
+from pipeline.system.generated import GeneratedPart
 
-README = Path("README.md")
-BEGIN, END = "<!-- made by python -m pipeline.studies.claims.table -->\n", "<!-- to here -->\n"
+PART = GeneratedPart(Path("README.md"),
+                     "<!-- made by python -m pipeline.studies.claims.table -->\n",
+                     "<!-- to here -->\n")
 ORDER = (SIZE, DIRECTION, CONTRADICTED, UNDECIDED)
 UNITS = {"points": " points", "percent": " %", "ratio": " times", "share": "", "nats": " nats",
          "million": " million"}
@@ -60,26 +60,5 @@ def _number(value: float | None, unit: str = "share") -> str:
     return "" if value is None else f"{value:.{digits}g}{UNITS[unit]}"
 
 
-def updated(readme: str) -> str:
-    """Return the README's text with the table in its place.
-
-    Raises:
-        UserError: the text has no such place.
-    """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{README}: no place for the table; it is between {BEGIN.strip()} and "
-                        f"{END.strip()}")
-    return f"{before}{begin}{table()}{end}{after}"
-
-
-def main() -> None:
-    """Write README.md anew."""
-    text = updated(README.read_text(encoding="utf-8"))
-    with atomic_write(README) as stream:
-        stream.write(text.encode())
-
-
 if __name__ == "__main__":
-    main()
+    PART.write(table())

@@ -18,7 +18,7 @@ from typing import Any
 from alexnet.arithmetic import NUMBER
 from pipeline.config import identity
 from pipeline.config.parameters import Parameters
-from pipeline.config.paths import metrics_of
+from pipeline.config.paths import WEIGHTS, metrics_of
 from pipeline.config.stages import BY_NAME, MEASURED
 from pipeline.records import environment
 from pipeline.studies import run_sets
@@ -47,12 +47,16 @@ def arithmetic_of(parameters: Parameters) -> dict[str, str]:
             else {})
 
 
-def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
+def run_here(parameters: Parameters) -> Run:
     """Return the run that `dvc repro` left in this folder.
 
     Raises:
-        UserError: it is not there, not whole, or of other parameters than these.
+        UserError: it is not there, not whole, or of other parameters than these; or the weights are
+            not those that the metrics name.
     """
+    from alexnet.digest import digest_of  # of PyTorch, which takes seconds to import
+    from pipeline.training.loading import read_weights
+
     metrics = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
     train = metrics["train"]
     wanted = identity.digest(identity.configuration(parameters, BY_NAME["train"].sections))
@@ -62,6 +66,10 @@ def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
     if metrics["evaluate"].get("weights_digest") != train["weights_digest"]:
         raise UserError(f"{metrics_of('evaluate')}: not of the weights that {metrics_of('train')} "
                         "names; run `dvc repro`")
+    weights = read_weights(WEIGHTS, "make it with `dvc repro`")
+    if digest_of(weights) != train["weights_digest"]:
+        raise UserError(f"{WEIGHTS}: not the weights that {metrics_of('train')} names; run "
+                        "`dvc repro`")
 
     def read(path: Path) -> bytes:
         try:
@@ -69,7 +77,7 @@ def run_here(parameters: Parameters, with_trace: bool = True) -> Run:
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; make it with `dvc repro`") from None
 
-    return run_sets.run_of(read, parameters.train.seed, record_here(), with_trace)
+    return run_sets.run_of(read, parameters.train.seed, record_here(), with_trace=True)
 
 
 def record_here() -> dict[str, Any]:

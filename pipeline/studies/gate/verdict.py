@@ -1,7 +1,7 @@
 """One line on the run in this folder: whether it is, to the bit, the run that a golden stores.
 
 Only portable arithmetic allows that question on every machine; of native runs `alexnet check` says
-more. PyTorch, which takes seconds to import, is not needed.
+more. Trace and weights are held to the digests in the metrics first.
 """
 
 from __future__ import annotations

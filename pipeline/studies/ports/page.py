@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from alexnet.ports import OTHERS, PORTS
 from alexnet.recipe import Name, recipe, switches
@@ -10,6 +11,9 @@ from pipeline.config.recipes import as_yaml, differences, settings_of
 from pipeline.studies.claims import ledger
 from pipeline.studies.ports import table, waterfall
 from pipeline.studies.ports.table import Ours, PortRow
+from pipeline.system.files import atomic_write
+
+PAGE = Path("docs/ports.md")
 
 HEAD = """\
 # Which AlexNet did you run?
@@ -63,9 +67,10 @@ It can be `train.start_from`, too. What was trained goes back with
 
     alexnet ports export trained.pth
 
-and `torchvision.models.alexnet(num_classes=N).load_state_dict(torch.load("trained.pth"))`. Outputs
-are in the order of the sorted keys of the classes there, and in the order of the labels here; both
-commands put them right. The other recipes are held against networks and updates that are written
+and, there, with `torch.load("trained.pth", weights_only=True)`, which
+`torchvision.models.alexnet(num_classes=N).load_state_dict` takes. Outputs are in the order of the
+sorted keys of the classes there, and in the order of the labels here; both commands put them right.
+The other recipes are held against networks and updates that are written
 apart from them, after the ports' files (`tests/alexnet/ports_reference.py`).
 """
 
@@ -190,4 +195,5 @@ def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    with atomic_write(PAGE) as stream:
+        stream.write(page().encode())

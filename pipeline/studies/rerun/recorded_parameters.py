@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.config import parameters
 from pipeline.config.paths import WEIGHTS
-from pipeline.config.sections import ExecutionSection
+from pipeline.config.sections import MOST_PROCESSORS, ExecutionSection
 from pipeline.records.environment import BIT_CHANGING_VARIABLES
 from pipeline.records.kept_runs import KeptRun
 from pipeline.system.errors import UserError
@@ -27,7 +27,6 @@ from pipeline.training.execution import process_count, resolve
 
 DECIDING = ("device", "threads", "deterministic")  # of `execution`; with native arithmetic
 VALUE = re.compile(r"[\w.,:+-]{0,100}", re.ASCII)  # of a variable that may change bits
-MOST_THREADS = 1024
 
 
 def recorded_parameters(kept: KeptRun, trusted: bool) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def recorded_parameters(kept: KeptRun, trusted: bool) -> dict[str, Any]:
         values: dict[str, Any] = {name: dict(section) for name, section
                                   in kept.json("parameters.json").items()}
         recorded = values["execution"]
-        portable = values["train"].get("arithmetic") == "portable"
+        portable = is_portable(kept)
         deciding = {} if portable else _deciding(recorded, kept.facts.tags)
         architecture = parameters.architecture_of(values["network"]["architecture"],
                                                   values["recipe"]["name"])
@@ -56,7 +55,8 @@ def recorded_parameters(kept: KeptRun, trusted: bool) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"run {kept.name}: its parameters.json or tags are not those of a training "
                         f"({error!r})") from None
-    execution = _execution(here, deciding, architecture, micro_batches)
+    execution = _execution(here, deciding, architecture, micro_batches,
+                           "portable" if portable else "native")
     # restored code may not know what the code here does
     values["execution"] = recorded | {name: value for name, value in execution.items()
                                       if name in recorded}
@@ -73,6 +73,13 @@ def recorded_parameters(kept: KeptRun, trusted: bool) -> dict[str, Any]:
     return values
 
 
+def is_portable(kept: KeptRun) -> bool:
+    """Return whether the run was computed by portable arithmetic, whose bits no machine decides."""
+    values = kept.json("parameters.json")
+    train = values.get("train") if isinstance(values, dict) else None
+    return isinstance(train, dict) and train.get("arithmetic") == "portable"
+
+
 def variables(recorded: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a rerun's processes: this process's own, and as recorded those that
     may change bits.
@@ -87,7 +94,7 @@ def variables(recorded: Mapping[str, str]) -> dict[str, str]:
         if value is None:
             continue
         if not VALUE.fullmatch(value) or (name.endswith("_NUM_THREADS") and not (
-                value.isdecimal() and 1 <= int(value) <= MOST_THREADS)):
+                value.isdecimal() and 1 <= int(value) <= MOST_PROCESSORS)):
             raise UserError(f"environment.json: variable {name}: {value[:100]!r} is no value of "
                             "such a variable")
         chosen[name] = value
@@ -99,27 +106,26 @@ def _deciding(recorded: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str,
     device = tags.get("device", "cpu")
     threads = int(tags.get("threads", recorded["threads"]))
     deterministic = json.loads(tags.get("deterministic", json.dumps(recorded["deterministic"])))
-    if (device not in ("cpu", "cuda") or not 1 <= threads <= MOST_THREADS
+    if (device not in ("cpu", "cuda") or not 1 <= threads <= MOST_PROCESSORS
             or not isinstance(deterministic, bool)):
         raise ValueError(f"device {device}, threads {threads}, deterministic {deterministic}")
     return dict(zip(DECIDING, (device, threads, deterministic), strict=True))
 
 
 def _execution(here: parameters.Parameters, deciding: Mapping[str, Any], architecture: Any,
-               micro_batches: Any) -> dict[str, Any]:
+               micro_batches: Any, arithmetic: str) -> dict[str, Any]:
     """Return the execution of params.yaml, with what decides bits; by one process where this
     machine cannot give the net the processes that params.yaml asks for."""
     wanted = here.model_copy(update={
         "execution": here.execution.model_copy(update={**deciding, "keep_every": 0}),
         "network": here.network.model_copy(update={"architecture": architecture}),
-        "train": here.train.model_copy(update={
-            "micro_batches": micro_batches, "arithmetic": "native" if deciding else "portable"})})
+        "train": here.train.model_copy(update={"micro_batches": micro_batches,
+                                               "arithmetic": arithmetic})})
     try:
         execution = resolve(wanted).execution
     except (UserError, KeyError, TypeError):
         execution = wanted.execution.model_copy(update={
-            "placement": "one", "replicas": 1, **({} if deciding else {"device": "cpu"}),
-            "threads": 1 if wanted.execution.threads == "auto" else wanted.execution.threads})
+            "device": "cpu", "threads": 1, **deciding, "placement": "one", "replicas": 1})
     return execution.model_dump(mode="json")
 
 

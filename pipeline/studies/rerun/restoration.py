@@ -26,6 +26,7 @@ from pipeline.records.differences import Pairs, deciding_differences
 from pipeline.records.kept_runs import KeptRun
 from pipeline.studies.rerun import recorded_data
 from pipeline.studies.rerun.recorded_parameters import (
+    is_portable,
     processes_of,
     recorded_parameters,
     variables,
@@ -129,7 +130,9 @@ def restored(kept: KeptRun, anyway: bool, trusted: bool) -> Iterator[Restored]:
     """
     digests = recorded_data.recorded_digests(kept.facts.tags)
     made_on = kept.environment()
-    recorded_variables = variables(made_on)
+    portable = is_portable(kept)
+    # by portable arithmetic none of them decides a bit
+    recorded_variables = variables({} if portable else made_on)
     own_code = kept.foreign and not trusted
     if own_code and kept.tag("code_digest") != environment.code_digest():
         raise UserError(f"run {kept.name} was made elsewhere, by code that is not the code here. "
@@ -143,7 +146,7 @@ def restored(kept: KeptRun, anyway: bool, trusted: bool) -> Iterator[Restored]:
         code = RestoredCode(CODE) if own_code else _restored_code(kept, folder / "code")
         child_variables = code.environment(recorded_variables)
         here = code.fingerprint(child_variables)
-        differing = ({} if _is_portable(kept) else
+        differing = ({} if portable else
                      deciding_differences(made_on, here, kept.facts.tags.get("device", "cpu")))
         reasons = [f"{field}: {was} when it was recorded, {now} here"
                    for field, (was, now) in differing.items()]
@@ -185,13 +188,6 @@ def recomputed(training: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any
 def as_text(points: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Return the points of a learning curve as learning.csv has them."""
     return list(csv.DictReader(learning_table(points).decode().splitlines())) if points else []
-
-
-def _is_portable(kept: KeptRun) -> bool:
-    """Return whether the run was computed by portable arithmetic, whose bits no machine decides."""
-    parameters = kept.json("parameters.json")
-    train = parameters.get("train") if isinstance(parameters, dict) else None
-    return isinstance(train, dict) and train.get("arithmetic") == "portable"
 
 
 def _restored_code(kept: KeptRun, folder: Path) -> RestoredCode:

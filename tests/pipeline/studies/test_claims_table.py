@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.studies.claims import ledger, table
 from pipeline.studies.claims.results import Results
-from pipeline.system.errors import UserError
 from tests.pipeline.studies.runs_of_seeds import HERE
 from tests.pipeline.studies.runs_of_seeds import run as run_of_seed
 
@@ -19,9 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_readme_has_the_evidence_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert table.updated(readme) == readme, "fix it with: python -m pipeline.studies.claims.table"
-    with pytest.raises(UserError, match="no place for the table"):
-        table.updated(readme.replace(table.END, ""))
+    assert table.PART.updated(readme, table.table()) == readme, \
+        "fix it with: python -m pipeline.studies.claims.table"
 
 
 def test_a_claim_that_has_been_run_is_a_row_with_number_interval_and_verdict(
@@ -42,6 +40,3 @@ def test_a_claim_that_has_been_run_is_a_row_with_number_interval_and_verdict(
     assert "| sample, 1,200 pictures, 3 seeds | direction only |" in after
     assert after.index("| size reproduced |") < after.index("| direction only |")
     assert after.index("| direction only |") < after.index("| contradicted |")
-    (tmp_path / "README.md").write_text(f"# A\n\n{table.BEGIN}old\n{table.END}b\n")
-    table.main()
-    assert (tmp_path / "README.md").read_text() == f"# A\n\n{table.BEGIN}{after}{table.END}b\n"

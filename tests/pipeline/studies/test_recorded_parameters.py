@@ -14,11 +14,11 @@ from pipeline.config.parameters import load
 from pipeline.records.kept_runs import Facts, KeptRun
 from pipeline.studies.rerun import recorded_data
 from pipeline.studies.rerun.recorded_parameters import (
+    is_portable,
     processes_of,
     recorded_parameters,
     variables,
 )
-from pipeline.studies.rerun.restoration import _is_portable
 from pipeline.system.errors import UserError
 from pipeline.system.files import sha256_of
 
@@ -104,10 +104,10 @@ def test_no_place_of_a_strangers_is_used(tmp_path: Path) -> None:
 
 
 def test_another_machine_keeps_only_native_arithmetic_from_being_compared(tmp_path: Path) -> None:
-    assert _is_portable(kept(tmp_path, train={"arithmetic": "portable"}))
-    assert not _is_portable(kept(tmp_path, train={"arithmetic": "native"}))
+    assert is_portable(kept(tmp_path, train={"arithmetic": "portable"}))
+    assert not is_portable(kept(tmp_path, train={"arithmetic": "native"}))
     (tmp_path / "parameters.json").write_text("[]")
-    assert not _is_portable(KeptRun(FACTS, lambda name: tmp_path / name, in_store=False))
+    assert not is_portable(KeptRun(FACTS, lambda name: tmp_path / name, in_store=False))
 
 
 @pytest.mark.parametrize(("section", "values"), [

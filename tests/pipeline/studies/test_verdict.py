@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from alexnet.digest import digest_of
 from pipeline.config import identity, parameters
 from pipeline.config.parameters import Parameters
-from pipeline.config.paths import LEARNING, TRACE, metrics_of
+from pipeline.config.paths import LEARNING, TRACE, WEIGHTS, metrics_of
 from pipeline.config.stages import BY_NAME
 from pipeline.studies import run_sets
 from pipeline.studies.gate import golden
@@ -36,8 +39,12 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parameters:
     return read
 
 
-def leave(read: Parameters, made: Run, loss: float = 0.5) -> None:
+def leave(read: Parameters, made: Run, loss: float = 0.5, weight: float = 1.0) -> None:
     """Leave in the project what `dvc repro` would."""
+    weights = {"conv1.weight": torch.tensor([weight])}
+    WEIGHTS.parent.mkdir(exist_ok=True)
+    save_file(weights, WEIGHTS, {"digest": digest_of(weights)})
+    made.metrics["train"]["weights_digest"] = digest_of(weights)
     TRACE.parent.mkdir(exist_ok=True)
     entry = {"step": 1, "loss": loss.hex(),
              **{kind: {"digest": "0" * 64} for kind in ("gradients", "momentum", "weights")}}
@@ -53,12 +60,19 @@ def leave(read: Parameters, made: Run, loss: float = 0.5) -> None:
 
 
 def test_the_stored_run_is_identical(read: Parameters) -> None:
+    digest = digest_of({"conv1.weight": torch.tensor([1.0])})
     assert golden_verdict(read) == ("identical", "identical to the bit with golden sample, seed 1: "
-                                                 "weights weights 1...")
+                                                 f"weights {digest[:16]}...")
+
+
+def test_one_ulp_of_a_weight_differs(read: Parameters) -> None:
+    leave(read, run(1), weight=1.0 + 2.0**-23)
+    verdict, line = golden_verdict(read)
+    assert (verdict, "train.weights_digest" in line) == ("differs", True)
 
 
 @pytest.mark.parametrize("changed", ["resize__images", "mean__mean_digest", "pca__pca_digest",
-                                     "train__weights_digest", "evaluate__top1_error"])
+                                     "evaluate__top1_error"])
 def test_any_other_bit_is_named(read: Parameters, changed: str) -> None:
     leave(read, run(1, **{changed: "other"}))
     verdict, line = golden_verdict(read)
@@ -74,6 +88,18 @@ def test_the_step_from_which_the_trace_differs_is_named(read: Parameters) -> Non
 
 def without_run(read: Parameters) -> None:
     metrics_of("evaluate").unlink()
+
+
+def with_other_weights(read: Parameters) -> None:
+    """Than the metrics name, beside a header that fits them."""
+    weights = {"conv1.weight": torch.tensor([2.0])}
+    save_file(weights, WEIGHTS, {"digest": digest_of(weights)})
+
+
+def with_rotten_weights(read: Parameters) -> None:
+    content = bytearray(WEIGHTS.read_bytes())
+    content[-1] ^= 1
+    WEIGHTS.write_bytes(content)
 
 
 def of_another_number(read: Parameters) -> None:
@@ -92,6 +118,8 @@ def of_other_pixels(read: Parameters) -> None:
 
 @pytest.mark.parametrize(("change", "reason"), [
     (without_run, "metrics/evaluate.json: no such file"),
+    (with_other_weights, "not the weights that metrics/train.json names"),
+    (with_rotten_weights, "models/model.safetensors: damaged"),
     (of_another_number, "arithmetic 2"),
     (of_other_pixels, "the pixels are not those")])
 def test_what_cannot_be_compared_is_no_verdict_on_bits(read: Parameters, change: Any,

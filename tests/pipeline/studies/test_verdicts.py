@@ -22,7 +22,6 @@ from pipeline.studies.claims.verdicts import (
     power,
     verdict_of,
 )
-from pipeline.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 ALLOWED = 0.035  # of any wrong verdict, over all looks
@@ -105,7 +104,5 @@ def test_fewer_than_three_seeds_decide_nothing() -> None:
 
 def test_the_rates_in_the_documents_are_the_measured_ones() -> None:
     page = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
-    assert simulation.updated(page) == page, "fix it with: python -m pipeline.studies.claims." \
-                                             "simulation"
-    with pytest.raises(UserError, match="no place for the tables"):
-        simulation.updated(page.replace(simulation.END, ""))
+    assert simulation.PART.updated(page, simulation.tables()) == page, \
+        "fix it with: python -m pipeline.studies.claims.simulation"

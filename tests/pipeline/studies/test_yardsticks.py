@@ -9,7 +9,6 @@ import pytest
 from pipeline.config import identity
 from pipeline.studies import run_sets, yardsticks
 from pipeline.studies.run_sets import Run, RunSet
-from pipeline.system.errors import UserError
 from tests.pipeline.studies.runs_of_seeds import HERE
 from tests.pipeline.studies.runs_of_seeds import run as run_of_seed
 
@@ -50,15 +49,10 @@ def test_the_readme_has_the_table_of_the_goldens_that_there_are(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert yardsticks.updated(readme) == readme, "python -m pipeline.studies.yardsticks fixes it"
-    with pytest.raises(UserError, match="no place for the table"):
-        yardsticks.updated(readme.replace(yardsticks.END, ""))
+    assert yardsticks.PART.updated(readme, yardsticks.table()) == readme, \
+        "python -m pipeline.studies.yardsticks fixes it"
     monkeypatch.chdir(tmp_path)
     assert yardsticks.table().startswith("No runs of the presets as they are now")
     kept(tmp_path / "golden", "imagenette", [0.3, 0.4, 0.5])
-    (tmp_path / "README.md").write_text(f"# A\n\n{yardsticks.BEGIN}old\n{yardsticks.END}b\n")
-    yardsticks.main()
-    written = (tmp_path / "README.md").read_text()
     assert "| `imagenette`, 1,200 pictures | 3 | 40.0 % (30.0 to 50.0) | 0.0 % | 40.0 % | 3 min |" \
-        in written
-    assert "old" not in written
+        in yardsticks.table()

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet.arithmetic import gpu
+from alexnet.arithmetic import NUMBER, gpu
 from alexnet.arithmetic.library import LibraryError
 from alexnet.arithmetic.portable import Portable
 from pipeline.config import parameters
 from pipeline.system.errors import UserError
-from pipeline.training import loading
+from pipeline.training import execution, loading
 from pipeline.training.execution import prepare, resolve
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,6 +112,15 @@ def test_auto_is_what_is_faster_without_a_bit_to_lose(
     execution = resolve(parameters.load(ROOT / "params.yaml", [
         "execution.device=cpu", "train.micro_batches=2", *wanted])).execution
     assert (execution.placement, execution.threads) == (placement, threads)
+
+
+def test_the_record_names_the_arithmetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "prepared_by", lambda store: {})
+    on_cpu = ["execution.device=cpu"]
+    assert execution.tags(parameters.load(ROOT / "params.yaml", on_cpu))["arithmetic"] == (
+        f"portable {NUMBER}")
+    native = parameters.load(ROOT / "params.yaml", [*on_cpu, "train.arithmetic=native"])
+    assert execution.tags(native)["arithmetic"] == "native"
 
 
 def test_without_a_compiler_the_message_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
