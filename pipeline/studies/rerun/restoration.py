@@ -130,9 +130,6 @@ def restored(kept: KeptRun, anyway: bool, trusted: bool) -> Iterator[Restored]:
     """
     digests = recorded_data.recorded_digests(kept.facts.tags)
     made_on = kept.environment()
-    portable = is_portable(kept)
-    # by portable arithmetic none of them decides a bit
-    recorded_variables = variables({} if portable else made_on)
     own_code = kept.foreign and not trusted
     if own_code and kept.tag("code_digest") != environment.code_digest():
         raise UserError(f"run {kept.name} was made elsewhere, by code that is not the code here. "
@@ -144,7 +141,8 @@ def restored(kept: KeptRun, anyway: bool, trusted: bool) -> Iterator[Restored]:
     with exclusive_lock(home_folder() / RERUNS / "lock", "another `alexnet rerun` or `audit`"):
         folder = (home_folder() / RERUNS / kept.name).resolve()
         code = RestoredCode(CODE) if own_code else _restored_code(kept, folder / "code")
-        child_variables = code.environment(recorded_variables)
+        portable = is_portable(kept)  # then no variable and no machine decides a bit
+        child_variables = code.environment(variables({} if portable else made_on))
         here = code.fingerprint(child_variables)
         differing = ({} if portable else
                      deciding_differences(made_on, here, kept.facts.tags.get("device", "cpu")))
