@@ -31,8 +31,8 @@ class Prefetcher(Generic[Item]):
         self._next = number + 1 if number + 1 < self._stop else -1
         if self._next >= 0:
             self._future = Future()
-            # A daemon: a run that fails or is interrupted does not wait for what it will not use.
-            threading.Thread(target=self._run, args=(self._next, self._future), daemon=True).start()
+            # No daemon: one that is within PyTorch when Python ends aborts the process.
+            threading.Thread(target=self._run, args=(self._next, self._future)).start()
         return item
 
     def finish(self) -> None:

@@ -119,6 +119,11 @@ class _Pool(ProcessPoolExecutor):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return super().submit(fn, *args, **kwargs)  # starts a worker if one is lacking
+        except OSError as error:
+            if self._broken:  # type: ignore[attr-defined]
+                # another was killed meanwhile, and the queue that this one was to share is closed
+                raise BrokenProcessPool(str(error)) from error
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

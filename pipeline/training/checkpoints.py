@@ -66,8 +66,8 @@ class Writer:
             except BaseException as error:
                 written.set_exception(error)
 
-        # A daemon: a run that fails does not wait for it, and what is half written is no file.
-        threading.Thread(target=run, daemon=True).start()
+        # No daemon: one that is within PyTorch when Python ends aborts the process.
+        threading.Thread(target=run).start()
 
     def finish(self) -> None:
         """Wait until what was handed over is on the disk; raise what befell it, once."""

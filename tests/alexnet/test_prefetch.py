@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -62,3 +65,26 @@ def test_an_error_is_raised_where_the_result_is_asked_for() -> None:
     abandoned.take(0)
     abandoned.finish()  # the error of what nobody asks for is nobody's
     assert abandoned.take(2) == 2
+
+
+UNFINISHED = """
+import time
+import torch
+from alexnet.prefetch import Prefetcher
+
+def make(number):
+    product, latest = torch.eye(200), time.monotonic() + 0.3
+    while time.monotonic() < latest:
+        product = product @ product
+    return product
+
+Prefetcher(make, 3).take(0)
+time.sleep(0.01)
+"""
+
+
+def test_a_process_that_ends_early_is_not_aborted() -> None:
+    """Python ends a daemon thread where it is, which within PyTorch aborts the process."""
+    ended = subprocess.run([sys.executable, "-c", UNFINISHED], capture_output=True, text=True,
+                           cwd=Path(__file__).parents[2])
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.data import prepare
+from pipeline.system import executors
 from pipeline.system.errors import UserError
 from pipeline.system.executors import cluster, process_pool
 from tests.pipeline.data.test_resize import contents, make, many, records, write_pictures
@@ -75,6 +76,29 @@ def test_a_worker_that_cannot_load_its_task_ends_with_a_line(
     told = capfd.readouterr().err
     assert "a worker process ends: MemoryError: no room" in told
     assert "Traceback" not in told
+
+
+def test_a_worker_killed_while_another_starts_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one finds the queue closed that it was to share."""
+    started: list[Any] = []
+    start = executors._Worker.start
+
+    def kill_the_first(worker: Any) -> None:
+        if started:
+            started[0].kill()
+            latest = time.monotonic() + SECONDS
+            while not queue._reader.closed and time.monotonic() < latest:
+                time.sleep(0.01)
+        started.append(worker)
+        start(worker)
+
+    monkeypatch.setattr(executors._Worker, "start", kill_the_first)
+    with (pytest.raises(UserError, match="killed, perhaps for lack of memory"),
+          process_pool(2) as pool):
+        queue = pool._call_queue  # type: ignore[attr-defined]
+        pool.submit(time.sleep, SECONDS)
+        pool.submit(time.sleep, SECONDS)
+    assert len(started) == 2
 
 
 @pytest.fixture
