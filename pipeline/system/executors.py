@@ -120,7 +120,7 @@ class _Pool(ProcessPoolExecutor):
         try:
             return super().submit(fn, *args, **kwargs)  # starts a worker if one is lacking
         except OSError as error:
-            if self._broken:  # type: ignore[attr-defined]
+            if self._broken:
                 # another was killed meanwhile, and the queue that this one was to share is closed
                 raise BrokenProcessPool(str(error)) from error
             raise

@@ -81,6 +81,7 @@ def test_a_worker_that_cannot_load_its_task_ends_with_a_line(
 def test_a_worker_killed_while_another_starts_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one finds the queue closed that it was to share."""
     started: list[Any] = []
+    queue: Any = None
     start = executors._Worker.start
 
     def kill_the_first(worker: Any) -> None:
@@ -93,11 +94,16 @@ def test_a_worker_killed_while_another_starts_is_named(monkeypatch: pytest.Monke
         start(worker)
 
     monkeypatch.setattr(executors._Worker, "start", kill_the_first)
+
+    def sleep_in_two(pool: Any) -> None:
+        nonlocal queue
+        queue = pool._call_queue
+        pool.submit(time.sleep, SECONDS)
+        pool.submit(time.sleep, SECONDS)
+
     with (pytest.raises(UserError, match="killed, perhaps for lack of memory"),
           process_pool(2) as pool):
-        queue = pool._call_queue  # type: ignore[attr-defined]
-        pool.submit(time.sleep, SECONDS)
-        pool.submit(time.sleep, SECONDS)
+        sleep_in_two(pool)
     assert len(started) == 2
 
 
