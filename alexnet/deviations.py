@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from alexnet.recipe import Switch, switches
@@ -14,11 +15,10 @@ Made from `alexnet/recipe.py` by `python -m alexnet.deviations`; a test holds th
 
 Two recipes are of 2012. `source` follows the original code, configuration 145, whose logged errors
 are the paper's numbers; `paper` follows the text to the letter. The others are ports, and
-[ports.md](ports.md) has their values. Each row is one key of the
-`recipe` section in `params.yaml`: set it to change that choice alone, whatever the recipe. `S`
-cites the original source as released by the Computer History Museum, `C2` its successor
-cuda-convnet2, `P §n` a section of the paper. Some keys are the same in both recipes; they are here
-because today's habit, or a port, has another.
+[ports.md](ports.md) has their values. Each row is one key of the `recipe` section in `params.yaml`:
+set it to change that choice alone, whatever the recipe. `S` cites the original source as released
+by the Computer History Museum, `C2` its successor cuda-convnet2, `P §n` a section of the paper.
+Some keys are the same in both recipes; they are here because today's habit, or a port, has another.
 
 Expect `paper` to start hard: with 0.01 in every layer the image hardly reaches the logits (a spread
 of 0.0035 against 0.05), and colour noise by eigenvalues of raw pixel values, as printed, is of a
@@ -118,11 +118,11 @@ def page() -> str:
         (f"[`{s.name}`](#{s.name})", s.meaning.split(":")[0], f"`{_as_yaml(s.source)}`",
          f"`{_as_yaml(s.paper)}`") for s in switches()))]
     for s in switches():
-        parts += [f"\n## {s.name}\n", f"{s.meaning[0].upper()}{s.meaning[1:]}.\n",
-                  f"- `source`: `{_as_yaml(s.source)}` ({s.source_evidence})",
-                  f"- `paper`: `{_as_yaml(s.paper)}` ({s.paper_evidence})",
-                  f"- expected to change: {s.effect}",
-                  f"- values: {_values(s)}"]
+        parts += [f"\n## {s.name}\n", wrapped(f"{s.meaning[0].upper()}{s.meaning[1:]}.") + "\n",
+                  wrapped(f"- `source`: `{_as_yaml(s.source)}` ({s.source_evidence})"),
+                  wrapped(f"- `paper`: `{_as_yaml(s.paper)}` ({s.paper_evidence})"),
+                  wrapped(f"- expected to change: {s.effect}"),
+                  wrapped(f"- values: {_values(s)}")]
     parts += [SCHEDULES, *_table(
         ("`recipe.schedule`", "file in S layers/", "drops by 10", "conv1 to 1e-5", "conv1 frozen",
          "colour noise off", "end"),
@@ -133,6 +133,12 @@ def page() -> str:
         "## What has no switch in the recipe\n",
         *_table(("what", "2012", "here", "how much"), OTHERS)]
     return "\n".join(parts) + "\n"
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph, or an item of a list, in lines of at most 100 columns."""
+    return textwrap.fill(text, 100, subsequent_indent="  " if text.startswith("- ") else "",
+                         break_long_words=False, break_on_hyphens=False)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

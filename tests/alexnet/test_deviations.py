@@ -30,6 +30,6 @@ def test_the_page_has_what_the_files_of_2012_log() -> None:
 def test_every_switch_has_its_section_with_both_values_and_their_evidence() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     for switch in switches():
-        section = text.split(f"\n## {switch.name}\n")[1].split("\n## ")[0]
+        section = " ".join(text.split(f"\n## {switch.name}\n")[1].split("\n## ")[0].split())
         for fact in (switch.source_evidence, switch.paper_evidence, switch.effect):
             assert fact in section

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alexnet.deviations import wrapped
 from pipeline.studies.claims.evidence import LedgerRow, rows
 from pipeline.studies.claims.ledger import NET, load
 from pipeline.studies.claims.results import Results
@@ -39,9 +40,10 @@ def table() -> str:
         (SIZE, "size reproduced"), (DIRECTION, "direction only"), (CONTRADICTED, "contradicted"),
         (UNDECIDED, "undecided"))]
     return "\n".join([
-        *lines, "", f"Of the paper's {len(of_paper)} claims in the ledger (`alexnet claims`) "
-                    f"{len(of_paper) - len(decided)} have not been run; of the others: "
-                    f"{', '.join(counts)}. Intervals are 99 %, over seeds.", ""])
+        *lines, "", wrapped(f"Of the paper's {len(of_paper)} claims in the ledger "
+                            f"(`alexnet claims`) {len(of_paper) - len(decided)} have not been run; "
+                            f"of the others: {', '.join(counts)}. Intervals are 99 %, over seeds."),
+        ""])
 
 
 def _line(row: LedgerRow) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from alexnet.deviations import wrapped
 from alexnet.ports import OTHERS, PORTS
 from alexnet.recipe import Name, recipe, switches
 from pipeline.config.recipes import as_yaml, differences, settings_of
@@ -107,10 +108,11 @@ def page() -> str:
     rows = table.rows(book)
     ports: tuple[Name, ...] = tuple(row.recipe for row in rows if row.recipe in PORTS)
     parts = [HEAD.rstrip("\n"), *_known_by(), RUNNING, TABLE, *_side_by_side(rows), "",
-             f"Images a second are in training, on: {table.speed().machine}. `python -m "
-             "benchmarks.ports` measures them.", "", *_accuracy(rows), *_against_source(ports)]
+             wrapped(f"Images a second are in training, on: {table.speed().machine}. "
+                     "`python -m benchmarks.ports` measures them."), "",
+             *_accuracy(rows), *_against_source(ports)]
     parts += ["\n## What no switch is for\n"]
-    parts += [f"- `{port}` {what}" for port in ports for what in PORTS[port].remains]
+    parts += [wrapped(f"- `{port}` {what}") for port in ports for what in PORTS[port].remains]
     parts += ["\n## Ports without a recipe\n", *_markdown(
         ("port", "what would have to be switched", "published"),
         ((f"{other.title} ({other.files})", other.missing, other.published)
@@ -149,7 +151,7 @@ def _ours(ours: Ours) -> str:
 
 def _accuracy(rows: Sequence[PortRow]) -> list[str]:
     return ["The accuracies stand in:", "",
-            *(f"- `{row.recipe}`: {row.published[3]}" for row in rows)]
+            *(wrapped(f"- `{row.recipe}`: {row.published[3]}") for row in rows)]
 
 
 def _against_source(ports: Sequence[Name]) -> list[str]:
