@@ -103,15 +103,16 @@ def report(rows: list[dict[str, Any]], ratios: dict[str, float], threads: int,
         print(json.dumps({"machine": told, "rows": rows, "ratios": ratios}, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console()
+    from pipeline.system.tables import print_table, terminal_table
+
+    console = Console(highlight=False)
     console.print(", ".join(told[name] for name in ("cpu", "gpu", "torch") if name in told),
                   f"threads {threads}")
-    table = Table(*rows[0])
+    table = terminal_table(*rows[0])
     for row in rows:
         table.add_row(*(_told(value) for value in row.values()))
-    console.print(table)
+    print_table(table, console)
     for name, value in ratios.items():
         console.print(f"{name}: {value:.4g}")
 

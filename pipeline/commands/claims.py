@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ LOCATION = click.option(
     "--location", type=UserPath(exists=True, file_okay=False),
     help="The data set's folder: the archives of the scale's source, or train/<class>/* and "
          "val/<class>/*.")
-# columns that a narrow terminal does without, the first of them first
+# columns that stand where there is room for them, the last of them first
 SPARED = ("data", "section", "2012 log", "99 % interval", "seeds")
 
 
@@ -199,11 +199,16 @@ def _show(rows: list[LedgerRow]) -> None:
     scales; and the notes below it."""
     from rich.console import Console
 
+    from pipeline.system.tables import print_table
+
     notes: dict[str, int] = {}  # printed once each
     cells = [_cells(row, places, notes) for row, places in _merged(rows)]
-    # a pipe has no edge to wrap at
-    console = Console() if sys.stdout.isatty() else Console(width=260)
-    console.print(_fitting_table(cells, console))
+    console = Console(highlight=False)
+    table, spared = _fitting_table(cells, console)
+    print_table(table, console)
+    if spared:
+        console.print(f"Not shown for want of room: {', '.join(spared)}; `--json` has them.",
+                      style="dim")
     for note, number in notes.items():
         console.print(printable(f"({number}) {note}"), markup=False, highlight=False)
 
@@ -237,22 +242,32 @@ def _cells(row: LedgerRow, places: str, notes: dict[str, int]) -> dict[str, Text
         "verdict": cell(row.words, colours.get(row.words.split()[0], "")) + cell(note)}
 
 
-def _fitting_table(cells: list[dict[str, Any]], console: Console) -> Table:
-    """Return the table, on a narrow terminal without some of its columns."""
+def _fitting_table(cells: list[dict[str, Any]], console: Console) -> tuple[Table, list[str]]:
+    """Return the table, on a narrow terminal without some of its columns, and the names of
+    these."""
+    names = [name for name in cells[0] if any(row[name] for row in cells)] if cells else ["claim"]
+    shown = [name for name in names if name not in SPARED]
+    for name in reversed(SPARED):
+        wider = [each for each in names if each in (*shown, name)]
+        if name in names and _fits(_table(wider, cells), console):
+            shown = wider
+    return _table(shown, cells), [name for name in names if name not in shown]
+
+
+def _table(names: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> Table:
     from pipeline.system.tables import terminal_table
 
-    names = [name for name in cells[0] if any(row[name] for row in cells)] if cells else ["claim"]
-    spared = [name for name in SPARED if name in names]
+    table = terminal_table()
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for row in cells:
+        table.add_row(*(row[name] for name in names))
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
     unbounded = console.options.update(max_width=1000)
-    while True:
-        table = terminal_table()
-        for name in names:
-            table.add_column(name, no_wrap=True)
-        for row in cells:
-            table.add_row(*(row[name] for name in names))
-        if not spared or console.measure(table, options=unbounded).maximum <= console.width:
-            return table
-        names.remove(spared.pop(0))
+    return console.measure(table, options=unbounded).maximum <= console.width
 
 
 def _number(value: float | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,30 +113,33 @@ for _command in (run, export):
 
 
 def _show(rows: list[PortRow], machine: str) -> None:
+    """Print two tables, of what the nets are and of what is known of their accuracy."""
     from rich.console import Console
 
-    from pipeline.system.tables import terminal_table
+    from pipeline.system.tables import print_table, terminal_table
     from pipeline.system.terminal import cell
 
-    # a pipe has no edge to wrap at
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=200)
-    table = terminal_table()
-    table.add_column("recipe", no_wrap=True)
-    for heading in ("parameters", "MACs", "images/s", "published top-1", "top-5"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("of", "here: top-1, centre crop"):
-        table.add_column(heading)
+    console = Console(highlight=False)
+    sizes = terminal_table()
+    sizes.add_column("recipe", no_wrap=True)
+    for heading in ("parameters", "MACs", "images/s", "top-1, %", "top-5, %"):
+        sizes.add_column(heading, justify="right", no_wrap=True)
+    about = terminal_table("recipe")
+    about.add_column("what it is", max_width=21)  # leaves room for the names of files
+    about.add_column("its accuracy is that of")
     for row in rows:
-        top1, top5, views, _ = row.published
-        ours = "\n".join(_ours(each) for each in row.ours) or "not yet run"
-        table.add_row(row.recipe, f"{row.parameters:,}", f"{row.macs:,}",
-                      f"{row.images_per_second:.1f}" if row.images_per_second else "",
-                      f"{top1} %", f"{top5} %", cell(views), cell(ours))
-    console.print(table)
-    console.print(f"images/s in training: {machine}", markup=False)
-    for row in rows:
-        console.print(f"{row.recipe}: {row.title}; accuracy: {row.published[3]}", markup=False,
-                      soft_wrap=True)
+        top1, top5, views, source = row.published
+        speed = f"{row.images_per_second:.1f}" if row.images_per_second else ""
+        sizes.add_row(row.recipe, f"{row.parameters:,}", f"{row.macs:,}", speed,
+                      *("–" if accuracy is None else f"{accuracy:g}" for accuracy in (top1, top5)))
+        about.add_row(row.recipe, cell(row.title), cell(f"{views}; {source}"))
+        for each in row.ours:
+            about.add_row("", "here, centre crop", cell(_ours(each)))
+    print_table(sizes, console)
+    console.print(f"Accuracies are as published. Images/s in training: {machine}", markup=False)
+    print_table(about, console)
+    if not any(row.ours for row in rows):
+        console.print("None has been run here yet; `alexnet ports run` does.")
 
 
 def _ours(each: Any) -> str:

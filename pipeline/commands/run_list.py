@@ -122,10 +122,12 @@ def show(runs: Sequence[ListedRun], console: Console | None = None) -> None:
     values = differing(runs)
     if any(values):
         table.add_column("what differs", overflow="fold")
+    implied = set.intersection(*(mlflow_names.by_recipe(run.params) for run in runs))
     for run, own in zip(runs, values, strict=True):
         cells: list[Text | str] = [*_errors(run), cell(run.run_id[:ID_LETTERS] + "*" * run.here),
                  time.strftime("%Y-%m-%d %H:%M", time.gmtime(run.started / 1000))]
-        words = [_words(name, value) for name, value in own.items()] + ["imported"] * run.imported
+        words = [_words(name, value) for name, value in own.items() if name not in implied]
+        words += ["imported"] * run.imported
         table.add_row(*cells, *([cell(", ".join(words))] if any(values) else []))
     print_table(table, console)
     console = console or Console(highlight=False)
@@ -145,5 +147,5 @@ def _errors(run: ListedRun) -> tuple[str, ...]:
 
 def _words(name: str, value: str) -> str:
     short = value[:SHORT_DIGEST] if len(value) == 64 and value.isalnum() else value
-    return f"{name.rpartition('.')[2]} {short}"
+    return f"{'recipe' if name == 'recipe.name' else name.rpartition('.')[2]} {short}"
 

@@ -51,7 +51,7 @@ def show(net: dict[str, Any]) -> None:
     """Print a description as tables."""
     from rich.console import Console
 
-    from pipeline.system.tables import terminal_table
+    from pipeline.system.tables import print_table, terminal_table
 
     console = Console(highlight=False)
     console.print(f"{net['architecture']}, {net['recipe']} recipe, width {net['width']:g}, "
@@ -72,7 +72,7 @@ def show(net: dict[str, Any]) -> None:
                       f"{layer['macs']:,}", " ".join(layer["after"]))
     table.add_section()
     table.add_row("total", "", "", "", f"{net['parameters']:,}", f"{net['macs']:,}", style="bold")
-    console.print(table)
+    print_table(table, console)
     console.print(f"At full width with {PUBLISHED_CLASSES} classes")
     published = terminal_table()
     published.add_column("architecture")
@@ -80,4 +80,4 @@ def show(net: dict[str, Any]) -> None:
         published.add_column(heading, justify="right")
     for other in net["published"]:
         published.add_row(other["architecture"], f"{other['parameters']:,}", f"{other['macs']:,}")
-    console.print(published)
+    print_table(published, console)

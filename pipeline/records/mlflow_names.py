@@ -9,7 +9,7 @@ runs of any batch size have in common.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from alexnet.recipe import NAMES, Name, recipe
@@ -64,14 +64,32 @@ def run_name(stage: str, params: Mapping[str, str]) -> str:
         params: a record's, `section.key` to value as JSON writes it; those that are missing are
             left out.
     """
-    parts = [params["dataset.source"]] if "dataset.source" in params else []
-    parts += [name] if (name := params.get("recipe.name", "source")) != "source" else []
-    parts += [f"seed {params['train.seed']}"] if "train.seed" in params else []
-    name = " ".join([*([] if stage == "train" else [stage]), *parts])
+    name = " ".join([*([] if stage == "train" else [stage]), *_main_parts(params)])
     others = list(differing(params))
     while others and len(name) + len(others[0]) < LONGEST:
         name += f" {others.pop(0)}"
     return name + (f" and {len(others)} more" if others else "")
+
+
+def short_names(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return, for runs that stand side by side, of each name the parts that not all of them have;
+    the seed, where nothing else tells them apart.
+
+    Args:
+        runs: the parameters of each, as for `run_name`.
+    """
+    parts = [[*_main_parts(params), *differing(params)] for params in runs]
+    common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    own = [[part for part in each if part not in common] for each in parts]
+    return [" ".join(each or [f"seed {params.get('train.seed', '?')}"])
+            for each, params in zip(own, runs, strict=True)]
+
+
+def _main_parts(params: Mapping[str, str]) -> list[str]:
+    """Return data set, recipe and seed, as far as they are there; `source` goes without saying."""
+    parts = [params["dataset.source"]] if "dataset.source" in params else []
+    parts += [name] if (name := params.get("recipe.name", "source")) != "source" else []
+    return parts + ([f"seed {params['train.seed']}"] if "train.seed" in params else [])
 
 
 def differing(params: Mapping[str, str]) -> Iterator[str]:
@@ -81,6 +99,15 @@ def differing(params: Mapping[str, str]) -> Iterator[str]:
     for key, value in params.items():
         if key in usual and plain(value) != plain(usual[key]) and key not in UNTOLD:
             yield _told(key, plain(value))
+
+
+def by_recipe(params: Mapping[str, str]) -> set[str]:
+    """Return the switches, and the architecture, that are as the named recipe has them: its name
+    says all of them."""
+    usual = _usual(params.get("dataset.source", presets.BASE), params.get("recipe.name", "source"))
+    return {key for key, value in usual.items()
+            if (key.startswith("recipe.") or key == "network.architecture")
+            and key != "recipe.name" and plain(params.get(key, "")) == plain(value)}
 
 
 def _told(key: str, value: str) -> str:

@@ -56,6 +56,7 @@ class Side:
         settings: the sections of its parameters.
         kernels: float32 [k, 3, s, s].
         predictions: what it says of the validation images.
+        name: what tells it from the others here.
     """
 
     letter: str
@@ -64,6 +65,7 @@ class Side:
     curve: Curve | None
     kernels: NDArray[np.float32] | None
     predictions: Predictions | None
+    name: str = ""
 
     @property
     def colour(self) -> str:
@@ -135,7 +137,8 @@ def _sides(names: Sequence[str]) -> list[Side]:
     for name, run_id in zip(names, ids, strict=True):
         if ids.count(run_id) > 1:
             raise UserError(f"{name}: the same run is named twice")
-    return sides
+    own = mlflow_names.short_names([side.kept.facts.params for side in sides])
+    return [replace(side, name=name) for side, name in zip(sides, own, strict=True)]
 
 
 def _written(sides: Sequence[Side], folder: Path) -> Path:

@@ -215,8 +215,8 @@ def _draw(axes: Axes, colours: Mapping[str, str], title: str, lines: Sequence[Li
         axes.text((start + end) / 2, 1.01, f"lr {rate:g}" if number == 0 else f"{rate:g}",
                   fontsize=8, ha="center", va="bottom", transform=axes.get_xaxis_transform())
     if len(lines) > 2:  # too many to stand within
-        axes.figure.legend(frameon=False, loc="outside lower center",
-                           ncols=len(lines) // 2 if len(lines) <= 8 else 3)
+        axes.figure.legend(frameon=False, loc="outside lower center", fontsize=8, columnspacing=1.2,
+                           handlelength=2.2, ncols=len(lines) // 2 if len(lines) <= 8 else 3)
     elif len(lines) == 2:
         # a net that learns nothing has its curves at the top
         axes.legend(frameon=False, loc="best")

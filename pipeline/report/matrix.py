@@ -51,21 +51,22 @@ def matrix_table(cells: Sequence[Cell]) -> MatrixTable:
 
 def show(cells: Sequence[Cell], stack: Mapping[str, str], console: Console | None = None) -> None:
     """Print the table, every difference, what could not be compared and why, and the stack."""
-    from pipeline.system.tables import terminal_table
+    from pipeline.system.tables import print_table, terminal_table
 
-    console = console or Console()
-    if not console.is_terminal:  # a pipe has no edge to wrap at
-        console.width = max(console.width, WIDE)
+    console = console or Console(highlight=False)
     described = console.width >= WIDE
     matrix = matrix_table(cells)
-    table = terminal_table("axis", *["against the reference run"] * described, *matrix.stages)
+    table = terminal_table()
+    table.add_column("axis", no_wrap=True)
+    for heading in (*["against the reference run"] * described, *matrix.stages):
+        table.add_column(heading)
     for axis, change, line in matrix.lines:
         table.add_row(axis, *[change] * described,
                       *(f"[{STYLES[_style(cell)]}]{cell.verdict}" if cell else "" for cell in line))
-    console.print(table)
+    print_table(table, console)
     for cell in matrix.notes:
         console.print(printable(f"{cell.axis}, {cell.stage}: {cell.verdict}: {cell.detail}"),
-                      style=STYLES[_style(cell)], markup=False, soft_wrap=True, highlight=False)
+                      style=STYLES[_style(cell)], markup=False, highlight=False)
     facts = ", ".join(f"{name} {value}" for name, value in stack.items())
     console.print(printable(f"stack: {facts}"), markup=False, highlight=False)
     console.print(matrix.total, style="bold", highlight=False)

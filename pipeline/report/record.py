@@ -3,6 +3,7 @@ reproduces."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from pipeline.report.inputs import Inputs
 # Of models/provenance.json, with words for people.
 CODE = {"code_digest": "code", "code_diff_digest": "changes that no commit has",
         "git_commit": "git commit"}
+# What docs/deviations.md, which has the same words, has further down.
+BELOW = re.compile(r"\[Below\]\(#[a-z0-9-]+\) are")
 
 
 # --- digests ---
@@ -86,7 +89,8 @@ def choices(parameters: Parameters) -> list[Choice]:
     named = recipe(parameters.recipe.name)
     chosen = parameters.effective_recipe()
     return [Choice(switch.name, getattr(chosen, switch.name), getattr(named, switch.name),
-                   switch.meaning) for switch in switches()]
+                   BELOW.sub("`docs/deviations.md` has", switch.meaning))
+            for switch in switches()]
 
 
 def settings(parameters: Parameters) -> list[tuple[str, Any]]:

@@ -69,6 +69,20 @@ def best(inputs: Inputs) -> Yardstick | None:
     return min(filter(None, map(yardsticks.of, of_these)), default=None, key=Yardstick.top1)
 
 
+def good_here(inputs: Inputs, classes: int) -> tuple[str, str]:
+    """Return a heading and a sentence that say what is good on this run's data, for the top of the
+    page."""
+    guessing = f"guessing is {1 - 1 / classes:.1%}"
+    kept = best(inputs)
+    if kept is None:
+        said = f"not known: no runs on them are kept with this project; {guessing} top-1"
+    else:
+        top1, top5 = list(kept.errors.values())[2:]
+        said = (f"{top1:.1%} top-1 and {top5:.1%} top-5 with {SUFFIXES[kept.suffix]}, the mean of "
+                f"{kept.runs} runs of {kept.name}; {guessing} top-1")
+    return "Good on these data", said.replace("%", "\u00a0%")
+
+
 def yardstick(inputs: Inputs) -> ErrorRow | None:
     """Return the row of the table of errors that says what is good; None where nothing does."""
     kept = best(inputs)

@@ -13,9 +13,9 @@ def terminal_table(*headings: str) -> Table:
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """Print it; where the output is no terminal, as wide as it needs to be."""
-    console = console or Console(highlight=False)
-    if not console.is_terminal:
-        unbounded = console.options.update(max_width=1000)
-        console.width = max(console.width, console.measure(table, options=unbounded).maximum)
-    console.print(table)
+    """Print it, at most as wide as the terminal; a file or a pipe has 80 columns, or COLUMNS of
+    them. What does not fit on a line goes on below: nothing is cut off that may wrap."""
+    for column in table.columns:
+        if not column.no_wrap:
+            column.overflow = "fold"  # a word that is wider than its column, such as a path
+    (console or Console(highlight=False)).print(table)

@@ -106,7 +106,7 @@ def show(findings: dict[str, Finding]) -> None:
     """Print them as a table, each with how to fix it, and the sum of them."""
     from rich.console import Console
 
-    from pipeline.system.tables import terminal_table
+    from pipeline.system.tables import print_table, terminal_table
 
     colours = {"ok": "green", "warning": "yellow", "fails": "bold red", "skipped": "dim"}
     console = Console(highlight=False)
@@ -119,7 +119,7 @@ def show(findings: dict[str, Finding]) -> None:
                       cell(finding.detail, keep="\n"))
         if finding.fix:
             table.add_row("", "", cell(f"fix: {finding.fix}", style="bold"))
-    console.print(table)
+    print_table(table, console)
     fails, warnings = (sum(finding.verdict == verdict for finding in findings.values())
                        for verdict in ("fails", "warning"))
     total = (f"{fails} of {len(findings)} checks fail" if fails

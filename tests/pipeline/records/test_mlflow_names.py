@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import datasets, parameters, presets
 from pipeline.config.identity import flat_parameters
-from pipeline.records.mlflow_names import flat_metric, metric, run_name
+from pipeline.records.mlflow_names import by_recipe, flat_metric, metric, run_name, short_names
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = tuple(parameters.Parameters.model_fields)
@@ -52,6 +52,25 @@ def test_a_preset_is_named_as_itself(name: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", file)
     presets.configure(name, tmp_path, file)
     assert named(file=file) == f"{name} seed 1"
+
+
+def test_side_by_side_runs_are_called_by_what_not_all_have() -> None:
+    def of(*overrides: str) -> dict[str, str]:
+        return flat_parameters(parameters.load(ROOT / "params.yaml", overrides), SECTIONS)
+
+    assert short_names([of("train.epochs=4"), of("train.epochs=4", "train.seed=2"),
+                        of("train.epochs=4", "recipe.name=paper")]) == [
+        "seed 1", "seed 2", "paper seed 1"]
+    assert short_names([of(), of()]) == ["seed 1", "seed 1"]
+    assert short_names([{}, {"train.seed": "3"}]) == ["seed ?", "seed 3"]
+
+
+def test_what_the_name_of_a_recipe_says_is_known() -> None:
+    port = flat_parameters(parameters.load(ROOT / "params.yaml", ["recipe.name=torchvision"]),
+                           SECTIONS)
+    assert {"recipe.schedule", "network.architecture"} <= by_recipe(port)
+    assert "recipe.name" not in by_recipe(port)
+    assert "recipe.schedule" not in by_recipe(port | {"recipe.schedule": "flat"})
 
 
 def test_a_long_name_ends_with_how_many_are_untold() -> None:

@@ -85,6 +85,7 @@ def test_two_runs_stand_side_by_side(here: Path) -> None:
     assert "train.seed" in page.text
     assert "≠ differs" in page.text
     assert page.text.count("A and B") == 2  # as images and as traces
+    assert page.text.count("seed 1 and seed 2") == 2  # by the names that tell them apart
     assert "one <i>b</i>" in page.text
     assert SHOWN in page.text
     assert "<i>b</i>" not in html

@@ -382,17 +382,25 @@ def test_the_yardstick_is_the_best_of_what_was_measured_on_the_data() -> None:
 
     sets = [kept("sample", "good", 0.1, 0.2, 0.3), kept("sample", "bad", 0.4, 0.4, 0.4),
             kept("sample", "lucky", 0.0), kept("cifar10", "other", 0.0, 0.0, 0.5, crops="_9crop")]
-    def row(source: str, pixels: str = "") -> results.ErrorRow | None:
-        return results.yardstick(cast(Inputs, SimpleNamespace(
+
+    def inputs(source: str, pixels: str = "") -> Inputs:
+        return cast(Inputs, SimpleNamespace(
             parameters=SimpleNamespace(dataset=SimpleNamespace(source=source)),
             metrics={"resize": {"pixels_digest": pixels}},
-            evidence=SimpleNamespace(run_sets=sets))))
+            evidence=SimpleNamespace(run_sets=sets)))
+
+    def row(source: str, pixels: str = "") -> results.ErrorRow | None:
+        return results.yardstick(inputs(source, pixels))
 
     best = row("sample")
     assert best is not None
     assert best.ten == (pytest.approx(0.2), pytest.approx(0.2))
     assert best.what.replace("\u00a0", " ") == (
         "Measured here: mean of 3 runs of good, from 10.0 % to 30.0 % top-1 with ten crops")
+    assert results.good_here(inputs("sample"), 10)[1].replace("\u00a0", " ") == (
+        "20.0 % top-1 and 20.0 % top-5 with ten crops, the mean of 3 runs of good; guessing is "
+        "90.0 % top-1")
+    assert results.good_here(inputs("imagenet2012"), 1000)[1].startswith("not known: no runs")
     nine = row("cifar10")
     assert nine is not None
     assert nine.what.endswith("to 50.0\u00a0% top-1 with nine crops")

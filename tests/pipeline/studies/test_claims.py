@@ -446,8 +446,9 @@ def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) 
     assert all(claim.name in table for claim in book.claims)
 
 
-def test_no_name_reaches_the_terminal_as_a_command(book: Book,
-                                                   capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_name_reaches_the_terminal_as_a_command(
+        book: Book, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     keep(Results(book, "sample"), "base", [0.1, 0.1, 0.1], evaluate__top1_error=0.12)
     found = row(book.claim("ten-crops-top1"), Results(book, "sample"))
     claim = found.claim.model_copy(update={"name": "\x1b[2J[red]a"})
@@ -455,6 +456,22 @@ def test_no_name_reaches_the_terminal_as_a_command(book: Book,
     shown = capsys.readouterr().out
     assert all(text in shown for text in (r"\x1b[2J[red]a", r"\x07[bold]b", r"\u202ec"))
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+def test_80_columns_have_what_is_needed_most_and_say_what_is_not_there(
+        book: Book, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(Results(book, "sample"), "base", [0.1, 0.1, 0.1], evaluate__top1_error=0.12)
+    rows = [row(book.claim(name), Results(book, "sample"))
+            for name in ("ten-crops-top1", "overlapping-pooling-top1")]
+    for columns in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        claims._show(rows)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= int(columns)
+        heading = next(line for line in lines if "claim" in line)
+        assert all(name in heading for name in ("paper", "ours", "verdict"))
+        left_out = [line for line in lines if line.startswith("Not shown")]
+        assert ("data" in heading) == (columns == "200") == (not left_out)
 
 
 @pytest.mark.parametrize(("arguments", "told"), [

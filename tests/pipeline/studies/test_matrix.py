@@ -204,9 +204,9 @@ ROWS = [Cell("process", "train", "identical", True, "again"),
         Cell("workers", "resize", "not compared", True, "exit status 1")]
 
 
-def shown(rows: list[Cell]) -> str:
+def shown(rows: list[Cell], columns: int = 160) -> str:
     stream = io.StringIO()
-    matrix.show(rows, {"torch": "2.0"}, Console(file=stream, width=160))
+    matrix.show(rows, {"torch": "2.0"}, Console(file=stream, width=columns))
     return stream.getvalue()
 
 
@@ -220,6 +220,15 @@ def test_the_table_and_the_page_tell_everything() -> None:
         assert text in html
     assert "src=" not in html
     assert set(re.findall(r'href="(.)', html)) == {"#"}
+
+
+def test_every_cell_fits_80_columns() -> None:
+    every = [Cell(axis.name, stage, "not compared", True, "because " * 20)
+             for axis in AXES for stage in axis.stages]
+    text = shown(every, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert all(re.search(rf"{stage}\b", text.splitlines()[1]) for stage in MEASURED)
 
 
 def test_only_a_required_difference_fails() -> None:
