@@ -55,7 +55,8 @@ def _with_gradients(inputs: tuple[Tensor, ...], layer: Callable[..., Tensor]) ->
         leaves = [tensor.requires_grad_() for tensor in inputs]
         output = layer(*leaves)
         yield output
-        yield from torch.autograd.grad(output, leaves, _values(4, *output.shape))
+        # Of a sum, whose gradient is 1: given one explicitly, PyTorch would import sympy for it.
+        yield from torch.autograd.grad((output * _values(4, *output.shape)).sum(), leaves)
 
 
 def _functions() -> Iterator[Tensor]:

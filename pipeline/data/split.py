@@ -208,8 +208,9 @@ def _columns(file: Path, split: str, names: list[str]) -> dict[str, Any]:
     import pyarrow.parquet
 
     try:
-        with file.open("rb") as stream:
-            table = pyarrow.parquet.read_table(stream, columns=["split", *names], use_threads=False)
+        with file.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as opened:
+            # pyarrow.parquet.read_table would import pandas
+            table = opened.read(columns=["split", *names], use_threads=False)
         table = table.filter(pyarrow.compute.equal(table["split"], split))
         return {name: table[name] for name in names}
     except (OSError, pyarrow.ArrowException, KeyError) as error:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pipeline.system.errors import UserError
 from pipeline.system.git import GitError, run_git
+from pipeline.system.importing import first_import
 from pipeline.system.project import CODE
 from pipeline.system.terminal import say
 
@@ -30,6 +31,7 @@ LOCK = CODE / "requirements.lock"
 PACKAGES = ("alexnet", "pipeline")
 # Of the packages' files, those that are code: modules, kernels, and the data that they read.
 CODE_SUFFIXES = (".py", ".c", ".h", ".json", ".yaml", ".txt", ".j2", ".css", ".jpg", ".png")
+_VERSION = re.compile(r"^Version: *(\S+) *$", re.MULTILINE)  # a header of a package's METADATA
 PROBE = "native_probe"  # of the fingerprint: a digest of what PyTorch's own kernels compute
 # changed: the run is dirty
 DECIDING = (*PACKAGES, "params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock")
@@ -151,10 +153,14 @@ _DIFF = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "-c",
 
 
 def _version(distribution: str) -> str | None:
+    """Return the version of an installed package; None where it is not installed."""
     try:
-        return metadata.version(distribution)
+        package = metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return None
+    headers = (package.read_text("METADATA") or "").partition("\n\n")[0]
+    match = _VERSION.search(headers)
+    return match[1] if match else package.version  # which parses the whole description, too
 
 
 def _pil() -> str | None:
@@ -238,7 +244,8 @@ def _cpu() -> str:
 
 
 def _torch() -> dict[str, str]:
-    import torch
+    with first_import("torch"):
+        import torch
 
     from alexnet.arithmetic.probe import native_digest
 

@@ -8,6 +8,7 @@ names.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import logging
@@ -22,6 +23,7 @@ from urllib.request import url2pathname
 
 from pipeline.records import bounds, database
 from pipeline.system.errors import UserError, without_password
+from pipeline.system.importing import first_import
 from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
@@ -34,7 +36,7 @@ SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
             "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # one stream, which is bounded
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 Result = TypeVar("Result")
-UNUSED = ("pandas", "pyarrow", "scipy")  # MLflow imports them if they are there
+UNUSED = ("pandas", "pyarrow", "scipy", "pygments")  # MLflow imports them if they are there
 
 
 def tracking_uri() -> str:
@@ -66,19 +68,29 @@ def client() -> Any:
     at once."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    with _without(*UNUSED):
-        from mlflow.tracking import MlflowClient  # takes more than a second
+    uri = tracking_uri()
+    _import_mlflow(uri)
+    from mlflow.tracking import MlflowClient
 
     # The tables it creates; errors with tracebacks, which are reported where they are caught.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # every try; the last is reported by whoever asked
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    uri = tracking_uri()
     if file := database.file_of(uri):
         database.prepare(file)
     if is_server(uri):
         bounds.bound_answers()
     return MlflowClient(uri)
+
+
+def _import_mlflow(uri: str) -> None:
+    """Import what a store at this address needs, which takes a second; once in a process."""
+    if "mlflow" in sys.modules:
+        return
+    with first_import("mlflow"), _without(*UNUSED):
+        importlib.import_module("mlflow.tracking")
+        if not is_server(uri):
+            importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
 
 
 @contextlib.contextmanager

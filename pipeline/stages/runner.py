@@ -22,6 +22,7 @@ from pipeline.records import environment, live_curves, provenance, recording
 from pipeline.system.dvc import check_experiment
 from pipeline.system.errors import UserError
 from pipeline.system.files import exclusive_lock, write_json
+from pipeline.system.importing import first_import
 from pipeline.training.launcher import world_size
 
 
@@ -42,7 +43,8 @@ def run(name: str, parameters: Parameters) -> None:
     # takes the digest of the code before any of it is loaded
     with (exclusive_lock(WORK / "locks" / name, f"another `alexnet {name}`"),
           recording.recorded(name, parameters) as record):
-        module = importlib.import_module(f"pipeline.stages.{name}")
+        with first_import(f"pipeline.stages.{name}"):
+            module = importlib.import_module(f"pipeline.stages.{name}")
         if hasattr(module, "tags"):
             record.tags |= module.tags(parameters)
         follow = ([functools.partial(live_curves.follow_curves, record)] if name == "train" else [])

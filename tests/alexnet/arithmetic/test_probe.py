@@ -11,13 +11,16 @@ import torch
 from alexnet.arithmetic.probe import native_digest
 
 OLD = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
-ASK = "from alexnet.arithmetic.probe import native_digest; print(native_digest())"
+ASK = ("import sys; from alexnet.arithmetic.probe import native_digest; print(native_digest()); "
+       "print(*{'torch', 'sympy'} & sys.modules.keys())")
 
 
 def asked(**variables: str) -> str:
     done = subprocess.run([sys.executable, "-c", ASK], env=os.environ | variables, check=True,
                           capture_output=True, text=True)
-    return done.stdout.strip()
+    digest, *modules = done.stdout.split()
+    assert modules == ["torch"]  # each start pays for what is imported here
+    return digest
 
 
 def test_it_is_the_same_again_in_another_process_and_with_other_threads() -> None:

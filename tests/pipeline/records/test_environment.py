@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,20 @@ def test_packages_that_are_not_those_of_the_lock_are_told(tmp_path: Path,
     strayed = fingerprint(with_torch=False)
     assert strayed["lock_followed"] == f"no: numpy {numpy.__version__}, no-such-package missing"
     assert strayed["lock_digest"] != followed["lock_digest"]
+
+
+def test_a_packages_version_is_that_of_its_headers(tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("numpy", "torch", "mlflow", "pytest"):
+        assert environment._version(name) == metadata.version(name)
+    assert environment._version("no-such-package") is None
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for place, version in (("odd-1.dist-info", "1.2.post3"), ("folded-1.dist-info", "\n 4.5")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {place[:-12]}\nVersion: {version}\n\nVersion: 9\n")
+    assert environment._version("odd") == metadata.version("odd") == "1.2.post3"
+    assert environment._version("folded") == metadata.version("folded")
 
 
 def tree(root: Path) -> Path:

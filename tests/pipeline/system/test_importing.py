@@ -1,0 +1,50 @@
+"""The garbage collector rests during the first import of a large package, and only then."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import pytest
+
+from pipeline.system.importing import first_import
+
+ABSENT = "no_module_of_this_name"
+
+
+def test_the_collector_rests_within_the_block_and_works_after_it() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with first_import(ABSENT):
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
+
+
+def test_it_works_after_an_import_that_fails() -> None:
+    try:
+        with pytest.raises(ModuleNotFoundError), first_import(ABSENT):
+            __import__(ABSENT)
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+
+
+def test_nothing_is_done_where_the_module_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, ABSENT, gc)
+    frozen = gc.get_freeze_count()
+    with first_import(ABSENT):
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen
+
+
+def test_a_collector_that_was_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with first_import(ABSENT):
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
