@@ -7,6 +7,7 @@ is one value for each switch; `docs/deviations.md` is made of `switches()`.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -309,11 +310,12 @@ class Recipe:
         return None
 
 
-def switches() -> list[Switch]:
+@functools.cache
+def switches() -> tuple[Switch, ...]:
     """Return every switch, in the order of the paper's sections."""
     hints = get_type_hints(Recipe)
-    return [Switch(name=f.name, choices=get_args(hints[f.name]) or None, **f.metadata)
-            for f in fields(Recipe)]
+    return tuple(Switch(name=f.name, choices=get_args(hints[f.name]) or None, **f.metadata)
+                 for f in fields(Recipe))
 
 
 def recipe(name: Name = "source", **overrides: Any) -> Recipe:

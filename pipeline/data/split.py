@@ -73,8 +73,7 @@ class Split:
         Raises:
             UserError: one of them is not in the store.
         """
-        import pyarrow
-        import pyarrow.compute
+        from pipeline.data.arrow import pyarrow
 
         places = pyarrow.compute.index_in(pyarrow.array(names, pyarrow.string()),
                                          value_set=self._name_column())
@@ -203,9 +202,7 @@ def _index(file: Path, split: str, numbers: list[int], lengths: list[int],
 
 def _columns(file: Path, split: str, names: list[str]) -> dict[str, Any]:
     """Return these columns of the index, of one split's images, as Arrow's chunked arrays."""
-    import pyarrow
-    import pyarrow.compute
-    import pyarrow.parquet
+    from pipeline.data.arrow import pyarrow
 
     try:
         with file.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as opened:

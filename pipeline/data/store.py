@@ -178,8 +178,7 @@ def _indexed(stream: IO[bytes], shards: Iterable[StoredShard],
              encoding: Encoding) -> Iterator[StoredShard]:
     """Pass the shards on while their rows go to the index, so that only one shard's rows are in
     memory."""
-    import pyarrow
-    import pyarrow.parquet
+    from pipeline.data.arrow import pyarrow
 
     fields = [("split", pyarrow.string()), ("name", pyarrow.string()), ("sha256", pyarrow.string()),
               ("label", pyarrow.int64()), ("shard", pyarrow.int32()), ("row", pyarrow.int32())]

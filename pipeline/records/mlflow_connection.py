@@ -7,23 +7,19 @@ names.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.abc
-import importlib.machinery
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from pipeline.records import bounds, database
 from pipeline.system.errors import UserError, without_password
-from pipeline.system.importing import first_import
+from pipeline.system.importing import absent, first_import
 from pipeline.system.project import home_folder
 from pipeline.system.terminal import say
 
@@ -87,28 +83,10 @@ def _import_mlflow(uri: str) -> None:
     """Import what a store at this address needs, which takes a second; once in a process."""
     if "mlflow" in sys.modules:
         return
-    with first_import("mlflow"), _without(*UNUSED):
+    with first_import("mlflow"), absent(*UNUSED):
         importlib.import_module("mlflow.tracking")
         if not is_server(uri):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
-
-
-@contextlib.contextmanager
-def _without(*modules: str) -> Iterator[None]:
-    """Have these modules be absent for what is imported within the block."""
-    class Absent(importlib.abc.MetaPathFinder):
-        def find_spec(self, name: str, path: Sequence[str] | None,
-                      target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
-            if name in modules:
-                raise ModuleNotFoundError(f"{name} is not needed here", name=name)
-            return None
-
-    absent = Absent()
-    sys.meta_path.insert(0, absent)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(absent)
 
 
 def bounded(action: Callable[[], Result], size: int = 0) -> Result:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import importlib.abc
+import importlib.machinery
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
@@ -25,3 +28,22 @@ def first_import(module: str) -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def absent(*modules: str) -> Iterator[None]:
+    """Have these modules be absent for what is imported within the block; those that have been
+    imported stay."""
+    class Absent(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: Sequence[str] | None,
+                      target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+            if name in modules:
+                raise ModuleNotFoundError(f"{name} is not needed here", name=name)
+            return None
+
+    finder = Absent()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

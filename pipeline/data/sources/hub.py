@@ -79,8 +79,7 @@ def _listed(folder: Path, file: Path, classes: list[Class]) -> Iterator[tuple[st
     if file.suffix == ".tar":
         yield from counting.of_places(layouts.in_tar(folder, name))
         return
-    import pyarrow
-    import pyarrow.parquet
+    from pipeline.data.arrow import pyarrow
 
     wnids = sorted(one.wnid for one in classes)
     split = "train" if file.name.startswith("train") else "val"
@@ -126,8 +125,7 @@ def _lacking(there: dict[str, Path]) -> list[str]:
 
 
 def _repack(file: Path, target: Path, classes: list[Class]) -> Path:
-    import pyarrow
-    import pyarrow.parquet
+    from pipeline.data.arrow import pyarrow
 
     try:
         with (pyarrow.parquet.ParquetFile(file) as table,

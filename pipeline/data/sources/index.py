@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.data.arrow import pyarrow as pa
 from pipeline.data.sources.catalogue import Picture, leads_elsewhere
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from importlib import import_module
 
 import pytest
 
-from pipeline.system.importing import first_import
+from pipeline.system.importing import absent, first_import
 
 ABSENT = "no_module_of_this_name"
 
@@ -26,7 +27,7 @@ def test_the_collector_rests_within_the_block_and_works_after_it() -> None:
 def test_it_works_after_an_import_that_fails() -> None:
     try:
         with pytest.raises(ModuleNotFoundError), first_import(ABSENT):
-            __import__(ABSENT)
+            import_module(ABSENT)
         assert gc.isenabled()
     finally:
         gc.unfreeze()
@@ -48,3 +49,15 @@ def test_a_collector_that_was_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_module_is_absent_within_the_block_unless_it_has_been_imported(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    with absent("wave"):
+        with pytest.raises(ModuleNotFoundError):
+            import_module("wave")
+        assert import_module("json") is sys.modules["json"]
+    wave = import_module("wave")
+    with absent("wave"):
+        assert import_module("wave") is wave
