@@ -26,8 +26,11 @@ NARROW = 72  # below this there is room for the words alone
 def printable(text: object, keep: str = "") -> str:
     """Return the text with what would move a terminal's cursor, begin a line, colour it or turn the
     direction of writing escaped, but for the characters to `keep`."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(character if character.isprintable() or character in keep
-                   else ascii(character)[1:-1] for character in str(text))
+                   else ascii(character)[1:-1] for character in shown)
 
 
 def message_lines(text: object) -> str:

@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtrit  # scipy.stats would take two seconds to import
-
 from pipeline.config.crops import suffix_of
 from pipeline.studies.run_sets import Run
 
@@ -143,6 +141,8 @@ class Errors:
 
 def _judged(metric: str, stored: list[float], new: list[float], alpha: float,
             scale: Logarithm | Errors, where: str) -> Judgement:
+    from scipy.special import stdtrit  # takes long to import, scipy.stats two seconds
+
     n, k = len(stored), len(new)
     numbers = [scale.of(number) for number in stored]
     mean = statistics.fmean(numbers)

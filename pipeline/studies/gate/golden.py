@@ -25,6 +25,7 @@ from pipeline.studies import run_sets
 from pipeline.studies.run_sets import Run, RunSet
 from pipeline.system.errors import UserError
 from pipeline.system.files import read_json
+from pipeline.system.importing import first_import
 
 FOLDER = Path("golden")
 
@@ -54,8 +55,9 @@ def run_here(parameters: Parameters) -> Run:
         UserError: it is not there, not whole, or of other parameters than these; or the weights are
             not those that the metrics name.
     """
-    from alexnet.digest import digest_of  # of PyTorch, which takes seconds to import
-    from pipeline.training.loading import read_weights
+    with first_import("torch"):
+        from alexnet.digest import digest_of
+        from pipeline.training.loading import read_weights
 
     metrics = {stage: read_json(metrics_of(stage), stage) for stage in MEASURED}
     train = metrics["train"]
