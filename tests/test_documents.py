@@ -1,18 +1,26 @@
-"""Every command, option, file and parameter that a document names exists; every page is in the
-index."""
+"""Every command, option, file, parameter and value that a document names exists, and every link and
+anchor; every page is in the index."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import importlib
+import io
 import re
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import click
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from pipeline.commands.main import main
-from pipeline.config.parameters import load
+from pipeline.config.parameters import Parameters, load
 from pipeline.studies.gate.golden import of_configuration
 from tests.documents import DOCUMENTS, ROOT, blocks, commands, spans
 
@@ -74,28 +82,124 @@ def test_a_command_or_an_option_that_there_is_not_is_seen() -> None:
     assert problem_with(["claims", "run", "x", "--scale", "sample", "--yes"], whole=True) is None
 
 
+def problem_with_module(name: str, words: list[str]) -> str | None:
+    """What is wrong with a call of `python -m NAME WORDS`, by the parser of that module."""
+    file = ROOT / name.replace(".", "/")
+    if not file.with_suffix(".py").exists() and not (file / "__main__.py").exists():
+        return f"no module {name}"
+    rest = [word for word in words if word not in ("...", ">", "|")]
+    if not any(word.startswith("-") for word in rest):
+        return None
+    main = getattr(importlib.import_module(name if file.with_suffix(".py").exists()
+                                           else f"{name}.__main__"), "main", None)
+    if isinstance(main, click.Command):
+        try:
+            main.make_context(name, rest)
+        except click.ClickException as error:
+            if not error.format_message().endswith("does not exist."):  # a reader's own folder
+                return f"{name}: {error.format_message()}"
+        return None
+    return problem_with_parser(main, rest)
+
+
+def problem_with_parser(main: Any, words: list[str]) -> str | None:
+    """What the parser that `main` makes by argparse says of these words; `main` goes no further."""
+    parse, said = argparse.ArgumentParser.parse_args, io.StringIO()
+
+    def only_parse(parser: argparse.ArgumentParser, *_: Any) -> None:
+        parse(parser, words)
+        sys.exit(0)
+
+    with (mock.patch.object(argparse.ArgumentParser, "parse_args", only_parse),
+          contextlib.redirect_stderr(said)):
+        try:
+            main()
+        except SystemExit as end:
+            return said.getvalue() if end.code else None
+    return f"takes no options: {words}"
+
+
+def problem_with_dvc(words: list[str], whole: bool = True) -> str | None:
+    """What is wrong with a call of DVC, by its own parser and the stages that there are; `whole` as
+    of `problem_with`."""
+    from dvc.cli import DvcParserError
+    from dvc.cli.parser import get_main_parser
+
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            options = get_main_parser().parse_args(words + ["--help"] * (not whole))
+        except DvcParserError:
+            return f"DVC does not take {words}"
+        except SystemExit:  # --help
+            return None
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    unknown = [target for target in getattr(options, "targets", None) or [] if target not in stages]
+    return f"no stage {unknown[0]}" if unknown else None
+
+
+def problem_with_pytest(words: list[str]) -> str | None:
+    """A path or an option of a call of pytest that is not there."""
+    ours = set(re.findall(r"addoption\(\"(--[a-z-]+)", (ROOT / "tests/conftest.py").read_text()))
+    for word in words:
+        if word.startswith("--") and word not in ours:
+            return f"no option {word}"
+        if word.startswith("tests/") and not (ROOT / word).exists():
+            return f"no {word}"
+    return None
+
+
 @by_document
-def test_every_other_program_of_ours_exists(document: Path) -> None:
-    texts = [block.text for block in blocks(document)] + spans(document)
+def test_every_other_program_takes_what_it_is_given(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"),
                              re.MULTILINE))
-    for text in texts:
+    in_sentences = spans(document)
+    problems: list[str | None] = []
+    for text in [*(block.text for block in blocks(document)), *in_sentences]:
         for words in commands(text, "make"):
-            assert {word for word in words if "=" not in word and word.isalpha()} <= targets, text
+            problems += [f"no target {word}" for word in words
+                         if "=" not in word and word.isalpha() and word not in targets]
         for words in commands(text, "python"):
-            if (words[:1] == ["-m"]
+            if (words[:1] == ["-m"] and words[1] != "benchmarks.NAME"
                     and words[1].split(".")[0] in ("alexnet", "pipeline", "benchmarks", "tests")):
-                name = ROOT / words[1].replace(".", "/")
-                assert name.with_suffix(".py").exists() or (name / "__main__.py").exists(), text
+                problems.append(problem_with_module(words[1], words[2:]))
+        problems += [problem_with_dvc(words, whole=text not in in_sentences)
+                     for words in commands(text, "dvc")]
+        problems += [problem_with_pytest(words) for words in commands(text, "pytest")]
+    assert [problem for problem in problems if problem] == []
+
+
+def test_what_other_programs_do_not_take_is_seen() -> None:
+    assert problem_with_module("benchmarks.gone", []) == "no module benchmarks.gone"
+    assert "No such option" in str(problem_with_module("benchmarks.step", ["--speed"]))
+    assert "unrecognized arguments" in str(problem_with_module("tests.fuzz", ["--size=1"]))
+    assert problem_with_module("tests.fuzz", ["--inputs", "10"]) is None
+    assert problem_with_dvc(["repro", "retrain"]) == "no stage retrain"
+    assert "does not take" in str(problem_with_dvc(["exp", "run", "--somewhere"]))
+    assert "does not take" in str(problem_with_dvc(["exp", "walk"], whole=False))
+    assert problem_with_dvc(["exp", "apply"], whole=False) is None
+    assert problem_with_dvc(["exp", "run", "--temp", "-S", "train.seed=2"]) is None
+    assert problem_with_pytest(["tests/gone"]) == "no tests/gone"
+    assert problem_with_pytest(["tests/faults", "--longer"]) == "no option --longer"
+
+
+def problem_with_link(document: Path, target: str) -> str | None:
+    """What is wrong with a link of a document: no such file, or no such heading in it."""
+    name, _, anchor = target.partition("#")
+    file = document.parent / name if name else document
+    if "://" in target:
+        return None
+    if not file.exists():
+        return f"no {target}"
+    headings = re.findall(r"^#+ (.+)", file.read_text(encoding="utf-8"), re.M) if anchor else []
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return None if not anchor or anchor in anchors else f"no heading for {target}"
 
 
 @by_document
 def test_every_file_and_every_link_leads_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|src=\"([^\"]+)\"", text):
-        target = link[0] or link[1]
-        if "://" not in target:
-            assert (document.parent / target).exists(), target
+    assert [problem for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)
+            if (problem := problem_with_link(document, target[0] or target[1]))] == []
     for span in spans(document):
         if re.fullmatch(
                 r"[\w.-]+(/[\w.-]+)*\.(py|md|yaml|toml|txt|lock|sh|css|j2)|[\w.-]+(/[\w.-]+)*/",
@@ -104,12 +208,47 @@ def test_every_file_and_every_link_leads_somewhere(document: Path) -> None:
             assert any((place / span).exists() for place in places), span
 
 
+def problem_with_setting(setting: str) -> str | None:
+    """What is wrong with `section.key: value`, or `=`, whatever the other keys have."""
+    section, key, value = re.split(r"\.|: |=", setting, maxsplit=2)
+    try:
+        Parameters.model_validate(
+            PARAMS | {section: PARAMS[section] | {key: yaml.safe_load(value)}})
+    except ValidationError as error:
+        return str(error)
+    return None
+
+
 @by_document
-def test_every_parameter_exists(document: Path) -> None:
+def test_every_parameter_exists_and_takes_its_value(document: Path) -> None:
     texts = [block.text for block in blocks(document)] + spans(document)
     for section, key in re.findall(rf"\b({'|'.join(PARAMS)})\.([a-z_0-9]+)", "\n".join(texts)):
         if key not in ("py", "json", "pixels_digest"):  # files, and a tag of a record
             assert key in PARAMS[section], f"{section}.{key}"
+    key = rf"(?:{'|'.join(PARAMS)})\.[a-z_]+"
+    settings = re.findall(rf"(?:-S|--set) ({key}=[^\s`]+)", "\n".join(texts))
+    settings += [span for span in spans(document) if re.fullmatch(rf"{key}: [^.]+", span)]
+    assert [problem for setting in settings if not setting.endswith("=N")
+            and (problem := problem_with_setting(setting))] == []
+
+
+def test_links_and_settings_that_are_wrong_are_seen() -> None:
+    readme = ROOT / "README.md"
+    assert problem_with_link(readme, "docs/gone.md") == "no docs/gone.md"
+    assert problem_with_link(readme, "docs/deviations.md#lrn_z") == (
+        "no heading for docs/deviations.md#lrn_z")
+    assert problem_with_link(readme, "docs/deviations.md#lrn_k") is None
+    assert "recipe.colour_noise" in str(problem_with_setting("recipe.colour_noise: loud"))
+    assert "train.epoch" in str(problem_with_setting("train.epoch=2"))
+    assert problem_with_setting("train.precision: fp64")
+    assert problem_with_setting("train.precision: bf16") is None
+
+
+@by_document
+def test_prose_and_code_have_lines_of_at_most_100_columns(document: Path) -> None:
+    """Rows of tables and tags of HTML cannot be wrapped."""
+    assert [line for line in document.read_text(encoding="utf-8").splitlines()
+            if len(line) > 100 and not line.startswith(("|", "<"))] == []
 
 
 def test_every_page_is_in_the_index() -> None:
