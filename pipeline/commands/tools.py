@@ -60,6 +60,7 @@ def configure(name: str, location: Path | None, recipe: Any, file: Path, as_json
     """
     from pipeline.config import presets
 
+    absent = not file.exists()
     changed = presets.configure(name, location, file, recipe)
     if as_json:
         click.echo(json.dumps({key: {"old": old, "new": new}
@@ -67,7 +68,9 @@ def configure(name: str, location: Path | None, recipe: Any, file: Path, as_json
         return
     for key, (old, new) in changed.items():
         click.echo(printable(f"{key}: {_yaml(old)} -> {_yaml(new)}"))
-    if not changed:
+    if absent:
+        click.echo(f"{file} is new")
+    elif not changed:
         click.echo(f"{file} stands as {name} has it already")
 
 

@@ -250,7 +250,7 @@ def find(name: str) -> KeptRun:
         runs = [run for run in runs if IMPORTED not in run.data.tags][:1]
     if not runs:
         raise UserError(f"{none} in {without_password(mlflow_connection.tracking_uri())}; "
-                        "`alexnet ui` shows the runs")
+                        "`alexnet runs` lists them")
     if len(runs) > 1:
         raise UserError(f"{name}: {len(runs)} runs begin so, "
                         f"{', '.join(run.info.run_id for run in runs[:3])}; give more of the id")

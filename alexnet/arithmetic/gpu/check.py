@@ -88,9 +88,20 @@ def _text(value: Any) -> str:
 
 
 def main() -> int:
-    """Hold the GPU's operators against the table, and say where one differs."""
+    """Hold the GPU's operators against the table, and say where one differs.
+
+    Returns:
+        0 where all agree, 1 where one differs, 2 where there is nothing to compare.
+    """
     device = torch.device("cuda")
-    wrong = differing(device)
+    if not torch.cuda.is_available():
+        print("not compared: no GPU that PyTorch can use", file=sys.stderr)
+        return 2
+    try:
+        wrong = differing(device)
+    except ImportError as error:
+        print(f"not compared: {error}; PyTorch's builds for CUDA bring Triton", file=sys.stderr)
+        return 2
     for name in wrong:
         print(difference(name, device))
     print(f"{torch.cuda.get_device_name(device)}: {len(CASES) - len(wrong)} of {len(CASES)} "

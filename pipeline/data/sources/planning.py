@@ -88,7 +88,7 @@ class Plan:
         lines = [f"{one.address}\n    -> {self.folder / one.name}  ({_size(one.bytes)})"
                  for one in self.fetched]
         how = "to be put there by you" if self.by_hand else "to be fetched"
-        lines.insert(0, f"{how}: {len(lines)} files" if lines else
+        lines.insert(0, f"{how}: {len(lines)} file{'s' * (len(lines) != 1)}" if lines else
                      f"nothing to fetch: {self.survey.described()}" if self.survey else
                      f"nothing to fetch: all is in {self.folder}")
         if self.problem:

@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from alexnet.arithmetic.gpu import check
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None,
@@ -31,3 +34,9 @@ def test_the_kernels(file: str, interpreted: str, cases: int, tmp_path: Path) ->
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed, done.stdout
     assert int(passed[1]) == cases, done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main() == 2
+    assert capsys.readouterr().err == "not compared: no GPU that PyTorch can use\n"

@@ -301,6 +301,8 @@ def test_configure_prints_what_it_changes() -> None:
             in done.stdout)
     assert alexnet("configure", "sample").exit_code == 0
     assert "stands as sample has it" in alexnet("configure", "sample").stdout
+    Path("params.yaml").unlink()
+    assert alexnet("configure", "sample").stdout == "params.yaml is new\n"
 
 
 def test_json_where_a_machine_reads(here: Path) -> None:
