@@ -42,7 +42,7 @@ LOCK, VERIFICATION = Path("dvc.lock"), WORK / "verify"
 MADE = ("weights_digest", "trace_digest", "configuration_digest", "seed", "configuration", "data",
         "execution")
 # what the page says of the training by MLflow's store, where one in another folder is not
-OF_THE_STORE = re.compile(r"<dt>(?:Trained|Cost)</dt><dd>[^<]*</dd>")
+OF_THE_STORE = re.compile(r"<dt>(?:Trained|Cost)</dt><dd>[^<]*</dd>\s*")
 REPORT_METRICS = metrics_of("report")  # the digest of the page
 
 
@@ -218,12 +218,18 @@ def _take_over(copy: _Copy, stage: Stage) -> str:
         return ""
     if not REPORT.exists():
         return f"{REPORT} is not here, and its hash covers the time of the training"
-    pages = [(folder / REPORT).read_text() for folder in (Path(), copy.folder)]
-    if OF_THE_STORE.sub("", pages[0]) == OF_THE_STORE.sub("", pages[1]):
+    page = REPORT.read_text()
+    if same_page(page, (copy.folder / REPORT).read_text()):
         shutil.copy(REPORT, copy.folder / REPORT)
         write_json(copy.folder / REPORT_METRICS,
-                   {"report_digest": hashlib.sha256(pages[0].encode()).hexdigest()})
+                   {"report_digest": hashlib.sha256(page.encode()).hexdigest()})
     return ""
+
+
+def same_page(here: str, made: str) -> bool:
+    """Return whether two pages of the report are equal but for the time and cost of the training,
+    which MLflow's store alone has."""
+    return OF_THE_STORE.sub("", here) == OF_THE_STORE.sub("", made)
 
 
 def _take(copy: _Copy, stage: Stage) -> str:
