@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -40,11 +41,19 @@ def to_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return torchvision's state dict of canonical weights.
 
     Raises:
-        ValueError: they are not of a net with these layers; the message has the first name that
-            shows it.
+        ValueError: they are not of a net with these layers; the message has the first name or
+            shape that shows it.
     """
     wanted = {f"{layer}.{kind}" for layer in PLACES for kind in KINDS}
     if unlike := sorted(set(weights) ^ wanted):
         raise ValueError(f"not of torchvision's net: {unlike[0]}")
+    shapes = {layer: weights[f"{layer}.weight"].shape for layer in PLACES}
+    for before, layer in pairwise(("conv1", "conv2", "conv3", "conv4", "conv5")):
+        if shapes[layer][1] != shapes[before][0]:
+            raise ValueError(f"not of torchvision's net: a kernel of {layer} reads "
+                             f"{shapes[layer][1]} of {shapes[before][0]} maps")
+    if shapes["conv4"][0] != shapes["conv5"][0]:
+        raise ValueError(f"not of torchvision's net: conv4 has {shapes['conv4'][0]} kernels and "
+                         f"conv5 {shapes['conv5'][0]}")
     return {f"{place}.{kind}": weights[f"{layer}.{kind}"] for layer, place in PLACES.items()
             for kind in KINDS}

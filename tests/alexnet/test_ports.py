@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -299,6 +300,20 @@ def test_torchvisions_state_dict_goes_in_and_out() -> None:
     other.load_state_dict(back)
     assert all(torch.equal(a, b) for a, b in zip(other.parameters(), theirs.parameters(),
                                                  strict=True))
+
+
+@pytest.mark.parametrize(("name", "width", "said"), [
+    ("two-column", 0.25, "a kernel of conv2 reads 12 of 24 maps"),
+    ("undivided", 0.25, "conv4 has 96 kernels and conv5 64"), ("conv6", 1, "conv6.bias"),
+    ("one-weird-trick", 0.25, ""), ("one-weird-trick", 0.0625, "")])
+def test_weights_of_other_nets_do_not_go_out(name: Any, width: float, said: str) -> None:
+    shapes = architecture(name, recipe("source"), 10, width=width).canonical()
+    weights = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    if not said:
+        assert len(to_torchvision(weights)) == 16
+        return
+    with pytest.raises(ValueError, match=f"not of torchvision's net: {said}"):
+        to_torchvision(weights)
 
 
 @pytest.mark.parametrize("change", ["less", "more", "shape", "type"])
