@@ -3,6 +3,7 @@ became of them."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import random
 import resource
@@ -20,6 +21,7 @@ from tests.fuzz.readers import CORPUS, READERS, mended, seeds
 
 SECONDS = 10.0  # of processor time, for one input
 KILLED_AFTER = 120.0  # seconds, by SIGALRM: what hangs in C is not to be interrupted otherwise
+_LIBC = ctypes.CDLL(None)
 IN_MEMORY = Path(
     "/dev/shm")  # noqa: S108  (a thousand folders are made there in the time of ten on a disk)
 # more than before one input; a picture may have 150 million pixels, of four bytes each
@@ -93,6 +95,8 @@ def _folder() -> Iterator[Path]:
 def _peak(anew: bool = False) -> float:
     """Megabytes that this process has had at most, from here on if `anew` (Linux)."""
     if anew:
+        with suppress(AttributeError):
+            _LIBC.malloc_trim(0)  # what was freed and kept would be taken again without being seen
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
     with suppress(OSError):
