@@ -33,12 +33,16 @@ def verdicts(found: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
 
 
 def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
+    """By portable arithmetic, that is with any instruction set, threads and cores as well."""
     project = Project(tmp_path / "project")
-    found = rows(project, "--axes", "workers,placement,clone", "--html", "matrix.html")
-    assert verdicts(found) == {("workers", "resize"): "identical",
-                               ("placement", "train"): "identical"} | {
+    axes = ("workers", "placement", "clone", "isa", "threads", "cores")
+    found = rows(project, "--axes", ",".join(axes), "--html", "matrix.html")
+    assert verdicts(found) == {
+        ("workers", "resize"): "identical", ("placement", "train"): "identical",
+        ("isa", "train"): "identical", ("isa", "evaluate"): "identical",
+        ("threads", "train"): "identical", ("cores", "evaluate"): "identical"} | {
         ("clone", stage): "identical" for stage in ("resize", "mean", "pca", "train", "evaluate")}
-    assert {row["axis"] for row in found if row["required"]} == {"workers", "placement", "clone"}
+    assert {row["axis"] for row in found if row["required"]} == set(axes)
     assert json.loads((project.folder / "experiments/matrix.json").read_text())["rows"] == found
     page = (project.folder / "matrix.html").read_text()
     assert "pillow" in page
@@ -49,39 +53,26 @@ def test_what_the_design_promises_is_identical(tmp_path: Path) -> None:
         metrics = dict(store.execute("select key, value from latest_metrics where run_uuid = ?",
                                      (run,)))
     assert metrics["matrix/required_differs"] == 0
-    assert (metrics["matrix/identical"], metrics["matrix/differs"]) == (7, 0)
+    assert (metrics["matrix/identical"], metrics["matrix/differs"]) == (11, 0)
 
 
-def test_a_stage_whose_bits_depend_on_the_workers_is_found_out(tmp_path: Path) -> None:
+def test_what_differs_and_what_cannot_be_run_is_told(tmp_path: Path) -> None:
+    """In a stage whose bits depend on the workers, and a copy of the code that lacks a file it
+    needs: the copy says nothing about bits."""
     project = Project(tmp_path / "project")
     stage = project.folder / "pipeline" / "stages" / "resize.py"
     stage.write_text(stage.read_text() + UNSOUND)
-    found = rows(project, "--axes", "workers,order", status=1)
-    assert verdicts(found) == {("workers", "resize"): "differs", ("order", "resize"): "identical"}
-    [row] = [row for row in found if row["verdict"] == "differs"]
-    assert "data/store/" in row["detail"]
-    assert (project.folder / "work" / "matrix" / "workers" / "resize" / "data" / "store").is_dir()
-    assert not (project.folder / "work" / "matrix" / "order").exists()
-
-
-def test_what_cannot_be_run_is_not_compared_and_does_not_pass(tmp_path: Path) -> None:
-    """A copy of the code that lacks a file it needs says nothing about bits."""
-    project = Project(tmp_path / "project")
     module = project.folder / "pipeline" / "studies" / "matrix" / "variant.py"
     copying = '"__pycache__")'
     assert copying in module.read_text()
     module.write_text(module.read_text().replace(copying, '"__pycache__", "presets.py")'))
-    found = rows(project, "--axes", "workers,clone", status=2)
-    assert verdicts(found)["workers", "resize"] == "identical"
+    found = rows(project, "--axes", "workers,order,clone", status=1)
+    told = verdicts(found)
+    assert told["workers", "resize"] == "differs"
+    assert told["order", "resize"] == "identical"
+    [row] = [row for row in found if row["verdict"] == "differs"]
+    assert "data/store/" in row["detail"]
+    assert (project.folder / "work" / "matrix" / "workers" / "resize" / "data" / "store").is_dir()
+    assert not (project.folder / "work" / "matrix" / "order").exists()
     assert {row["verdict"] for row in found if row["axis"] == "clone"} == {"not compared"}
     assert all("exit status " in row["detail"] for row in found if row["axis"] == "clone")
-
-
-def test_portable_arithmetic_depends_on_neither_instruction_set_nor_threads(
-        tmp_path: Path) -> None:
-    project = Project(tmp_path / "project")
-    found = rows(project, "--axes", "isa,threads,cores", "--set", "train.arithmetic=portable")
-    assert verdicts(found) == {("isa", "train"): "identical", ("isa", "evaluate"): "identical",
-                               ("threads", "train"): "identical",
-                               ("cores", "evaluate"): "identical"}
-    assert all(row["required"] for row in found)

@@ -158,7 +158,8 @@ class Bench:
             else:
                 streams = [reduction.DupFd(stream.fileno())
                            for _ in range(2)]  # type: ignore[no-untyped-call]
-                process = forked(alexnet, command, self.folder, environment, streams, limits)
+                process = forked(alexnet, ["pipeline.commands.main", *command], self.folder,
+                                 environment, streams, limits)
         self._running.append(Running(self.folder, process, output))
         return self._running[-1]
 
