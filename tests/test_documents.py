@@ -21,7 +21,11 @@ from pydantic import ValidationError
 
 from pipeline.commands.main import main
 from pipeline.config.parameters import Parameters, load
+from pipeline.data.sources.fetching import fetch
+from pipeline.data.sources.recognition import CIFAR10
 from pipeline.studies.gate.golden import of_configuration
+from pipeline.system.errors import UserError
+from pipeline.system.terminal import message_lines
 from tests.documents import DOCUMENTS, ROOT, blocks, commands, spans
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -249,6 +253,51 @@ def test_prose_and_code_have_lines_of_at_most_100_columns(document: Path) -> Non
     """Rows of tables and tags of HTML cannot be wrapped."""
     assert [line for line in document.read_text(encoding="utf-8").splitlines()
             if len(line) > 100 and not line.startswith(("|", "<"))] == []
+
+
+def commands_with_json(group: click.Group = main, before: str = "") -> set[str]:
+    """The names of all commands that have `--json`."""
+    names = set()
+    for name, command in group.commands.items():
+        if any("--json" in option.opts for option in command.params):
+            names.add(f"{before}{name}")
+        if isinstance(command, click.Group):
+            names |= commands_with_json(command, f"{before}{name} ")
+    return names
+
+
+def test_the_commands_that_print_json_are_listed() -> None:
+    page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    listed = re.search(r"These commands have it: (.*?)\.", page, re.DOTALL)
+    assert listed
+    assert ({" ".join(name.split()).removesuffix(" --dry-run")
+             for name in re.findall(r"`([^`]+)`", listed[1])} == commands_with_json())
+
+
+def test_the_variables_that_the_code_reads_are_listed() -> None:
+    page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    code = "".join(file.read_text(encoding="utf-8") for package in ("alexnet", "pipeline")
+                   for file in (ROOT / package).rglob("*.py"))
+    read = set(re.findall(r"[\"'](ALEXNET_[A-Z_]+)[\"']", code))
+    assert "ALEXNET_ISA" in read
+    assert {name for name in read if f"`{name}`" not in page} == set()
+
+
+def test_the_refusal_that_is_shown_is_the_one_that_is_given(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/data.md, numbers apart: of a folder whose validation pictures are in `test`."""
+    [shown] = [block.text for block in blocks(ROOT / "docs/data.md")
+               if block.text.startswith("error: dataset.location")]
+    monkeypatch.chdir(tmp_path)
+    for name in CIFAR10:
+        for split in ("train", "test"):
+            (Path("cifar") / split / name).mkdir(parents=True)
+            (Path("cifar") / split / name / "1.png").write_bytes(b"")
+    parameters = load(ROOT / "params.yaml", ["dataset.source=cifar10", "dataset.location=cifar"])
+    with pytest.raises(UserError) as refusal:
+        fetch(parameters.dataset)
+    said = message_lines(f"error: {refusal.value}")
+    assert re.sub(r"[\d,]+", "N", said) == re.sub(r"[\d,]+", "N", shown)
 
 
 def test_every_page_is_in_the_index() -> None:

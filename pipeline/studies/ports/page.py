@@ -55,6 +55,8 @@ and the shape of the stored pictures belong to the port, too, and are written by
 
 What differs between two recipes, with the place where each value stands:
 
+<!-- run -->
+
     alexnet describe --recipe caffe --against source
 
 A net of `torchvision` at width 1 is torchvision's own, and the tests hold it against the installed
