@@ -26,7 +26,10 @@ def main() -> None:
     elif name == "train" and rest and not rest[0].startswith("-"):
         from pathlib import Path
 
-        from pipeline.training.process import main as train
+        from pipeline.system.importing import first_import
+
+        with first_import("torch"):
+            from pipeline.training.process import main as train
 
         train(Path(rest[0]), int(rest[1]) if len(rest) > 1 else None)
     else:
@@ -47,11 +50,14 @@ def _stage(name: str) -> None:
 
     from pipeline.config import parameters, stages
     from pipeline.system.errors import UserError
+    from pipeline.system.importing import first_import
 
     try:
         if name not in stages.NAMES:
             raise UserError(f"no stage called {name!r}; there are {', '.join(stages.NAMES)}")
-        importlib.import_module(f"pipeline.stages.{name}").run(parameters.load())
+        with first_import("torch"):
+            stage = importlib.import_module(f"pipeline.stages.{name}")
+        stage.run(parameters.load())
     except UserError as error:
         sys.exit(f"error: {error}")
 

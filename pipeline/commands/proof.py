@@ -12,6 +12,7 @@ from pipeline.commands.group import command
 from pipeline.commands.options import JSON, RunName
 from pipeline.commands.runs import RUN_READ
 from pipeline.config.stages import NAMES
+from pipeline.system.importing import first_import
 from pipeline.system.terminal import printable, wrapped
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ def verify(cached: tuple[str, ...], steps: int | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from pipeline.studies.rerun.verification import note, verify
     from pipeline.system.tables import print_table, terminal_table
     from pipeline.system.terminal import cell
     from pipeline.system.verdicts import exit_status
+
+    with first_import("torch"):
+        from pipeline.studies.rerun.verification import note, verify
 
     verdicts = verify(cached, steps)
     words = [*(f"--cached {stage}" for stage in cached), *([f"--steps {steps}"] if steps else [])]
@@ -91,7 +94,8 @@ def audit(run: str, start: int | None, steps: int, intervals: int | None, seed: 
     Exit code: 0 it holds, 1 it fails, 2 not compared (the environment is another, the data cannot
     be had, the record has no chain).
     """
-    from pipeline.studies.rerun.audit import audit as audited
+    with first_import("torch"):
+        from pipeline.studies.rerun.audit import audit as audited
 
     if start is not None and intervals is not None:
         raise click.UsageError("--from and --intervals exclude each other")

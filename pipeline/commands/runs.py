@@ -17,6 +17,7 @@ from pipeline.commands.group import command
 from pipeline.commands.options import JSON, RunName, UserPath, from_start
 from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.system.errors import UserError
+from pipeline.system.importing import first_import
 from pipeline.system.terminal import message_lines, printable, wrapped
 
 if TYPE_CHECKING:
@@ -91,8 +92,10 @@ def rerun(run: str, steps: int | None, anyway: bool, trust: bool, as_json: bool)
     Exit code: 0 identical, 1 differs, 2 not compared (the environment is another, or the data
     cannot be had).
     """
-    from pipeline.studies.rerun import replay
     from pipeline.system.verdicts import EXIT_STATUS
+
+    with first_import("torch"):
+        from pipeline.studies.rerun import replay
 
     outcome = replay.rerun(run, steps, anyway, trust)
     if as_json:

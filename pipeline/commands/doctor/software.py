@@ -15,6 +15,7 @@ from pipeline.commands.doctor.finding import Finding, ok, skipped
 from pipeline.config.parameters import Parameters
 from pipeline.records import environment
 from pipeline.system.errors import UserError
+from pipeline.system.importing import first_import
 from pipeline.system.project import CODE
 
 OLDEST_PYTHON = (3, 11)
@@ -113,7 +114,8 @@ def pictures(parameters: Parameters) -> Finding:
 def torch(parameters: Parameters) -> Finding:
     """Check PyTorch, and whether its build fits the GPU here."""
     try:
-        import torch as pytorch
+        with first_import("torch"):
+            import torch as pytorch
     except Exception as error:  # a broken installation fails in any way
         return Finding("fails",
                        f"torch cannot be imported ({type(error).__name__}: {_first_line(error)})",
@@ -161,7 +163,8 @@ def torchvision(parameters: Parameters) -> Finding:
     if not file.exists():
         return skipped("only benchmarks and tests import torchvision, and they are not here")
     try:
-        runpy.run_path(str(file))
+        with first_import("torchvision"):
+            runpy.run_path(str(file))
     except Exception as error:
         return Finding("fails", f"torchvision cannot be imported ({type(error).__name__}: "
                                 f"{_first_line(error)})", SET_UP)
