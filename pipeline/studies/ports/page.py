@@ -72,9 +72,9 @@ It can be `train.start_from`, too. What was trained goes back with
 
 and, there, with `torch.load("trained.pth", weights_only=True)`, which
 `torchvision.models.alexnet(num_classes=N).load_state_dict` takes. Outputs are in the order of the
-sorted keys of the classes there, and in the order of the labels here; both commands put them right.
-The other recipes are held against networks and updates that are written
-apart from them, after the ports' files (`tests/alexnet/ports_reference.py`).
+sorted keys of the classes there, and in the order of the labels here; both commands reorder them.
+The other recipes are held against networks and updates that are written apart from them, after the
+ports' files (`tests/alexnet/ports_reference.py`).
 """
 
 TABLE = """\
