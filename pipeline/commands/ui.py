@@ -20,7 +20,7 @@ import click
 from pipeline.records import mlflow_connection, mlflow_pages, mlflow_store
 from pipeline.system.errors import UserError, without_password
 from pipeline.system.processes import adopt_orphans, die_with_parent, kill_children
-from pipeline.system.project import home_folder
+from pipeline.system.project import environment, home_folder
 
 HOST = "127.0.0.1"
 SECONDS_TO_END = 10.0  # for the server to answer what it was asked
@@ -48,9 +48,10 @@ def serve(port: int) -> None:
         "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ARTIFACTS_DESTINATION": str(home_folder() / "mlartifacts"),
         "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port),
-               "--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    _run(command, {"MLFLOW_SERVER_ALLOWED_HOSTS": ALLOWED_HOSTS} | os.environ | variables)
+    command = [sys.executable, "-P", "-m", "pipeline.commands.ui_server", "--host", HOST,
+               "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    _run(command, environment(variables={"MLFLOW_SERVER_ALLOWED_HOSTS": ALLOWED_HOSTS}
+                              | os.environ | variables))
 
 
 def _run(command: Sequence[str], variables: Mapping[str, str]) -> None:

@@ -315,6 +315,8 @@ def _from_store(store: MlflowStore, run: Any) -> KeptRun:
     curve: dict[int, dict[str, float]] = {}
     metrics = {}
     for shown in run.data.metrics:
+        if mlflow_names.is_for_eyes(shown):
+            continue
         name = mlflow_names.flat_metric(shown)
         images = mlflow_names.images_a_step(stage, run.data.params) if shown != name else 1
         for point in store.client.get_metric_history(run_id, shown):

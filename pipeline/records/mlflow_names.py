@@ -9,6 +9,7 @@ runs of any batch size have in common.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -33,6 +34,8 @@ EVALUATION = {"top1_error": "val/top1_error_1crop", "top5_error": "val/top5_erro
               "loss": "val/loss_1crop", "colour_0": "weights/colour_0",
               "colour_1": "weights/colour_1", "specialisation": "weights/specialisation"}
 GROUPS = {"rerun": "train", "evaluate": "val"}  # else that of a stage has its name
+ERROR = re.compile(r"(top[15])_error(_\d+crop)?")
+ERRORS = "error"  # the group of those in percent; before `train` and `val` in the alphabet
 FLAT = {shown: name for names in (CURVES, EVALUATION) for name, shown in names.items()}
 
 
@@ -46,6 +49,22 @@ def flat_metric(shown: str) -> str:
     """Return the name in metrics files of one in MLflow; runs from before there were groups have
     that already."""
     return FLAT.get(shown) or shown.partition("/")[2] or shown
+
+
+def shown_errors(stage: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the errors of an evaluation once more, in percent to two digits, under names that come
+    first in MLflow's tables and charts: `error/top1_10crop`. They are for eyes; the record has the
+    fractions, with all digits."""
+    if stage != "evaluate":
+        return {}
+    errors = {name: ERROR.fullmatch(name) for name in metrics}
+    return {f"{ERRORS}/{match[1]}{match[2] or '_1crop'}": round(100 * metrics[name], 2)
+            for name, match in errors.items() if match}
+
+
+def is_for_eyes(shown: str) -> bool:
+    """Return whether a metric of MLflow's is one of `shown_errors`, and not of the record."""
+    return shown.startswith(f"{ERRORS}/")
 
 
 def images_a_step(stage: str, params: Mapping[str, str]) -> int:

@@ -12,46 +12,67 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.crops import SUFFIXES, suffix_of
+from pipeline.records import mlflow_names
 from pipeline.records.mlflow_names import differing, plain
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 VIEW = "alexnet-trainings"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 TRAINING = "workflowType=machine_learning"  # without it MLflow shows a run among its GenAI pages
 COLUMNS = {
-    "metrics": ("val/top1_error_10crop", "val/top5_error_10crop", "val/top1_error"),
+    "metrics": ("error/top1_10crop", "error/top5_10crop"),
     "params": ("dataset.source", "recipe.name", "network.width", "train.seed", "train.epochs"),
     "attributes": ("Duration",)}
+SECTION = "alexnet-errors"  # of charts: the first
+CHARTS = (("LINE", "val/top1_error", "Validation error (top-1, centre crop) over images seen"),
+          ("BAR", "error/top1_10crop", "Top-1 error in %, ten crops"))
+CHART = {"runsCountToCompare": 10, "metricSectionId": SECTION, "deleted": False,
+         "isGenerated": False}
 ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
 
 - A run is named for its data set and seed, and for what differs from that data set's preset and
   the recipe *source*.
-- Curves (`train/`, `val/`) stand at **images seen**; `val/..._1crop` and `_10crop` are those of the
-  finished weights.
+- `error/` is in percent, on the validation images, of the finished weights. Curves (`train/`,
+  `val/`) stand at **images seen**; `val/..._1crop` and `_10crop` are fractions with all digits.
 - Evaluation and report are part of the training whose weights they saw. `prepared_by.*` among its
   tags are the runs that made its data.
 - The view *Trainings* (above the list) has the columns that matter; `alexnet ui` opens it.
-- Where a click on a run leads to the *GenAI* pages, choose *Model training* at the top left once:
-  MLflow keeps it.
+- Where a click on a run leads to the *GenAI* pages (not with `alexnet ui`), choose *Model training*
+  at the top left once: MLflow keeps it.
 - To compare: tick two runs, then **Compare**. To prove that a run can be repeated:
   `alexnet rerun RUN`.
 """
+ERRORS = "Errors, "  # the beginning of a description's line of them
 # of a data set's digest, for which MLflow has 36; the whole is in the profile and the tags
 DIGITS = 32
 
 
 def experiment_tags() -> dict[str, str]:
-    """Set where an experiment does not have them; what a user has changed stays."""
+    """Return the tags of an experiment: set where it does not have them, since a user may have
+    changed them, but for the view, which is ours."""
     return {"mlflow.note.content": ABOUT, "mlflow.experimentKind": "custom_model_development",
-            f"mlflow.sharedViewState.{VIEW}": json.dumps({
-                "name": "Trainings", "createdAt": 0, "updatedAt": 0, "state": json.dumps(_view())})}
+            VIEW_TAG: json.dumps({"name": "Trainings", "createdAt": 0, "updatedAt": 0,
+                                  "state": json.dumps(_view())})}
+
+
+def is_view(tag: str) -> bool:
+    """Return whether an experiment's tag is the view, which follows this version of it."""
+    return tag == VIEW_TAG
 
 
 def _view() -> dict[str, Any]:
     columns = [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names]
     return {"searchFilter": "tags.stage = 'train'", "orderByKey": "attributes.start_time",
-            "orderByAsc": False, "selectedColumns": columns, "hideEmptyCharts": True}
+            "orderByAsc": False, "selectedColumns": columns, "hideEmptyCharts": True,
+            "isAccordionReordered": True,  # else the sections stand in the order of the alphabet
+            "compareRunSections": [{"uuid": SECTION, "name": mlflow_names.ERRORS, "display": True,
+                                    "isReordered": True}],
+            "compareRunCharts": [
+                {**CHART, "uuid": f"{SECTION}-{number}", "type": kind, "metricKey": metric,
+                 "displayName": title}
+                for number, (kind, metric, title) in enumerate(CHARTS)]}
 
 
 def addresses(server: str, experiment: str) -> str:
@@ -98,16 +119,23 @@ def description(stage: str, params: Mapping[str, str], tags: Mapping[str, str], 
 
 
 def addition(stage: str, metrics: Mapping[str, float], experiment: str, run_id: str) -> str:
-    """Return what the description of a training gains, at its beginning, when a stage joins its
-    run."""
+    """Return what the description of a training gains when a stage joins its run."""
     if stage == "report":
         return (f"[Report](#/experiments/{experiment}/runs/{run_id}/artifacts/report/index.html"
                 f"?{TRAINING})")
     end = suffix_of(metrics)
     errors = [f"{name.replace(f'_error{end}', '').replace('top', 'top-')} {100 * value:.2f} %"
               for name, value in metrics.items() if name.endswith(f"_error{end}")]
-    return (f"Errors, {SUFFIXES[end]}: {', '.join(errors)}." if errors
-            else f"`{stage}` has run.")
+    return f"{ERRORS}{SUFFIXES[end]}: {', '.join(errors)}." if errors else ""
+
+
+def with_line(description: str, line: str) -> str:
+    """Return the description with this line among the first: the errors, of which it has one line,
+    before the report."""
+    lines = [line, *(each for each in description.split("\n\n")
+                     if each != line and not (line and each.startswith(ERRORS)
+                                              and line.startswith(ERRORS)))]
+    return "\n\n".join(sorted(filter(None, lines), key=lambda each: not each.startswith(ERRORS)))
 
 
 def data_sets(stage: str, params: Mapping[str, str], tags: Mapping[str, str]) -> list[DatasetInput]:

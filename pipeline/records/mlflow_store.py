@@ -65,7 +65,8 @@ class MlflowStore:
             experiment = self.client.get_experiment(self.client.create_experiment(name, place))
         self.experiment: str = experiment.experiment_id
         for tag, value in mlflow_pages.experiment_tags().items():
-            if tag not in experiment.tags:
+            if experiment.tags.get(tag) != value and (tag not in experiment.tags
+                                                      or mlflow_pages.is_view(tag)):
                 self.client.set_experiment_tag(self.experiment, tag, value)
 
     def probe(self) -> None:
@@ -224,7 +225,12 @@ class MlflowStore:
     def _complete(self, record: Record, prefix: str = "") -> None:
         """Write what is known when a stage has ended; `prefix` keeps the tags of a joining stage
         apart from the training's."""
+        from mlflow.entities import Metric
+
         self.send_curve(record)
+        errors = mlflow_names.shown_errors(record.stage, record.metrics)
+        self.client.log_batch(record.run_id, metrics=[Metric(name, value, record.ended, 0)
+                                                      for name, value in errors.items()])
         drawn = {name for point in record.curve for name in point}
         self._log_points(record, [{"step": 0, "time": record.ended,
                                    **{name: value for name, value in record.metrics.items()
@@ -257,8 +263,7 @@ class MlflowStore:
         note = training.get("mlflow.note.content", "")
         line = mlflow_pages.addition(record.stage, record.metrics, self.experiment,
                                      str(record.run_id))
-        if line not in note:
-            self.set_tags(record.run_id, {"mlflow.note.content": f"{line}\n\n{note}".strip()})
+        self.set_tags(record.run_id, {"mlflow.note.content": mlflow_pages.with_line(note, line)})
 
     def _log_points(self, record: Record, points: Sequence[Mapping[str, float]]) -> None:
         from mlflow.entities import Metric

@@ -183,8 +183,6 @@ def browser(width: int) -> Iterator[Any]:
             folder, executable_path=program, args=FLAGS, viewport={"width": width, "height": 900})
         try:
             page = context.pages[0]
-            page.add_init_script(
-                "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
             # of a busy machine; as a rule they are there in seconds
             page.set_default_timeout(120_000)
             yield page
@@ -198,10 +196,10 @@ def test_the_pages_show_runs_their_difference_and_both_curves(pages: Pages) -> N
         page.goto(pages.address)
         for name in names:
             page.get_by_text(name, exact=True).first.wait_for()
-        page.get_by_role("columnheader", name="val/top1_error", exact=True).first.wait_for()
+        page.get_by_role("columnheader", name="error/top1_10crop", exact=True).first.wait_for()
         shot(page, "trainings")
-        assert {"Duration", "val/top5_error_10crop",
-                "val/top1_error"} <= set(page.get_by_role("columnheader").all_inner_texts())
+        assert {"Duration", "error/top5_10crop"} <= set(
+            page.get_by_role("columnheader").all_inner_texts())
 
         for box in page.get_by_label("Press Space to toggle row selection").all():
             box.check()
@@ -222,7 +220,18 @@ def test_the_pages_show_runs_their_difference_and_both_curves(pages: Pages) -> N
         assert len({curve.get_attribute("d") for curve in curves.all()} - {None}) == 2
         shot(page, "curves")
 
-        page.goto(f"{pages.address.partition('?')[0]}/{pages.runs[0]}")
+        page.goto(pages.address)
+        page.get_by_role("link", name=names[0], exact=True).first.click()
+        page.get_by_text("About this run").wait_for()
+        assert page.url.endswith(pages.runs[0])
+        page.get_by_role("link", name="Models", exact=True).wait_for()  # of the training's pages
+        assert page.get_by_text("Judges", exact=True).count() == 0  # of those of GenAI
+        page.get_by_text("error/top1_10crop", exact=True).first.wait_for()
+        shown = page.locator("body").inner_text()
+        assert shown.index("error/top1_10crop") < shown.index("train/loss")
+        assert re.search(r"error/top1_10crop\s+36\s", shown)
+        assert "weights_digest" in shown
+        assert "process.id" not in shown
         report = page.get_by_role("link", name="Report", exact=True).get_attribute("href")
         shot(page, "run")
         page.goto(pages.address.partition("#")[0] + report)

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from pipeline.config import datasets, parameters, presets
 from pipeline.config.identity import flat_parameters
-from pipeline.records.mlflow_names import by_recipe, flat_metric, metric, run_name, short_names
+from pipeline.records.mlflow_names import (
+    by_recipe,
+    flat_metric,
+    is_for_eyes,
+    metric,
+    run_name,
+    short_names,
+    shown_errors,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = tuple(parameters.Parameters.model_fields)
@@ -52,6 +60,18 @@ def test_a_preset_is_named_as_itself(name: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", file)
     presets.configure(name, tmp_path, file)
     assert named(file=file) == f"{name} seed 1"
+
+
+def test_errors_are_shown_in_percent_under_names_that_come_first() -> None:
+    measured = {"top1_error": 1 / 3, "top5_error_10crop": 0.125, "loss": 2.0, "images": 60}
+    shown = shown_errors("evaluate", measured)
+    assert shown == {"error/top1_1crop": 33.33, "error/top5_10crop": 12.5}
+    assert all(map(is_for_eyes, shown))
+    others = [metric(stage, name) for stage, names in (("train", TRAIN), ("evaluate", EVALUATE))
+              for name in names]
+    assert not any(map(is_for_eyes, others))
+    assert max(shown) < min(others)
+    assert shown_errors("train", measured) == {}
 
 
 def test_side_by_side_runs_are_called_by_what_not_all_have() -> None:

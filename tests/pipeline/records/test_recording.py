@@ -24,7 +24,7 @@ from pipeline.config import parameters
 from pipeline.config.identity import flat_parameters
 from pipeline.config.paths import LISTING, MEAN, PCA, STORE, metrics_of
 from pipeline.data.statistics import mean_digest
-from pipeline.records import environment, live_curves, mlflow_connection
+from pipeline.records import environment, kept_runs, live_curves, mlflow_connection
 from pipeline.records.record import data_digests
 from pipeline.records.recording import recorded
 from pipeline.records.unsent import send_unsent
@@ -136,7 +136,9 @@ def test_training_evaluation_and_report_are_one_run_linked_to_its_preparation(he
     assert "prepared_by.pca" not in train.data.tags
     assert train.data.tags["resize.pixels_digest"] == "p" * 64
     assert train.data.metrics == {"weights/steps": 4.0, "val/top1_error": 0.5, "train/loss": 0.25,
-                                  "val/top1_error_1crop": 0.25}
+                                  "val/top1_error_1crop": 0.25, "error/top1_1crop": 25.0}
+    # what is for eyes is not of the record
+    assert kept_runs.find(train.info.run_id).facts.metrics == {"steps": 4.0, "top1_error": 0.25}
     assert train.data.params["recipe.lrn_divisor"] == "window"
     assert train.data.params["train.seed"] == "1"
     assert train.data.tags["evaluate.status"] == "FINISHED"
@@ -387,7 +389,7 @@ def test_unsent_records_arrive_once_and_whole(here: Path, monkeypatch: pytest.Mo
     [run] = runs()
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"weights/steps": 4.0, "val/top1_error": 0.5, "train/loss": 2.0,
-                                "val/top1_error_1crop": 0.5}
+                                "val/top1_error_1crop": 0.5, "error/top1_1crop": 50.0}
     assert artifacts(run)["weights"] == b"the first"
     assert "code.tar.gz" in artifacts(run)
 
