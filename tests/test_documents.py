@@ -255,6 +255,24 @@ def test_prose_and_code_have_lines_of_at_most_100_columns(document: Path) -> Non
             if len(line) > 100 and not line.startswith(("|", "<"))] == []
 
 
+def missing_places(layout: str) -> list[str]:
+    """Names in the layout of README that are not there: a line has one and what it is, the last
+    line several; indented ones lie in `pipeline/`."""
+    *lines, files = layout.splitlines()
+    names = [f"pipeline/{line.split()[0]}" if line.startswith(" ") else line.split()[0]
+             for line in lines]
+    return [name for name in (*names, *files.split()) if not (ROOT / name).exists()]
+
+
+def test_the_layout_in_readme_is_that_of_the_repository() -> None:
+    [layout] = [block.text for block in blocks(ROOT / "README.md")
+                if block.text.startswith("alexnet/ ")]
+    assert missing_places(layout) == []
+    rooms = {file.parent.name for file in (ROOT / "pipeline").glob("*/__init__.py")}
+    assert set(re.findall(r"^ +(\w+)/", layout, re.MULTILINE)) == rooms
+    assert missing_places("alexnet/  x\n  hall/  y\nMakefile gone") == ["pipeline/hall/", "gone"]
+
+
 def commands_with_json(group: click.Group = main, before: str = "") -> set[str]:
     """The names of all commands that have `--json`."""
     names = set()
