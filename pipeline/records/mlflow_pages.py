@@ -26,10 +26,10 @@ COLUMNS = {
     "params": ("dataset.source", "recipe.name", "network.width", "train.seed", "train.epochs"),
     "attributes": ("Duration",)}
 SECTION = "alexnet-errors"  # of charts: the first
-CHARTS = (("LINE", "val/top1_error", "Validation error (top-1, centre crop) over images seen"),
-          ("BAR", "error/top1_10crop", "Top-1 error in %, ten crops"))
+CHARTS = (("LINE", "val/top1_error"), ("BAR", "error/top1_10crop"))
 CHART = {"runsCountToCompare": 10, "metricSectionId": SECTION, "deleted": False,
-         "isGenerated": False}
+         "isGenerated": False, "lineSmoothness": 0, "useGlobalLineSmoothing": True,
+         "useGlobalXaxisKey": True}
 ABOUT = """Trainings of AlexNet, and the stages that prepared their data.
 
 - A run is named for its data set and seed, and for what differs from that data set's preset and
@@ -70,9 +70,8 @@ def _view() -> dict[str, Any]:
             "compareRunSections": [{"uuid": SECTION, "name": mlflow_names.ERRORS, "display": True,
                                     "isReordered": True}],
             "compareRunCharts": [
-                {**CHART, "uuid": f"{SECTION}-{number}", "type": kind, "metricKey": metric,
-                 "displayName": title}
-                for number, (kind, metric, title) in enumerate(CHARTS)]}
+                {**CHART, "uuid": f"{SECTION}-{number}", "type": kind, "metricKey": metric}
+                for number, (kind, metric) in enumerate(CHARTS)]}
 
 
 def addresses(server: str, experiment: str) -> str:
