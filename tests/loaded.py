@@ -23,7 +23,7 @@ from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "ALEXNET_TESTS_LONG"  # set by --long, for the processes of pytest-xdist, too
@@ -34,17 +34,18 @@ LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking",
           "pipeline.stages.evaluate", "pipeline.stages.report", "matplotlib.backends.backend_agg",
           "matplotlib.backends.backend_svg"]
 # Asks a Door for `alexnet ARGUMENTS`, hands over its own standard streams, and ends as the command
-# does. Called as Python, it asks for `python -P -m MODULE ARGUMENTS` of MODULES, and becomes Python
-# for all else, and where a variable is another that LIBRARIES read when they are loaded.
+# does. Called as Python, it asks for what COMMANDS begin; it becomes Python for all else, and where
+# a variable is another that LIBRARIES read when they are loaded.
 CLIENT = """\
 #!{python} -IS
 import json, os, socket, sys
 module, command = "pipeline", sys.argv[1:]
 if os.path.basename(sys.argv[0]) == "python":
-    options, module, command = command[:2], "".join(command[2:3]), command[3:]
+    *options, module = command[: 1 if command[:1] == ["-c"] else 3] or [""]
+    command = command[len(options) + 1:]
     loaded = {{name: value for name, value in os.environ.items()
               if name.startswith({libraries!r}) and (name, value) != ("PYTHONHASHSEED", "0")}}
-    if options != ["-P", "-m"] or module not in {modules!r} or loaded != {variables!r}:
+    if [*options, module] not in {commands!r} or loaded != {variables!r}:
         os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as door:
     door.connect({address!r})
@@ -56,7 +57,7 @@ if status < 0:
     os.kill(os.getpid(), -status)
 sys.exit(status)
 """
-MODULES = ("pipeline", "pipeline.commands.main")
+COMMANDS = [["-c"], ["-P", "-m", "pipeline"], ["-P", "-m", "pipeline.commands.main"]]
 LIBRARIES = ("OMP_", "KMP_", "GOMP_", "MKL_", "ONEDNN_", "DNNL_", "OPENBLAS_", "ATEN_", "TORCH_",
              "CUDA_", "LD_", "GLIBC_", "MALLOC_", "PYTHONHASHSEED", "ALEXNET_ISA")
 
@@ -76,7 +77,7 @@ def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str]
     """In a forked process: `python -m COMMAND`, as a shell in this folder would start it.
 
     Args:
-        command: one of MODULES, and arguments.
+        command: a module, or "-c" and a program; then arguments.
         folder: in which it runs.
         environment: all of its variables; the packages come from the first folder of PYTHONPATH.
         streams: its standard streams, or the last two of them, to be detached from what brought
@@ -103,7 +104,10 @@ def alexnet(command: Sequence[str], folder: Path, environment: Mapping[str, str]
     sys.argv = ["alexnet", *arguments]
     limited(limits)
     os.sched_setaffinity(0, os.sched_getaffinity(like))
-    importlib.import_module("pipeline.__main__" if module == "pipeline" else module).main()
+    if module == "-c":
+        exec(arguments[0], {"__name__": "__main__"})  # noqa: S102
+    else:
+        importlib.import_module("pipeline.__main__" if module == "pipeline" else module).main()
 
 
 def limited(limits: Sequence[tuple[int, int]]) -> None:
@@ -118,7 +122,10 @@ class Door:
     """A folder for PATH, whose `alexnet` is forked; for commands that nobody sends signals to.
 
     What such a command starts and kills, ends: the forked process dies with the one that asked.
+    `Door.python` begins COMMANDS likewise.
     """
+
+    python: ClassVar[str] = sys.executable
 
     def __init__(self) -> None:
         # a socket's address must be short
@@ -131,16 +138,18 @@ class Door:
             client.parent.mkdir(exist_ok=True)
             client.write_text(CLIENT.format(
                 python=sys.executable, address=str(self.folder / "socket"), libraries=LIBRARIES,
-                modules=MODULES,
+                commands=COMMANDS,
                 variables={name: value for name, value in os.environ.items()
                            if name.startswith(LIBRARIES)}))
             client.chmod(0o755)
         threading.Thread(target=self._serve, daemon=True).start()
 
     def __enter__(self) -> Door:
+        Door.python = str(self.folder / "tools/python")
         return self
 
     def __exit__(self, *_: object) -> None:
+        Door.python = sys.executable
         shutil.rmtree(self.folder)
 
     def _serve(self) -> None:

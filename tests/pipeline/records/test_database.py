@@ -7,7 +7,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from pipeline.records import database, mlflow_connection
 from pipeline.records.mlflow_store import MlflowStore
 from pipeline.records.record import Record, process_tags
+from tests.loaded import Door
 
 ROOT = Path(__file__).resolve().parents[3]
 # A run with a file, from the folder that it is started in.
@@ -34,7 +34,7 @@ print(record.run_id)
 def start(folder: Path, script: str = RECORD, **variables: str) -> subprocess.Popen[str]:
     variables = {name: value for name, value in os.environ.items()
                  if not name.startswith("MLFLOW_")} | variables
-    return subprocess.Popen([sys.executable, "-c", script],
+    return subprocess.Popen([Door.python, "-c", script],
                             cwd=folder, env=variables | {"PYTHONPATH": str(ROOT)}, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
