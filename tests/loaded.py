@@ -27,12 +27,13 @@ from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "ALEXNET_TESTS_LONG"  # set by --long, for the processes of pytest-xdist, too
-LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking",
-          "mlflow.store.tracking.sqlalchemy_store", "scipy.linalg", "pyarrow.parquet",
+LOADED = ["torch", "torch.distributed", "torch._inductor", "mlflow.tracking", "alembic.command",
+          "mlflow.store.tracking.sqlalchemy_workspace_store", "sqlalchemy.dialects.sqlite",
+          "scipy.io", "scipy.linalg", "pyarrow.parquet", "rich.table", "matplotlib.figure",
+          "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
           "tests.alexnet.runs", "pipeline.commands.main", "pipeline.stages.runner",
           "pipeline.training.process", "pipeline.stages.train", "pipeline.stages.resize",
-          "pipeline.stages.evaluate", "pipeline.stages.report", "matplotlib.backends.backend_agg",
-          "matplotlib.backends.backend_svg"]
+          "pipeline.stages.evaluate", "pipeline.stages.report"]
 # Asks a Door for `alexnet ARGUMENTS`, hands over its own standard streams, and ends as the command
 # does. Called as Python, it asks for what COMMANDS begin; it becomes Python for all else, and where
 # a variable is another that LIBRARIES read when they are loaded.
