@@ -325,9 +325,11 @@ def dropout(x: F32, kept: NDArray[np.bool_], factor: float) -> F32:
 
 
 def _constants(letter: str) -> list[float]:
-    found = re.search(rf"{letter}1\.\.{letter}\d = ([^\n]*?)\.\n", PAGE)
+    found = re.search(rf"{letter}1\.\.{letter}(\d) = (.*?)\.\n", PAGE, re.DOTALL)
     assert found, f"no constants {letter} on the page"
-    return [float.fromhex(text) for text in found[1].split(", ")]
+    constants = [float.fromhex(text) for text in found[2].split(",")]
+    assert len(constants) == int(found[1])
+    return constants
 
 
 P, L, S, C = (_constants(letter) for letter in "PLSC")
