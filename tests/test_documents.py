@@ -33,7 +33,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 # repository.
 LEFT = re.compile(
     r"(data|models|plots|metrics|report|work|mlartifacts|archives|golden|experiments/results|build|record"
-    r"|\.venv|\.dvc)(/|$)|mlflow\.db|dvc\.lock|train/|val/|LOC_|ILSVRC|req\.in|overrides\.txt|val_annotations\.txt")
+    r"|\.venv|\.dvc)(/|$)|mlflow\.db|dvc\.lock|train/|val/|error/|LOC_|ILSVRC|req\.in|overrides\.txt|val_annotations\.txt")
 by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
 
 
