@@ -58,6 +58,20 @@ def test_help_names_every_stage_and_imports_nothing_heavy() -> None:
         assert stage.summary in told
 
 
+def test_a_stages_record_and_its_data_import_nothing_that_they_do_not_use(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # a client asks nothing yet
+    code = ("import sys, pipeline.stages.runner, pipeline.data.store\n"
+            "from pipeline.records import environment, mlflow_connection\n"
+            "from pipeline.data.arrow import pyarrow\n"
+            "environment.fingerprint(with_torch=False), mlflow_connection.client()\n"
+            "pyarrow.compute.equal(pyarrow.array(['a']), 'a')\n"
+            "print([name for name in ('mlflow', 'pandas', 'scipy', 'sympy', 'pygments', 'torch')\n"
+            "       if name in sys.modules])")
+    done = process(code=code)
+    assert done.stdout.splitlines()[-1:] == ["['mlflow']"], done.stderr
+
+
 def leaves(group: click.Group,
            path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command that does something, by the words that call it."""
