@@ -152,6 +152,26 @@ def problem_with_pytest(words: list[str]) -> str | None:
     return None
 
 
+def problem_with_torchrun(words: list[str]) -> str | None:
+    """What torchrun's own parser says of a call."""
+    from torch.distributed.run import get_args_parser
+
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            get_args_parser().parse_args([word for word in words if word != "..."])
+        except SystemExit:
+            return said.getvalue()
+    return None
+
+
+def extras_not_there(text: str) -> set[str]:
+    """Extras in `pip install -e .[EXTRA]` that the project does not have."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return set(re.findall(r"pip install -e \.\[(\w+)\]", text)) - {
+        *project["optional-dependencies"]}
+
+
 @by_document
 def test_every_other_program_takes_what_it_is_given(document: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"),
@@ -169,6 +189,9 @@ def test_every_other_program_takes_what_it_is_given(document: Path) -> None:
         problems += [problem_with_dvc(words, whole=text not in in_sentences)
                      for words in commands(text, "dvc")]
         problems += [problem_with_pytest(words) for words in commands(text, "pytest")]
+        problems += [problem_with_torchrun(words) for words in commands(text, "torchrun")
+                     if "--no-python" in words]
+        problems += [f"no extra {extra}" for extra in extras_not_there(text)]
     assert [problem for problem in problems if problem] == []
 
 
@@ -182,6 +205,9 @@ def test_what_other_programs_do_not_take_is_seen() -> None:
     assert "does not take" in str(problem_with_dvc(["exp", "walk"], whole=False))
     assert problem_with_dvc(["exp", "apply"], whole=False) is None
     assert problem_with_dvc(["exp", "run", "--temp", "-S", "train.seed=2"]) is None
+    assert "unrecognized" in str(problem_with_torchrun(["--no-pythons", "alexnet", "train"]))
+    assert problem_with_torchrun(["--nnodes", "2", "--no-python", "alexnet", "train"]) is None
+    assert extras_not_there("pip install -e .[kaggle] and pip install -e .[gone]") == {"gone"}
     assert problem_with_pytest(["tests/gone"]) == "no tests/gone"
     assert problem_with_pytest(["tests/faults", "--longer"]) == "no option --longer"
 
