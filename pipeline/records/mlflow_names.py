@@ -58,8 +58,10 @@ def shown_errors(stage: str, metrics: Mapping[str, float]) -> dict[str, float]:
     if stage != "evaluate":
         return {}
     errors = {name: ERROR.fullmatch(name) for name in metrics}
-    return {f"{ERRORS}/{match[1]}{match[2] or '_1crop'}": round(100 * metrics[name], 2)
-            for name, match in errors.items() if match}
+    shown = {f"{ERRORS}/{match[1]}{match[2] or '_1crop'}": round(100 * metrics[name], 2)
+             for name, match in errors.items() if match}
+    # those of several crops first, which are the paper's
+    return dict(sorted(shown.items(), key=lambda item: item[0].endswith("_1crop")))
 
 
 def is_for_eyes(shown: str) -> bool:
