@@ -22,8 +22,11 @@ def run(parameters):
 """
 
 
+SMALL = ("--set", "train.epochs=0.4", "--set", "dataset.sample.val_images=10")  # two updates
+
+
 def rows(project: Project, *options: str, status: int = 0) -> list[dict[str, Any]]:
-    output = project.run("alexnet", "matrix", "--json", *options, status=status)
+    output = project.run("alexnet", "matrix", "--json", *SMALL, *options, status=status)
     found: list[dict[str, Any]] = json.loads(output[output.index("[\n"):])
     return found
 

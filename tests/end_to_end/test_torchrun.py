@@ -111,7 +111,7 @@ def test_a_worker_that_is_killed_is_started_again_by_torchrun(
         reproduced: Project, tmp_path: Path, launchers: int) -> None:
     """Of several torchruns each counts its own restarts."""
     project = copy(reproduced, tmp_path / "copy")
-    project.set(**{"execution.placement": "two", "train.epochs": 20})
+    project.set(**{"execution.placement": "two", "train.epochs": 8})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
