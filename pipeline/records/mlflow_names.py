@@ -40,7 +40,10 @@ FLAT = {shown: name for names in (CURVES, EVALUATION) for name, shown in names.i
 
 
 def metric(stage: str, name: str) -> str:
-    """Return the name in MLflow of a stage's metric."""
+    """Return the name in MLflow of a stage's metric; of a training that was imported, of its
+    evaluation's as well."""
+    if stage in TRAININGS and name not in CURVES and (name in EVALUATION or ERROR.fullmatch(name)):
+        stage = "evaluate"
     known = CURVES if stage in TRAININGS else EVALUATION if stage == "evaluate" else {}
     return known.get(name) or f"{GROUPS.get(stage, stage)}/{name}"
 
@@ -52,10 +55,10 @@ def flat_metric(shown: str) -> str:
 
 
 def shown_errors(stage: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the errors of an evaluation once more, in percent to two digits, under names that come
-    first in MLflow's tables and charts: `error/top1_10crop`. They are for eyes; the record has the
-    fractions, with all digits."""
-    if stage != "evaluate":
+    """Return the errors of an evaluation, or of an imported training's, once more, in percent to
+    two digits, under names that come first in MLflow's tables and charts: `error/top1_10crop`. They
+    are for eyes; the record has the fractions, with all digits."""
+    if stage not in ("evaluate", *TRAININGS):
         return {}
     errors = {name: ERROR.fullmatch(name) for name in metrics}
     shown = {f"{ERRORS}/{match[1]}{match[2] or '_1crop'}": round(100 * metrics[name], 2)

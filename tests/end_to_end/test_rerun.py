@@ -123,6 +123,8 @@ def test_a_record_that_travelled_to_a_clone_without_data(reproduced: Project, re
     run_id = clone.run("alexnet", "import", str(record)).splitlines()[-2]
     assert clone.run("alexnet", "import",
                      str(record)).splitlines()[-2:] == [run_id, f"{record}: is there already"]
+    [listed] = json.loads(clone.run("alexnet", "runs", "--json"))
+    assert listed["top1_error_10crop"] == reproduced.metrics("evaluate")["top1_error_10crop"]
     before = state(clone)
     told = clone.run("alexnet", "rerun", run_id[:8])
     assert "making them again: download, resize" in told

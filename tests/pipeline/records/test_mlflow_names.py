@@ -71,7 +71,8 @@ def test_errors_are_shown_in_percent_under_names_that_come_first() -> None:
               for name in names]
     assert not any(map(is_for_eyes, others))
     assert max(shown) < min(others)
-    assert shown_errors("train", measured) == {}
+    assert shown_errors("train", measured) == shown  # of one that was imported
+    assert shown_errors("train", {"training_error": 0.5}) == shown_errors("pca", measured) == {}
 
 
 def test_side_by_side_runs_are_called_by_what_not_all_have() -> None:
@@ -119,5 +120,7 @@ def test_every_metric_finds_back_to_its_name() -> None:
     assert metric("evaluate", "top5_error_10crop") == "val/top5_error_10crop"
     assert metric("rerun", "training_loss") == metric("train", "training_loss") == "train/loss"
     assert metric("resize", "images") == "resize/images"
+    for name in ("top1_error", "top5_error_10crop", "loss"):  # of a training that was imported
+        assert metric("train", name) == metric("evaluate", name)
     assert ([flat_metric(name) for name in ("top1_error", "resize/images")]
             == ["top1_error", "images"])  # before groups
