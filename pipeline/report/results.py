@@ -15,6 +15,7 @@ from pipeline.config.crops import SUFFIXES, suffix_of
 from pipeline.config.parameters import Parameters
 from pipeline.report.inputs import Inputs
 from pipeline.studies import yardsticks
+from pipeline.studies.run_sets import RunSet
 from pipeline.studies.yardsticks import Yardstick
 from pipeline.system.terminal import duration
 
@@ -56,16 +57,22 @@ def _names(measured: Mapping[str, Any]) -> list[str]:
 
 def best(inputs: Inputs) -> Yardstick | None:
     """Return what is good on this run's data: the kept set of runs with the lowest mean top-1 error
-    with several crops, of those on the same data set, or on the same pixels from elsewhere.
+    with several crops, of those on as many pictures of the same data set, or on the same pixels
+    from elsewhere.
 
     Returns:
         None where no such set is kept.
     """
-    source = inputs.parameters.dataset.source
-    pixels = inputs.metrics["resize"]["pixels_digest"]
-    of_these = [run_set for run_set in inputs.evidence.run_sets if run_set.runs
-                and (run_set.configuration.get("dataset.source") == source
-                     or run_set.runs[0].metrics.get("resize", {}).get("pixels_digest") == pixels)]
+    source, here = inputs.parameters.dataset.source, inputs.metrics["resize"]
+
+    def is_of_these(run_set: RunSet) -> bool:
+        stored = run_set.runs[0].metrics.get("resize", {}) if run_set.runs else {}
+        return (stored.get("pixels_digest") == here["pixels_digest"]
+                or (run_set.configuration.get("dataset.source") == source
+                    and all(stored.get(count) == here[count]
+                            for count in ("train_images", "val_images"))))
+
+    of_these = filter(is_of_these, inputs.evidence.run_sets)
     return min(filter(None, map(yardsticks.of, of_these)), default=None, key=Yardstick.top1)
 
 

@@ -374,19 +374,25 @@ def test_the_time_is_that_of_the_training_of_these_weights(
 
 
 def test_the_yardstick_is_the_best_of_what_was_measured_on_the_data() -> None:
-    def kept(source: str, name: str, *errors: float, crops: str = "_10crop") -> RunSet:
+    def stored(pixels: str, pictures: int = 60) -> dict[str, Any]:
+        return {"pixels_digest": pixels, "train_images": pictures, "val_images": 20}
+
+    def kept(source: str, name: str, *errors: float, crops: str = "_10crop",
+             pictures: int = 60) -> RunSet:
         names = [f"top{top}_error{end}" for end in ("", crops) for top in (1, 5)]
-        runs = [Run(seed, {"evaluate": dict.fromkeys(names, error)})
+        runs = [Run(seed, {"evaluate": dict.fromkeys(names, error),
+                           "resize": stored(name, pictures)})
                 for seed, error in enumerate(errors)]
         return RunSet(name, {"dataset.source": source}, "", {}, runs)
 
     sets = [kept("sample", "good", 0.1, 0.2, 0.3), kept("sample", "bad", 0.4, 0.4, 0.4),
-            kept("sample", "lucky", 0.0), kept("cifar10", "other", 0.0, 0.0, 0.5, crops="_9crop")]
+            kept("sample", "lucky", 0.0), kept("sample", "larger", 0.0, 0.0, 0.0, pictures=61),
+            kept("cifar10", "other", 0.0, 0.0, 0.5, crops="_9crop")]
 
     def inputs(source: str, pixels: str = "") -> Inputs:
         return cast(Inputs, SimpleNamespace(
             parameters=SimpleNamespace(dataset=SimpleNamespace(source=source)),
-            metrics={"resize": {"pixels_digest": pixels}},
+            metrics={"resize": stored(pixels)},
             evidence=SimpleNamespace(run_sets=sets)))
 
     def row(source: str, pixels: str = "") -> results.ErrorRow | None:
@@ -407,7 +413,7 @@ def test_the_yardstick_is_the_best_of_what_was_measured_on_the_data() -> None:
     assert row("imagenet2012") is None
     # what is kept without its data set's name is found by its pixels
     sets.append(RunSet("claim", {}, "", {}, [
-        Run(seed, {**sets[0].runs[0].metrics, "resize": {"pixels_digest": "p"}},
+        Run(seed, {**sets[0].runs[0].metrics, "resize": stored("p")},
             record={"seconds": 90}) for seed in range(3)]))
     claimed = row("folder", "p")
     assert claimed is not None
