@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,25 @@ def test_the_collector_rests_within_the_block_and_works_after_it() -> None:
         assert gc.get_freeze_count() > frozen
     finally:
         gc.unfreeze()
+
+
+AT_EXIT = """
+import atexit, gc, sys, types
+from pipeline.system.importing import first_import
+atexit.register(lambda: print(bool(gc.get_freeze_count())))
+if {triton}:
+    sys.modules["triton"] = types.ModuleType("triton")
+with first_import("no_module_of_this_name"):
+    pass
+"""
+
+
+@pytest.mark.parametrize("triton", [True, False])
+def test_at_the_end_tritons_bindings_are_collected(triton: bool) -> None:
+    """They list what is left as leaked, thirty lines after each command."""
+    done = subprocess.run([sys.executable, "-c", AT_EXIT.format(triton=triton)], check=True,
+                          capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.stdout == f"{not triton}\n"
 
 
 def test_it_works_after_an_import_that_fails() -> None:
