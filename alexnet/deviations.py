@@ -118,11 +118,12 @@ def page() -> str:
         (f"[`{s.name}`](#{s.name})", s.meaning.split(":")[0], f"`{_as_yaml(s.source)}`",
          f"`{_as_yaml(s.paper)}`") for s in switches()))]
     for s in switches():
-        parts += [f"\n## {s.name}\n", wrapped(f"{s.meaning[0].upper()}{s.meaning[1:]}.") + "\n",
-                  wrapped(f"- `source`: `{_as_yaml(s.source)}` ({s.source_evidence})"),
-                  wrapped(f"- `paper`: `{_as_yaml(s.paper)}` ({s.paper_evidence})"),
-                  wrapped(f"- expected to change: {s.effect}"),
-                  wrapped(f"- values: {_values(s)}")]
+        meaning = f"{s.meaning[0].upper()}{s.meaning[1:]}."
+        parts += [f"\n## {s.name}\n", markdown_lines(meaning) + "\n",
+                  markdown_lines(f"- `source`: `{_as_yaml(s.source)}` ({s.source_evidence})"),
+                  markdown_lines(f"- `paper`: `{_as_yaml(s.paper)}` ({s.paper_evidence})"),
+                  markdown_lines(f"- expected to change: {s.effect}"),
+                  markdown_lines(f"- values: {_values(s)}")]
     parts += [SCHEDULES, *_table(
         ("`recipe.schedule`", "file in S layers/", "drops by 10", "conv1 to 1e-5", "conv1 frozen",
          "colour noise off", "end"),
@@ -135,7 +136,7 @@ def page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def wrapped(text: str) -> str:
+def markdown_lines(text: str) -> str:
     """Return a paragraph, or an item of a list, in lines of at most 100 columns."""
     return textwrap.fill(text, 100, subsequent_indent="  " if text.startswith("- ") else "",
                          break_long_words=False, break_on_hyphens=False)

@@ -228,9 +228,9 @@ class MlflowStore:
         from mlflow.entities import Metric
 
         self.send_curve(record)
-        errors = mlflow_names.shown_errors(record.stage, record.metrics)
-        self.client.log_batch(record.run_id, metrics=[Metric(name, value, record.ended, 0)
-                                                      for name, value in errors.items()])
+        if errors := mlflow_names.shown_errors(record.stage, record.metrics):
+            self.client.log_batch(record.run_id, metrics=[Metric(name, value, record.ended, 0)
+                                                          for name, value in errors.items()])
         drawn = {name for point in record.curve for name in point}
         self._log_points(record, [{"step": 0, "time": record.ended,
                                    **{name: value for name, value in record.metrics.items()

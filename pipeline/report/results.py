@@ -82,12 +82,12 @@ def good_here(inputs: Inputs, classes: int) -> tuple[str, str]:
     guessing = f"guessing is {1 - 1 / classes:.1%}"
     kept = best(inputs)
     if kept is None:
-        said = f"not known: no runs on them are kept with this project; {guessing} top-1"
+        sentence = f"not known: no runs on them are kept with this project; {guessing} top-1"
     else:
-        top1, top5 = list(kept.errors.values())[2:]
-        said = (f"{top1:.1%} top-1 and {top5:.1%} top-5 with {SUFFIXES[kept.suffix]}, the mean of "
-                f"{kept.runs} runs of {kept.name}; {guessing} top-1")
-    return "Good on these data", said.replace("%", "\u00a0%")
+        top1, top5 = (kept.errors[f"{name}{kept.suffix}"] for name in CENTRE)
+        sentence = (f"{top1:.1%} top-1 and {top5:.1%} top-5 with {SUFFIXES[kept.suffix]}, the mean "
+                    f"of {kept.runs} runs of {kept.name}; {guessing} top-1")
+    return "Good on these data", sentence.replace("%", "\u00a0%")
 
 
 def yardstick(inputs: Inputs) -> ErrorRow | None:
@@ -96,7 +96,8 @@ def yardstick(inputs: Inputs) -> ErrorRow | None:
     if kept is None:
         return None
     time = f", {duration(kept.seconds)} each" if kept.seconds else ""
-    top1, top5, top1_several, top5_several = kept.errors.values()
+    top1, top5 = (kept.errors[name] for name in CENTRE)
+    top1_several, top5_several = (kept.errors[f"{name}{kept.suffix}"] for name in CENTRE)
     return ErrorRow(f"Measured here: mean of {kept.runs} runs of {kept.name}, from "
                     f"{kept.lowest:.1%} to {kept.highest:.1%} top-1 with {SUFFIXES[kept.suffix]}"
                     f"{time}".replace("%", "\u00a0%"), (top1, top5), (top1_several, top5_several))

@@ -29,10 +29,9 @@ def first_import(module: str) -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-        atexit.unregister(_unfreeze)
-        atexit.register(_unfreeze)
 
 
+@atexit.register
 def _unfreeze() -> None:
     """Have the last collection find what Triton's bindings would otherwise list as leaked."""
     if "triton" in sys.modules:

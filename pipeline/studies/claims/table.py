@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alexnet.deviations import wrapped
+from alexnet.deviations import markdown_lines
 from pipeline.studies.claims.evidence import LedgerRow, rows
 from pipeline.studies.claims.ledger import NET, load
 from pipeline.studies.claims.results import Results
@@ -40,7 +40,7 @@ def table() -> str:
         (SIZE, "size reproduced"), (DIRECTION, "direction only"), (CONTRADICTED, "contradicted"),
         (UNDECIDED, "undecided"))]
     return "\n".join([
-        *lines, "", wrapped(f"Of the paper's {len(of_paper)} claims in the ledger "
+        *lines, "", markdown_lines(f"Of the paper's {len(of_paper)} claims in the ledger "
                             f"(`alexnet claims`) {len(of_paper) - len(decided)} have not been run; "
                             f"of the others: {', '.join(counts)}. Intervals are 99 %, over seeds."),
         ""])

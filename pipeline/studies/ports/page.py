@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from alexnet.deviations import wrapped
+from alexnet.deviations import markdown_lines
 from alexnet.ports import OTHERS, PORTS
 from alexnet.recipe import Name, recipe, switches
 from pipeline.config.recipes import as_yaml, differences, settings_of
@@ -110,11 +110,12 @@ def page() -> str:
     rows = table.rows(book)
     ports: tuple[Name, ...] = tuple(row.recipe for row in rows if row.recipe in PORTS)
     parts = [HEAD.rstrip("\n"), *_known_by(), RUNNING, TABLE, *_side_by_side(rows), "",
-             wrapped(f"Images a second are in training, on: {table.speed().machine}. "
+             markdown_lines(f"Images a second are in training, on: {table.speed().machine}. "
                      "`python -m benchmarks.ports` measures them."), "",
              *_accuracy(rows), *_against_source(ports)]
     parts += ["\n## What no switch is for\n"]
-    parts += [wrapped(f"- `{port}` {what}") for port in ports for what in PORTS[port].remains]
+    parts += [markdown_lines(f"- `{port}` {what}")
+              for port in ports for what in PORTS[port].remains]
     parts += ["\n## Ports without a recipe\n", *_markdown(
         ("port", "what would have to be switched", "published"),
         ((f"{other.title} ({other.files})", other.missing, other.published)
@@ -153,7 +154,7 @@ def _ours(ours: Ours) -> str:
 
 def _accuracy(rows: Sequence[PortRow]) -> list[str]:
     return ["The accuracies stand in:", "",
-            *(wrapped(f"- `{row.recipe}`: {row.published[3]}") for row in rows)]
+            *(markdown_lines(f"- `{row.recipe}`: {row.published[3]}") for row in rows)]
 
 
 def _against_source(ports: Sequence[Name]) -> list[str]:

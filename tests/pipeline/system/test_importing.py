@@ -28,8 +28,8 @@ def test_the_collector_rests_within_the_block_and_works_after_it() -> None:
 
 AT_EXIT = """
 import atexit, gc, sys, types
+atexit.register(lambda: print(bool(gc.get_freeze_count())))  # after what is registered later
 from pipeline.system.importing import first_import
-atexit.register(lambda: print(bool(gc.get_freeze_count())))
 if {triton}:
     sys.modules["triton"] = types.ModuleType("triton")
 with first_import("no_module_of_this_name"):
