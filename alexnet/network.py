@@ -206,5 +206,5 @@ def _initial(table: Architecture, shape: Shape, column: int, seed: int,
         return module
     module.weight = nn.Parameter(draws.gaussian_tensor(
         seed, purpose, shape.weight, table.init_std(shape), arithmetic.gaussians))
-    module.bias = nn.Parameter(torch.full(shape.bias, layer.init_bias))
+    module.bias = nn.Parameter(torch.full(shape.bias, layer.init_bias, dtype=torch.float32))
     return module

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alexnet.augmentation import draw_views, training_input
 from alexnet.digest import combined, digest_of, tensor_digest
-from alexnet.recipe import recipe
+from alexnet.recipe import recipe, switches
 from alexnet.trace import link_digest, linked, loss_chain
 from alexnet.training import Training
 from tests.alexnet import reference
@@ -370,3 +370,19 @@ def test_validation_is_the_centre_crops_error_and_loss() -> None:
 def test_micro_batches_that_make_no_whole_tree_are_refused(batch: int, micro_batches: int) -> None:
     with pytest.raises(ValueError, match="not a power of two that divides"):
         training(Run(batch=batch, micro_batches=micro_batches))
+
+
+@pytest.mark.parametrize("arithmetic", ["native", "portable"])
+def test_a_switch_given_as_a_whole_number_is_that_number(arithmetic: Any) -> None:
+    numbers = [switch.name for switch in switches() if switch.bounds is not None]
+    assert {"init_bias", "weight_decay"} <= set(numbers)
+    states = []
+    for one in (1, 1.0):
+        run = replace(SMALL, steps=1, switches=dict.fromkeys(numbers, one), arithmetic=arithmetic)
+        state = training(run)
+        state.advance()
+        states.append(digest_of(dict(state.network.state_dict())))
+    assert states[0] == states[1]
+    other = training(replace(run, switches=run.switches | {"init_bias": 0.5}))
+    other.advance()
+    assert digest_of(dict(other.network.state_dict())) != states[0]
