@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from alexnet.arithmetic.operators import Normalization
 from alexnet.draws import has_triton
 from alexnet.layers import Lrn
 
@@ -63,6 +64,7 @@ def spatial_norm(x: Tensor) -> Tensor:
 
 # Of [n, height, width, channels], the dimensions that windows extend in:
 _ACROSS_CHANNELS, _ACROSS_PIXELS = (3,), (2, 1)
+ACROSS = {_ACROSS_CHANNELS: "channels", _ACROSS_PIXELS: "pixels"}
 
 
 class _Window:
@@ -145,27 +147,27 @@ class _Normalize(Function):
                 scale: float) -> Tensor:
         values, part = _layout(x, dims)
         if _has_kernel(values):
-            from alexnet import normalization_triton
+            from alexnet.arithmetic.gpu import maps_triton
 
-            y, root = normalization_triton.forward(values, dims, size, k, scale)
+            y, kept = maps_triton.normalized(values, Normalization(size, k, scale), ACROSS[dims])
         else:
-            y, root = _forward(values, part, dims, size, k, scale)
-        context.save_for_backward(values, root)
-        context.dims, context.size, context.scale = dims, size, scale
+            y, kept = _forward(values, part, dims, size, k, scale)
+        context.save_for_backward(values, kept)
+        context.dims, context.size, context.k, context.scale = dims, size, k, scale
         return _maps(y, x.shape).to(x.dtype)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        values, root = context.saved_tensors
+        values, kept = context.saved_tensors
         g, part = _layout(gradient, context.dims)
-        factor = -2.0 * BETA * context.scale
+        dims, size, k, scale = context.dims, context.size, context.k, context.scale
         if _has_kernel(values):
-            from alexnet import normalization_triton
+            from alexnet.arithmetic.gpu import maps_triton
 
-            dx = normalization_triton.backward(values, root, g, context.dims, context.size,
-                                               factor)
+            dx = maps_triton.normalized_gradient(g, values, kept, Normalization(size, k, scale),
+                                                 ACROSS[dims])
         else:
-            dx = _backward(values, root, g, part, context.dims, context.size, factor)
+            dx = _backward(values, kept, g, part, dims, size, -2.0 * BETA * scale)
         return _maps(dx, gradient.shape).to(gradient.dtype), None, None, None, None
 
 

@@ -197,7 +197,8 @@ def from_a_file(device: torch.device) -> None:
 
 
 def kernels(device: torch.device) -> None:
-    """Name the ten kernels that take the most time in a step."""
+    """Name the twelve kernels that take the most time in a step, and the time of all of them."""
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = device.type == "cuda"
@@ -214,11 +215,17 @@ def kernels(device: torch.device) -> None:
             training.advance()
             synchronize(device)
         training.finish()
+        kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
         times = sorted(((float(event.self_device_time_total if on_gpu
                                else event.self_cpu_time_total) / 1e3, event.key, event.count)
-                        for event in profiled.key_averages()), reverse=True)
+                        for event in profiled.key_averages() if event.device_type == kind),
+                       reverse=True)
         whole = sum(spent for spent, _, _ in times)
-        for spent, name, calls in times[:10]:
+        emit(f"{precision}: all kernels of a step of {batch}", ms=whole,
+             calls=sum(calls for _, _, calls in times),
+             **{"ms by the clock": 1e3 * batch / speeds[precision, batch]}
+             if (precision, batch) in speeds else {})
+        for spent, name, calls in times[:12]:
             emit(f"{precision}: {name[:46]}", ms=spent, calls=calls, share=spent / (whole or 1.0))
 
 
@@ -241,7 +248,20 @@ def tiles(device: torch.device) -> None:
                 lambda: products.convolution(x, weight, None, 27, 27, 1, 1, 2), 1, device)
             emit(f"conv2 forward in tiles of {chosen}",
                  **{"TFLOP/s": rate * 2 * 128 * 27 * 27 * 1200 * 128 / 1e12})
+        products.ROWS, products.COLUMNS, products.DEPTH, products.WARPS = before
+        rows = torch.randn(1, 128, 9216, device=device)
+        weight = torch.randn(2048, 9216, device=device)
+        for small, depth, warps in ((128, 16, 4), (64, 16, 4), (32, 16, 4), (16, 16, 4),
+                                    (32, 32, 4), (32, 32, 2), (64, 32, 4)):
+            if seconds_left() < 10:
+                return
+            products.SMALL, products.DEPTH, products.WARPS = small, depth, warps
+            rate = images_a_second(
+                lambda: products.product(rows, weight.T[None], None, products.BLOCK), 1, device)
+            emit(f"fc6 forward in tiles of {small} at least, depth {depth}, {warps} warps",
+                 **{"TFLOP/s": rate * 2 * 128 * 9216 * 2048 / 1e12})
     finally:
+        products.SMALL = 32
         products.ROWS, products.COLUMNS, products.DEPTH, products.WARPS = before
 
 

@@ -56,6 +56,7 @@ def interpreted(device: torch.device) -> bool:
 def _prepared(device: torch.device) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_deterministic_debug_mode("error")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch._C._set_deterministic_fill_uninitialized_memory(False)
     if device.type == "cpu":
         torch.set_num_threads(1)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -12,8 +14,18 @@ from alexnet.arithmetic.gpu.loss_triton import tanh_32
 from alexnet.arithmetic.operators import Normalization, pooled
 
 LANES = 1024  # values of a program
+NARROW = 2**31 - 2**20  # values whose places, and those of their neighbours, 32 bits hold
 RELU, RELU_GRADIENT, TANH, TANH_GRADIENT, ADD, DROPOUT, SCALE = (
     tl.constexpr(number) for number in range(7))
+
+
+def _programs(written: Tensor) -> tuple[int]:
+    return (triton.cdiv(written.numel(), LANES),)
+
+
+def _tiles(largest: Tensor) -> dict[str, Any]:
+    """Return how a kernel handles its values, of which the largest tensor has the most."""
+    return {"TILE": LANES, "WIDE": largest.numel() > NARROW, "enable_fp_fusion": False}
 
 
 def elementwise(operation: tl.constexpr, a: Tensor, b: Tensor | None = None,
@@ -29,9 +41,7 @@ def elementwise(operation: tl.constexpr, a: Tensor, b: Tensor | None = None,
     """
     y = torch.empty_like(a)
     second = a if b is None else b.view(torch.uint8) if b.dtype == torch.bool else b
-    _elementwise[(triton.cdiv(a.numel(), LANES),)](a, second, y, factor, a.numel(),
-                                                   OPERATION=operation, TILE=LANES,
-                                                   enable_fp_fusion=False)
+    _elementwise[_programs(y)](a, second, y, factor, a.numel(), OPERATION=operation, **_tiles(y))
     return y
 
 
@@ -41,9 +51,8 @@ def max_pool(x: Tensor, size: int, stride: int) -> tuple[Tensor, Tensor]:
     rows, columns = pooled(h, size, stride), pooled(w, size, stride)
     y = torch.empty((n, rows, columns, c), device=x.device)
     places = torch.empty(y.shape, dtype=torch.uint8, device=x.device)
-    _max_pool[(triton.cdiv(y.numel(), LANES),)](x, y, places, y.numel(), h, w, c, rows, columns,
-                                                SIZE=size, STRIDE=stride, TILE=LANES,
-                                                enable_fp_fusion=False)
+    _max_pool[_programs(y)](x, y, places, y.numel(), h, w, c, rows, columns, SIZE=size,
+                            STRIDE=stride, **_tiles(x))
     return y, places
 
 
@@ -52,9 +61,9 @@ def max_pool_gradient(g: Tensor, places: Tensor, shape: tuple[int, ...], size: i
     """Return the gradient of max pooling's input, of this shape."""
     dx = torch.empty(shape, device=g.device)
     _, h, w, c = shape
-    _max_pool_gradient[(triton.cdiv(dx.numel(), LANES),)](
+    _max_pool_gradient[_programs(dx)](
         g, places, dx, dx.numel(), h, w, c, g.shape[1], g.shape[2], SIZE=size, STRIDE=stride,
-        WINDOWS=-(-size // stride), TILE=LANES, enable_fp_fusion=False)
+        WINDOWS=-(-size // stride), **_tiles(dx))
     return dx
 
 
@@ -62,9 +71,8 @@ def average_pool(x: Tensor, size: int, stride: int) -> Tensor:
     """Return the mean of what each window of x has within the map."""
     n, h, w, c = x.shape
     y = torch.empty((n, pooled(h, size, stride), pooled(w, size, stride), c), device=x.device)
-    _average_pool[(triton.cdiv(y.numel(), LANES),)](x, y, y.numel(), h, w, c, *y.shape[1:3],
-                                                    SIZE=size, STRIDE=stride, TILE=LANES,
-                                                    enable_fp_fusion=False)
+    _average_pool[_programs(y)](x, y, y.numel(), h, w, c, *y.shape[1:3], SIZE=size, STRIDE=stride,
+                                **_tiles(x))
     return y
 
 
@@ -72,9 +80,9 @@ def average_pool_gradient(g: Tensor, shape: tuple[int, ...], size: int, stride: 
     """Return the gradient of average pooling's input, of this shape."""
     dx = torch.empty(shape, device=g.device)
     _, h, w, c = shape
-    _average_pool_gradient[(triton.cdiv(dx.numel(), LANES),)](
+    _average_pool_gradient[_programs(dx)](
         g, dx, dx.numel(), h, w, c, g.shape[1], g.shape[2], SIZE=size, STRIDE=stride,
-        WINDOWS=-(-size // stride), TILE=LANES, enable_fp_fusion=False)
+        WINDOWS=-(-size // stride), **_tiles(dx))
     return dx
 
 
@@ -87,9 +95,9 @@ def normalized(x: Tensor, constants: Normalization, across: str) -> tuple[Tensor
         across: `channels` or `pixels`, which the windows extend in.
     """
     y, quotient = torch.empty_like(x), torch.empty_like(x)
-    _normalize[(triton.cdiv(x.numel(), LANES),)](
+    _normalize[_programs(x)](
         x, x, y, quotient, constants.k, constants.a, x.numel(), *x.shape[1:], BACKWARD=False,
-        **_reach(constants, across), TILE=LANES, enable_fp_fusion=False)
+        **_reach(constants, across), **_tiles(x))
     return y, quotient
 
 
@@ -97,11 +105,10 @@ def normalized_gradient(g: Tensor, x: Tensor, quotient: Tensor, constants: Norma
                         across: str) -> Tensor:
     """Return the gradient of `normalized`'s input; g is the gradient of y."""
     direct, through, dx = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
-    grid = (triton.cdiv(x.numel(), LANES),)
-    _through[grid](g, x, quotient, direct, through, x.numel(), TILE=LANES, enable_fp_fusion=False)
-    _normalize[grid](through, x, dx, direct, 0.0, -(1.5 * constants.a), x.numel(), *x.shape[1:],
-                     BACKWARD=True, **_reach(constants, across), TILE=LANES,
-                     enable_fp_fusion=False)
+    _through[_programs(x)](g, x, quotient, direct, through, x.numel(), **_tiles(x))
+    _normalize[_programs(x)](
+        through, x, dx, direct, 0.0, -(1.5 * constants.a), x.numel(), *x.shape[1:], BACKWARD=True,
+        **_reach(constants, across), **_tiles(x))
     return dx
 
 
@@ -115,10 +122,10 @@ def update(weight: Tensor, velocity: Tensor, gradient: Tensor, momentum: float, 
     """Do one update in place, of contiguous float32 tensors of one shape; a rate of 0 changes
     nothing."""
     if lr != 0.0:
-        _update[(triton.cdiv(weight.numel(), LANES),)](
+        _update[_programs(weight)](
             weight, velocity, gradient, momentum, -lr, -(decay * lr), weight.numel(),
-            DECAY=torch.tensor(-(decay * lr), dtype=torch.float32).item() != 0.0, TILE=LANES,
-            enable_fp_fusion=False)
+            DECAY=torch.tensor(-(decay * lr), dtype=torch.float32).item() != 0.0,
+            **_tiles(weight))
 
 
 def centred(crops: Tensor, mean: Tensor, windows: tuple[Tensor, Tensor, Tensor] | None,
@@ -141,10 +148,18 @@ def centred(crops: Tensor, mean: Tensor, windows: tuple[Tensor, Tensor, Tensor] 
     return x
 
 
+@triton.jit
+def _places(TILE: tl.constexpr, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Return which values a program handles; they are counted in 64 bits where 32 do not do, and
+    divisions take several times longer."""
+    first = tl.program_id(0).to(tl.int64) if WIDE else tl.program_id(0)
+    return first * TILE + tl.arange(0, TILE)
+
+
 @triton.jit(do_not_specialize=["count"])
 def _elementwise(a, b, y, factor, count,  # type: ignore[no-untyped-def]
-                 OPERATION: tl.constexpr, TILE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+                 OPERATION: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr):
+    at = _places(TILE, WIDE)
     here = at < count
     value = tl.load(a + at, here, 0.0)
     if OPERATION == RELU:
@@ -168,8 +183,8 @@ def _elementwise(a, b, y, factor, count,  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["count", "h", "w", "rows", "columns"])
 def _max_pool(x, y, places, count, h, w, c, rows, columns,  # type: ignore[no-untyped-def]
-              SIZE: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+              SIZE: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr):
+    at = _places(TILE, WIDE)
     here = at < count
     pixel = at // c
     top, left = pixel // columns % rows * STRIDE, pixel % columns * STRIDE
@@ -191,8 +206,8 @@ def _max_pool(x, y, places, count, h, w, c, rows, columns,  # type: ignore[no-un
 @triton.jit(do_not_specialize=["count", "h", "w", "rows", "columns"])
 def _max_pool_gradient(g, places, dx, count, h, w, c,  # type: ignore[no-untyped-def]
                        rows, columns, SIZE: tl.constexpr, STRIDE: tl.constexpr,
-                       WINDOWS: tl.constexpr, TILE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+                       WINDOWS: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr):
+    at = _places(TILE, WIDE)
     here = at < count
     pixel = at // c
     row, column = pixel // w % h, pixel % w
@@ -206,15 +221,15 @@ def _max_pool_gradient(g, places, dx, count, h, w, c,  # type: ignore[no-untyped
             inside = here & (p >= 0) & (p < rows) & (q >= 0) & (q < columns)
             inside = inside & (down < SIZE) & (right < SIZE)
             window = (image + p * columns + q) * c + at % c
-            own = inside & (tl.load(places + window, inside, 0).to(tl.int64) == down * SIZE + right)
+            own = inside & (tl.load(places + window, inside, 0).to(tl.int32) == down * SIZE + right)
             total = total + tl.load(g + window, own, 0.0)
     tl.store(dx + at, total, here)
 
 
 @triton.jit(do_not_specialize=["count", "h", "w", "rows", "columns"])
 def _average_pool(x, y, count, h, w, c, rows, columns,  # type: ignore[no-untyped-def]
-                  SIZE: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+                  SIZE: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr):
+    at = _places(TILE, WIDE)
     here = at < count
     pixel = at // c
     top, left = pixel // columns % rows * STRIDE, pixel % columns * STRIDE
@@ -231,8 +246,8 @@ def _average_pool(x, y, count, h, w, c, rows, columns,  # type: ignore[no-untype
 @triton.jit(do_not_specialize=["count", "h", "w", "rows", "columns"])
 def _average_pool_gradient(g, dx, count, h, w, c,  # type: ignore[no-untyped-def]
                            rows, columns, SIZE: tl.constexpr, STRIDE: tl.constexpr,
-                           WINDOWS: tl.constexpr, TILE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+                           WINDOWS: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr):
+    at = _places(TILE, WIDE)
     here = at < count
     pixel = at // c
     row, column = pixel // w % h, pixel % w
@@ -254,10 +269,10 @@ def _average_pool_gradient(g, dx, count, h, w, c,  # type: ignore[no-untyped-def
 @triton.jit(do_not_specialize=["count", "h", "w"])
 def _normalize(values, x, y, other, k, a, count, h, w, c,  # type: ignore[no-untyped-def]
                BACKWARD: tl.constexpr, REACH: tl.constexpr, REACH_C: tl.constexpr,
-               TILE: tl.constexpr):
+               TILE: tl.constexpr, WIDE: tl.constexpr):
     """Forward: values is x, other gets 1 / d. Backward: values is u, other is e, a is -C, y is
     dx."""
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    at = _places(TILE, WIDE)
     here = at < count
     channel, pixel = at % c, at // c
     row, column = pixel // w % h, pixel % w
@@ -284,8 +299,8 @@ def _normalize(values, x, y, other, k, a, count, h, w, c,  # type: ignore[no-unt
 
 @triton.jit(do_not_specialize=["count"])
 def _through(g, x, quotient, direct, through, count,  # type: ignore[no-untyped-def]
-             TILE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+             TILE: tl.constexpr, WIDE: tl.constexpr):
+    at = _places(TILE, WIDE)
     here = at < count
     q = tl.load(quotient + at, here, 1.0)
     root = tl.sqrt_rn(q)
@@ -296,8 +311,8 @@ def _through(g, x, quotient, direct, through, count,  # type: ignore[no-untyped-
 
 @triton.jit(do_not_specialize=["count", "momentum", "lr", "decay"])
 def _update(weight, velocity, gradient, momentum, lr, decay,  # type: ignore[no-untyped-def]
-            count, DECAY: tl.constexpr, TILE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+            count, DECAY: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr):
+    at = _places(TILE, WIDE)
     here = at < count
     w, g = tl.load(weight + at, here, 0.0), tl.load(gradient + at, here, 0.0)
     one = tl.full((TILE,), 1.0, tl.float32)

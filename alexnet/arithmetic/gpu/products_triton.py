@@ -14,6 +14,7 @@ from torch import Tensor
 
 ROWS, COLUMNS, DEPTH, WARPS = 128, 64, 16, 4  # of a tile, at most; its terms at a time; its warps
 LEAST = 16  # rows or columns of a tile, for the compiler
+SMALL, PROGRAMS = 32, 256  # a tile is no smaller, if its rows allow; programs that fill a large GPU
 BLOCK = 128  # terms of a chain, after which `blocks` begins another
 LANES = 256  # sums of a program
 PARTIAL = 1 << 26  # values of the gradients of single images that are kept at a time: 256 MB
@@ -30,11 +31,15 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None, block: int | None) -> Ten
     (batch, m, k), n = a.shape, b.shape[2]
     y = torch.empty((batch, m, n), device=a.device)
     tile_m, tile_n = _tile(m, ROWS), _tile(n, COLUMNS)
+    while (batch * triton.cdiv(m, tile_m) * triton.cdiv(n, tile_n) < PROGRAMS
+           and max(tile_m, tile_n) > SMALL):
+        tile_m, tile_n = (tile_m // 2, tile_n) if tile_m > tile_n else (tile_m, tile_n // 2)
     grid = (triton.cdiv(m, tile_m), triton.cdiv(n, tile_n), batch)
     _product[grid](a, b, y if bias is None else bias, y, m, n, k, *a.stride(), *b.stride(),
                    block or triton.cdiv(k, DEPTH) * DEPTH, BIAS=bias is not None,
                    TILE_M=tile_m, TILE_N=tile_n, TILE_K=DEPTH,
-                   num_warps=2 * WARPS,  # there are two sums of each output in the registers
+                   # there are two sums of each output in the registers
+                   num_warps=2 * WARPS if tile_m * tile_n == ROWS * COLUMNS else WARPS,
                    enable_fp_fusion=False)
     return y
 

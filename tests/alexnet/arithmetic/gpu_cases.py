@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alexnet import draws
+from alexnet import draws, normalization
 from alexnet.arithmetic import table
 from alexnet.arithmetic.gpu import check, draws_triton, interpreter
 from alexnet.arithmetic.gpu import loss_triton as loss
@@ -149,6 +149,36 @@ def test_native_inputs_and_updates_by_the_kernels_are_near_the_plain_ones(noise:
     maps.update(w, v, g, 0.9, 0.01, 0.0005)
     torch.testing.assert_close(w, plain_w, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(v, plain_v, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("dims", "size", "k", "scale", "shape"), [
+    ((3,), 5, 2.0, 2e-5, (70, 1, 1, 48)), ((3,), 9, 1.0, 1e-3, (9, 1, 1, 7)),
+    ((2, 1), 5, 1.0, 4e-5, (2, 7, 5, 6)), ((2, 1), 5, 1.0, 4e-5, (1, 2, 9, 3))])
+def test_native_normalisations_by_the_kernels_are_near_the_plain_ones(
+        monkeypatch: pytest.MonkeyPatch, dims: tuple[int, ...], size: int, k: float, scale: float,
+        shape: tuple[int, ...]) -> None:
+    x, g = (torch.from_numpy(table.values(key, *shape, size=200.0)) for key in (1, 2))
+    results = []
+    for kernel in (False, True):
+        monkeypatch.setattr(normalization, "_has_kernel", lambda values, kernel=kernel: kernel)
+        maps_of = x.permute(0, 3, 1, 2).requires_grad_()
+        y = normalization._Normalize.apply(maps_of, dims, size, k, scale)
+        results.append((y.detach(), *torch.autograd.grad(y, maps_of, g.permute(0, 3, 1, 2))))
+    torch.testing.assert_close(results[1][0], results[0][0], rtol=2e-6, atol=1e-6)
+    torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-5, atol=1e-4)
+    assert not torch.allclose(results[0][1], g.permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("limit", [0, 2**31])
+def test_places_counted_in_64_bits_are_those_in_32(monkeypatch: pytest.MonkeyPatch,
+                                                   limit: int) -> None:
+    monkeypatch.setattr(maps, "NARROW", limit)
+    x = torch.from_numpy(table.values(1, 2, 9, 7, 5))
+    y, places = maps.max_pool(x, 3, 2)
+    expected = torch.nn.functional.max_pool2d(x.permute(0, 3, 1, 2), 3, 2, ceil_mode=True)
+    assert torch.equal(y.permute(0, 3, 1, 2), expected)
+    dx = maps.max_pool_gradient(torch.ones_like(y), places, x.shape, 3, 2)
+    assert float(dx.sum()) == y.numel()
 
 
 def test_the_loss_of_a_batch() -> None:
