@@ -31,6 +31,7 @@ from alexnet.training import Training
 from benchmarks.gpu_part import each, emit, seconds_left, synchronize
 from benchmarks.harness import training_macs
 from benchmarks.stock import WEIRD_MACS, one_weird_trick, stock, stock_step
+from pipeline.data.shards import copy_crop
 
 IMAGENET_EPOCHS = 90 * 1_281_167  # images
 CLASSES, STORE = 1000, 2048  # classes; pictures in the file
@@ -64,10 +65,10 @@ def our_training(device: torch.device, precision: str, batch: int,
         if store is None:
             return same[: len(views.images)]
         cut = np.empty((len(views.images), CROP, CROP, 3), np.uint8)
-        for place, (image, top, left, flip) in enumerate(np.stack(
-                [views.images, views.tops, views.lefts, views.flips], axis=1).tolist()):
-            crop = store[image, top: top + CROP, left: left + CROP]
-            cut[place] = crop[:, ::-1] if flip else crop
+        for crop, (image, top, left, flip) in zip(cut, np.stack(
+                [views.images, views.tops, views.lefts, views.flips], axis=1).tolist(),
+                strict=True):
+            copy_crop(crop, store[image], top, left, flip)
         return torch.from_numpy(cut)
 
     colours = Statistics(torch.full((STORED, STORED, 3), 120.25),
@@ -251,17 +252,16 @@ def tiles(device: torch.device) -> None:
         products.ROWS, products.COLUMNS, products.DEPTH, products.WARPS = before
         rows = torch.randn(1, 128, 9216, device=device)
         weight = torch.randn(2048, 9216, device=device)
-        for small, depth, warps in ((128, 16, 4), (64, 16, 4), (32, 16, 4), (16, 16, 4),
-                                    (32, 32, 4), (32, 32, 2), (64, 32, 4)):
+        for programs, depth, warps in ((0, 16, 4), (256, 16, 4), (256, 32, 4), (256, 16, 2)):
             if seconds_left() < 10:
                 return
-            products.SMALL, products.DEPTH, products.WARPS = small, depth, warps
+            products.PROGRAMS, products.DEPTH, products.WARPS = programs, depth, warps
             rate = images_a_second(
                 lambda: products.product(rows, weight.T[None], None, products.BLOCK), 1, device)
-            emit(f"fc6 forward in tiles of {small} at least, depth {depth}, {warps} warps",
+            emit(f"fc6 forward, {programs} programs at least, depth {depth}, {warps} warps",
                  **{"TFLOP/s": rate * 2 * 128 * 9216 * 2048 / 1e12})
     finally:
-        products.SMALL = 32
+        products.PROGRAMS = 256
         products.ROWS, products.COLUMNS, products.DEPTH, products.WARPS = before
 
 

@@ -52,11 +52,17 @@ def interpreted(device: torch.device) -> bool:
     return device.type == "cpu" and importlib.util.find_spec("triton") is not None
 
 
+def set_exact() -> None:
+    """Have this process refuse what is not deterministic, and compute float32 as such: PyTorch's
+    convolutions are in TF32 otherwise."""
+    torch.set_deterministic_debug_mode("error")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 @contextlib.contextmanager
 def _prepared(device: torch.device) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_deterministic_debug_mode("error")
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    set_exact()
     torch._C._set_deterministic_fill_uninitialized_memory(False)
     if device.type == "cpu":
         torch.set_num_threads(1)

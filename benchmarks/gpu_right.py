@@ -23,10 +23,13 @@ from alexnet.optimizer import update
 from alexnet.placement import Placement, placement_here
 from alexnet.recipe import recipe
 from alexnet.schedule import rate
-from benchmarks.gpu_part import each, emit, interpreted
+from benchmarks.gpu_part import each, emit, interpreted, set_exact
 from benchmarks.gpu_sample import REHEARSAL, SAMPLE, pictures, state_digest, training
 
-NEAR = 2e-4  # relative distance of what rounding explains; TF32 is at 7e-2
+# Relative distances of what rounding explains. In gradients it changes a choice in a pooling window
+# now and then, 2e-3 to 7e-3 of conv1's (seen on a CPU, by pictures that differ in their last bit);
+# the rounding of TF32 moves them by 7e-2.
+NEAR = {"logits": 1e-5, "gradients": 1e-2, "an update": 1e-2}
 UPDATES = {"cuda": 10, "cpu": 4}
 
 
@@ -48,7 +51,7 @@ def numbers(device: torch.device) -> None:
                 (float((here[what][key].double().cpu() - value).norm() / (value.norm() + 1e-30)),
                  key) for key, value in reference.items())
             emit(f"{what} against float64, recipe {name}", furthest=furthest, of=parameter,
-                 verdict="agrees" if furthest < NEAR else "differs")
+                 verdict="agrees" if furthest < NEAR[what] else "differs")
 
 
 def _first_update(network: Network, images: Tensor,
@@ -159,7 +162,7 @@ def two_processes(device: torch.device) -> None:
 
 def _one_of_two(rank: int, folder: str, device: torch.device, updates: int) -> None:
     torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
+    set_exact()
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank,
                             world_size=2)
     images = np.load(Path(folder) / "pictures.npy")

@@ -7,6 +7,8 @@ sizes of the tiles decide the speed alone.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -14,7 +16,7 @@ from torch import Tensor
 
 ROWS, COLUMNS, DEPTH, WARPS = 128, 64, 16, 4  # of a tile, at most; its terms at a time; its warps
 LEAST = 16  # rows or columns of a tile, for the compiler
-SMALL, PROGRAMS = 32, 256  # a tile is no smaller, if its rows allow; programs that fill a large GPU
+PROGRAMS = 256  # that fill a large GPU
 BLOCK = 128  # terms of a chain, after which `blocks` begins another
 LANES = 256  # sums of a program
 PARTIAL = 1 << 26  # values of the gradients of single images that are kept at a time: 256 MB
@@ -31,16 +33,22 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None, block: int | None) -> Ten
     (batch, m, k), n = a.shape, b.shape[2]
     y = torch.empty((batch, m, n), device=a.device)
     tile_m, tile_n = _tile(m, ROWS), _tile(n, COLUMNS)
-    while (batch * triton.cdiv(m, tile_m) * triton.cdiv(n, tile_n) < PROGRAMS
-           and max(tile_m, tile_n) > SMALL):
-        tile_m, tile_n = (tile_m // 2, tile_n) if tile_m > tile_n else (tile_m, tile_n // 2)
     grid = (triton.cdiv(m, tile_m), triton.cdiv(n, tile_n), batch)
-    _product[grid](a, b, y if bias is None else bias, y, m, n, k, *a.stride(), *b.stride(),
-                   block or triton.cdiv(k, DEPTH) * DEPTH, BIAS=bias is not None,
-                   TILE_M=tile_m, TILE_N=tile_n, TILE_K=DEPTH,
-                   # there are two sums of each output in the registers
-                   num_warps=2 * WARPS if tile_m * tile_n == ROWS * COLUMNS else WARPS,
-                   enable_fp_fusion=False)
+    block = block or triton.cdiv(k, DEPTH) * DEPTH
+    blocks = triton.cdiv(k, block)
+    # Few outputs: a program for each block of a tile, and the chains are added afterwards.
+    apart = blocks > 1 and math.prod(grid) < PROGRAMS
+    chains = torch.empty((batch, blocks, m * n), device=a.device) if apart else y
+    _product[(*grid[:2], batch * blocks) if apart else grid](
+        a, b, y if bias is None else bias, chains, m, n, k, *a.stride(), *b.stride(), block,
+        blocks if apart else 1, BIAS=bias is not None and not apart, APART=apart, TILE_M=tile_m,
+        TILE_N=tile_n, TILE_K=DEPTH,
+        num_warps=2 * WARPS,  # there are two sums of each output in the registers
+        enable_fp_fusion=False)
+    if apart:
+        add_in_order(chains, y.view(batch, m * n).zero_())
+        if bias is not None:
+            y += bias[:, None]
     return y
 
 
@@ -116,15 +124,18 @@ def add_in_order(terms: Tensor, total: Tensor) -> None:
 
 @triton.jit
 def _product(a, b, bias, y, m, n, k, a_z, a_m, a_k, b_z, b_k, b_n,  # type: ignore[no-untyped-def]
-             block, BIAS: tl.constexpr, TILE_M: tl.constexpr, TILE_N: tl.constexpr,
-             TILE_K: tl.constexpr):
-    batch = tl.program_id(2).to(tl.int64)
+             block, blocks, BIAS: tl.constexpr, APART: tl.constexpr, TILE_M: tl.constexpr,
+             TILE_N: tl.constexpr, TILE_K: tl.constexpr):
+    result = tl.program_id(2).to(tl.int64)
+    batch = result // blocks
     row = tl.program_id(0) * TILE_M + tl.arange(0, TILE_M)[:, None]
     column = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)[None, :]
     a_row = a + batch * a_z + row.to(tl.int64) * a_m
     b_column = b + batch * b_z + column.to(tl.int64) * b_n
     total = tl.zeros((TILE_M, TILE_N), tl.float32)
-    for first in range(0, k, block):
+    begin = tl.program_id(2) % blocks * block if APART else 0
+    end = tl.minimum(begin + block, k) if APART else k
+    for first in range(begin, end, block):
         chain = tl.zeros((TILE_M, TILE_N), tl.float32)
         for start in range(first, tl.minimum(first + block, k), TILE_K):
             term = start + tl.arange(0, TILE_K)
@@ -135,7 +146,7 @@ def _product(a, b, bias, y, m, n, k, a_z, a_m, a_k, b_z, b_k, b_n,  # type: igno
         total = total + chain
     if BIAS:
         total = total + tl.load(bias + batch * n + column, column < n, 0.0)
-    tl.store(y + (batch * m + row) * n + column, total, (row < m) & (column < n))
+    tl.store(y + (result * m + row) * n + column, total, (row < m) & (column < n))
 
 
 @triton.jit(do_not_specialize=["pixels", "h", "w", "rows", "columns", "size", "stride", "before"])

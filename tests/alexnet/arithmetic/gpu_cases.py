@@ -100,7 +100,10 @@ def test_a_training_that_is_off_is_seen() -> None:
 
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (17, 33, 129), (130, 3, 64)])
 @pytest.mark.parametrize("block", [None, 128])
-def test_products_of_any_shape(m: int, n: int, k: int, block: int | None) -> None:
+@pytest.mark.parametrize("programs", [1, 1000])  # a program for all chains of a sum, or each
+def test_products_of_any_shape(monkeypatch: pytest.MonkeyPatch, m: int, n: int, k: int,
+                               block: int | None, programs: int) -> None:
+    monkeypatch.setattr(products, "PROGRAMS", programs)
     a, b = table.values(1, 1, m, k, wide=True), table.values(2, 1, k, n)
     y = products.product(torch.from_numpy(a), torch.from_numpy(b), None, block)[0].numpy()
     expected = np.zeros((m, n), np.float32)

@@ -22,7 +22,7 @@ from alexnet.arithmetic.gpu import check
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None,
                     reason="no Triton beside this build of PyTorch")
-@pytest.mark.parametrize(("file", "interpreted", "cases"), [("gpu_cases.py", "1", 49),
+@pytest.mark.parametrize(("file", "interpreted", "cases"), [("gpu_cases.py", "1", 55),
                                                             ("gpu_compiled.py", "0", 3)])
 def test_the_kernels(file: str, interpreted: str, cases: int, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "0", "-p",
