@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import draws
@@ -124,6 +126,17 @@ def draw_views(recipe: Recipe, seed: int, order: Order, positions: Tensor,
     offsets = margin + recipe.crop_offsets - MARGIN
     return Views(order.images(positions), draws.integers(drawn[:, 0], offsets),
                  draws.integers(drawn[:, 1], offsets), draws.integers(drawn[:, 2], 2))
+
+
+def copy_crop(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
+              mirrored: bool) -> None:
+    """Fill a crop, uint8 [size, size, 3], from an image, and exchange left and right if it is to be
+    mirrored."""
+    size = len(crop)
+    crop[...] = image[top: top + size, left: left + size]
+    if mirrored:  # PyTorch turns whole pixels around, numpy single bytes
+        there = torch.from_numpy(crop)
+        there.copy_(there.flip(1))
 
 
 def colour_offsets(recipe: Recipe, seed: int, statistics: Statistics, positions: Tensor,

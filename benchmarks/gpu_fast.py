@@ -21,7 +21,7 @@ from torch import Tensor
 from alexnet.architectures import architecture
 from alexnet.arithmetic.native import NATIVE
 from alexnet.arithmetic.portable import Portable
-from alexnet.augmentation import Statistics, Views
+from alexnet.augmentation import Statistics, Views, copy_crop
 from alexnet.layers import CROP, STORED
 from alexnet.network import Network, Precision
 from alexnet.placement import Placement
@@ -31,7 +31,6 @@ from alexnet.training import Training
 from benchmarks.gpu_part import each, emit, seconds_left, synchronize
 from benchmarks.harness import training_macs
 from benchmarks.stock import WEIRD_MACS, one_weird_trick, stock, stock_step
-from pipeline.data.shards import copy_crop
 
 IMAGENET_EPOCHS = 90 * 1_281_167  # images
 CLASSES, STORE = 1000, 2048  # classes; pictures in the file
@@ -199,7 +198,7 @@ def from_a_file(device: torch.device) -> None:
 
 def kernels(device: torch.device) -> None:
     """Name the twelve kernels that take the most time in a step, and the time of all of them."""
-    from torch.autograd import DeviceType
+    from torch._C._autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = device.type == "cuda"

@@ -226,19 +226,6 @@ def mapped_array(file: Path, dtype: type[np.generic], fix: str) -> np.memmap[Any
     return mapped
 
 
-def copy_crop(crop: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int,
-              mirrored: bool) -> None:
-    """Fill a crop, uint8 [size, size, 3], from an image, and exchange left and right if it is to be
-    mirrored."""
-    import torch
-
-    size = len(crop)
-    crop[...] = image[top: top + size, left: left + size]
-    if mirrored:  # PyTorch turns whole pixels around, numpy single bytes
-        there = torch.from_numpy(crop)
-        there.copy_(there.flip(1))
-
-
 def byte_ranges(rows: NDArray[np.int64], side: int,
                 places: NDArray[np.int64] | None = None) -> list[Place]:
     """Return where these rows (ascending) lie in their file; neighbours make one range."""

@@ -18,7 +18,6 @@ from pipeline.data.shards import (
     Images,
     byte_ranges,
     check_size,
-    copy_crop,
     damaged,
     digest_of_images,
     open_shard,
@@ -111,6 +110,8 @@ class Split:
         Raises:
             IndexError: an index or a corner is out of range.
         """
+        from alexnet.augmentation import copy_crop  # PyTorch, which most users of a store need not
+
         corners = np.stack([tops, lefts])
         if corners.size and not 0 <= corners.min() <= corners.max() <= self.side - size:
             raise IndexError(f"a crop of {size} pixels reaches out of the image")
