@@ -85,7 +85,15 @@ class LedgerRow:
     @property
     def words(self) -> str:
         """The verdict as people read it; an undecided one says how many seeds it needs."""
-        return verdicts.words(self.verdict, self.question, self.sd, self.seeds)
+        return verdicts.words(self.verdict, self.planned, self.sd, self.seeds)
+
+    @property
+    def planned(self) -> Question | None:
+        """The question that further seeds are planned for."""
+        if self.question is None or not self.numbers:
+            return self.question
+        return self.question.planned(estimate([self.claim.scaled(number)
+                                               for number in self.numbers.values()]).mean)
 
     def as_json(self) -> dict[str, Any]:
         """Return what `alexnet claims --json` prints."""
@@ -159,12 +167,14 @@ def is_final(claim: Claim, evidence: Evidence) -> bool:
 
 
 def seeds_to_go(claim: Claim, evidence: Evidence) -> float:
-    """Return how many seeds a claim is likely to take until it is decided, by the spread of those
-    that it has: 0 while they are too few to tell, infinity where no number of them would do."""
+    """Return how many seeds a claim is likely to take until it is decided, by the spread and the
+    effect that those show which it has: 0 while they are too few to tell, infinity where no
+    number of them would do."""
     this = row(claim, evidence)
     if this.seeds < FEWEST or this.question is None:
         return 0
-    count = needed_seeds(this.question, this.sd)
+    assert this.planned is not None
+    count = needed_seeds(this.planned, this.sd)
     return math.inf if count is None else max(count - this.seeds, 1)
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -66,6 +66,14 @@ class Question:
         if self.target is None or self.neutral is None:
             return self.margin
         return abs(self.target - self.neutral)
+
+    def planned(self, mean: float) -> Question:
+        """Return the question that further seeds are planned for, given the mean of those there
+        are: where only a direction is asked, that of an effect as large as they show, if it is
+        larger, on the claimed side or the other."""
+        if self.target is not None or self.neutral is None:
+            return self
+        return replace(self, margin=max(self.margin, abs(mean - self.neutral)))
 
     def is_final(self, verdict: Verdict) -> bool:
         """Return whether more seeds are not needed after this verdict."""
@@ -135,8 +143,8 @@ def power(question: Question, sd: float, n: int) -> float:
         n: seeds, 2 or more, looked at once.
     """
     if question.target is None:
-        noncentrality = question.margin / sd * math.sqrt(n)
-        return float(1 - special.nctdtr(n - 1, noncentrality, critical(n)))
+        missed = special.nctdtr(n - 1, question.margin / sd * math.sqrt(n), critical(n))
+        return 1.0 - (0.0 if math.isnan(missed) else float(missed))  # nan: below 1e-240
     # over the spread that n numbers show, at 400 equally likely values
     shown = np.sqrt(special.chdtri(n - 1, 1 - (np.arange(400) + 0.5) / 400) / (n - 1)) * sd
     room = (question.margin - critical(n) * shown / math.sqrt(n)) * math.sqrt(n) / sd

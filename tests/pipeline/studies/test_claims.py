@@ -188,7 +188,7 @@ def test_a_paired_difference_and_its_interval_are_those_of_the_textbook(book: Bo
                          [([0.130, 0.131, 0.129], "direction only"),
                           ([0.070, 0.071, 0.069], "contradicted"),
                           ([0.05, 0.11, 0.16], "undecided at this scale (needs 126 seeds)"),
-                          ([0.13, 0.14], "undecided at this scale (needs 6 seeds)"),
+                          ([0.13, 0.14], "undecided at this scale (needs 4 seeds)"),
                           ([0.13], "undecided at this scale (needs 3 seeds)"), ([], "not yet run")])
 def test_the_verdict_on_a_direction(book: Book, others: list[float], verdict: str) -> None:
     results = Results(book, "sample")

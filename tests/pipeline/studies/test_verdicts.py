@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_the_needed_seeds_are_the_first_with_the_power() -> None:
     assert needed_seeds(Question(0, None, 0.001), 1.0) is None
     assert verdicts.words(UNDECIDED, Question(0, None, 0.001), 1.0, 5).endswith(
         "(needs more than 1,000 seeds)")
+
+
+def test_seeds_are_planned_for_the_effect_that_is_seen_where_it_is_larger() -> None:
+    question = Question(0, None, 1.4)
+    far, near = needed_seeds(question.planned(9.0), 3.4), needed_seeds(question.planned(0.5), 3.4)
+    assert far == needed_seeds(question.planned(-9.0), 3.4)
+    assert far == needed_seeds(Question(0, None, 9.0), 3.4)
+    assert near == needed_seeds(question, 3.4)
+    assert far
+    assert near
+    assert far < 8 < 60 < near
+    seeds = [needed_seeds(question.planned(effect), 1.0) for effect in np.linspace(1.4, 40, 400)]
+    assert all(a is not None and b is not None and a >= b for a, b in pairwise(seeds))
+    for other in (Question(0, 2, 1), Question(None, 7, 2)):  # a size is within its margin, or not
+        assert other.planned(9.0) == other
 
 
 def test_fewer_than_three_seeds_decide_nothing() -> None:
