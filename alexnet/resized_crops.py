@@ -8,6 +8,9 @@ is the stored square.
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -71,26 +74,32 @@ def resized_crops(images: Tensor, boxes: Tensor, side: int) -> Tensor:
 def bilinear(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return an image, uint8 [height, width, 3], resampled to [side, side, 3] as Pillow does it:
     first the rows' pixels, then the columns', each rounded to whole levels."""
-    height, width, channels = image.shape
-    rows = _weighted(np.ascontiguousarray(image.transpose(1, 0, 2)).reshape(width, -1), side)
-    columns = rows.reshape(side, height, channels).transpose(1, 0, 2).reshape(height, -1)
-    return _weighted(np.ascontiguousarray(columns), side).reshape(side, side, channels)
+    return _resampled(_resampled(image, side, 1), side, 0)
 
 
-def _weighted(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return [side, k] of pixels [length, k] along their first axis."""
-    if len(pixels) == side:  # Pillow leaves an axis alone that keeps its length
-        return pixels
-    sums = _weights(len(pixels), side) @ pixels.astype(np.float64)  # whole numbers below 2 ** 31
-    return np.clip(np.floor((sums + 2.0 ** (BITS - 1)) / 2.0**BITS), 0, 255).astype(np.uint8)
+def _resampled(image: NDArray[np.uint8], side: int, axis: int) -> NDArray[np.uint8]:
+    """Return the image with `side` pixels along an axis."""
+    if image.shape[axis] == side:  # Pillow leaves an axis alone that keeps its length
+        return image
+    along = [1, 1, 1]
+    along[axis] = side
+    sums = np.full(along, 1 << (BITS - 1), np.int32)  # below 2 ** 31: weights come to 2 ** 22
+    for places, weights in zip(*_windows(image.shape[axis], side), strict=True):
+        sums = sums + np.take(image, places, axis) * weights.reshape(along)
+    levels: NDArray[np.uint8] = (sums >> BITS).astype(np.uint8)
+    return levels
 
 
-def _weights(length: int, side: int) -> NDArray[np.float64]:
-    """Return the whole numbers by which pixels count, [side, length] (Pillow's Resample.c:
-    precompute_coeffs, normalize_coeffs_8bpc). A window is as wide as what it is reduced by."""
+@cache
+def _windows(length: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return which of `length` pixels count for each of `side`, and the whole numbers by which
+    (Pillow's Resample.c: precompute_coeffs, normalize_coeffs_8bpc): the first of every window, then
+    the second and so on, both [pixels of a window, side]. A window is as wide as what it is reduced
+    by; beyond its end the weights are 0."""
     scale = length / side
     support = max(scale, 1.0)
-    weights = np.zeros((side, length))
+    most = math.ceil(2 * support) + 1
+    places, weights = np.zeros((most, side), np.int64), np.zeros((most, side), np.int32)
     for place in range(side):
         centre = (place + 0.5) * scale
         first = max(int(centre - support + 0.5), 0)
@@ -101,5 +110,6 @@ def _weights(length: int, side: int) -> NDArray[np.float64]:
         for weight in triangle:  # in order: a library's sum may be in another
             total += weight
         normalized = triangle * (1.0 / total) if total else triangle
-        weights[place, first:stop] = np.floor(0.5 + normalized * 2.0**BITS)
-    return weights
+        places[: stop - first, place] = np.arange(first, stop)
+        weights[: stop - first, place] = np.floor(0.5 + normalized * 2.0**BITS)
+    return places, weights
