@@ -198,7 +198,6 @@ def from_a_file(device: torch.device) -> None:
 
 def kernels(device: torch.device) -> None:
     """Name the twelve kernels that take the most time in a step, and the time of all of them."""
-    from torch._C._autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = device.type == "cuda"
@@ -215,10 +214,10 @@ def kernels(device: torch.device) -> None:
             training.advance()
             synchronize(device)
         training.finish()
-        kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
+        kind = "CUDA" if on_gpu else "CPU"
         times = sorted(((float(event.self_device_time_total if on_gpu
                                else event.self_cpu_time_total) / 1e3, event.key, event.count)
-                        for event in profiled.key_averages() if event.device_type == kind),
+                        for event in profiled.key_averages() if event.device_type.name == kind),
                        reverse=True)
         whole = sum(spent for spent, _, _ in times)
         emit(f"{precision}: all kernels of a step of {batch}", ms=whole,
@@ -236,6 +235,7 @@ def tiles(device: torch.device) -> None:
     from alexnet.arithmetic.gpu import products_triton as products
 
     before = products.ROWS, products.COLUMNS, products.DEPTH, products.WARPS
+    programs_before = products.PROGRAMS
     x = torch.randn(128, 27, 27, 48, device=device)
     weight = torch.randn(5, 5, 48, 128, device=device)
     try:
@@ -260,7 +260,7 @@ def tiles(device: torch.device) -> None:
             emit(f"fc6 forward, {programs} programs at least, depth {depth}, {warps} warps",
                  **{"TFLOP/s": rate * 2 * 128 * 9216 * 2048 / 1e12})
     finally:
-        products.PROGRAMS = 256
+        products.PROGRAMS = programs_before
         products.ROWS, products.COLUMNS, products.DEPTH, products.WARPS = before
 
 

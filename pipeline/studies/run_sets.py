@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,6 +38,13 @@ LONGEST_TRACE = 100  # entries kept of a trace; its digest covers them all
 CURVE = ("epoch", "training_loss", "training_error", "validation_loss", "validation_error")
 WIDTH = 110  # characters of a line of a file
 Read = Callable[[Path], bytes]
+
+
+def given_command() -> str:
+    """Return the command of this process for a file's history: of a path that only this machine
+    has, its last part."""
+    return shlex.join(["alexnet", *(Path(part).name if part.startswith("/") else part
+                                    for part in sys.argv[1:])])
 
 
 @dataclass(frozen=True)

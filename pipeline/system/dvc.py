@@ -102,11 +102,16 @@ def cached_file(md5: str, path: Path) -> Path:
     Raises:
         UserError: the cache does not have it; the message names `path`, which it was.
     """
-    file = cache_folder() / "files/md5" / md5[:2] / md5[2:]
+    file = file_in(cache_folder(), md5)
     if not file.is_file():
-        raise UserError(f"{path}: DVC's cache has it no more (`dvc gc`?); delete its result and "
-                        "run it again")
+        raise UserError(f"{path}: DVC's cache does not have it (`dvc gc`? another clone?); "
+                        "it has to be made again")
     return file
+
+
+def file_in(cache: Path, md5: str) -> Path:
+    """Return where a DVC cache has the file of this digest, if it does."""
+    return cache / "files/md5" / md5[:2] / md5[2:]
 
 
 def remove_broken_files() -> list[Path]:

@@ -81,6 +81,13 @@ def test_pixels_are_exactly_those_of_pillows_algorithm(height: int, width: int, 
     assert np.array_equal(bilinear(image, side), np.transpose(np.array(columns), (2, 0, 1)))
 
 
+@pytest.mark.parametrize("length", [1, 150, 223, 256, 5000])
+def test_white_stays_white(length: int) -> None:
+    """Nothing overflows where all sums are as large as they can be."""
+    assert np.all(bilinear(np.full((length, 256, 3), 255, np.uint8), 224) == 255)
+    assert not np.all(bilinear(picture(length, 256), 224) == 255)
+
+
 def test_crops_are_pillows_boxes_mirrored() -> None:
     images = torch.from_numpy(np.stack([picture(STORED, STORED, k) for k in range(2)]))
     boxes = torch.tensor([[3, 10, 100, 120, 0], [0, 40, 256, 200, 1]])

@@ -377,8 +377,8 @@ def test_a_switch_given_as_a_whole_number_is_that_number(arithmetic: Any) -> Non
     numbers = [switch.name for switch in switches() if switch.bounds is not None]
     assert {"init_bias", "weight_decay"} <= set(numbers)
     states = []
-    for one in (1, 1.0):
-        run = replace(SMALL, steps=1, switches=dict.fromkeys(numbers, one), arithmetic=arithmetic)
+    for value in (1, 1.0):
+        run = replace(SMALL, steps=1, switches=dict.fromkeys(numbers, value), arithmetic=arithmetic)
         state = training(run)
         state.advance()
         states.append(digest_of(dict(state.network.state_dict())))

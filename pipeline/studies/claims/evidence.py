@@ -171,10 +171,10 @@ def seeds_to_go(claim: Claim, evidence: Evidence) -> float:
     effect that those show which it has: 0 while they are too few to tell, infinity where no
     number of them would do."""
     this = row(claim, evidence)
-    if this.seeds < FEWEST or this.question is None:
+    planned = this.planned
+    if this.seeds < FEWEST or planned is None:
         return 0
-    assert this.planned is not None
-    count = needed_seeds(this.planned, this.sd)
+    count = needed_seeds(planned, this.sd)
     return math.inf if count is None else max(count - this.seeds, 1)
 
 

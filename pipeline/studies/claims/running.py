@@ -8,11 +8,10 @@ they share. In MLflow all of them are children of one run.
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.config.paths import PREDICTIONS, WEIGHTS, WORK
@@ -25,7 +24,7 @@ from pipeline.studies.claims.results import Evidence, Results
 from pipeline.studies.ensemble import ensemble
 from pipeline.studies.gate.golden import environment_here
 from pipeline.studies.run_sets import Run
-from pipeline.system.dvc import cached_file
+from pipeline.system.dvc import cache_folder, cached_file, file_in
 from pipeline.system.errors import UserError
 from pipeline.system.files import atomic_write
 from pipeline.system.terminal import duration, say
@@ -69,7 +68,8 @@ class Work:
         """Return the runs that come next; when they are there, verdicts may need more.
 
         Every claim comes to the fewest seeds that decide anything, in the order of the claims; then
-        the one that fewest seeds more are likely to decide.
+        the one that fewest seeds more are likely to decide. A kept run that another is made of
+        comes before that one where this clone does not have what it left.
         """
         if self.again:
             every = [part for claim in self.claims for name in claim.configurations()
@@ -78,15 +78,35 @@ class Work:
             return [part for part in dict.fromkeys(every) if part not in self.done]
         ordered = sorted(self.claims,
                          key=lambda claim: evidences.seeds_to_go(claim, self.evidence))
-        return list(dict.fromkeys(part for claim in ordered for part in evidences.next_needed(
-            claim, self.evidence, self.seeds, self.book.configurations)))
+        return self._with_lost(part for claim in ordered for part in evidences.next_needed(
+            claim, self.evidence, self.seeds, self.book.configurations))
 
     def at_most(self) -> list[Part]:
         """Return all runs that the command may come to, if no verdict is final before."""
         if self.again:
             return self.missing()
-        return list(dict.fromkeys(part for claim in self.claims for part in evidences.at_most(
-            claim, self.evidence, self.seeds, self.book.configurations)))
+        return self._with_lost(part for claim in self.claims for part in evidences.at_most(
+            claim, self.evidence, self.seeds, self.book.configurations))
+
+    def _with_lost(self, parts: Iterable[Part]) -> list[Part]:
+        """Return runs to make, and before each what is kept of it and has to be made again."""
+        return list(dict.fromkeys(each for part in parts for each in (
+            *(made_of for made_of in evidences.with_parts(*part, self.book.configurations)[:-1]
+              if self.is_kept(made_of) and not self._is_at_hand(made_of)), part)))
+
+    def is_kept(self, part: Part) -> bool:
+        """Return whether the run is among those that count."""
+        return part[1] in self.evidence.runs(part[0])
+
+    def _is_at_hand(self, part: Part) -> bool:
+        """Return whether DVC's cache has what a kept run left; an ensemble leaves nothing there."""
+        record = self.evidence.runs(part[0])[part[1]].record
+        return all(file_in(self._cache, record[file.name]).is_file()
+                   for file in (WEIGHTS, PREDICTIONS) if file.name in record)
+
+    @cached_property
+    def _cache(self) -> Path:
+        return cache_folder()
 
     def kept(self) -> Iterator[str]:
         """Yield, for each configuration, which stored runs count and which do not, and why."""
@@ -138,9 +158,18 @@ def run_missing(work: Work, make: Callable[[Work, str, int], NewRun]) -> Iterato
                     f"given again, goes on with it and {len(parts) - 1} more")
                 return
         say(f"claims: run {len(work.done) + 1}: {name}, seed {seed}")
+        kept = not work.again and work.is_kept((name, seed))
         run, where = make(work, name, seed)
-        command = shlex.join(["alexnet", *sys.argv[1:]])
-        say(f"claims: kept in {work.results.add(name, run, where, command)}")
+        if kept:  # made for what it left; what is kept stays
+            if (name, seed) in work.missing():
+                raise UserError(f"{name}, seed {seed}: made again, it has other bits than the run "
+                                "that is kept, so nothing can be made of that one here; `alexnet "
+                                "claims verify` compares the two, --again runs all seeds anew")
+            work.done.append((name, seed))
+            yield name, seed
+            continue
+        file = work.results.add(name, run, where, run_sets.given_command())
+        say(f"claims: kept in {file}")
         work.done.append((name, seed))
         if not work.again and seed not in work.evidence.runs(name):
             raise UserError(f"{name}, seed {seed}: its run has other pictures or another "

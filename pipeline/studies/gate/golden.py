@@ -8,8 +8,6 @@ as any other of the repository.
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +151,7 @@ def record(parameters: Parameters, runs: Sequence[Run], folder: Path = FOLDER,
                                 "change is meant, replace all its runs: "
                                 "`alexnet golden record --seeds ... --replace --reason '...'`")
         kept = [run for run in stored.runs if run.seed not in run_set.seeds]
-    entry = {"command": shlex.join(["alexnet", *sys.argv[1:]]), "seeds": sorted(run_set.seeds)}
+    entry = {"command": run_sets.given_command(), "seeds": sorted(run_set.seeds)}
     history = [*(stored.history if stored else []), entry | ({"reason": reason} if reason else {})]
     return run_sets.write(replace(run_set, runs=[*kept, *runs], history=history), folder)
 

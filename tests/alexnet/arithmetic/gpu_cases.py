@@ -177,11 +177,16 @@ def test_places_counted_in_64_bits_are_those_in_32(monkeypatch: pytest.MonkeyPat
                                                    limit: int) -> None:
     monkeypatch.setattr(maps, "NARROW", limit)
     x = torch.from_numpy(table.values(1, 2, 9, 7, 5))
+    assert maps._tiles(x)["WIDE"] == (limit == 0)
     y, places = maps.max_pool(x, 3, 2)
-    expected = torch.nn.functional.max_pool2d(x.permute(0, 3, 1, 2), 3, 2, ceil_mode=True)
+    like = x.permute(0, 3, 1, 2).requires_grad_()
+    expected = torch.nn.functional.max_pool2d(like, 3, 2, ceil_mode=True)
     assert torch.equal(y.permute(0, 3, 1, 2), expected)
+    [gradient] = torch.autograd.grad(expected, like, torch.ones_like(expected))
     dx = maps.max_pool_gradient(torch.ones_like(y), places, x.shape, 3, 2)
-    assert float(dx.sum()) == y.numel()
+    assert torch.equal(dx.permute(0, 3, 1, 2), gradient)
+    moved = maps.max_pool_gradient(torch.ones_like(y), places.roll(1, 1), x.shape, 3, 2)
+    assert not torch.equal(moved, dx)
 
 
 def test_the_loss_of_a_batch() -> None:

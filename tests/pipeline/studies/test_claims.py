@@ -24,7 +24,8 @@ from pipeline.studies.claims import cost, evidence, ledger, running, verificatio
 from pipeline.studies.claims.evidence import LedgerRow, epochs_to, needed, next_needed, rows
 from pipeline.studies.claims.ledger import Book, Claim, Epochs
 from pipeline.studies.claims.results import Results
-from pipeline.studies.run_sets import Run, environment_key
+from pipeline.studies.run_sets import Run, environment_key, given_command
+from pipeline.system import dvc
 from pipeline.system.errors import UserError
 from tests.pipeline.studies.runs_of_seeds import HERE
 from tests.pipeline.studies.runs_of_seeds import run as run_of_seed
@@ -426,6 +427,46 @@ def test_an_ensemble_needs_its_members_and_they_their_pretraining_first(book: Bo
     for net in (3, 4):
         assert (wanted.index(("pretraining", net)) < wanted.index(("fine-tuned", net))
                 < wanted.index(("seven-nets", 2)))
+
+
+def test_kept_members_whose_outputs_are_not_here_are_made_again_and_stay_as_they_are(
+        book: Book, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(running, "cache_folder", lambda: tmp_path / "cache")
+    results = Results(book, "sample")
+    for seed in range(1, 6):
+        left = {"model.safetensors": f"{seed}a" * 16, "predictions.safetensors": f"{seed}b" * 16}
+        results.add("base", replace(run_of_seed(seed), record=left), HERE, "")
+    work = running.Work(results, [book.claim("five-nets-gain-top1")], (1,))
+
+    def leave(seed: int) -> None:
+        for digest in work.evidence.runs("base")[seed].record.values():
+            file = dvc.file_in(tmp_path / "cache", digest)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+
+    leave(2)
+    assert work.missing() == [*(("base", seed) for seed in (1, 3, 4, 5)), ("five-nets", 1)]
+    assert work.at_most() == work.missing()
+    before = {file: file.read_bytes() for file in results.folder.rglob("*.json")}
+
+    def make(work: running.Work, name: str, seed: int) -> running.NewRun:
+        if seed < 4 and name == "base":
+            leave(seed)
+        return run_of_seed(seed), HERE
+
+    with pytest.raises(UserError, match="base, seed 4: made again, it has other bits"):
+        list(running.run_missing(work, make))
+    assert {file: file.read_bytes() for file in results.folder.rglob("*.json")} == before
+    leave(4)
+    leave(5)
+    assert list(running.run_missing(work, make)) == [("five-nets", 1)]
+    assert work.missing() == []
+
+
+def test_a_history_names_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["alexnet", "claims", "run", "a", "--location", "/home/me/b c",
+                                     "--seeds", "1-3", "archives/d"])
+    assert given_command() == "alexnet claims run a --location 'b c' --seeds 1-3 archives/d"
 
 
 def test_the_command_prints_json_with_the_names_that_others_rely_on(book: Book) -> None:
