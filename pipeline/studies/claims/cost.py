@@ -3,6 +3,7 @@ updates."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Any
 
@@ -18,13 +19,13 @@ OVERHEAD = 30.0  # seconds of a run besides: DVC, the start of processes, the re
 def seconds(results: Results, name: str, parameters: Parameters,
             environment: dict[str, str]) -> float:
     """Return the seconds of one run of the configuration, without the preparation of its data: the
-    mean of those kept on the same pictures in this environment, or an estimate for one process."""
+    median of those kept on the same pictures in this environment, or an estimate for one process."""
     here = run_sets.environment_key(environment)
     known = [stored.run.record["seconds"] for stored in results.wanted().stored(name).values()
              if run_sets.environment_key(stored.run_set.environment) == here
              and stored.run.record.get("seconds", 0) > OVERHEAD]
     if known:
-        return float(sum(known) / len(known))
+        return float(statistics.median(known))  # one that ran beside other work says little
     scale = results.book.scales[results.scale]
     train, val = scale.images
     if parameters.dataset.source == "sample":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alexnet.ports import PORTS
 from alexnet.recipe import Name, recipe
 from pipeline.config.recipes import ARCHITECTURE, Difference, as_yaml, differences
 from pipeline.studies.claims.ledger import Book, Claim, Configuration, ScaleName
@@ -74,17 +75,30 @@ def book_with(book: Book, port: Name) -> Book:
     """Return the book with the configurations and the claims of a port's waterfall, besides its
     own."""
     configurations, claims = dict(book.configurations), list(book.claims)
-    settings: dict[str, Any] = {}
     before, last = BASE, len(steps(port)) - 1
     claims.append(_claim(whole(port), f"the recipe {port} instead of source", whole(port), BASE))
     for number, step in enumerate(steps(port)):
-        settings |= {each.key: each.values[1] for each in step.differences}
-        name = whole(port) if number == last else step.name
+        settings = _settings(port, number)
+        name = whole(port) if number == last else _shared(port, number)
         configurations[name] = (_port(port, settings) if number == last
-                                else Configuration(set=dict(settings)))
+                                else Configuration(set=settings))
         claims.append(_claim(step.name, step.says, name, before))
         before = name
     return book.model_copy(update={"configurations": configurations, "claims": claims})
+
+
+def _settings(port: Name, number: int) -> dict[str, Any]:
+    """Return what is set after the port's step of this number, counted from 0."""
+    return {each.key: each.values[1]
+            for step in steps(port)[:number + 1] for each in step.differences}
+
+
+def _shared(port: Name, number: int) -> str:
+    """Return the name of the configuration after a step: that of the first port with a step after
+    which as much is set, so that ports share the runs of what they have in common."""
+    settings = _settings(port, number)
+    return next(steps(other)[number].name for other in PORTS
+                if number < len(steps(other)) - 1 and _settings(other, number) == settings)
 
 
 def names(port: Name) -> list[str]:

@@ -81,8 +81,8 @@ def test_claims_compare_each_step_with_the_one_before(book: Book) -> None:
     extended = waterfall.book_with(book, "one-weird-trick")
     names = [step.name for step in waterfall.steps("one-weird-trick")]
     compared = [extended.claim(name).configurations() for name in names]
-    assert compared[0] == [names[0], "base"]
-    assert compared[1] == [names[1], names[0]]
+    assert compared[0] == ["torchvision-01-architecture", "base"]  # whose first step is the same
+    assert compared[1] == [names[1], "torchvision-01-architecture"]
     assert compared[-1] == ["port-one-weird-trick", names[-2]]
     assert extended.claim("port-one-weird-trick").configurations() == ["port-one-weird-trick",
                                                                        "base"]
@@ -91,6 +91,23 @@ def test_claims_compare_each_step_with_the_one_before(book: Book) -> None:
                               False)
     assert [claim.name for claim in chosen[:2]] == ["port-one-weird-trick", "port-caffe"]
     assert len(waterfall.chosen(extended, ("one-weird-trick",), True)) == 1
+
+
+def test_ports_share_the_runs_of_what_they_have_in_common(book: Book) -> None:
+    """One configuration has one name, whatever port comes to it, and two have two."""
+    for port in PORTED:
+        book = waterfall.book_with(book, port)
+    caffe, caffenet = ([book.claim(step.name).configurations()[0] for step in waterfall.steps(port)]
+                       for port in ("caffe", "caffenet"))
+    shared = ["caffe-01-lrn-k", "caffe-02-lrn-window"]
+    assert caffe[:2] == caffenet[:2] == shared
+    assert caffenet[2] == "caffenet-03-layer1-order"  # the two differ from here on
+    assert book.claim(waterfall.steps("one-weird-trick")[0].name).configurations() == [
+        "torchvision-01-architecture", "base"]
+    made = {name for port in PORTED for step in waterfall.steps(port)
+            for name in book.claim(step.name).configurations()}
+    digests = [identity.digest(book.declared("imagenette", name)) for name in made]
+    assert len(set(digests)) == len(made)
 
 
 def test_the_table_has_pairs_of_seeds_and_the_ledgers_verdict(book: Book, tmp_path: Path) -> None:
