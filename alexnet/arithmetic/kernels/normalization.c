@@ -10,9 +10,8 @@ typedef struct {
     float *y, *q; /* on the way back y is dx */
     long c, h, w, size;
     float k, a, c_a; /* c_a = 1.5 a */
+    const int32_t *masks, *masks_end;
 } Normalization;
-
-enum { PIXELS = 64 }; /* of one task */
 
 static Normalization described(const Arguments *arguments) {
     const double *scalars = arguments->scalars;
@@ -31,71 +30,137 @@ INLINE vf three_quarters(vf q) { /* q^0.75 */
     return t * vsqrt(t);
 }
 
-/* --- across channels: a pixel's values are copied between zeros --- */
+/* --- across channels: values as they lie in memory. A vector may hold parts of several pixels, so
+ * masks make zeros of what a window would take from another one. --- */
+
+enum { RUN = 2048 }; /* values of one task, about */
 
 static long whole(long count) { return (count + LANES - 1) / LANES * LANES; }
 
+/* Vectors after which one begins with the same channel again; they hold as many whole pixels. */
+static long period(const Normalization *v) {
+    long common = v->c & -v->c; /* the power of two in it */
+    return v->c / (common < LANES ? common : LANES);
+}
+
+static long values_of_task(const Normalization *v) {
+    return (1 + RUN / (period(v) * LANES)) * period(v) * LANES;
+}
+
+/* [period, size, LANES]: ones where the window's value is of the same pixel, else zeros. */
+static int32_t *windows(const Normalization *v) {
+    int32_t *masks = scratch(1, sizeof(int32_t) * period(v) * v->size * LANES), *to = masks;
+    if (!masks) return NULL;
+    for (long first = 0; first < period(v) * LANES; first += LANES)
+        for (long j = 0; j < v->size; j++)
+            for (long lane = 0; lane < LANES; lane++) {
+                long c = (first + lane) % v->c + j - v->size / 2;
+                *to++ = c >= 0 && c < v->c ? -1 : 0;
+            }
+    return masks;
+}
+
+/* A task's part of the arrays. The last may not fill its vectors, and at both ends windows reach
+ * beyond the arrays: such tasks work on copies. */
+typedef struct {
+    long first, count, width; /* values; width fills vectors */
+    int copies;
+} Part;
+
+static Part part(const Normalization *v, long number) {
+    long all = v->h * v->c, most = values_of_task(v), first = number * most; /* h: all pixels */
+    long count = all - first < most ? all - first : most;
+    return (Part){first, count, whole(count), first == 0 || all - first < most + v->size};
+}
+
+/* The task's values of an array, as they are or copied to `copy`, zeros beyond. */
+static const float *values(const Part *t, const float *array, float *copy) {
+    if (!t->copies) return array + t->first;
+    memcpy(copy, array + t->first, sizeof(float) * t->count);
+    memset(copy + t->count, 0, sizeof(float) * (t->width - t->count));
+    return copy;
+}
+
+static void copy_back(const Part *t, const float *copy, float *array) {
+    if (t->copies) memcpy(array + t->first, copy, sizeof(float) * t->count);
+}
+
+INLINE vf masked(const float *p, const int32_t *mask) {
+    return (vf)((vi)load(p) & (vi)load((const float *)mask));
+}
+
 static void across_channels(void *context, long number) {
     const Normalization *v = context;
-    long pixels = v->h, half = v->size / 2, width = whole(v->c) + v->size; /* h: all pixels */
-    float *row = scratch(0, sizeof(float) * (3 * width));
-    if (!row) return;
-    float *y = row + width, *q = y + width;
-    memset(row, 0, sizeof(float) * width);
-    for (long pixel = number * PIXELS; pixel < (number + 1) * PIXELS && pixel < pixels; pixel++) {
-        memcpy(row + half, v->x + pixel * v->c, sizeof(float) * v->c);
-        for (long c = 0; c < v->c; c += LANES) {
-            vf sum = splat(0.0f);
-            for (long j = 0; j < v->size; j++) {
-                vf x = load(row + c + j);
-                sum = vfma(x, x, sum);
-            }
-            vf one = splat(1.0f), quotient = one / vfma(splat(v->a), sum, splat(v->k));
-            store(q + c, quotient);
-            store(y + c, load(row + half + c) * three_quarters(quotient));
+    Part t = part(v, number);
+    long half = v->size / 2;
+    float *copy = scratch(0, sizeof(float) * (3 * t.width + 2 * half));
+    if (!copy) return;
+    float *y = t.copies ? copy + t.width + 2 * half : v->y + t.first,
+          *q = t.copies ? y + t.width : v->q + t.first;
+    memset(copy, 0, sizeof(float) * (t.width + 2 * half));
+    const float *x = values(&t, v->x, copy + half);
+    const int32_t *mask = v->masks;
+    for (long i = 0; i < t.width; i += LANES) {
+        vf sum = splat(0.0f);
+        for (long j = -half; j <= half; j++, mask += LANES) {
+            vf near = masked(x + i + j, mask);
+            sum = vfma(near, near, sum);
         }
-        memcpy(v->y + pixel * v->c, y, sizeof(float) * v->c);
-        memcpy(v->q + pixel * v->c, q, sizeof(float) * v->c);
+        if (mask == v->masks_end) mask = v->masks;
+        vf one = splat(1.0f), quotient = one / vfma(splat(v->a), sum, splat(v->k));
+        store(q + i, quotient);
+        store(y + i, load(x + i) * three_quarters(quotient));
     }
+    copy_back(&t, y, v->y);
+    copy_back(&t, q, v->q);
 }
 
 static void across_channels_gradient(void *context, long number) {
     const Normalization *v = context;
-    long pixels = v->h, half = v->size / 2, width = whole(v->c) + v->size;
-    float *u = scratch(0, sizeof(float) * (5 * width));
+    Part t = part(v, number);
+    long half = v->size / 2;
+    float *u = scratch(0, sizeof(float) * (6 * t.width + 2 * half));
     if (!u) return;
-    float *x = u + width, *q = x + width, *g = q + width, *e = g + width;
-    memset(u, 0, sizeof(float) * 5 * width);
-    for (long pixel = number * PIXELS; pixel < (number + 1) * PIXELS && pixel < pixels; pixel++) {
-        memcpy(x, v->x + pixel * v->c, sizeof(float) * v->c);
-        memcpy(q, v->q_in + pixel * v->c, sizeof(float) * v->c);
-        memcpy(g, v->g + pixel * v->c, sizeof(float) * v->c);
-        for (long c = 0; c < v->c; c += LANES) { /* beyond the channels x is 0, and so is u */
-            vf quotient = load(q + c), direct = load(g + c) * three_quarters(quotient);
-            store(e + c, direct);
-            store(u + half + c, (direct * load(x + c)) * quotient);
-        }
-        for (long c = 0; c < v->c; c += LANES) {
-            vf sum = splat(0.0f);
-            for (long j = 0; j < v->size; j++) sum = sum + load(u + c + j);
-            store(g + c, vfma(-(splat(v->c_a) * load(x + c)), sum, load(e + c)));
-        }
-        memcpy(v->y + pixel * v->c, g, sizeof(float) * v->c);
+    float *e = u + t.width + 2 * half, *copy = e + t.width,
+          *dx = t.copies ? copy + 3 * t.width : v->y + t.first;
+    const float *x = values(&t, v->x, copy), *q = values(&t, v->q_in, copy + t.width),
+                *g = values(&t, v->g, copy + 2 * t.width);
+    memset(u, 0, sizeof(float) * half);
+    memset(u + half + t.width, 0, sizeof(float) * half);
+    for (long i = 0; i < t.width; i += LANES) {
+        vf quotient = load(q + i), direct = load(g + i) * three_quarters(quotient);
+        store(e + i, direct);
+        store(u + half + i, (direct * load(x + i)) * quotient);
     }
+    const int32_t *mask = v->masks;
+    for (long i = 0; i < t.width; i += LANES) {
+        vf sum = splat(0.0f);
+        for (long j = 0; j < v->size; j++, mask += LANES) sum = sum + masked(u + i + j, mask);
+        if (mask == v->masks_end) mask = v->masks;
+        store(dx + i, vfma(-(splat(v->c_a) * load(x + i)), sum, load(e + i)));
+    }
+    copy_back(&t, dx, v->y);
+}
+
+static void share_values(Task task, Normalization *v, int threads) {
+    if (!(v->masks = windows(v))) return;
+    v->masks_end = v->masks + period(v) * v->size * LANES;
+    long most = values_of_task(v);
+    share(task, v, (v->h * v->c + most - 1) / most, threads);
 }
 
 /* sizes: pixels, c, pixels, 1, size; scalars: k, a. x -> y, q */
 void lrn(const Arguments *arguments) {
     Normalization v = described(arguments);
     v.x = ARRAY(float, 0), v.y = ARRAY(float, 1), v.q = ARRAY(float, 2);
-    share(across_channels, &v, (SIZE(0) + PIXELS - 1) / PIXELS, arguments->threads);
+    share_values(across_channels, &v, arguments->threads);
 }
 
 /* g, x, q -> dx */
 void lrn_gradient(const Arguments *arguments) {
     Normalization v = described(arguments);
     v.g = ARRAY(float, 0), v.x = ARRAY(float, 1), v.q_in = ARRAY(float, 2), v.y = ARRAY(float, 3);
-    share(across_channels_gradient, &v, (SIZE(0) + PIXELS - 1) / PIXELS, arguments->threads);
+    share_values(across_channels_gradient, &v, arguments->threads);
 }
 
 /* --- across pixels: sums of rows between zeros, then of those --- */

@@ -170,68 +170,84 @@ void convolution_input_gradient(const Arguments *arguments) {
     run_convolution(arguments, &v, ARRAY(float, 1), NULL, SIZE(4), SIZE(1), 1);
 }
 
-/* --- gradient of a convolution's weights: chains over an image's pixels, images added in order ---
- */
+/* --- gradient of a convolution's weights: chains over an image's pixels, images added in order.
+ * Lanes are outputs and rows are places of the kernel, or the other way round where that fills the
+ * vectors better: 6 outputs of 33 places are 18 vectors, and not 33. --- */
 
 typedef struct {
     Convolution map;
     const float *g; /* [n, rows, columns, outputs] */
-    long n, width;  /* of images; values from one pixel of the total to the next: panels * WIDE */
-    float *total;   /* [size, size * c, width] */
+    long n;         /* of images */
+    int turned;     /* lanes are places */
+    long rows, lanes, tiles, panels; /* in all; tiles of rows and panels of lanes of a kernel row */
+    long width;                      /* panels * WIDE */
+    float *total;                    /* [size, rows, width] */
     long tasks;
 } WeightGradient;
+
+/* `images` images of x, padded, one after the other, and zeros for a vector that begins in them. */
+static float *padded_images(const Convolution *map, long start, long images, long padded_image) {
+    float *x = scratch(3, sizeof(float) * (images * padded_image + WIDE));
+    if (!x) return NULL;
+    for (long image = 0; image < images; image++) {
+        const float *from = padded(map, start + image, 0, padded_image / (map->wide * map->c));
+        if (!from) return NULL;
+        memcpy(x + image * padded_image, from, sizeof(float) * padded_image);
+    }
+    memset(x + images * padded_image, 0, sizeof(float) * WIDE);
+    return x;
+}
+
+/* Some pixels of g, `wide` values for each. */
+static const float *spread_pixels(const float *g, long pixels, long outputs, long wide) {
+    if (wide == outputs) return g;
+    float *copy = scratch(4, sizeof(float) * pixels * wide);
+    if (!copy) return NULL;
+    memset(copy, 0, sizeof(float) * pixels * wide);
+    for (long pixel = 0; pixel < pixels; pixel++)
+        memcpy(copy + pixel * wide, g + pixel * outputs, sizeof(float) * outputs);
+    return copy;
+}
 
 static void gradient_of_weights(void *context, long number) {
     WeightGradient *v = context;
     Convolution map = v->map;
-    long depth = map.size * map.c, across = tile_rows(depth), tiles = parts(depth, across);
-    long t0 = map.size * tiles * number / v->tasks, t1 = map.size * tiles * (number + 1) / v->tasks;
-    long last_row = (map.rows - 1) * map.stride + map.size, pixels = map.rows * map.columns;
-    long padded_image = last_row * map.wide * map.c, wide_g = parts(map.outputs, LANES) * LANES;
+    long units = map.size * v->tiles * v->panels, across = tile_rows(v->rows);
+    long u0 = units * number / v->tasks, u1 = units * (number + 1) / v->tasks;
+    long row = map.wide * map.c, pixels = map.rows * map.columns;
+    long padded_image = ((map.rows - 1) * map.stride + map.size) * row;
+    long wide_g = v->turned ? map.outputs : parts(map.outputs, LANES) * LANES;
     long block =
         1 + (1 << 17) / (padded_image + pixels * wide_g); /* images that stay in the cache */
-    float *x = scratch(3, sizeof(float) * block * padded_image),
-          *copy = scratch(4, sizeof(float) * block * pixels * wide_g);
-    if (!x || !copy) return;
     float tile[MR * WIDE];
     for (long start = 0; start < v->n; start += block) {
         long images = least(block, v->n - start);
-        const float *g = v->g + start * pixels * map.outputs;
-        for (long image = 0; image < images; image++) {
-            const float *from = padded(&map, start + image, 0, last_row);
-            if (!from) return;
-            memcpy(x + image * padded_image, from, sizeof(float) * padded_image);
-        }
-        if (wide_g != map.outputs) {
-            memset(copy, 0, sizeof(float) * images * pixels * wide_g);
-            for (long pixel = 0; pixel < images * pixels; pixel++)
-                memcpy(copy + pixel * wide_g, g + pixel * map.outputs, sizeof(float) * map.outputs);
-            g = copy;
-        }
-        for (long o = 0; o < map.outputs; o += WIDE) {
-            int vectors = vectors_of(map.outputs - o);
-            for (long t = t0; t < t1; t++) {
-                long i = t / tiles, m0 = t % tiles * across, count = least(across, depth - m0);
-                long p0 = 0, p1 = map.rows; /* rows whose windows meet more than padding */
-                while (p0 < p1 && p0 * map.stride + i < map.before) p0++;
-                while (p1 > p0 && (p1 - 1) * map.stride + i >= map.before + map.h) p1--;
-                Walk walk = {p1 - p0,
-                             map.columns,
-                             1,
-                             map.stride * map.c,
-                             map.stride * map.wide * map.c,
-                             wide_g,
-                             map.columns * wide_g};
-                float *total = v->total + (i * depth + m0) * v->width + o;
-                for (long image = 0; image < images; image++) {
-                    tile_chains((int)count, vectors, &walk,
-                                x + image * padded_image +
-                                    (p0 * map.stride + i) * map.wide * map.c + m0,
-                                g + (image * pixels + p0 * map.columns) * wide_g + o, tile);
-                    for (long m = 0; m < count; m++)
-                        for (long lane = 0; lane < vectors * LANES; lane++)
-                            total[m * v->width + lane] += tile[m * WIDE + lane];
-                }
+        const float *x = padded_images(&map, start, images, padded_image);
+        const float *g = spread_pixels(v->g + start * pixels * map.outputs, images * pixels,
+                                       map.outputs, wide_g);
+        if (!x || !g) return;
+        for (long u = u0; u < u1; u++) {
+            long i = u / v->tiles / v->panels, lane0 = u % v->panels * WIDE;
+            long row0 = u / v->panels % v->tiles * across, count = least(across, v->rows - row0);
+            int vectors = vectors_of(v->lanes - lane0);
+            long p0 = 0, p1 = map.rows; /* rows whose windows meet more than padding */
+            while (p0 < p1 && p0 * map.stride + i < map.before) p0++;
+            while (p1 > p0 && (p1 - 1) * map.stride + i >= map.before + map.h) p1--;
+            long x_inner = map.stride * map.c, x_outer = map.stride * row;
+            long g_inner = wide_g, g_outer = map.columns * wide_g;
+            Walk walk =
+                v->turned
+                    ? (Walk){p1 - p0, map.columns, 1, g_inner, g_outer, x_inner, x_outer}
+                    : (Walk){p1 - p0, map.columns, 1, x_inner, x_outer, g_inner, g_outer};
+            float *total = v->total + (i * v->rows + row0) * v->width + lane0;
+            for (long image = 0; image < images; image++) {
+                const float *xs = x + image * padded_image + (p0 * map.stride + i) * row,
+                            *gs = g + (image * pixels + p0 * map.columns) * wide_g;
+                if (v->turned) tile_chains((int)count, vectors, &walk, gs + row0, xs + lane0, tile);
+                else tile_chains((int)count, vectors, &walk, xs + row0, gs + lane0, tile);
+                for (long m = 0; m < count; m++)
+                    for (long lane = 0; lane < vectors * LANES; lane++)
+                        total[m * v->width + lane] += tile[m * WIDE + lane];
             }
         }
     }
@@ -255,18 +271,25 @@ void convolution_weight_gradient(const Arguments *arguments) {
     Convolution *map = &v.map;
     map->wide = (map->columns - 1) * map->stride + map->size;
     if (map->wide < map->before + map->w) map->wide = map->before + map->w;
-    v.width = parts(map->outputs, WIDE) * WIDE;
-    long values = map->size * map->size * map->c * v.width;
+    long places = map->size * map->c, outputs = map->outputs;
+    v.turned = outputs * parts(places, LANES) < places * parts(outputs, LANES);
+    v.rows = v.turned ? outputs : places, v.lanes = v.turned ? places : outputs;
+    v.tiles = parts(v.rows, tile_rows(v.rows)), v.panels = parts(v.lanes, WIDE);
+    v.width = v.panels * WIDE;
+    long values = map->size * v.rows * v.width;
     v.total = scratch(1, sizeof(float) * values);
     if (!v.total) return;
     memset(v.total, 0, sizeof(float) * values);
     v.tasks = arguments->threads;
     share(gradient_of_weights, &v, v.tasks, arguments->threads);
     float *dw = ARRAY(float, 2);
-    for (long o = 0; o < map->outputs; o++)
+    for (long o = 0; o < outputs; o++)
         for (long c = 0; c < map->c; c++)
-            for (long place = 0; place < map->size * map->size; place++)
-                *dw++ = v.total[(place * map->c + c) * v.width + o];
+            for (long place = 0; place < map->size * map->size; place++) {
+                long m = place % map->size * map->c + c, r = v.turned ? o : m,
+                     lane = v.turned ? m : o;
+                *dw++ = v.total[(place / map->size * v.rows + r) * v.width + lane];
+            }
 }
 
 /* --- products of matrices: blocks of k, added in order --- */

@@ -220,6 +220,27 @@ def test_normalization(across: str, shape: tuple[int, ...], constants: Normaliza
         assert_same_bits(backward(last(g), last(x), quotient, constants), last(dx))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 6, 16, 31, 33, 48, 100, 129])
+def test_a_pixel_is_normalised_alone(channels: int) -> None:
+    """Whatever of its neighbours shares a vector or a task with it: thousands of values at once, in
+    pieces, and beside one that is no number."""
+    constants, pixels = Normalization(5, 2.0, 1e-4 / 5), 2 + 9000 // channels
+    x, g = values(3, pixels, channels, size=100.0), values(4, pixels, channels)
+    x[pixels // 2, channels // 2] = np.nan
+    others = np.arange(pixels) != pixels // 2
+    for o in all_operators():
+        y, quotient = o.lrn(x, constants)
+        dx = o.lrn_gradient(g, x, quotient, constants)
+        assert np.isfinite(y[others]).all()
+        assert np.isfinite(dx[others]).all()
+        for piece in (slice(0, 1), slice(1, 4), slice(4, pixels - 7), slice(pixels - 7, pixels)):
+            alone, kept = o.lrn(x[piece].copy(), constants)
+            back = o.lrn_gradient(g[piece].copy(), x[piece].copy(), kept, constants)
+            same = others[piece]
+            assert_same_bits(y[piece][same], alone[same])
+            assert_same_bits(dx[piece][same], back[same])
+
+
 @pytest.mark.parametrize(("n", "classes", "size"), [(4, 10, 3.0), (2, 1000, 30.0), (3, 2, 800.0),
                                                     (2, 1, 1.0)])
 def test_loss(n: int, classes: int, size: float) -> None:
