@@ -19,7 +19,8 @@ OVERHEAD = 30.0  # seconds of a run besides: DVC, the start of processes, the re
 def seconds(results: Results, name: str, parameters: Parameters,
             environment: dict[str, str]) -> float:
     """Return the seconds of one run of the configuration, without the preparation of its data: the
-    median of those kept on the same pictures in this environment, or an estimate for one process."""
+    median of those kept on the same pictures in this environment, or an estimate for one
+    process."""
     here = run_sets.environment_key(environment)
     known = [stored.run.record["seconds"] for stored in results.wanted().stored(name).values()
              if run_sets.environment_key(stored.run_set.environment) == here
