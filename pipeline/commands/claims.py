@@ -259,7 +259,7 @@ def _table(names: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> Table:
 
     table = terminal_table()
     for name in names:
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "verdict")  # no number is ever cut off
     for row in cells:
         table.add_row(*(row[name] for name in names))
     return table

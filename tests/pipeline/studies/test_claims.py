@@ -502,8 +502,9 @@ def test_no_name_reaches_the_terminal_as_a_command(
 def test_80_columns_have_what_is_needed_most_and_say_what_is_not_there(
         book: Book, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     keep(Results(book, "sample"), "base", [0.1, 0.1, 0.1], evaluate__top1_error=0.12)
+    keep(Results(book, "sample"), "half", [0.2, 0.1, 0.1])  # undecided: the longest verdict
     rows = [row(book.claim(name), Results(book, "sample"))
-            for name in ("ten-crops-top1", "overlapping-pooling-top1")]
+            for name in ("ten-crops-top1", "overlapping-pooling-top1", "two-columns-top1")]
     for columns in ("80", "200"):
         monkeypatch.setenv("COLUMNS", columns)
         claims._show(rows)
@@ -511,6 +512,8 @@ def test_80_columns_have_what_is_needed_most_and_say_what_is_not_there(
         assert max(map(len, lines)) <= int(columns)
         heading = next(line for line in lines if "claim" in line)
         assert all(name in heading for name in ("paper", "ours", "verdict"))
+        assert "…" not in "".join(lines)
+        assert "0.4" in next(line for line in lines if "overlapping-pooling-top1" in line).split()
         left_out = [line for line in lines if line.startswith("Not shown")]
         assert ("data" in heading) == (columns == "200") == (not left_out)
 
