@@ -126,14 +126,18 @@ def verify(name: str, seed: int, scale: str | None, configuration: str | None,
            location: Path | None, as_json: bool) -> None:
     """Run one of the trainings that a claim rests on again, and compare weights, losses and errors.
 
+    NAME is a claim, or what `alexnet ports run` has run: a port as a whole, as port-caffe, or a
+    step to it.
+
     Exit code: 0 identical, 1 differs, 2 not compared (other pixels or, with native arithmetic,
     another environment).
     """
     from pipeline.studies.claims import ledger, verification
     from pipeline.studies.claims.results import Results
+    from pipeline.studies.ports import waterfall
     from pipeline.system.verdicts import EXIT_STATUS
 
-    book = ledger.load()
+    book = waterfall.with_all(ledger.load())
     claim = book.claim(name)
     kept = [place for place in claim.places if place in book.scales and scale in (None, place)
             and any(stored.run.seed == seed for compared in claim.configurations()

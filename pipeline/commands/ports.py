@@ -75,9 +75,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     chosen: Any = PORTS if names == ("all",) else tuple(dict.fromkeys(names))
     if unknown := [name for name in chosen if name not in PORTS]:
         raise UserError(f"no port is called {unknown[0]}; there are {', '.join(PORTS)}")
-    book = ledger.load().at(scale, location)
-    for port in chosen:
-        book = waterfall.book_with(book, port)
+    book = waterfall.with_all(ledger.load().at(scale, location))
     claims = waterfall.chosen(book, chosen, whole)
     work = running.Work(Results(book, scale), claims,
                         seeds or tuple(range(1, book.scales[scale].seeds + 1)), hours=hours)

@@ -101,6 +101,13 @@ def _shared(port: Name, number: int) -> str:
                 if number < len(steps(other)) - 1 and _settings(other, number) == settings)
 
 
+def with_all(book: Book) -> Book:
+    """Return the book with every port's configurations and claims."""
+    for port in PORTS:
+        book = book_with(book, port)
+    return book
+
+
 def names(port: Name) -> list[str]:
     """Return the claims of a port: the whole difference first, then each step's."""
     return [whole(port), *(step.name for step in steps(port))]

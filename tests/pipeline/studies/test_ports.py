@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.commands import ports as command
 from pipeline.commands.main import main
 from pipeline.config import identity
 from pipeline.config.recipes import differences
-from pipeline.studies.claims import evidence, ledger, running
+from pipeline.studies.claims import evidence, ledger, running, verification
 from pipeline.studies.claims.ledger import Book
 from pipeline.studies.claims.results import Results
 from pipeline.studies.ports import page, table, waterfall
@@ -95,8 +96,7 @@ def test_claims_compare_each_step_with_the_one_before(book: Book) -> None:
 
 def test_ports_share_the_runs_of_what_they_have_in_common(book: Book) -> None:
     """One configuration has one name, whatever port comes to it, and two have two."""
-    for port in PORTED:
-        book = waterfall.book_with(book, port)
+    book = waterfall.with_all(book)
     caffe, caffenet = ([book.claim(step.name).configurations()[0] for step in waterfall.steps(port)]
                        for port in ("caffe", "caffenet"))
     shared = ["caffe-01-lrn-k", "caffe-02-lrn-window"]
@@ -189,6 +189,25 @@ def test_the_command_gives_its_plan_and_asks(monkeypatch: pytest.MonkeyPatch) ->
     unknown = CliRunner().invoke(main, ["ports", "run", "theano"])
     assert unknown.exit_code == 1
     assert "no port is called theano" in unknown.output
+
+
+def test_the_evidence_on_ports_can_be_verified(book: Book, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port as a whole, and a step whose run has another port's name."""
+    book = waterfall.with_all(book)
+    results = Results(book, "sample", tmp_path)
+    keep(results, "port-caffe", [0.3])
+    keep(results, "caffe-01-lrn-k", [0.31, 0.32])
+    for name, seed, configuration in (("port-caffe", 1, "port-caffe"),
+                                      ("caffenet-01-lrn-k", 2, "caffe-01-lrn-k")):
+        stored = verification.stored_run(book.claim(name), results, seed, None)
+        assert (stored.run_set.name, stored.run.seed) == (configuration, seed)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "experiments", "experiments", ignore=lambda *_: ["results"])
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    refused = CliRunner().invoke(main, ["claims", "verify", "caffenet-01-lrn-k", "--seed", "1"])
+    assert refused.exit_code == 1
+    assert "no run with seed 1 is kept" in refused.output
 
 
 def test_the_command_prints_the_table() -> None:
