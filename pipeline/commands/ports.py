@@ -68,6 +68,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     seeds are added until the verdict is final. What is kept is not run again: given again, an
     interrupted command, or one whose hours are over, goes on.
     """
+    from pipeline.report import waterfall_figure
     from pipeline.studies.claims import evidence, ledger, running
     from pipeline.studies.claims.results import Results
     from pipeline.studies.ports import waterfall
@@ -83,7 +84,7 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     if work.missing():
         if estimate or not confirmed(yes):
             return
-        running.run(work, lambda claim, evidence: ())
+        running.run(work, waterfall_figure.write)
     print_rows([evidence.row(claim, work.evidence) for claim in claims], as_json)
 
 

@@ -10,6 +10,7 @@ from alexnet.ports import OTHERS, PORTS
 from alexnet.recipe import Name, recipe, switches
 from pipeline.config.recipes import as_yaml, differences, settings_of
 from pipeline.studies.claims import ledger
+from pipeline.studies.claims.results import RESULTS
 from pipeline.studies.ports import table, waterfall
 from pipeline.studies.ports.table import Ours, PortRow
 from pipeline.system.files import atomic_write
@@ -122,7 +123,7 @@ def page() -> str:
         ((f"{other.title} ({other.files})", other.missing, other.published)
          for other in OTHERS)), COST]
     for port in ports:
-        parts += [f"### {port}\n", *_waterfall(book, port), ""]
+        parts += [f"### {port}\n", *_figure(port), *_waterfall(book, port), ""]
     return "\n".join(parts)
 
 
@@ -180,6 +181,13 @@ def _against_source(ports: Sequence[Name]) -> list[str]:
 
 def _marked(values: Sequence[str]) -> list[str]:
     return [value if value == values[0] else f"**{value}**" for value in values]
+
+
+def _figure(port: Name) -> list[str]:
+    """Return the figure of the waterfall, if a step of it has been run."""
+    files = [RESULTS / scale / f"{waterfall.whole(port)}.svg" for scale in waterfall.SCALES]
+    return [f"![{port}: the top-1 error after each step from source]({Path('..') / file})\n"
+            for file in files if file.exists()]
 
 
 def _waterfall(book: ledger.Book, port: Name) -> list[str]:

@@ -16,6 +16,7 @@ from pipeline.commands import ports as command
 from pipeline.commands.main import main
 from pipeline.config import identity
 from pipeline.config.recipes import differences
+from pipeline.report import waterfall_figure
 from pipeline.studies.claims import evidence, ledger, running, verification
 from pipeline.studies.claims.ledger import Book
 from pipeline.studies.claims.results import Results
@@ -146,6 +147,25 @@ def test_a_waterfalls_cost_is_of_the_steps_that_were_run(book: Book, tmp_path: P
     assert rows.keys() == {first, second}
     assert rows[first].ours == pytest.approx(3.0)
     assert rows[second].ours == pytest.approx(0.0)
+
+
+def test_a_waterfall_is_drawn_where_a_step_has_been_run(book: Book, tmp_path: Path) -> None:
+    extended = waterfall.book_with(book, "caffe")
+    results = Results(extended, "sample", tmp_path)
+    whole, step = (extended.claim(name) for name in waterfall.names("caffe")[:2])
+    keep(results, "base", [0.30, 0.31, 0.32])
+    keep(results, "port-caffe", [0.40, 0.41])
+    assert waterfall_figure.write(whole, results.wanted()) == []
+    keep(results, "caffe-01-lrn-k", [0.33, 0.34, 0.35])
+    assert waterfall_figure.after_each_step("caffe", results.wanted()) == [
+        ("source", [0.30, 0.31, 0.32]), ("lrn_k: 1", [0.33, 0.34, 0.35]),
+        ("mode: squash = caffe", [0.40, 0.41])]
+    assert waterfall_figure.write(step, results.wanted()) == []
+    [drawn] = waterfall_figure.write(whole, results.wanted())
+    assert drawn == tmp_path / "sample/port-caffe.svg"
+    text = drawn.read_text(encoding="utf-8")
+    assert "<!-- lrn_k: 1 (3) -->" in text
+    assert "<!-- mode: squash = caffe (2) -->" in text
 
 
 def test_runs_are_made_in_order_within_the_hours_and_gone_on_with(
