@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet.ports import PORTS
 from alexnet.recipe import Name
 from pipeline.config.recipes import as_yaml
 from pipeline.report.figures import CHART_PIXELS, LIGHT, svg
 from pipeline.studies.claims.ledger import Claim
 from pipeline.studies.claims.results import Evidence
-from pipeline.studies.ports.waterfall import BASE, METRIC, steps, whole
+from pipeline.studies.ports.waterfall import BASE, METRIC, PORTED, steps, whole
 from pipeline.system.files import atomic_write
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def write(claim: Claim, evidence: Evidence) -> list[Path]:
     Returns:
         The file; none for another claim, or where no step between `source` and the port has runs.
     """
-    port: Name | None = next((port for port in PORTS if whole(port) == claim.name), None)
+    port = next((port for port in PORTED if whole(port) == claim.name), None)
     rows = after_each_step(port, evidence) if port else []
     if len(rows) < 3:
         return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from alexnet.ports import PORTS
 from alexnet.recipe import Name, recipe
@@ -21,6 +21,7 @@ METRIC = "evaluate.top1_error"  # of the centre crop, as the ports publish it
 MARGIN = 1.0  # points: what is not told from nothing, as of the switches in claims.yaml
 SCALES: list[ScaleName] = ["sample", "imagenette", "imagenet"]
 BASE = "base"  # of claims.yaml: `source`
+PORTED: tuple[Name, ...] = tuple(name for name in get_args(Name) if name in PORTS)
 # Differences of which one means nothing without the other; the step is called after the first.
 TOGETHER = (
     ("recipe.layer1_order", "recipe.layer2_order"),
@@ -97,13 +98,13 @@ def _shared(port: Name, number: int) -> str:
     """Return the name of the configuration after a step: that of the first port with a step after
     which as much is set, so that ports share the runs of what they have in common."""
     settings = _settings(port, number)
-    return next(steps(other)[number].name for other in PORTS
+    return next(steps(other)[number].name for other in PORTED
                 if number < len(steps(other)) - 1 and _settings(other, number) == settings)
 
 
 def with_all(book: Book) -> Book:
     """Return the book with every port's configurations and claims."""
-    for port in PORTS:
+    for port in PORTED:
         book = book_with(book, port)
     return book
 
