@@ -70,7 +70,7 @@ typedef struct {
 static Part part(const Normalization *v, long number) {
     long all = v->h * v->c, most = values_of_task(v), first = number * most; /* h: all pixels */
     long count = all - first < most ? all - first : most;
-    return (Part){first, count, whole(count), first == 0 || all - first < most + v->size};
+    return (Part){first, count, whole(count), first < v->size || all - first < most + v->size};
 }
 
 /* The task's values of an array, as they are or copied to `copy`, zeros beyond. */

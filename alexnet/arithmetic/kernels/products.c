@@ -172,7 +172,7 @@ void convolution_input_gradient(const Arguments *arguments) {
 
 /* --- gradient of a convolution's weights: chains over an image's pixels, images added in order.
  * Lanes are outputs and rows are places of the kernel, or the other way round where that fills the
- * vectors better: 6 outputs of 33 places are 18 vectors, and not 33. --- */
+ * vectors better: 6 outputs of 33 places are 18 vectors of 16, and not 33. --- */
 
 typedef struct {
     Convolution map;

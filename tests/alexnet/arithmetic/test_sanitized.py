@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,18 +25,30 @@ def sanitizer() -> str:
     return found
 
 
-def test_nothing_beyond_an_array_is_touched(sanitizer: str, tmp_path: Path) -> None:
-    file = library.built(library.ISA_FLAGS[library.chosen()], library.sources(),
-                         [*library.FLAGS, "-O1", "-fsanitize=address"], tmp_path)
+def sanitized(isa: str, folder: Path, sanitizer: str) -> subprocess.CompletedProcess[str]:
+    file = library.built(library.ISA_FLAGS[isa], library.sources(),
+                         [*library.FLAGS, "-O1", "-fsanitize=address"], folder)
+    environment = os.environ | {"LD_PRELOAD": sanitizer, "ASAN_OPTIONS": "detect_leaks=0"}
+    return subprocess.run([sys.executable, "-m", "tests.alexnet.arithmetic.sanitized", isa, file],
+                          cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"LD_PRELOAD": sanitizer, "ASAN_OPTIONS": "detect_leaks=0"}
-        return subprocess.run(
-            [sys.executable, "-m", "tests.alexnet.arithmetic.sanitized", str(file), *more],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
-    done = run()
+@pytest.mark.parametrize("isa", library.offered())
+def test_nothing_beyond_an_array_is_touched(isa: str, sanitizer: str, tmp_path: Path) -> None:
+    done = sanitized(isa, tmp_path, sanitizer)
     assert done.returncode == 0, done.stderr
-    wrong = run("wrong")
-    assert wrong.returncode != 0
-    assert "AddressSanitizer" in wrong.stderr
+
+
+@pytest.mark.parametrize(("file", "right", "wrong"), [
+    ("normalization.c", "first < v->size || all - first < most + v->size", "first == 0"),
+    ("products.c", "(images * padded_image + WIDE)", "(images * padded_image)")])
+def test_a_kernel_that_reads_on_is_seen(file: str, right: str, wrong: str, sanitizer: str,
+                                        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = shutil.copytree(library.KERNELS, tmp_path / "kernels")
+    source = (kernels / file).read_text(encoding="utf-8")
+    assert right in source
+    (kernels / file).write_text(source.replace(right, wrong), encoding="utf-8")
+    monkeypatch.setattr(library, "KERNELS", kernels)
+    done = sanitized("baseline", tmp_path, sanitizer)  # which is compiled soonest
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr
