@@ -137,18 +137,22 @@ def verify(name: str, seed: int, scale: str | None, configuration: str | None,
     from pipeline.studies.ports import waterfall
     from pipeline.system.verdicts import EXIT_STATUS
 
-    book = waterfall.with_all(ledger.load())
+    of_paper = ledger.load()
+    book = waterfall.with_all(of_paper)
     claim = book.claim(name)
+    names = claim.configurations()
+    if claim not in of_paper.claims:
+        names = names[:1]  # of a port, or a step; not what it is held against
     kept = [place for place in claim.places if place in book.scales and scale in (None, place)
-            and any(stored.run.seed == seed for compared in claim.configurations()
-                    for stored in Results(book, place).stored(compared))]
+            and any(stored.run.seed == seed for name in names
+                    for stored in Results(book, place).stored(name))]
     if not kept:
-        raise UserError(f"{name}: no run with seed {seed} is kept"
-                        f"{f' at the scale {scale}' if scale else ''}; `alexnet claims --json` has "
-                        "what is")
+        raise UserError(f"{claim.name}: no run with seed {seed} is kept"
+                        f"{f' at the scale {scale}' if scale else ''}, of {', '.join(names)}; "
+                        "`alexnet claims --json` and `alexnet ports --json` have what is")
     results = Results(book.at(kept[0], location), kept[0])
     verified = verification.verify(claim, results, verification.stored_run(
-        claim, results, seed, configuration))
+        claim, results, seed, configuration or (names[0] if len(names) == 1 else None)))
     if as_json:
         click.echo(json.dumps(verified.as_json(), indent=2))
     else:
@@ -181,10 +185,9 @@ def print_plan(work: Work) -> None:
         click.echo(printable(f"{name}: at most {count} run{'s' * (count > 1)} of "
                              f"{duration(seconds)}"), err=True)
     total = duration(sum(count * seconds for count, seconds in costs.values()))
-    besides = "".join({
-        "; which of the screened go on, is not known yet" if claim.measure.screen else
-        "; then the best configuration of each side on the other seeds"
-        for claim in work.claims if isinstance(claim.measure, Epochs)})
+    open_ended = any(isinstance(claim.measure, Epochs) and any(
+        len(side) > 1 for side in claim.measure.sides) for claim in work.claims)
+    besides = "; which configurations go on, the first seed tells" if open_ended else ""
     say(f"{len(first)} run{'s' * (len(first) > 1)} first, at most {len(most)}, about {total}, if "
         "the machine stays as busy as it is, estimated for one process, without the preparation of "
         f"the data{besides}")
@@ -263,7 +266,7 @@ def _table(names: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> Table:
 
     table = terminal_table()
     for name in names:
-        table.add_column(name, no_wrap=name != "verdict")  # no number is ever cut off
+        table.add_column(name, no_wrap=name != "verdict")  # goes on below
     for row in cells:
         table.add_row(*(row[name] for name in names))
     return table

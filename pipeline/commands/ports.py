@@ -12,6 +12,7 @@ from pipeline.commands.claims import LOCATION, confirmed, print_plan, print_rows
 from pipeline.commands.group import command, group
 from pipeline.commands.options import JSON, UserPath, seeds_option
 from pipeline.system.errors import UserError
+from pipeline.system.terminal import say
 
 if TYPE_CHECKING:
     from pipeline.studies.ports.table import PortRow
@@ -84,7 +85,9 @@ def run(names: tuple[str, ...], scale: str, seeds: tuple[int, ...] | None, locat
     if work.missing():
         if estimate or not confirmed(yes):
             return
-        running.run(work, waterfall_figure.write)
+        running.run(work, lambda claim, evidence: ())
+    for file in waterfall_figure.write(work.evidence):
+        say(f"ports: {file}")
     print_rows([evidence.row(claim, work.evidence) for claim in claims], as_json)
 
 

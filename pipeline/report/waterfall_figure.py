@@ -1,72 +1,132 @@
-"""From `source` to a port, one difference after another, as a figure of the error after each."""
+"""From `source` to a port, one difference after another, as a figure of the error after each:
+`python -m pipeline.report.waterfall_figure` draws those of docs/ports.md anew from
+experiments/results."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet.recipe import Name
 from pipeline.config.recipes import as_yaml
 from pipeline.report.figures import CHART_PIXELS, LIGHT, svg
-from pipeline.studies.claims.ledger import Claim
-from pipeline.studies.claims.results import Evidence
-from pipeline.studies.ports.waterfall import BASE, METRIC, PORTED, steps, whole
+from pipeline.studies.claims.ledger import Book, load
+from pipeline.studies.claims.results import RESULTS, Evidence, Results
+from pipeline.studies.ports.waterfall import (
+    BASE,
+    METRIC,
+    PORTED,
+    SCALES,
+    Step,
+    figure_of,
+    steps,
+    whole,
+    with_all,
+)
 from pipeline.system.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SEED_ALPHA = 0.45  # of the small dots
-ROW = 24  # pixels
-
-After = tuple[str, Sequence[float]]  # a step in words, and the errors of the seeds after it
+LETTERS, ROW, LINE = 40, 12, 14  # of a label's line; pixels of a row besides, and of each line
 
 
-def write(claim: Claim, evidence: Evidence) -> list[Path]:
-    """Write experiments/results/SCALE/port-PORT.svg for the claim on a port as a whole.
+@dataclass(frozen=True)
+class After:
+    """The errors after a step.
 
-    Returns:
-        The file; none for another claim, or where no step between `source` and the port has runs.
+    Attributes:
+        number: of the step, from 1; 0: `source`.
+        words: the values that it changes.
+        errors: by seed.
     """
-    port = next((port for port in PORTED if whole(port) == claim.name), None)
-    rows = after_each_step(port, evidence) if port else []
-    if len(rows) < 3:
-        return []
-    file = evidence.folder / f"{claim.name}.svg"
-    pixels = (int(1.5 * CHART_PIXELS[0]), 70 + ROW * len(rows))
-    with atomic_write(file) as stream:
-        stream.write(svg(lambda axes, colours: _draw(axes, colours, rows), LIGHT, pixels))
-    return [file]
+
+    number: int
+    words: str
+    errors: Mapping[int, float]
+
+
+def write(evidence: Evidence) -> list[Path]:
+    """Write experiments/results/SCALE/port-PORT.svg for every port of which a step has been run;
+    return the files."""
+    written = []
+    for port in PORTED:
+        if rows := after_each_step(port, evidence):
+            file = figure_of(port, evidence.folder)
+            lines = sum(_label(row).count("\n") + 1 for row in rows)
+            pixels = (int(1.5 * CHART_PIXELS[0]), 70 + ROW * len(rows) + LINE * lines)
+            content = svg(lambda axes, colours, rows=rows: _draw(axes, colours, rows), LIGHT,
+                          pixels)
+            with atomic_write(file) as stream:
+                stream.write(content)
+            written.append(file)
+    return written
 
 
 def after_each_step(port: Name, evidence: Evidence) -> list[After]:
-    """Return `source`, the steps that have runs, in order, and the port, if that has."""
+    """Return `source`, the steps and the port, each on the seeds that `source` and the port have;
+    without the steps that lack one of these.
+
+    Returns:
+        None of them, where no step between the two is left.
+    """
     taken = steps(port)
-    named = [("source", BASE)]
-    for number, step in enumerate(taken):
-        first, last = step.differences[0], number == len(taken) - 1
-        words = f"{first.key.partition('.')[2]}: {as_yaml(first.values[1])}"
-        named.append((f"{words} = {port}" if last else words,
-                      evidence.results.book.claim(step.name).configurations()[0]))
-    return [(words, errors) for words, name in named
-            if (errors := [run.number(METRIC) for run in evidence.runs(name).values()])]
+    runs = evidence.runs(BASE)
+    shared = [seed for seed in runs if seed in evidence.runs(whole(port))]
+    rows = [After(0, "source", {seed: runs[seed].number(METRIC) for seed in shared})]
+    for number, step in enumerate(taken, 1):
+        runs = evidence.runs(evidence.results.book.claim(step.name).configurations()[0])
+        if all(seed in runs for seed in shared):
+            here = rows[-1].number == number - 1
+            words = _words(step) if here else "..."
+            rows.append(After(number, f"{words} = {port}" if number == len(taken) else words,
+                              {seed: runs[seed].number(METRIC) for seed in shared}))
+    return rows if shared and len(rows) > 2 else []
+
+
+def _words(step: Step) -> str:
+    return ", ".join(f"{each.key.partition('.')[2]}: {as_yaml(each.values[1])}"
+                     for each in step.differences)
+
+
+def _label(row: After) -> str:
+    return textwrap.fill(row.words, LETTERS)
 
 
 def _draw(axes: Axes, colours: Mapping[str, str], rows: Sequence[After]) -> None:
-    """Draw every seed as a small dot and their mean as a large one, joined from step to step."""
+    """Draw every seed as a small dot and their mean as a large one, joined where nothing is left
+    out between two."""
     from matplotlib.ticker import PercentFormatter
 
-    means = [statistics.fmean(errors) for _, errors in rows]
-    places = range(len(rows))
-    axes.plot(means, places, "-o", color=colours["validation"], linewidth=1.2, markersize=6)
-    for place, (_, errors) in zip(places, rows, strict=True):
-        axes.plot(errors, [place] * len(errors), "o", color=colours["training"], markersize=3,
-                  alpha=SEED_ALPHA, linestyle="none")
-    axes.set_yticks(places, [f"{words} ({len(errors)})" for words, errors in rows])
+    means = [statistics.fmean(row.errors.values()) for row in rows]
+    for place, row in enumerate(rows):
+        axes.plot(list(row.errors.values()), [place] * len(row.errors), "o", markersize=3,
+                  color=colours["training"], alpha=SEED_ALPHA)
+        if place and rows[place - 1].number == row.number - 1:
+            axes.plot(means[place - 1:place + 1], [place - 1, place], color=colours["validation"],
+                      linewidth=1.2)
+    axes.plot(means, range(len(rows)), "o", color=colours["validation"], markersize=6)
+    axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.grid(axis="x")
-    axes.set_title("Top-1 error of the centre crop after each step (seeds)", loc="left",
-                   fontsize=10)
+    axes.set_title("Top-1 error of the centre crop after each step, on seeds "
+                   + ", ".join(map(str, rows[0].errors)), loc="left", fontsize=10)
+
+
+def every(book: Book, folder: Path = RESULTS) -> Iterator[Path]:
+    """Draw the figures of every scale, of the most pictures that there are; yield the files."""
+    for scale in SCALES:
+        results = Results(book, scale, folder)
+        for key in results.evidence_keys()[:1]:
+            yield from write(results.at(key))
+
+
+if __name__ == "__main__":
+    for drawn in every(with_all(load())):
+        print(drawn)

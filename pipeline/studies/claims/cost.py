@@ -3,8 +3,8 @@ updates."""
 
 from __future__ import annotations
 
-import statistics
 import time
+from statistics import median
 from typing import Any
 
 from pipeline.config.parameters import Parameters
@@ -26,7 +26,7 @@ def seconds(results: Results, name: str, parameters: Parameters,
              if run_sets.environment_key(stored.run_set.environment) == here
              and stored.run.record.get("seconds", 0) > OVERHEAD]
     if known:
-        return float(statistics.median(known))  # one that ran beside other work says little
+        return float(median(known))  # one that ran beside other work says little
     scale = results.book.scales[results.scale]
     train, val = scale.images
     if parameters.dataset.source == "sample":

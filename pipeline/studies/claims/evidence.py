@@ -364,14 +364,16 @@ def at_most(claim: Claim, evidence: Evidence, seeds: Sequence[int],
             configurations: Mapping[str, Configuration]) -> list[tuple[str, int]]:
     """Return the runs that the claim may come to if no verdict is final before the last seed.
 
-    While it is not known which configurations of a screened side go on, its first stand for them.
+    While it is not known which configurations of a side go on, its first stand for them.
     """
     measure = claim.measure
     runs = needed(claim, evidence, seeds, configurations)
-    if isinstance(measure, Epochs) and measure.screen and any(
-            (measure.short(name), seeds[0]) in runs for side in measure.sides for name in side):
-        runs += [(name, seed) for side in measure.sides for name in side[:measure.finalists]
-                 for seed in seeds if seed not in evidence.runs(name)]
+    if isinstance(measure, Epochs) and any(
+            (measure.short(name) if measure.screen else name, seeds[0]) in runs
+            for side in measure.sides for name in side):
+        count = measure.finalists if measure.screen else 1
+        runs += [(name, seed) for side in measure.sides for name in side[:count] for seed in seeds
+                 if seed not in evidence.runs(name) and (name, seed) not in runs]
     return runs
 
 

@@ -1,20 +1,20 @@
 """What the claims that are not decided would take, in docs/claims.md: `python -m
 pipeline.studies.claims.remaining` writes it anew from experiments/results.
 
-A claim stands at the scale at which most of it has been run; where nothing has, at the first of
-PLACES that it can be run at.
+A claim stands at the scale at which runs made now would find most of it; where nothing has been
+run, at the first of PLACES that it can be run at.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet.deviations import markdown_lines
 from pipeline.studies.claims.cost import OVERHEAD
-from pipeline.studies.claims.evidence import at_most, row
+from pipeline.studies.claims.evidence import at_most, row, rows
 from pipeline.studies.claims.ledger import Book, Claim, load
 from pipeline.studies.claims.results import RESULTS, Evidence, Results
 from pipeline.studies.claims.verdicts import FEWEST, HOPELESS, NOT_RUN, UNDECIDED, needed_seeds
@@ -36,8 +36,9 @@ class Remaining:
         scale: at which.
         seeds: in all, by the spread and the effect that are seen; FEWEST where nothing is known;
             None: more than HOPELESS.
-        runs: (configuration, seed) that are missing until then; none where seeds is None.
-        hours: of one core, for these; None where no such run has been made.
+        runs: (configuration, seed) of the trainings that are missing until then; none where seeds
+            is None.
+        hours: of one core, for these; None where no such training has been made.
     """
 
     claim: Claim
@@ -52,45 +53,42 @@ def remaining(book: Book, folder: Path = RESULTS) -> Iterator[Remaining]:
     is computed, and not what no scale has the data for."""
     results = {place: Results(book, place, folder) for place in PLACES}
     for claim in book.claims:
-        places = [place for place in PLACES if place in claim.scales] if (
-            claim.configurations()) else []
-        found = [(_most(claim, results[place]), place) for place in places]
-        rows = [(row(claim, evidence), evidence, place) for evidence, place in found]
-        if not rows or any(each.verdict not in (NOT_RUN, UNDECIDED) for each, _, _ in rows):
+        places = [place for place in PLACES if place in claim.scales]
+        if not claim.configurations() or any(
+                each.verdict not in (NOT_RUN, UNDECIDED)
+                for place in places for each in rows(claim, results[place])):
             continue
-        this, evidence, place = max(rows, key=lambda each: each[0].seeds)  # the first of equals
-        planned = this.planned
-        seeds = needed_seeds(planned, this.sd) if planned and this.numbers else FEWEST
+        found = [row(claim, results[place].wanted()) for place in places]
+        this = max(found, key=lambda each: each.seeds)  # the first of equals
+        evidence = results[this.scale].wanted()
+        seeds = needed_seeds(this.planned, this.sd) if this.planned and this.numbers else FEWEST
         if seeds is not None:
             seeds = max(seeds, this.seeds + bool(this.seeds), FEWEST)
-        runs = [] if seeds is None else at_most(claim, evidence, range(1, seeds + 1),
-                                                book.configurations)
-        yield Remaining(claim, place, seeds, runs, hours(runs, evidence, book))
+        runs = [] if seeds is None else [
+            (name, seed) for name, seed in at_most(claim, evidence, range(1, seeds + 1),
+                                                   book.configurations)
+            if not book.configurations[name].ensemble]
+        yield Remaining(claim, this.scale, seeds, runs, hours(runs, evidence, book))
 
 
-def hours(runs: Sequence[tuple[str, int]], evidence: Evidence, book: Book) -> float | None:
+def hours(runs: Iterable[tuple[str, int]], evidence: Evidence, book: Book) -> float | None:
     """Return the hours that runs take, by the median of those of the same configuration that are
-    kept, or else of `base`; None where there are neither."""
+    kept, or else, on the same pictures, of `base`; None where there are neither."""
     seconds = 0.0
     for name, _ in runs:
-        if book.configurations[name].ensemble:
-            continue  # is put together from the others
-        kept = [each for which in (name, BASE) for each in _seconds(evidence, which)]
+        chosen = book.configurations[name]
+        other_data = any(key.startswith("dataset.") for key in
+                         (*chosen.set, *chosen.scales.get(evidence.scale, ())))
+        kept = _seconds(evidence, name) or ([] if other_data else _seconds(evidence, BASE))
         if not kept:
             return None
-        seconds += statistics.median(_seconds(evidence, name) or kept)
+        seconds += statistics.median(kept)
     return seconds / 3600
 
 
 def _seconds(evidence: Evidence, name: str) -> list[float]:
     return [run.record["seconds"] for run in evidence.runs(name).values()
             if run.record.get("seconds", 0) > OVERHEAD]
-
-
-def _most(claim: Claim, results: Results) -> Evidence:
-    """Return the evidence with most seeds of the claim; without any, what a run would belong to."""
-    every = [results.at(key) for key in results.evidence_keys()]
-    return max(every, key=lambda evidence: row(claim, evidence).seeds, default=results.wanted())
 
 
 def table() -> str:
@@ -104,11 +102,12 @@ def table() -> str:
                  else f"{FEWEST} or more" if each.seeds == FEWEST else str(each.seeds))
         lines.append(f"| {each.claim.name} | {each.scale} | {seeds} | {len(each.runs) or ''} | "
                      f"{'' if each.hours is None or not each.runs else f'{each.hours:.1f}'} |")
-    shared = dict.fromkeys(run for each in listed if each.scale == PLACES[0] for run in each.runs)
-    together = hours(list(shared), Results(book, PLACES[0]).wanted(), book)
+    timed = [each for each in listed if each.scale == PLACES[0] and each.hours is not None]
+    shared = dict.fromkeys(run for each in timed for run in each.runs)
+    together = hours(shared, Results(book, PLACES[0]).wanted(), book)
     return "\n".join([*lines, "", markdown_lines(
-        f"Those at {PLACES[0]} together, runs that claims share counted once: {len(shared)} runs"
-        + ("." if together is None else f", {together:.0f} hours.")), ""])
+        f"Those at {PLACES[0]} that have hours, together, runs that claims share counted once: "
+        f"{len(shared)} runs, {together:.0f} hours."), ""])
 
 
 if __name__ == "__main__":

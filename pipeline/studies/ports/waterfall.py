@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from alexnet.ports import PORTS
@@ -55,6 +56,11 @@ class Step:
 def whole(port: Name) -> str:
     """Return the name of the port's configuration, and of the claim that it is as `source`."""
     return f"port-{port}"
+
+
+def figure_of(port: Name, folder: Path) -> Path:
+    """Return where the figure of a port's waterfall is, in the folder of a scale's results."""
+    return folder / f"{whole(port)}.svg"
 
 
 def steps(port: Name) -> list[Step]:

@@ -34,12 +34,12 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
     return ledger.load()
 
 
-def keep(book: Book, name: str, errors: list[float], seconds: float) -> None:
-    """On all of Imagenette."""
-    train, val = book.scales["imagenette"].images
+def keep(book: Book, name: str, errors: list[float], seconds: float, train: int = 9469) -> None:
+    """On all of Imagenette, or on a part."""
+    val = book.scales["imagenette"].images[1]
     for seed, error in enumerate(errors, 1):
         made = run_of_seed(seed, evaluate__top1_error_10crop=error, resize__train_images=train,
-                           resize__images=train + val)
+                           resize__images=train + val, resize__quarantined=0)
         made.record["seconds"] = seconds
         Results(book, "imagenette").add(name, made, HERE, "alexnet claims run")
 
@@ -79,6 +79,27 @@ def test_what_is_decided_is_not_listed(book: Book) -> None:
     found = by_name(book)
     assert "two-columns-top1" not in found
     assert "normalization-top1" in found
+
+
+def test_runs_on_a_part_decide_but_are_none_of_those_that_would_be_made(book: Book) -> None:
+    keep(book, "base", [0.40, 0.42, 0.41, 0.43], 60.0, train=4000)
+    found = by_name(book)["two-columns-top1"]
+    assert (len(found.runs), found.hours) == (6, None)
+    keep(book, "half", [0.50, 0.521, 0.51], 60.0, train=4000)
+    assert "two-columns-top1" not in by_name(book)
+
+
+def test_runs_on_other_pictures_have_no_hours_of_base(book: Book) -> None:
+    keep(book, "base", [0.40, 0.42, 0.41], 60.0)
+    found = by_name(book)
+    assert found["pretraining-top1"].hours is None
+    assert found["five-nets-gain-top1"].hours == pytest.approx(12 / 60)  # 12 trainings of a minute
+
+
+def test_claims_on_epochs_count_the_seeds_that_follow(book: Book) -> None:
+    found = by_name(book)
+    assert len(found["biases-of-one"].runs) == 6
+    assert len(found["dropout-iterations"].runs) == 6
 
 
 def test_a_run_of_which_nothing_is_known_has_no_hours(book: Book) -> None:

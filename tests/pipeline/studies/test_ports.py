@@ -19,7 +19,7 @@ from pipeline.config.recipes import differences
 from pipeline.report import waterfall_figure
 from pipeline.studies.claims import evidence, ledger, running, verification
 from pipeline.studies.claims.ledger import Book
-from pipeline.studies.claims.results import Results
+from pipeline.studies.claims.results import RESULTS, Results
 from pipeline.studies.ports import page, table, waterfall
 from pipeline.studies.run_sets import Run
 from pipeline.system.errors import UserError
@@ -149,23 +149,44 @@ def test_a_waterfalls_cost_is_of_the_steps_that_were_run(book: Book, tmp_path: P
     assert rows[second].ours == pytest.approx(0.0)
 
 
+def test_the_waterfalls_that_are_committed_are_those_of_the_evidence(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True,
+                    ignore=lambda _, names: [name for name in names if name.endswith(".svg")])
+    drawn = list(waterfall_figure.every(waterfall.with_all(ledger.load()), tmp_path))
+    committed = sorted(file.relative_to(RESULTS) for file in RESULTS.glob("*/port-*.svg"))
+    assert sorted(file.relative_to(tmp_path) for file in drawn) == committed
+    for file in drawn:
+        assert (RESULTS / file.relative_to(tmp_path)).read_bytes() == file.read_bytes(), \
+            "draw it anew with: python -m pipeline.report.waterfall_figure"
+
+
 def test_a_waterfall_is_drawn_where_a_step_has_been_run(book: Book, tmp_path: Path) -> None:
-    extended = waterfall.book_with(book, "caffe")
-    results = Results(extended, "sample", tmp_path)
-    whole, step = (extended.claim(name) for name in waterfall.names("caffe")[:2])
-    keep(results, "base", [0.30, 0.31, 0.32])
-    keep(results, "port-caffe", [0.40, 0.41])
-    assert waterfall_figure.write(whole, results.wanted()) == []
+    """On the seeds that all have, joined where nothing is left out."""
+    results = Results(waterfall.with_all(book), "sample", tmp_path)
+    evidence = results.wanted()
+    keep(results, "base", [0.30, 0.31, 0.32, 0.50])
+    keep(results, "port-caffe", [0.40, 0.41, 0.42])
+    assert waterfall_figure.write(evidence) == []
+    keep(results, "caffe-01-lrn-k", [0.33, 0.34])  # a seed is lacking
+    assert waterfall_figure.write(evidence) == []
     keep(results, "caffe-01-lrn-k", [0.33, 0.34, 0.35])
-    assert waterfall_figure.after_each_step("caffe", results.wanted()) == [
-        ("source", [0.30, 0.31, 0.32]), ("lrn_k: 1", [0.33, 0.34, 0.35]),
-        ("mode: squash = caffe", [0.40, 0.41])]
-    assert waterfall_figure.write(step, results.wanted()) == []
-    [drawn] = waterfall_figure.write(whole, results.wanted())
-    assert drawn == tmp_path / "sample/port-caffe.svg"
-    text = drawn.read_text(encoding="utf-8")
-    assert "<!-- lrn_k: 1 (3) -->" in text
-    assert "<!-- mode: squash = caffe (2) -->" in text
+    source, step, port = waterfall_figure.after_each_step("caffe", evidence)
+    assert (source.number, source.words, source.errors) == (0, "source",
+                                                            {1: 0.30, 2: 0.31, 3: 0.32})
+    assert (step.number, step.words, step.errors) == (1, "lrn_k: 1", {1: 0.33, 2: 0.34, 3: 0.35})
+    assert (port.number, port.words) == (len(waterfall.steps("caffe")), "... = caffe")
+    assert waterfall_figure.write(evidence) == [tmp_path / "sample/port-caffe.svg"]
+    text = (tmp_path / "sample/port-caffe.svg").read_text(encoding="utf-8")
+    assert "<!-- lrn_k: 1 -->" in text
+    assert "<!-- ... = caffe -->" in text
+    for name in (step.name for step in waterfall.steps("caffe")[1:-1]):
+        keep(results, name, [0.33, 0.34, 0.35])
+    words = [row.words for row in waterfall_figure.after_each_step("caffe", evidence)]
+    assert words[-1] == "mode: squash = caffe"
+    assert "crop_side: 227, conv1_padding: none" in words
+    assert len(words) == 1 + len(waterfall.steps("caffe"))
 
 
 def test_runs_are_made_in_order_within_the_hours_and_gone_on_with(
@@ -225,9 +246,11 @@ def test_the_evidence_on_ports_can_be_verified(book: Book, tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "experiments", "experiments", ignore=lambda *_: ["results"])
     shutil.copy(ROOT / "params.yaml", "params.yaml")
-    refused = CliRunner().invoke(main, ["claims", "verify", "caffenet-01-lrn-k", "--seed", "1"])
-    assert refused.exit_code == 1
-    assert "no run with seed 1 is kept" in refused.output
+    keep(Results(book, "sample"), "base", [0.3])  # of which nobody asks
+    for name in ("port-caffe", "caffenet-01-lrn-k"):
+        refused = CliRunner().invoke(main, ["claims", "verify", name, "--seed", "1"])
+        assert refused.exit_code == 1
+        assert f"{name}: no run with seed 1 is kept" in refused.output
 
 
 def test_the_command_prints_the_table() -> None:
