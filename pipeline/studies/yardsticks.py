@@ -39,7 +39,7 @@ class Yardstick:
             same with the suffix.
         suffix: of the errors with several crops.
         lowest, highest: top-1 error with several crops of single runs.
-        seconds: of one run, all its stages, the mean; None where it is not known.
+        seconds: of one run, all its stages, the median; None where it is not known.
         curve: (epoch, validation error), the mean over the runs; empty where none was kept.
     """
 
@@ -73,7 +73,7 @@ def of(run_set: RunSet) -> Yardstick | None:
     return Yardstick(
         run_set.name, int(runs[0].metrics.get("resize", {}).get("train_images", 0)), len(runs),
         {name: statistics.fmean(metrics[name] for metrics in tested) for name in names}, end,
-        min(several), max(several), statistics.fmean(seconds) if seconds else None,
+        min(several), max(several), statistics.median(seconds) if seconds else None,
         [(points[0][0], statistics.fmean(error for _, error in points))
          for points in zip(*curves, strict=False)])
 

@@ -22,7 +22,7 @@ def kept(folder: Path, preset: str, errors: list[float], name: str = "a", **chan
     for seed, error in enumerate(errors, 1):
         made = run_of_seed(seed, evaluate__top1_error_10crop=error, evaluate__top1_error=error,
                            evaluate__top5_error=0.01)
-        runs.append(Run(seed, made.metrics, record={"seconds": 100.0 * seed},
+        runs.append(Run(seed, made.metrics, record={"seconds": 100.0 * seed**2},
                         curve=[f"1 2 0.5 2 {error + 0.2}", f"2 1 0.4 1 {error}"]))
     run_sets.write(RunSet(name, configuration, "", HERE, runs), folder)
 
@@ -38,7 +38,7 @@ def test_the_best_golden_of_the_preset_as_it_is_now_counts(tmp_path: Path) -> No
     assert found is not None
     assert (found.name, found.runs, found.pictures, found.suffix) == ("good", 3, 1200, "_10crop")
     assert found.errors["top1_error_10crop"] == pytest.approx(0.2)
-    assert (found.lowest, found.highest, found.seconds) == (0.1, 0.3, pytest.approx(200.0))
+    assert (found.lowest, found.highest, found.seconds) == (0.1, 0.3, 400.0)
     assert found.curve == [(1.0, pytest.approx(0.4)), (2.0, pytest.approx(0.2))]
     other = yardsticks.of_preset("imagenette", tmp_path)
     assert other is not None
@@ -54,5 +54,5 @@ def test_the_readme_has_the_table_of_the_goldens_that_there_are(
     monkeypatch.chdir(tmp_path)
     assert yardsticks.table().startswith("No runs of the presets as they are now")
     kept(tmp_path / "golden", "imagenette", [0.3, 0.4, 0.5])
-    assert "| `imagenette`, 1,200 pictures | 3 | 40.0 % (30.0 to 50.0) | 0.0 % | 40.0 % | 3 min |" \
+    assert "| `imagenette`, 1,200 pictures | 3 | 40.0 % (30.0 to 50.0) | 0.0 % | 40.0 % | 7 min |" \
         in yardsticks.table()
