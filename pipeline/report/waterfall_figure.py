@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import statistics
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,14 +119,17 @@ def _draw(axes: Axes, colours: Mapping[str, str], rows: Sequence[After]) -> None
                    + ", ".join(map(str, rows[0].errors)), loc="left", fontsize=10)
 
 
-def every(book: Book, folder: Path = RESULTS) -> Iterator[Path]:
-    """Draw the figures of every scale, of the most pictures that there are; yield the files."""
+def every(book: Book, folder: Path = RESULTS) -> list[Path]:
+    """Draw the figures of every scale, each of the most pictures that it has been run on; return
+    the files."""
+    drawn: dict[Path, None] = {}
     for scale in SCALES:
         results = Results(book, scale, folder)
-        for key in results.evidence_keys()[:1]:
-            yield from write(results.at(key))
+        for key in reversed(results.evidence_keys()):
+            drawn |= dict.fromkeys(write(results.at(key)))
+    return list(drawn)
 
 
 if __name__ == "__main__":
-    for drawn in every(with_all(load())):
-        print(drawn)
+    for file in every(with_all(load())):
+        print(file)

@@ -154,7 +154,8 @@ def test_the_waterfalls_that_are_committed_are_those_of_the_evidence(
     monkeypatch.chdir(ROOT)
     shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True,
                     ignore=lambda _, names: [name for name in names if name.endswith(".svg")])
-    drawn = list(waterfall_figure.every(waterfall.with_all(ledger.load()), tmp_path))
+    drawn = waterfall_figure.every(waterfall.with_all(ledger.load()), tmp_path)
+    assert drawn
     committed = sorted(file.relative_to(RESULTS) for file in RESULTS.glob("*/port-*.svg"))
     assert sorted(file.relative_to(tmp_path) for file in drawn) == committed
     for file in drawn:
