@@ -186,7 +186,7 @@ def _marked(values: Sequence[str]) -> list[str]:
 def _figure(port: Name) -> list[str]:
     """Return the figure of the waterfall, if `pipeline.report.waterfall_figure` has drawn one."""
     files = [waterfall.figure_of(port, RESULTS / scale) for scale in waterfall.SCALES]
-    return [f"![{port}: the top-1 error after each step from source]({Path('..') / file})\n"
+    return [f"![{port}, step by step]({Path('..') / file})\n"
             for file in files if file.exists()]
 
 
