@@ -140,19 +140,19 @@ def verify(name: str, seed: int, scale: str | None, configuration: str | None,
     of_paper = ledger.load()
     book = waterfall.with_all(of_paper)
     claim = book.claim(name)
-    names = claim.configurations()
+    compared = claim.configurations()
     if claim not in of_paper.claims:
-        names = names[:1]  # of a port, or a step; not what it is held against
+        compared = compared[:1]  # of a port, or a step; not what it is held against
     kept = [place for place in claim.places if place in book.scales and scale in (None, place)
-            and any(stored.run.seed == seed for name in names
-                    for stored in Results(book, place).stored(name))]
+            and any(stored.run.seed == seed for each in compared
+                    for stored in Results(book, place).stored(each))]
     if not kept:
-        raise UserError(f"{claim.name}: no run with seed {seed} is kept"
-                        f"{f' at the scale {scale}' if scale else ''}, of {', '.join(names)}; "
-                        "`alexnet claims --json` and `alexnet ports --json` have what is")
+        raise UserError(f"{name}: no run with seed {seed} is kept"
+                        f"{f' at the scale {scale}' if scale else ''}, of {', '.join(compared)}; "
+                        "experiments/results has what is")
     results = Results(book.at(kept[0], location), kept[0])
     verified = verification.verify(claim, results, verification.stored_run(
-        claim, results, seed, configuration or (names[0] if len(names) == 1 else None)))
+        claim, results, seed, configuration or (compared[0] if len(compared) == 1 else None)))
     if as_json:
         click.echo(json.dumps(verified.as_json(), indent=2))
     else:

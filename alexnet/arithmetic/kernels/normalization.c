@@ -97,7 +97,10 @@ static void across_channels(void *context, long number) {
     if (!copy) return;
     float *y = t.copies ? copy + t.width + 2 * half : v->y + t.first,
           *q = t.copies ? y + t.width : v->q + t.first;
-    memset(copy, 0, sizeof(float) * (t.width + 2 * half));
+    if (t.copies) {
+        memset(copy, 0, sizeof(float) * half);
+        memset(copy + half + t.width, 0, sizeof(float) * half);
+    }
     const float *x = values(&t, v->x, copy + half);
     const int32_t *mask = v->masks;
     for (long i = 0; i < t.width; i += LANES) {

@@ -178,7 +178,7 @@ typedef struct {
     Convolution map;
     const float *g; /* [n, rows, columns, outputs] */
     long n;         /* of images */
-    int turned;     /* lanes are places */
+    int swapped;    /* lanes are places */
     long rows, lanes, tiles, panels; /* in all; tiles of rows and panels of lanes of a kernel row */
     long width;                      /* panels * WIDE */
     float *total;                    /* [size, rows, width] */
@@ -198,8 +198,8 @@ static float *padded_images(const Convolution *map, long start, long images, lon
     return x;
 }
 
-/* Some pixels of g, `wide` values for each. */
-static const float *spread_pixels(const float *g, long pixels, long outputs, long wide) {
+/* Some pixels of g, each followed by zeros up to `wide` values. */
+static const float *widened_pixels(const float *g, long pixels, long outputs, long wide) {
     if (wide == outputs) return g;
     float *copy = scratch(4, sizeof(float) * pixels * wide);
     if (!copy) return NULL;
@@ -216,14 +216,14 @@ static void gradient_of_weights(void *context, long number) {
     long u0 = units * number / v->tasks, u1 = units * (number + 1) / v->tasks;
     long row = map.wide * map.c, pixels = map.rows * map.columns;
     long padded_image = ((map.rows - 1) * map.stride + map.size) * row;
-    long wide_g = v->turned ? map.outputs : parts(map.outputs, LANES) * LANES;
+    long wide_g = v->swapped ? map.outputs : parts(map.outputs, LANES) * LANES;
     long block =
         1 + (1 << 17) / (padded_image + pixels * wide_g); /* images that stay in the cache */
     float tile[MR * WIDE];
     for (long start = 0; start < v->n; start += block) {
         long images = least(block, v->n - start);
         const float *x = padded_images(&map, start, images, padded_image);
-        const float *g = spread_pixels(v->g + start * pixels * map.outputs, images * pixels,
+        const float *g = widened_pixels(v->g + start * pixels * map.outputs, images * pixels,
                                        map.outputs, wide_g);
         if (!x || !g) return;
         for (long u = u0; u < u1; u++) {
@@ -236,14 +236,14 @@ static void gradient_of_weights(void *context, long number) {
             long x_inner = map.stride * map.c, x_outer = map.stride * row;
             long g_inner = wide_g, g_outer = map.columns * wide_g;
             Walk walk =
-                v->turned
+                v->swapped
                     ? (Walk){p1 - p0, map.columns, 1, g_inner, g_outer, x_inner, x_outer}
                     : (Walk){p1 - p0, map.columns, 1, x_inner, x_outer, g_inner, g_outer};
             float *total = v->total + (i * v->rows + row0) * v->width + lane0;
             for (long image = 0; image < images; image++) {
                 const float *xs = x + image * padded_image + (p0 * map.stride + i) * row,
                             *gs = g + (image * pixels + p0 * map.columns) * wide_g;
-                if (v->turned) tile_chains((int)count, vectors, &walk, gs + row0, xs + lane0, tile);
+                if (v->swapped) tile_chains((int)count, vectors, &walk, gs + row0, xs + lane0, tile);
                 else tile_chains((int)count, vectors, &walk, xs + row0, gs + lane0, tile);
                 for (long m = 0; m < count; m++)
                     for (long lane = 0; lane < vectors * LANES; lane++)
@@ -272,8 +272,8 @@ void convolution_weight_gradient(const Arguments *arguments) {
     map->wide = (map->columns - 1) * map->stride + map->size;
     if (map->wide < map->before + map->w) map->wide = map->before + map->w;
     long places = map->size * map->c, outputs = map->outputs;
-    v.turned = outputs * parts(places, LANES) < places * parts(outputs, LANES);
-    v.rows = v.turned ? outputs : places, v.lanes = v.turned ? places : outputs;
+    v.swapped = outputs * parts(places, LANES) < places * parts(outputs, LANES);
+    v.rows = v.swapped ? outputs : places, v.lanes = v.swapped ? places : outputs;
     v.tiles = parts(v.rows, tile_rows(v.rows)), v.panels = parts(v.lanes, WIDE);
     v.width = v.panels * WIDE;
     long values = map->size * v.rows * v.width;
@@ -286,8 +286,8 @@ void convolution_weight_gradient(const Arguments *arguments) {
     for (long o = 0; o < outputs; o++)
         for (long c = 0; c < map->c; c++)
             for (long place = 0; place < map->size * map->size; place++) {
-                long m = place % map->size * map->c + c, r = v.turned ? o : m,
-                     lane = v.turned ? m : o;
+                long m = place % map->size * map->c + c, r = v.swapped ? o : m,
+                     lane = v.swapped ? m : o;
                 *dw++ = v.total[(place / map->size * v.rows + r) * v.width + lane];
             }
 }

@@ -61,6 +61,7 @@ void *scratch(int slot, size_t bytes) {
 #if defined __SANITIZE_ADDRESS__ /* just these bytes, so that what lies beyond is seen */
     free(own->memory[slot]);
     if (posix_memalign(&own->memory[slot], 64, bytes)) own->memory[slot] = NULL;
+    if (!own->memory[slot]) atomic_store(&failed, 1);
     return own->memory[slot];
 #endif
     if (own->bytes[slot] < bytes) {

@@ -58,17 +58,17 @@ def remaining(book: Book, folder: Path = RESULTS) -> Iterator[Remaining]:
                 each.verdict not in (NOT_RUN, UNDECIDED)
                 for place in places for each in rows(claim, results[place])):
             continue
-        found = [row(claim, results[place].wanted()) for place in places]
-        this = max(found, key=lambda each: each.seeds)  # the first of equals
-        evidence = results[this.scale].wanted()
-        seeds = needed_seeds(this.planned, this.sd) if this.planned and this.numbers else FEWEST
+        at_places = [row(claim, results[place].wanted()) for place in places]
+        best = max(at_places, key=lambda each: each.seeds)  # the first of equals
+        evidence = results[best.scale].wanted()
+        seeds = needed_seeds(best.planned, best.sd) if best.planned and best.numbers else FEWEST
         if seeds is not None:
-            seeds = max(seeds, this.seeds + bool(this.seeds), FEWEST)
+            seeds = max(seeds, best.seeds + bool(best.seeds), FEWEST)
         runs = [] if seeds is None else [
             (name, seed) for name, seed in at_most(claim, evidence, range(1, seeds + 1),
                                                    book.configurations)
             if not book.configurations[name].ensemble]
-        yield Remaining(claim, this.scale, seeds, runs, hours(runs, evidence, book))
+        yield Remaining(claim, best.scale, seeds, runs, hours(runs, evidence, book))
 
 
 def hours(runs: Iterable[tuple[str, int]], evidence: Evidence, book: Book) -> float | None:

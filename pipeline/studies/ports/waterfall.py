@@ -7,6 +7,7 @@ in no file: it follows from the recipes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ def figure_of(port: Name, folder: Path) -> Path:
     return folder / f"{whole(port)}.svg"
 
 
-def steps(port: Name) -> list[Step]:
+@functools.cache
+def steps(port: Name) -> tuple[Step, ...]:
     """Return the steps from `source` to a port, in the order of the paper's sections."""
     there = {each.key: each for each in differences("source", port)
              if each.key not in OF_THE_SCALE}
@@ -75,7 +77,7 @@ def steps(port: Name) -> list[Step]:
         added = tuple(there.pop(each) for each in group if each in there)
         slug = added[0].key.split(".")[1].replace("_", "-")
         ordered.append(Step(f"{port}-{len(ordered) + 1:02}-{slug}", added))
-    return ordered
+    return tuple(ordered)
 
 
 def book_with(book: Book, port: Name) -> Book:
