@@ -100,7 +100,7 @@ batch and epochs are the scale's in all of its runs.
 
 A run takes 3 to 6 minutes of one core (an AMD EPYC of family 26, AVX-512), evaluation included; the
 four ports and the 51 configurations between them and `source` are 165 runs on three seeds. Two
-clones, each bound to a core, do nearly twice as much in an hour as one that has both
+clones, each bound to a core, do some 1.4 times as much in an hour as one that has both
 ([claims.md](claims.md#on-several-cores)). `alexnet claims verify port-caffe --seed 1` runs one of
 them again and compares weights, losses and errors.
 """
